@@ -1,0 +1,47 @@
+"""A worker whose jobs do nothing: what is left is the runtime's own cost."""
+
+import os
+import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import BaseModel
+
+from libs.common.config import WorkerSettings
+from libs.common.job import Done, Job
+from libs.common.worker import Platform, Service, main
+
+DONE = Done({})
+
+
+class Settings(WorkerSettings):
+    """NOOP_CONCURRENCY is the number of slots."""
+
+    noop_concurrency: int = 100
+
+    @property
+    def slots(self) -> int:
+        """Jobs at once."""
+        return self.noop_concurrency
+
+
+class Nothing(BaseModel):
+    """An empty payload."""
+
+
+@asynccontextmanager
+async def resources(_settings: Settings, _platform: Platform) -> AsyncIterator[None]:
+    """Needs nothing; says at the end what the jobs cost this process, its start left aside."""
+    begun = sum(os.times()[:2])
+    yield
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"noop_worker peak_mb={peak_mb:.1f} cpu_s={sum(os.times()[:2]) - begun:.2f}", flush=True)
+
+
+async def handle(_job: Job[Nothing], _deps: None) -> Done:
+    """Do nothing."""
+    return DONE
+
+
+if __name__ == "__main__":
+    main(Service("noop", Settings, Nothing, resources, handle))

@@ -1,0 +1,20 @@
+"""python -m deploy.migrations: bring the database at DATABASE_URL to the newest revision."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from libs.common.config import DatabaseSettings, load
+
+
+def upgrade(settings: DatabaseSettings) -> None:
+    """Run every migration the database has not had. Safe to run twice, and twice at once."""
+    alembic = Config()
+    alembic.set_main_option("script_location", str(Path(__file__).parent))
+    alembic.attributes["database_url"] = settings.database_url.get_secret_value()
+    command.upgrade(alembic, "head")
+
+
+if __name__ == "__main__":
+    upgrade(load(DatabaseSettings))

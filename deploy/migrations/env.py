@@ -1,0 +1,36 @@
+"""How Alembic reaches the database: over asyncpg, alone (an advisory lock keeps a second run waiting)."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from alembic import context
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+LOCK = 0x4172676F  # "Argo"
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(connection=connection, version_table_schema="public")
+    with context.begin_transaction():
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        context.run_migrations()
+
+
+async def _run() -> None:
+    url: str = context.config.attributes["database_url"]
+
+    async def open_connection() -> Any:
+        return await asyncpg.connect(url)
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=open_connection, poolclass=pool.NullPool
+    )
+    async with engine.connect() as connection:
+        await connection.run_sync(_migrate)
+        await connection.commit()
+    await engine.dispose()
+
+
+asyncio.run(_run())

@@ -1,0 +1,45 @@
+"""How long to wait before the next try."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from libs.common.errors import Unavailable
+
+T = TypeVar("T")
+
+
+def full_jitter(failures: int, *, base_s: float = 2.0, cap_s: float = 600.0) -> float:
+    """Seconds to wait after the `failures`-th failure: uniform between 0 and an exponential ceiling.
+
+    Full jitter spreads a herd of retries best:
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    ceiling = min(cap_s, base_s * 2.0 ** min(failures - 1, 30))
+    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+def delays(*, base_s: float, cap_s: float) -> Iterator[float]:
+    """Endless waits in seconds, exponential up to `cap_s`, each between a half and the whole of its step."""
+    step = base_s
+    while True:
+        yield step * random.uniform(0.5, 1.0)  # noqa: S311
+        step = min(cap_s, step * 2)
+
+
+async def until_available(call: Callable[[], Awaitable[T]], *, patience_s: float | None = None) -> T:
+    """Repeat `call` while it raises Unavailable, for `patience_s` seconds (None: for ever).
+
+    `call` must be safe to repeat: the try before may have taken effect and lost only its answer.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = None if patience_s is None else loop.time() + patience_s
+    for delay in delays(base_s=0.05, cap_s=2.0):
+        try:
+            return await call()
+        except Unavailable:
+            if deadline is not None and loop.time() + delay > deadline:
+                raise
+        await asyncio.sleep(delay)
+    raise AssertionError("delays() never ends")

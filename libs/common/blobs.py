@@ -1,0 +1,79 @@
+"""Uploads and artifacts, in a folder or a bucket. Written before the row that names them."""
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import from_url
+
+from libs.common.config import BlobSettings
+
+CHUNK = 1024 * 1024
+"""Bytes moved at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was written: its size in bytes and the SHA-256 of its content in hex."""
+
+    size: int
+    sha256: str
+
+
+class Blobs:
+    """A store of byte strings under keys such as `jobs/<tenant>/<id>/input`."""
+
+    def __init__(self, settings: BlobSettings) -> None:
+        url = settings.blob_url.get_secret_value()
+        is_folder = urlsplit(url).scheme == "file"
+        self._store: Any = from_url(url, mkdir=True) if is_folder else from_url(url)
+
+    async def write(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
+        """Stream `chunks` to `key`; it appears whole or, if the stream raises, not at all."""
+        digest = hashlib.sha256()
+        size = 0
+
+        async def measured() -> AsyncIterator[bytes]:
+            nonlocal size
+            async for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        await obstore.put_async(self._store, key, measured())
+        return Stored(size, digest.hexdigest())
+
+    async def write_file(self, key: str, path: Path) -> Stored:
+        """Stream a file to `key`."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            with path.open("rb") as file:
+                while piece := file.read(CHUNK):
+                    yield piece
+
+        return await self.write(key, pieces())
+
+    async def read(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Stream bytes `start` to `end` (exclusive; None: the end). Raises FileNotFoundError."""
+        bounds: Any = (start, end) if end is not None else {"offset": start}
+        options: Any = {"range": bounds} if start or end is not None else None
+        found = await obstore.get_async(self._store, key, options=options)
+        async for chunk in found.stream(min_chunk_size=CHUNK):
+            yield bytes(chunk)
+
+    async def read_file(self, key: str, path: Path) -> None:
+        """Stream `key` into a file. Raises FileNotFoundError."""
+        with path.open("wb") as file:
+            async for chunk in self.read(key):
+                file.write(chunk)
+
+    async def delete(self, key: str) -> None:
+        """Remove `key`; it is no error if it is not there."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return

@@ -1,0 +1,244 @@
+"""The conveyor: job tickets over NATS JetStream, from the ledger to whichever worker is free.
+
+A ticket is the 16 bytes of a job id. The conveyor is allowed to lose any of them: the ledger knows which
+jobs have a ticket out, and the dispatcher prints a lost one again. So the stream lives in memory, tickets
+are published without waiting for an acknowledgement, and a ticket leaves the stream when it is handed over.
+
+Workers pull by credit: a standing request for as many tickets as there are free slots, so a ticket reaches
+a waiting worker without a round trip. The traps of pull requests are met here: one that died with its
+server is noticed by missing heartbeats, every request expires, and nothing is drained on the way out.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NoStreamResponseError
+
+from libs.common import log
+from libs.common.config import BusSettings
+from libs.common.errors import Unavailable
+
+TICKET_LIFE_S = 600.0
+"""Tickets older than this fall off the conveyor, to be printed again if their jobs still wait."""
+REQUEST_EXPIRES_S = 30.0
+REQUEST_HEARTBEAT_S = 2.0
+ANSWER_WITHIN_S = 2.0
+CONSUMER = "workers"
+
+logger = log.get("bus")
+
+_DOWN = (nats.errors.Error, APIError, NoStreamResponseError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Conveyor:
+    """A queue's stretch of the conveyor at one moment."""
+
+    depth: int
+    """Tickets that no worker has taken yet."""
+    taken: int
+    """Tickets taken since the stream was made."""
+    oldest: datetime | None
+    """When the oldest of them was put there, on the bus's clock; None if there is none."""
+
+
+class Bus:
+    """A connection to NATS that reconnects for ever."""
+
+    def __init__(self, connection: Client, connecting: asyncio.Task[None]) -> None:
+        self._nats = connection
+        self._connecting = connecting
+        self.epoch = 0
+        """Counts reconnects: whatever the server was doing for us before the last one, it has forgotten."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server can be reached right now."""
+        return bool(self._nats.is_connected)
+
+    async def lay_conveyor(self, queue: str) -> None:
+        """Make the stream and the consumer of `queue` if they are not there. Raises Unavailable."""
+        jetstream = self._nats.jetstream(timeout=ANSWER_WITHIN_S)
+        try:
+            await jetstream.add_stream(
+                StreamConfig(
+                    name=_stream(queue),
+                    subjects=[_subject(queue)],
+                    retention=RetentionPolicy.INTEREST,
+                    storage=StorageType.MEMORY,
+                    max_age=TICKET_LIFE_S,
+                )
+            )
+            await jetstream.add_consumer(
+                _stream(queue), ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.NONE)
+            )
+        except _DOWN as error:
+            raise Unavailable(f"NATS: {error or type(error).__name__}") from error
+
+    async def print_tickets(self, queue: str, ids: Iterable[UUID]) -> bool:
+        """Put tickets on the conveyor without waiting. False: no connection, so they are as good as lost."""
+        if not self._nats.is_connected:
+            return False
+        subject = _subject(queue)
+        try:
+            for job_id in ids:
+                await self._nats.publish(subject, job_id.bytes)
+        except _DOWN:
+            return False
+        return True
+
+    async def conveyor(self, queue: str) -> Conveyor:
+        """How the conveyor of `queue` stands. Lays it anew if it is gone. Raises Unavailable."""
+        try:
+            # nats-py's own StreamState leaves out first_ts.
+            reply = await self._nats.request(f"$JS.API.STREAM.INFO.{_stream(queue)}", timeout=ANSWER_WITHIN_S)
+        except _DOWN as error:
+            raise Unavailable(f"NATS: {error or type(error).__name__}") from error
+        state: dict[str, Any] = orjson.loads(reply.data).get("state", {})
+        if not state.get("consumer_count"):
+            await self.lay_conveyor(queue)
+            return Conveyor(depth=0, taken=0, oldest=None)
+        depth = state["messages"]
+        oldest = datetime.fromisoformat(state["first_ts"]) if depth else None
+        return Conveyor(depth=depth, taken=state["last_seq"] - depth, oldest=oldest)
+
+    @asynccontextmanager
+    async def tickets(self, queue: str) -> AsyncIterator["Tickets"]:
+        """Take tickets off the conveyor of `queue` while the block runs. Waits for the first connection."""
+        await asyncio.shield(self._connecting)
+        taking = Tickets(self, self._nats, queue)
+        subscription = await self._nats.subscribe(taking.inbox, cb=taking.receive)
+        try:
+            yield taking
+        finally:
+            if self._nats.is_connected:
+                await subscription.unsubscribe()
+
+
+class Tickets:
+    """Tickets of one queue, pulled by credit. For one task only."""
+
+    def __init__(self, bus: Bus, connection: Client, queue: str) -> None:
+        self.inbox = connection.new_inbox()
+        self._bus = bus
+        self._nats = connection
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{_stream(queue)}.{CONSUMER}"
+        self._credit = 0
+        self._epoch = bus.epoch
+        self._taken: list[UUID] = []
+        self._arrived = asyncio.Event()
+        self._heard_at = time.monotonic()
+
+    async def receive(self, message: Msg) -> None:
+        """Called by the client for every ticket and every status of a pull request."""
+        self._heard_at = time.monotonic()
+        if message.headers is None:
+            self._credit -= 1
+            self._taken.append(UUID(bytes=message.data))
+        else:
+            status = message.headers.get("Status")
+            if status == "100":
+                return
+            if status != "408":  # no such consumer, or it went away: ask anew when `take` comes round
+                self._credit = 0
+                return
+            self._credit = max(0, self._credit - int(message.headers.get("Nats-Pending-Messages", "0")))
+        self._arrived.set()
+
+    async def take(self, room: int, *, wait_s: float) -> list[UUID]:
+        """Tickets for at most `room` jobs, as soon as there is one; an empty list after `wait_s` seconds."""
+        await self._ask_for(room - len(self._taken))
+        if not self._taken:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        taken, self._taken = self._taken[:room], self._taken[room:]
+        return taken
+
+    async def _ask_for(self, wanted: int) -> None:
+        """Raise the credit with the server to `wanted` tickets."""
+        silent_s = time.monotonic() - self._heard_at
+        if self._epoch != self._bus.epoch or silent_s > 3 * REQUEST_HEARTBEAT_S:
+            self._epoch = self._bus.epoch
+            self._heard_at = time.monotonic()
+            self._credit = 0
+        missing = wanted - self._credit
+        if missing <= 0 or not self._nats.is_connected:
+            return
+        if self._credit == 0:
+            self._heard_at = time.monotonic()
+        request = {
+            "batch": missing,
+            "expires": int(REQUEST_EXPIRES_S * 1e9),
+            "idle_heartbeat": int(REQUEST_HEARTBEAT_S * 1e9),
+        }
+        try:
+            await self._nats.publish(self._next, orjson.dumps(request), self.inbox)
+        except _DOWN:
+            return
+        self._credit += missing
+
+
+@asynccontextmanager
+async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
+    """Connect process `name`, in the background and for ever, and close after the block."""
+    connection = Client()
+    last_error = ""
+
+    async def on_reconnect() -> None:
+        nonlocal last_error
+        last_error = ""
+        bus.epoch += 1
+        logger.info("bus.reconnected")
+
+    async def on_disconnect() -> None:
+        logger.warning("bus.disconnected")
+
+    async def on_error(error: Exception) -> None:
+        nonlocal last_error
+        if str(error) != last_error:  # one line for an outage, not one a try
+            last_error = str(error)
+            logger.warning("bus.error", error=last_error or type(error).__name__)
+
+    connecting = asyncio.create_task(
+        connection.connect(
+            settings.nats_url.get_secret_value(),
+            name=f"argosy-{name}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; it sleeps on a float as well
+            reconnected_cb=on_reconnect,
+            disconnected_cb=on_disconnect,
+            error_cb=on_error,
+        )
+    )
+    bus = Bus(connection, connecting)
+    try:
+        yield bus
+    finally:
+        connecting.cancel()
+        if connection.is_connected:  # flush, not drain: that waits 30 s for pull subscriptions
+            with suppress(*_DOWN):
+                await connection.flush(timeout=2)
+        await connection.close()
+
+
+def _stream(queue: str) -> str:
+    return f"TICKETS_{queue}"
+
+
+def _subject(queue: str) -> str:
+    return f"tickets.{queue}"

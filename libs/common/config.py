@@ -1,0 +1,79 @@
+"""The one reader of the environment.
+
+Each service has a `Settings` of its own, put together from the small groups below and its own fields.
+A field's name in capitals is its environment variable. All mistakes are reported together, and no value
+is ever repeated in a message: it might be a secret.
+"""
+
+import sys
+from typing import Annotated, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Environment(BaseSettings):
+    """Fields are environment variables; an empty one counts as not set."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
+
+
+class DatabaseSettings(Environment):
+    """The PostgreSQL server and the bounds of this process's pool."""
+
+    database_url: SecretStr
+    """postgresql://user:password@host:port/name"""
+    db_max_connections: Annotated[int, Field(ge=1)] = 10
+    db_min_connections: Annotated[int, Field(ge=0)] = 2
+    db_connection_timeout: Annotated[int, Field(gt=0)] = 30_000
+    """Milliseconds to wait for a connection, new or from the pool."""
+    db_idle_timeout: Annotated[int, Field(gt=0)] = 300_000
+    """Milliseconds after which an idle connection above the minimum is closed."""
+
+
+class BusSettings(Environment):
+    """The NATS server."""
+
+    nats_url: SecretStr
+    """nats://token@host:port"""
+
+
+class BlobSettings(Environment):
+    """Where uploads and artifacts lie."""
+
+    blob_url: SecretStr
+    """file:///a/folder, s3://bucket/prefix, gs://… or az://…; credentials come as that cloud's own variables."""
+
+
+class ProbeSettings(Environment):
+    """The internal port of /livez, /readyz and /metrics."""
+
+    probes_host: str = "127.0.0.1"
+    probes_port: Annotated[int, Field(ge=0, le=65535)] = 9100
+    """0 takes any free port; the log says which."""
+
+
+class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings):
+    """What every worker needs; each adds its own."""
+
+    shutdown_grace_s: Annotated[float, Field(ge=0)] = 20.0
+    """Seconds that running jobs get to finish after SIGTERM before they are given back."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs this process runs at once."""
+        raise AttributeError("a worker's Settings says how many slots it has")
+
+
+S = TypeVar("S", bound=Environment)
+
+
+def load(settings: type[S]) -> S:
+    """Read `settings` from the environment, or end the process with every mistake on stderr (exit code 2)."""
+    try:
+        return settings()
+    except ValidationError as invalid:
+        for error in invalid.errors(include_input=False, include_context=False, include_url=False):
+            name = ".".join(str(part) for part in error["loc"]).upper()
+            print(f"{name}: {error['msg']}", file=sys.stderr)
+        sys.exit(2)

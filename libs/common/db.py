@@ -1,0 +1,213 @@
+"""The one PostgreSQL pool of a process.
+
+Pool semantics: at least `db_min_connections` stay open, at most `db_max_connections` exist, the one used
+last is used next, and what has been idle for `db_idle_timeout` is closed by a sweep every minute.
+
+Two ways in, one pool: `fetch` runs a single statement on the bare driver (a statement is its own
+transaction, and hot paths send whole batches through one), `begin` opens a SQLAlchemy transaction.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import orjson
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from libs.common import metrics
+from libs.common.backoff import until_available
+from libs.common.config import DatabaseSettings
+from libs.common.errors import Unavailable
+
+SWEEP_EVERY_S = 60.0
+COMMAND_TIMEOUT_S = 60.0
+
+LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,  # the server is shutting down or starting up
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,  # ours was the victim: the same statement works the next time
+    asyncpg.SerializationError,
+    TimeoutError,
+)
+"""What the driver raises when trying the same again later can help."""
+
+Rows = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """How the pool stands at this moment, in connections and callers."""
+
+    total: int
+    in_use: int
+    idle: int
+    waiting: int
+
+
+class Database:
+    """A pool of connections to the database that `connect` opened."""
+
+    def __init__(self, engine: AsyncEngine, settings: DatabaseSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._waiting = 0
+
+    def stats(self) -> PoolStats:
+        """The pool's figures; also exported as metrics."""
+        pool: Any = self._engine.pool
+        return PoolStats(
+            total=pool.checkedin() + pool.checkedout(),
+            in_use=pool.checkedout(),
+            idle=pool.checkedin(),
+            waiting=self._waiting,
+        )
+
+    async def fetch(self, sql: str, *args: object) -> Rows:
+        """Run one statement with `$1, $2, …` in a transaction of its own; its rows, if it returns any.
+
+        Raises Unavailable if the server cannot be reached. The statement may then have run or not.
+        """
+        async with self._connection() as connection:
+            driver = await _driver(connection)
+            try:
+                rows: Rows = await driver.fetch(sql, *args)
+            except LOST as error:
+                await connection.invalidate()
+                raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+            return rows
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed where the block ends, rolled back where it raises."""
+        async with self._connection() as connection:
+            await _driver(connection)
+            try:
+                async with connection.begin():
+                    yield connection
+            except DBAPIError as error:
+                cause = error.orig.__cause__ if error.orig is not None else None
+                if error.connection_invalidated or isinstance(cause, LOST):
+                    raise Unavailable(f"PostgreSQL: {cause or error}") from error
+                raise
+
+    async def reachable(self) -> bool:
+        """Whether a trivial statement gets through, now."""
+        try:
+            await self.fetch("SELECT 1")
+        except Unavailable:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        asked_at = time.perf_counter()
+        self._waiting += 1
+        try:
+            connection = await self._engine.connect()
+        except (*LOST, DBAPIError, PoolTimeout) as error:
+            raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+        finally:
+            self._waiting -= 1
+        metrics.db_wait_seconds.observe(time.perf_counter() - asked_at)
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                connection.info["used_at"] = time.monotonic()
+            await connection.close()
+
+    async def _keep_minimum(self) -> None:
+        """Open connections until the minimum exists."""
+        missing = self._settings.db_min_connections - self.stats().total
+        held = [await self._engine.connect() for _ in range(max(0, missing))]
+        for connection in held:
+            connection.info["used_at"] = time.monotonic()
+            await connection.close()
+
+    async def _close_idle(self) -> None:
+        """Close what has been idle too long, down to the minimum. Last used comes out first."""
+        held = [await self._engine.connect() for _ in range(self.stats().idle)]
+        expired = time.monotonic() - self._settings.db_idle_timeout / 1000
+        for position, connection in enumerate(held):
+            if position >= self._settings.db_min_connections and connection.info["used_at"] <= expired:
+                await connection.invalidate()
+        for connection in reversed(held):
+            await connection.close()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await self._close_idle()
+                await self._keep_minimum()
+            except (*LOST, DBAPIError, PoolTimeout):
+                continue  # the server is away; callers hear of it themselves
+
+    def _export(self) -> None:
+        for state in ("total", "in_use", "idle", "waiting"):
+            metrics.db_connections.labels(state).set_function(
+                lambda state=state: getattr(self.stats(), state)  # type: ignore[misc]
+            )
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    """asyncpg's connection behind `connection`, exchanged first if the server closed it while it was idle."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if not driver.is_closed():
+        return driver
+    await connection.invalidate()
+    try:
+        return (await connection.get_raw_connection()).driver_connection
+    except (*LOST, DBAPIError, PoolTimeout) as error:
+        raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def connect(
+    settings: DatabaseSettings, name: str, *, patience_s: float | None = None
+) -> AsyncIterator[Database]:
+    """Open the pool of process `name` and close it after the block.
+
+    Waits for a server that is not there yet, `patience_s` seconds at most (None: for ever), then raises
+    Unavailable. `name` shows in pg_stat_activity.
+    """
+    timeout_s = settings.db_connection_timeout / 1000
+
+    async def open_connection() -> Any:
+        return await asyncpg.connect(
+            settings.database_url.get_secret_value(),
+            timeout=timeout_s,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={"application_name": f"argosy-{name}"},
+        )
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=open_connection,
+        pool_size=settings.db_max_connections,
+        max_overflow=0,
+        pool_timeout=timeout_s,
+        pool_use_lifo=True,
+        json_deserializer=orjson.loads,
+    )
+    database = Database(engine, settings)
+    try:
+        await until_available(lambda: database.fetch("SELECT 1"), patience_s=patience_s)
+        await database._keep_minimum()
+        database._export()
+        sweeping = asyncio.create_task(database._sweep_for_ever())
+        try:
+            yield database
+        finally:
+            sweeping.cancel()
+    finally:
+        await engine.dispose()

@@ -1,0 +1,57 @@
+"""What a handler sees of a job, and what it gives back."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+P = TypeVar("P", bound=BaseModel)
+
+Effects = Callable[[AsyncConnection], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Job(Generic[P]):
+    """One attempt at a job."""
+
+    id: UUID
+    attempt: int
+    tenant: str
+    kind: str
+    payload: P
+    report: Callable[[dict[str, object]], None] = field(repr=False)
+
+    def progress(self, done: int, total: int | None, note: str | None = None) -> None:
+        """Say how far the work is. Cheap: call it as often as something changes."""
+        self.report({"done": done, "total": total, "note": note})
+
+    def blob_key(self, name: str) -> str:
+        """Where this attempt's file `name` goes; no other attempt writes there."""
+        return f"jobs/{self.tenant}/{self.id.hex}/{self.attempt}/{name}"
+
+
+@dataclass(slots=True, frozen=True)
+class Artifact:
+    """A file a job made, already in the blob store under `key`. `size` in bytes, `sha256` in hex."""
+
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    key: str
+
+
+@dataclass(slots=True, frozen=True)
+class Done:
+    """A job well done.
+
+    `result`: a small JSON object. `effects`: rows the handler wants written; they commit in one transaction
+    with the job's end, or not at all if another worker has the job by now.
+    """
+
+    result: dict[str, Any] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    effects: Effects | None = None

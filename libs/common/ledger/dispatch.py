@@ -1,0 +1,103 @@
+"""What brings waiting jobs to the conveyor: due times, retries, lost tickets and dead workers, all alike.
+
+Any number of dispatchers may run these at once: they skip each other's rows.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from libs.common.db import Database
+from libs.common.ledger.claim import LEASE_S
+from libs.common.ledger.durability import LAZILY
+
+POISON_AFTER_CRASHES = 3
+"""A job that was running in this many workers when they died is taken for the cause."""
+
+_PROMOTE = """
+UPDATE ledger.jobs SET state = 'queued'
+WHERE id IN (SELECT id FROM ledger.jobs WHERE state = 'scheduled' AND due_at <= now()
+             ORDER BY due_at LIMIT 5000 FOR UPDATE SKIP LOCKED)
+RETURNING id
+"""
+
+
+async def promote_due(db: Database) -> int:
+    """Make scheduled jobs whose time has come wait in their queues; how many."""
+    return len(await db.fetch(_PROMOTE))
+
+
+_PRINT = f"""
+UPDATE ledger.jobs SET ticketed_at = now()
+WHERE id IN (SELECT id FROM ledger.jobs WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL
+             ORDER BY rank LIMIT $2 FOR UPDATE SKIP LOCKED) AND {LAZILY}
+RETURNING rank, id
+"""  # noqa: S608
+
+
+async def take_waiting(db: Database, queue: str, limit: int) -> list[UUID]:
+    """Mark the first `limit` waiting jobs as ticketed; their ids in order. The caller prints the tickets."""
+    return [row[1] for row in sorted(await db.fetch(_PRINT, queue, limit))]
+
+
+_REPRINT = """
+UPDATE ledger.jobs SET ticketed_at = now()
+WHERE id IN (SELECT id FROM ledger.jobs WHERE queue = $1 AND state = 'queued'
+               AND ticketed_at < least($2, now()) - $3 * interval '1 second'
+             ORDER BY ticketed_at LIMIT $4 FOR UPDATE SKIP LOCKED)
+RETURNING rank, id
+"""
+
+
+async def take_lost(
+    db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int
+) -> list[UUID]:
+    """Jobs that still wait though their tickets are gone; marked as ticketed anew, their ids in order.
+
+    Tickets leave the conveyor in the order they were put there. So one printed before `oldest`, the time of
+    the oldest ticket now on it (None: it is empty), has been taken or lost. `slack_s` seconds make up for
+    tickets on their way and for clocks that differ.
+    """
+    return [row[1] for row in sorted(await db.fetch(_REPRINT, queue, oldest, slack_s, limit))]
+
+
+_DEMAND = """
+SELECT EXISTS (SELECT FROM ledger.jobs WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL),
+       (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers WHERE queue = $1)
+"""
+
+
+@dataclass(slots=True, frozen=True)
+class Demand:
+    """A queue as the dispatcher sees it."""
+
+    backlog: bool
+    """Whether jobs wait that have no ticket yet."""
+    slots: int
+    """How many jobs the live workers can run at once."""
+
+
+async def demand(db: Database, queue: str) -> Demand:
+    """How `queue` stands now."""
+    (row,) = await db.fetch(_DEMAND, queue)
+    return Demand(*row)
+
+
+_BURY = f"DELETE FROM ledger.workers WHERE heartbeat_at < now() - interval '{LEASE_S} seconds' RETURNING id"  # noqa: S608
+_RECOVER = """
+UPDATE ledger.jobs j SET
+  worker = NULL, crashes = crashes + 1, ticketed_at = NULL,
+  state = CASE WHEN crashes + 1 >= $1 THEN 'failed' ELSE 'queued' END,
+  finished_at = CASE WHEN crashes + 1 >= $1 THEN now() END,
+  error = CASE WHEN crashes + 1 >= $1 THEN jsonb_build_object(
+            'code', 'poison', 'message', 'The worker died ' || $1 || ' times while running this job.',
+            'retryable', false) ELSE error END
+WHERE state = 'running' AND NOT EXISTS (SELECT FROM ledger.workers w WHERE w.id = j.worker)
+RETURNING id
+"""
+
+
+async def recover(db: Database) -> int:
+    """Give the jobs of dead workers back to their queues, or fail the poisonous; how many."""
+    await db.fetch(_BURY)
+    return len(await db.fetch(_RECOVER, POISON_AFTER_CRASHES))

@@ -1,0 +1,81 @@
+"""How an attempt ended, written only by the worker that still holds the job."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.common.db import Database
+from libs.common.ledger.jobs import State
+
+
+class Outcome(NamedTuple):
+    """The end of attempt `attempt` of job `id`: an end state, or QUEUED for another try.
+
+    `retry_in_s`: seconds until the next try. `failed`: whether this counts as a failure. A release by
+    shutdown does not.
+    """
+
+    id: UUID
+    attempt: int
+    state: State
+    result: dict[str, Any] | None = None
+    artifacts: list[dict[str, Any]] | None = None
+    error: dict[str, Any] | None = None
+    retry_in_s: float = 0.0
+    failed: bool = False
+
+
+# "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
+_FINISH = """
+UPDATE ledger.jobs j SET
+  state = CASE WHEN u.state = 'queued' AND u.retry_in_s > 0 THEN 'scheduled' ELSE u.state END,
+  worker = NULL,
+  failures = j.failures + u.failed::int,
+  result = u.result::jsonb, artifacts = u.artifacts::jsonb, error = coalesce(u.error::jsonb, j.error),
+  finished_at = CASE WHEN u.state <> 'queued' THEN now() END,
+  due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE j.due_at END,
+  rank = CASE WHEN u.retry_in_s > 0
+         THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END
+FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::bool[])
+  AS u (id, attempt, state, result, artifacts, error, retry_in_s, failed)
+WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $9 AND j.state = 'running'
+RETURNING j.id
+"""
+
+
+async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Write the `outcomes` of `worker` in one statement. For each, whether it was taken; False: the job was no longer held.
+
+    Raises Unavailable. After a lost answer, repeating the call answers False for what had been taken.
+    """
+    taken = {row[0] for row in await db.fetch(_FINISH, *_columns(outcomes), worker)}
+    return [outcome.id in taken for outcome in outcomes]
+
+
+async def finish_within(connection: AsyncConnection, worker: UUID, outcome: Outcome) -> bool:
+    """Write `outcome` as part of the caller's transaction, beside the handler's own rows.
+
+    If it answers False the caller must roll back, so that the effects of a lost attempt count nowhere.
+    """
+    rows = await connection.exec_driver_sql(_FINISH, (*_columns([outcome]), worker))
+    return rows.first() is not None
+
+
+def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
+    return [
+        [o.id for o in outcomes],
+        [o.attempt for o in outcomes],
+        [o.state.value for o in outcomes],
+        [_text(o.result) for o in outcomes],
+        [_text(o.artifacts) for o in outcomes],
+        [_text(o.error) for o in outcomes],
+        [o.retry_in_s for o in outcomes],
+        [o.failed for o in outcomes],
+    ]
+
+
+def _text(document: object) -> str | None:
+    return None if document is None else orjson.dumps(document).decode()

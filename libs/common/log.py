@@ -1,0 +1,83 @@
+"""One JSON line an event on standard output, with the ids of the job and the trace it belongs to."""
+
+import logging
+import sys
+from contextvars import ContextVar
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from libs.common.contracts.job import public_id
+
+
+class Subject(NamedTuple):
+    """What the running task is about: a job, and the `traceparent` it came with."""
+
+    job_id: UUID
+    trace: str | None
+
+
+about: ContextVar[Subject | None] = ContextVar("about", default=None)
+"""Set by whoever starts a task for a job or a request; every line logged in that task carries it."""
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace id in a W3C `traceparent` header, or None."""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) >= 4 else None
+
+
+def _add_subject(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    subject = about.get()
+    if subject is not None:
+        event["job_id"] = public_id(subject.job_id)
+        if trace_id := trace_id_of(subject.trace):
+            event["trace_id"] = trace_id
+    return event
+
+
+def setup(service: str) -> None:
+    """Send every log of this process, ours and the libraries', as JSON lines to standard output."""
+
+    def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_service,
+        _add_subject,
+        structlog.processors.format_exc_info,
+    ]
+    render = structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str))
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(
+                    serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+                ),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def get(name: str) -> Logger:
+    """A logger whose lines name the part `name` of the program."""
+    logger: Logger = structlog.get_logger(part=name)
+    return logger

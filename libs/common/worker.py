@@ -1,0 +1,410 @@
+"""The worker runtime: takes jobs off the conveyor and sees each of them to one end.
+
+One job's way: `_take_jobs` → `_claim` → `_run` → `_attempt` (the service's handler) → `_finish`.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import uvloop
+from pydantic import BaseModel, ValidationError
+
+from libs.common import config, db, log, metrics, probes
+from libs.common.backoff import until_available
+from libs.common.batching import Batcher
+from libs.common.blobs import Blobs
+from libs.common.bus import Bus
+from libs.common.bus import connect as connect_bus
+from libs.common.config import WorkerSettings
+from libs.common.db import Database
+from libs.common.errors import Reject, Unavailable
+from libs.common.job import Done, Job
+from libs.common.ledger import claim as leases
+from libs.common.ledger.claim import Claim
+from libs.common.ledger.finish import Outcome, finish, finish_within
+from libs.common.ledger.jobs import State, new_id
+from libs.common.log import Subject, about
+from libs.common.verdict import TimedOut, released, verdict
+
+KEEP_EVERY_S = 1.0
+"""How often progress is stored and timeouts are looked at: one look at all jobs is cheaper than a timer each."""
+TICKET_WAIT_S = 0.5
+"""How long one look for tickets waits; it also bounds how late a stop is noticed."""
+
+UNWRITTEN_AT_MOST = 3
+"""Jobs held for each slot, counting those whose end is still on its way to the ledger."""
+
+logger = log.get("worker")
+
+S = TypeVar("S", bound=WorkerSettings)
+P = TypeVar("P", bound=BaseModel)
+D = TypeVar("D")
+Key = tuple[UUID, int]
+"""A job id and the attempt."""
+
+
+class InvalidPayload(Reject):
+    """The job's payload is not what this worker understands."""
+
+
+class Stop(Enum):
+    """Why the runtime stopped a handler."""
+
+    LOST = "another worker may have the job by now"
+    SHUTDOWN = "the grace time is over"
+    TIMEOUT = "the job's own time is over"
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A claimed job in this process. `in_handler` ends before its end is written."""
+
+    claim: Claim
+    started: float
+    task: asyncio.Task[None] | None = None
+    in_handler: bool = True
+    stopped_for: Stop | None = None
+
+    def stop(self, reason: Stop) -> None:
+        """Cancel the handler, once."""
+        if self.in_handler and self.stopped_for is None and self.task is not None:
+            self.stopped_for = reason
+            self.task.cancel()
+
+
+class Worker(Generic[P, D]):
+    """Runs up to `slots` jobs of `queue` at once until told to stop."""
+
+    def __init__(
+        self,
+        queue: str,
+        payload: type[P],
+        handle: Callable[[Job[P], D], Awaitable[Done]],
+        deps: D,
+        *,
+        database: Database,
+        bus: Bus,
+        slots: int,
+        grace_s: float,
+    ) -> None:
+        self._queue = queue
+        self._payload = payload
+        self._handle = handle
+        self._deps = deps
+        self._db = database
+        self._bus = bus
+        self._slots = slots
+        self._grace_s = grace_s
+        self._id = new_id()
+        self._held: dict[Key, _Running] = {}
+        self._busy = 0
+        self._freed = asyncio.Event()
+        self._progress: dict[Key, dict[str, object]] = {}
+        self._claimer = Batcher(self._claim)
+        self._finisher = Batcher(self._write_outcomes)
+        self._leased_at = float("-inf")
+        self._stopping = False
+        self._ended = {state: metrics.jobs_ended.labels(queue, state.value) for state in State}
+        self._fenced = metrics.jobs_fenced.labels(queue)
+        self._wait_seconds = metrics.job_wait_seconds.labels(queue)
+        self._run_seconds = metrics.job_run_seconds.labels(queue)
+        metrics.jobs_running.labels(queue).set_function(lambda: self._busy)
+
+    @property
+    def ready(self) -> bool:
+        """Whether this worker can take jobs now."""
+        leased = time.monotonic() - self._leased_at < leases.LEASE_S
+        return leased and self._bus.connected and not self._stopping
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take and run jobs until `stop` is set; then let them finish, or give them back."""
+        await until_available(self._register)
+        keeping = asyncio.create_task(self._keep_lease())
+        try:
+            await self._take_jobs(stop)
+            self._stopping = True
+            await self._wind_down()
+        finally:
+            keeping.cancel()
+            await until_available(lambda: leases.deregister(self._db, self._id), patience_s=2)
+
+    async def _register(self) -> None:
+        await leases.register(
+            self._db,
+            self._id,
+            queue=self._queue,
+            slots=self._slots,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        self._leased_at = time.monotonic()
+        logger.info("worker.registered", worker=str(self._id), queue=self._queue, slots=self._slots)
+
+    async def _take_jobs(self, stop: asyncio.Event) -> None:
+        async with self._bus.tickets(self._queue) as tickets:
+            while not stop.is_set():
+                # A slot is free when its handler is done, a little before the end is on disk.
+                room = min(self._slots - self._busy, UNWRITTEN_AT_MOST * self._slots - len(self._held))
+                if room <= 0:
+                    await self._wait_for_room()
+                    continue
+                ids = await tickets.take(room, wait_s=TICKET_WAIT_S)
+                if stop.is_set():
+                    await self._bus.print_tickets(self._queue, ids)
+                    break
+                self._busy += len(ids)
+                for job_id in ids:
+                    self._claimer(job_id).add_done_callback(self._start)
+        await self._claimer.drain()
+
+    async def _wait_for_room(self) -> None:
+        self._freed.clear()
+        try:
+            async with asyncio.timeout(TICKET_WAIT_S):
+                await self._freed.wait()
+        except TimeoutError:
+            return
+
+    async def _claim(self, ids: list[UUID]) -> Sequence[Claim | None]:
+        """Claim the jobs behind tickets; None for a stale ticket."""
+        distinct = list(dict.fromkeys(ids))
+        try:
+            claims = await until_available(
+                lambda: leases.claim(self._db, self._id, distinct), patience_s=leases.LEASE_S
+            )
+        except Unavailable as error:  # the dispatcher will print these tickets again
+            logger.warning("claim.unavailable", tickets=len(ids), error=str(error))
+            return [None] * len(ids)
+        taken = {claim.id: claim for claim in claims}
+        return [taken.pop(job_id, None) for job_id in ids]
+
+    def _start(self, claimed: "asyncio.Future[Claim | None]") -> None:
+        claim = None if claimed.cancelled() else claimed.result()
+        if claim is None:
+            self._free_slot()
+            return
+        running = _Running(claim, time.perf_counter())
+        self._held[claim.id, claim.attempt] = running
+        self._wait_seconds.observe(max(0.0, claim.waited_s))
+        running.task = asyncio.create_task(self._run(running))
+
+    def _free_slot(self) -> None:
+        self._busy -= 1
+        self._freed.set()
+
+    async def _run(self, running: _Running) -> None:
+        claim = running.claim
+        about.set(Subject(claim.id, claim.trace))
+        try:
+            end = await self._attempt(running)
+        finally:
+            running.in_handler = False
+            self._free_slot()
+        self._run_seconds.observe(time.perf_counter() - running.started)
+        try:
+            if end is not None:
+                await self._finish(claim, end)
+        finally:
+            self._held.pop((claim.id, claim.attempt), None)
+            self._freed.set()
+            self._progress.pop((claim.id, claim.attempt), None)
+
+    async def _attempt(self, running: _Running) -> Done | Outcome | None:
+        """Run the handler. What to write about it; None if the job is no longer ours."""
+        claim = running.claim
+        try:
+            return await self._handle(self._job(claim), self._deps)
+        except asyncio.CancelledError as error:
+            match running.stopped_for:
+                case Stop.LOST:
+                    return None
+                case Stop.SHUTDOWN:
+                    return released(claim)
+                case Stop.TIMEOUT:
+                    return verdict(claim, TimedOut(claim.timeout_s))
+            return verdict(claim, error)
+        except Exception as error:
+            return verdict(claim, error)
+
+    def _job(self, claim: Claim) -> Job[P]:
+        try:
+            payload = self._payload.model_validate_json(claim.payload)
+        except ValidationError as error:
+            raise InvalidPayload(str(error)) from error
+        key = (claim.id, claim.attempt)
+
+        def report(progress: dict[str, object]) -> None:
+            self._progress[key] = progress
+
+        return Job(claim.id, claim.attempt, claim.tenant, claim.kind, payload, report)
+
+    async def _finish(self, claim: Claim, end: Done | Outcome) -> None:
+        outcome = end if isinstance(end, Outcome) else _success(claim, end)
+        try:
+            if isinstance(end, Done) and end.effects is not None:
+                done = end
+                taken = await until_available(lambda: self._finish_with_effects(outcome, done))
+            else:
+                taken = await self._finisher(outcome)
+        except Exception as error:  # what the handler returned cannot be stored
+            outcome = verdict(claim, error)
+            taken = await self._finisher(outcome)
+        self._ended[outcome.state].inc()
+        if not taken:
+            self._fenced.inc()
+            logger.warning("job.fenced", attempt=claim.attempt)
+        elif outcome.error is not None:
+            logger.warning("job.failed", attempt=claim.attempt, state=outcome.state, **outcome.error)
+
+    async def _finish_with_effects(self, outcome: Outcome, done: Done) -> bool:
+        try:
+            async with self._db.begin() as connection:
+                if not await finish_within(connection, self._id, outcome):
+                    raise _NotOurs
+                if done.effects is not None:
+                    await done.effects(connection)
+        except _NotOurs:
+            return False
+        return True
+
+    async def _write_outcomes(self, outcomes: list[Outcome]) -> list[bool]:
+        return await until_available(lambda: finish(self._db, self._id, outcomes))
+
+    async def _keep_lease(self) -> None:
+        """Show that this process lives, store progress, and drop the jobs it has lost."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            self._stop_overdue()
+            try:
+                if self._progress:
+                    latest, self._progress = self._progress, {}
+                    await leases.store_progress(self._db, self._id, latest)
+                if time.monotonic() - self._leased_at >= leases.HEARTBEAT_EVERY_S:
+                    await self._renew_lease()
+            except Unavailable as error:
+                logger.warning("lease.unavailable", error=str(error))
+
+    def _stop_overdue(self) -> None:
+        now = time.perf_counter()
+        for running in self._held.values():
+            if now - running.started > running.claim.timeout_s:
+                running.stop(Stop.TIMEOUT)
+
+    async def _renew_lease(self) -> None:
+        claimed_before = list(self._held.items())
+        asked_at = time.monotonic()
+        lease = await leases.heartbeat(self._db, self._id)
+        if lease is None:
+            logger.warning("lease.lost", jobs=len(claimed_before))
+            self._id = new_id()
+            await self._register()
+        else:
+            self._leased_at = asked_at
+        for key, running in claimed_before:
+            if lease is None or key not in lease.held:
+                running.stop(Stop.LOST)
+        if lease is not None:  # claims whose answer was lost on the way: nobody runs these
+            forgotten = [Outcome(*key, State.QUEUED) for key in lease.settled if key not in self._held]
+            if forgotten:
+                await finish(self._db, self._id, forgotten)
+
+    async def _wind_down(self) -> None:
+        """Let running jobs finish within the grace time, then give the rest back without costing a retry."""
+        tasks = [running.task for running in self._held.values() if running.task is not None]
+        if tasks:
+            logger.info("worker.finishing", jobs=len(tasks), grace_s=self._grace_s)
+            await asyncio.wait(tasks, timeout=self._grace_s)
+        for running in self._held.values():
+            running.stop(Stop.SHUTDOWN)
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+class _NotOurs(Exception):
+    """Rolls back the effects of an attempt that has lost its job."""
+
+
+def _success(claim: Claim, done: Done) -> Outcome:
+    artifacts: list[dict[str, Any]] = [asdict(artifact) for artifact in done.artifacts]
+    return Outcome(claim.id, claim.attempt, State.SUCCEEDED, result=done.result, artifacts=artifacts)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the runtime opened for a service."""
+
+    database: Database
+    blobs: Blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Generic[S, P, D]):
+    """A worker service: its queue's name, its settings, its payloads, and its meaning.
+
+    `resources` opens what `handle` needs, before the first job, and closes it after the last.
+    """
+
+    name: str
+    settings: type[S]
+    payload: type[P]
+    resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
+    handle: Callable[[Job[P], D], Awaitable[Done]]
+
+
+def main(service: Service[S, P, D]) -> None:
+    """Run `service` until SIGTERM or SIGINT."""
+    settings = config.load(service.settings)
+    log.setup(service.name)
+    uvloop.run(_serve(service, settings))
+
+
+async def _serve(service: Service[S, P, D], settings: S) -> None:
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with _opened(service, settings) as worker:
+        await worker.run(stop)
+    logger.info("worker.stopped")
+
+
+@asynccontextmanager
+async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worker[P, D]]:
+    worker: Worker[P, D] | None = None
+    async with (
+        probes.serving(settings, lambda: worker is not None and worker.ready),
+        db.connect(settings, service.name) as database,
+        connect_bus(settings, service.name) as bus,
+        service.resources(settings, Platform(database, Blobs(settings))) as deps,
+    ):
+        worker = Worker(
+            service.name,
+            service.payload,
+            service.handle,
+            deps,
+            database=database,
+            bus=bus,
+            slots=settings.slots,
+            grace_s=settings.shutdown_grace_s,
+        )
+        yield worker
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first signal asks, the second forces."""
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)

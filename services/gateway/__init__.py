@@ -1,0 +1,1 @@
+"""The front door: knows who calls, enforces limits, turns requests into jobs, and answers for them."""

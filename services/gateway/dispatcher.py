@@ -1,0 +1,151 @@
+"""Accepting jobs and keeping the conveyor supplied.
+
+A job is committed to the ledger first. Where its queue has no backlog its ticket follows at once (the fast
+path); otherwise it waits in the ledger, and `Dispatcher.run` moves it on when its turn comes. The same loop
+serves due times, retries, lost tickets and the jobs of dead workers. Every gateway replica runs it; they
+skip each other's rows.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from libs.common import log, metrics
+from libs.common.backoff import until_available
+from libs.common.batching import Batcher
+from libs.common.bus import Bus, Conveyor
+from libs.common.db import Database
+from libs.common.errors import Unavailable
+from libs.common.ledger import dispatch
+from libs.common.ledger.accept import Accepted, accept
+from libs.common.ledger.jobs import NewJob
+
+ROUND_S = 0.25
+BUSY_ROUND_S = 0.02
+"""Seconds between two looks at the queues; the shorter where workers are about to run dry."""
+TIDY_EVERY_S = 1.0
+"""Seconds between two searches for lost tickets and dead workers."""
+WINDOW_S = 2.0
+"""How many seconds of work may lie on the conveyor. The rest stays where it can be ordered and cancelled."""
+WINDOW_LARGEST = 20_000
+LOST_AFTER_S = 3.0
+"""A ticket this much older than the oldest one on the conveyor is not there any more."""
+REPRINT_AT_MOST = 5_000
+ACCEPT_PATIENCE_S = 3.0
+"""How long an accept waits for PostgreSQL to come back before the caller is told 503."""
+
+logger = log.get("dispatcher")
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What this process knows of one queue since its last look."""
+
+    open: bool = False
+    """Nothing waits without a ticket, so a new job's ticket may go out at once."""
+    room: int = 0
+    """How many tickets may still go out before the next look."""
+    window: int = 0
+    rate: float = 0.0
+    taken: int = 0
+    seen_at: float = float("-inf")
+
+
+class Dispatcher:
+    """Accepts jobs of `queues` and supplies their conveyors."""
+
+    def __init__(self, database: Database, bus: Bus, queues: Sequence[str]) -> None:
+        self._db = database
+        self._bus = bus
+        self._lanes = {queue: _Lane() for queue in queues}
+        self._accepting = Batcher(self._accept)
+        self._tidied_at = float("-inf")
+
+    def accept(self, job: NewJob) -> "asyncio.Future[Accepted]":
+        """Commit `job`; done when it is safe. Raises Unavailable: it may then have been committed or not."""
+        return self._accepting(job)
+
+    async def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
+        ticketed = [self._claim_room(job) for job in jobs]
+        accepted = await until_available(
+            lambda: accept(self._db, jobs, ticketed=ticketed), patience_s=ACCEPT_PATIENCE_S
+        )
+        by_queue: dict[str, list[UUID]] = {}
+        for job, mark in zip(jobs, ticketed, strict=True):
+            if mark:
+                by_queue.setdefault(job.queue, []).append(job.id)
+        for queue, ids in by_queue.items():
+            await self._print(queue, ids, "accepted")
+        return accepted
+
+    def _claim_room(self, job: NewJob) -> bool:
+        lane = self._lanes[job.queue]
+        if job.run_at is not None or not lane.open or lane.room <= 0 or not self._bus.connected:
+            return False
+        lane.room -= 1
+        return True
+
+    async def run(self) -> None:
+        """Supply the conveyors for ever."""
+        while True:
+            busy = False
+            try:
+                await self._tidy()
+                await dispatch.promote_due(self._db)
+                for queue, lane in self._lanes.items():
+                    busy = await self._supply(queue, lane) or busy
+            except Unavailable as error:
+                for lane in self._lanes.values():
+                    lane.open = False
+                logger.warning("dispatch.unavailable", error=str(error))
+                await asyncio.sleep(1)
+            await asyncio.sleep(BUSY_ROUND_S if busy else ROUND_S)
+
+    async def _tidy(self) -> None:
+        """Give the jobs of dead workers back, and print again the tickets that the conveyor has lost."""
+        if time.monotonic() - self._tidied_at < TIDY_EVERY_S:
+            return
+        recovered = await dispatch.recover(self._db)
+        if recovered:
+            metrics.jobs_recovered.inc(recovered)
+            logger.warning("dispatch.recovered", jobs=recovered)
+        for queue in self._lanes:
+            conveyor = await self._bus.conveyor(queue)
+            lost = await dispatch.take_lost(self._db, queue, conveyor.oldest, LOST_AFTER_S, REPRINT_AT_MOST)
+            await self._print(queue, lost, "lost")
+        self._tidied_at = time.monotonic()
+
+    async def _supply(self, queue: str, lane: _Lane) -> bool:
+        """Bring one queue's conveyor up to its window; whether it may run dry before the next round."""
+        demand = await dispatch.demand(self._db, queue)
+        conveyor = await self._bus.conveyor(queue)
+        metrics.conveyor_depth.labels(queue).set(conveyor.depth)
+        _size_window(lane, conveyor, demand)
+        room = max(0, lane.window - conveyor.depth)
+        if demand.backlog and room:
+            waiting = await dispatch.take_waiting(self._db, queue, room)
+            await self._print(queue, waiting, "due")
+        lane.open = not demand.backlog
+        lane.room = room
+        return demand.backlog and lane.window < 2 * lane.rate * ROUND_S
+
+    async def _print(self, queue: str, ids: Sequence[UUID], reason: str) -> None:
+        if ids and await self._bus.print_tickets(queue, ids):
+            metrics.tickets_printed.labels(queue, reason).inc(len(ids))
+
+
+def _size_window(lane: _Lane, conveyor: Conveyor, demand: dispatch.Demand) -> None:
+    """Allow `WINDOW_S` of work at the rate tickets are being taken; more if the workers ran dry."""
+    now = time.monotonic()
+    passed_s, took = now - lane.seen_at, conveyor.taken - lane.taken
+    lane.seen_at, lane.taken = now, conveyor.taken
+    share = min(1.0, passed_s)  # of the present in a mean over about a second
+    if took >= 0:  # less than before: the conveyor is a new one
+        lane.rate += (took / passed_s - lane.rate) * share
+    ran_dry = demand.backlog and conveyor.depth == 0 and demand.slots > 0
+    shrunk = lane.window * (1 - share / 2)
+    wanted = lane.window * 2.0 if ran_dry else max(lane.rate * WINDOW_S, shrunk)
+    smallest = max(2 * demand.slots, 8)
+    lane.window = min(WINDOW_LARGEST, max(smallest, int(wanted)))
