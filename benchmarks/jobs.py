@@ -39,8 +39,8 @@ IN_FLIGHT = 1_000
 @asynccontextmanager
 async def gateway(servers: Trio) -> AsyncIterator[tuple[Database, Dispatcher]]:
     """The accepting half of a gateway, in this process."""
-    database_settings = DatabaseSettings(database_url=servers.postgres.url)  # type: ignore[arg-type]
-    bus_settings = BusSettings(nats_url=servers.nats.url)  # type: ignore[arg-type]
+    database_settings = DatabaseSettings(database_url=servers.postgres.url)
+    bus_settings = BusSettings(nats_url=servers.nats.url)
     await asyncio.to_thread(upgrade, database_settings)
     async with (
         connect_database(database_settings, "bench") as database,
@@ -81,9 +81,7 @@ async def accept_all(dispatcher: Dispatcher, jobs: int) -> float:
     begun = time.perf_counter()
     for start in range(0, jobs, IN_FLIGHT):
         wave = range(start, min(jobs, start + IN_FLIGHT))
-        await asyncio.gather(
-            *(dispatcher.accept(NewJob("bench", "bench", QUEUE, "noop", b"{}")) for _ in wave)
-        )
+        await asyncio.gather(*(dispatcher.accept(NewJob("bench", "bench", QUEUE, "noop", b"{}")) for _ in wave))
     return time.perf_counter() - begun
 
 
@@ -139,9 +137,7 @@ async def main(jobs: int, rounds: int, profile: str | None) -> None:
         accepts, processed, published, consumed = [], [], [], []
         async with gateway(servers) as (database, dispatcher):
             for _ in range(rounds):
-                accept, process, last = await fleet_run(
-                    database, dispatcher, servers, Path(name), jobs, profile
-                )
+                accept, process, last = await fleet_run(database, dispatcher, servers, Path(name), jobs, profile)
                 publish, consume = await bare_run(servers, jobs)
                 accepts.append(accept)
                 processed.append(process)
@@ -149,9 +145,7 @@ async def main(jobs: int, rounds: int, profile: str | None) -> None:
                 consumed.append(consume)
                 peak = re.search(r"peak_mb=(\S+) cpu_s=(\S+)", last)
                 memory = (
-                    f"worker peak {peak[1]} MB, {float(peak[2]) / jobs * 1e6:.0f} µs CPU/job"
-                    if peak
-                    else last
+                    f"worker peak {peak[1]} MB, {float(peak[2]) / jobs * 1e6:.0f} µs CPU/job" if peak else last
                 )
                 print(
                     f"argosy: {accept:8,.0f} accepts/s {process:8,.0f} jobs/s; {memory}   "

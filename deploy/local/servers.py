@@ -52,7 +52,7 @@ def redis(folder: Path, port: int, password: str) -> Server:
     """A Redis that appends what it is told to a file in `folder` every second."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "redis.conf"
-    _write_secret(
+    write_secret(
         settings,
         f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n",
     )
@@ -67,7 +67,7 @@ def nats(folder: Path, port: int, password: str) -> Server:
     """A NATS server with JetStream; its data lies in `folder`/data."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "nats.conf"
-    _write_secret(
+    write_secret(
         settings,
         f'listen: "127.0.0.1:{port}"\nauthorization {{ token: "{password}" }}\n'
         f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n",
@@ -101,7 +101,7 @@ def _initdb(ordinary: list[str], programs: Path, folder: Path, data: Path, passw
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     password_file = folder / "password"
-    _write_secret(password_file, password)
+    write_secret(password_file, password)
     if ordinary and ordinary[0] == "setpriv":
         os.chown(password_file, NOBODY, NOBODY)
     made = subprocess.run(
@@ -146,7 +146,8 @@ def _as_ordinary_user(folder: Path, programs: Path) -> list[str]:
     return as_nobody
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)

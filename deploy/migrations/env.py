@@ -24,9 +24,7 @@ async def _run() -> None:
     async def open_connection() -> Any:
         return await asyncpg.connect(url)
 
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=open_connection, poolclass=pool.NullPool
-    )
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=open_connection, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(_migrate)
         await connection.commit()

@@ -6,9 +6,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 jobs_accepted = Counter("argosy_jobs_accepted", "Jobs committed to the ledger.", ["queue"])
 jobs_ended = Counter("argosy_jobs_ended", "Attempts that ended, by how.", ["queue", "outcome"])
-jobs_fenced = Counter(
-    "argosy_jobs_fenced", "Writes refused because the worker no longer held the job.", ["queue"]
-)
+jobs_fenced = Counter("argosy_jobs_fenced", "Writes refused because the worker no longer held the job.", ["queue"])
 jobs_running = Gauge("argosy_jobs_running", "Jobs running in this process.", ["queue"])
 job_wait_seconds = Histogram(
     "argosy_job_wait_seconds", "From due to started (queue latency).", ["queue"], buckets=_SECONDS
@@ -16,18 +14,12 @@ job_wait_seconds = Histogram(
 job_run_seconds = Histogram(
     "argosy_job_run_seconds", "From started to the end of the attempt.", ["queue"], buckets=_SECONDS
 )
-tickets_printed = Counter(
-    "argosy_tickets_printed", "Tickets put on the conveyor, by why.", ["queue", "reason"]
-)
+tickets_printed = Counter("argosy_tickets_printed", "Tickets put on the conveyor, by why.", ["queue", "reason"])
 jobs_recovered = Counter("argosy_jobs_recovered", "Jobs taken back from dead workers.")
-conveyor_depth = Gauge(
-    "argosy_conveyor_depth", "Tickets on the conveyor that no worker has taken.", ["queue"]
-)
+conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets on the conveyor that no worker has taken.", ["queue"])
 
 db_connections = Gauge("argosy_db_connections", "Connections of this process's pool, by state.", ["state"])
-db_wait_seconds = Histogram(
-    "argosy_db_wait_seconds", "Wait for a connection from the pool.", buckets=_SECONDS
-)
+db_wait_seconds = Histogram("argosy_db_wait_seconds", "Wait for a connection from the pool.", buckets=_SECONDS)
 
 http_requests = Counter("argosy_http_requests", "Requests answered.", ["method", "route", "status"])
 http_request_seconds = Histogram(

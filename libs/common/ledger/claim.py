@@ -64,7 +64,8 @@ _HEARTBEAT = "UPDATE ledger.workers SET heartbeat_at = now() WHERE id = $1 RETUR
 _PROGRESS = f"""
 UPDATE ledger.jobs j SET progress = u.progress
 FROM unnest($1::uuid[], $2::int[], $3::jsonb[]) AS u (id, attempt, progress)
-WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $4 AND j.state = 'running' AND {LAZILY}
+WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $4 AND j.state = 'running'
+  AND {LAZILY}
 """  # noqa: S608
 _HELD = """
 SELECT id, attempt, started_at < now() - interval '10 seconds' FROM ledger.jobs

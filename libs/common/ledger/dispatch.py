@@ -49,9 +49,7 @@ RETURNING rank, id
 """
 
 
-async def take_lost(
-    db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int
-) -> list[UUID]:
+async def take_lost(db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int) -> list[UUID]:
     """Jobs that still wait though their tickets are gone; marked as ticketed anew, their ids in order.
 
     Tickets leave the conveyor in the order they were put there. So one printed before `oldest`, the time of

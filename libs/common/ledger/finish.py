@@ -47,9 +47,10 @@ RETURNING j.id
 
 
 async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> list[bool]:
-    """Write the `outcomes` of `worker` in one statement. For each, whether it was taken; False: the job was no longer held.
+    """Write the `outcomes` of `worker` in one statement. For each, whether it was taken.
 
-    Raises Unavailable. After a lost answer, repeating the call answers False for what had been taken.
+    False: the worker no longer held the job, or this is a repeated call and the first one did it.
+    Raises Unavailable.
     """
     taken = {row[0] for row in await db.fetch(_FINISH, *_columns(outcomes), worker)}
     return [outcome.id in taken for outcome in outcomes]

@@ -1,0 +1,239 @@
+"""python -m deploy.local up | down | scale SERVICE N | redis-start | redis-stop"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+
+from deploy.local import state, supervisor, tesseract
+from deploy.local.running import answers
+from deploy.local.servers import CannotRun, Server, nats, postgres, redis
+from deploy.local.state import EXTERNAL, GATEWAY_PORT, LOGS, RUN, State
+from deploy.local.supervisor import Program
+from deploy.migrations.__main__ import upgrade
+from libs.common import db
+from libs.common.config import DatabaseSettings
+from libs.common.contracts import QUEUES
+from services.gateway.auth import Role
+from services.gateway.keys import issue
+
+URL = f"http://127.0.0.1:{GATEWAY_PORT}"
+READY_WITHIN_S = 60.0
+
+
+def up() -> None:
+    """Start whatever does not run yet, and wait until the gateway serves."""
+    begun = time.monotonic()
+    tesseract.ensure()
+    remembered = state.load()
+    if supervisor.alive():
+        print("The fleet is already running.")
+    else:
+        _prepare(remembered)
+    addresses = _addresses(remembered)
+    for name, url in addresses.items():
+        if name in supervisor.statuses():
+            supervisor.ask("start", name=name, waiting=True)
+        _wait(name, lambda url=url: answers(url))  # type: ignore[misc]
+    settings = DatabaseSettings.model_validate({"database_url": addresses["postgres"]})
+    _wait("database", lambda: asyncio.run(_reachable(settings)))
+    upgrade(settings)
+    asyncio.run(_have_key(remembered, settings))
+    for name in ("gateway", *QUEUES):
+        supervisor.ask("start", name=name, waiting=True)
+    _wait("gateway", _gateway_ready)
+    state.write_environment(
+        {"ARGOSY_URL": URL, "ARGOSY_KEY": remembered.key or "", **_environment(remembered, addresses)}
+    )
+    _welcome(remembered, time.monotonic() - begun)
+
+
+def down() -> None:
+    """Stop everything: first what takes work, then the servers. Nothing is lost."""
+    if supervisor.alive():
+        for name in (*QUEUES, "gateway"):
+            supervisor.ask("stop", name=name, waiting=True)
+        supervisor.ask("quit", waiting=True)
+        _wait("the supervisor's end", lambda: not supervisor.leftovers(), complain=False)
+        print("The fleet is down. Its data is kept in .run/; `make up` goes on with it.")
+    elif swept := supervisor.sweep():
+        print(f"There was no supervisor; {swept} processes that it left behind have been stopped.")
+    else:
+        print("The fleet is not running.")
+
+
+def scale(service: str, processes: int) -> None:
+    """Run `processes` workers of `service`."""
+    _need_supervisor()
+    if service not in QUEUES:
+        raise CannotRun(f"There is no worker {service}; there are: {', '.join(QUEUES)}")
+    supervisor.ask("set", name=service, options={"numprocesses": processes}, waiting=True)
+    print(f"{service}: {processes} worker processes")
+
+
+def redis_start() -> None:
+    """Start our Redis, alone if need be."""
+    if not supervisor.alive():
+        _prepare(state.load())
+    if "redis" not in supervisor.statuses():
+        raise CannotRun("REDIS_URL was set when the fleet was started: that Redis is not ours to start.")
+    supervisor.ask("start", name="redis", waiting=True)
+    _wait("redis", lambda: answers(_addresses(state.load())["redis"]))
+
+
+def redis_stop() -> None:
+    """Stop our Redis; the supervisor too, if it has nothing else to do."""
+    _need_supervisor()
+    supervisor.ask("stop", name="redis", waiting=True)
+    if "active" not in supervisor.statuses().values():
+        supervisor.ask("quit", waiting=True)
+    print("Redis is stopped.")
+
+
+def _prepare(remembered: State) -> None:
+    """Clear away what a killed run left, make the servers ready to run, and start the supervisor."""
+    if swept := supervisor.sweep():
+        print(f"Stopped {swept} processes that an earlier run had left behind.")
+    (RUN / "postgres" / "data" / "postmaster.pid").unlink(missing_ok=True)
+    state.refresh_ports(remembered)
+    if not (RUN / "postgres" / "data").exists() and "DATABASE_URL" not in os.environ:
+        print("Making a database cluster …", flush=True)
+    servers = _servers(remembered)
+    addresses = {server.name: server.url for server in servers} | _external()
+    environment = _environment(remembered, addresses)
+    programs = [Program(server.name, server.command, {}, server.stop_signal) for server in servers]
+    gateway = {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)}
+    programs.append(Program("gateway", [sys.executable, "-m", "services.gateway"], environment | gateway))
+    programs += [Program(name, [sys.executable, "-m", f"services.{name}"], environment) for name in QUEUES]
+    supervisor.write_fleet(programs)
+    supervisor.launch()
+
+
+def _servers(remembered: State) -> list[Server]:
+    """The servers that we run ourselves."""
+    make: dict[str, Callable[[], Server]] = {
+        "postgres": lambda: postgres(RUN / "postgres", remembered.postgres_port, remembered.password),
+        "redis": lambda: redis(RUN / "redis", remembered.redis_port, remembered.password),
+        "nats": lambda: nats(RUN / "nats", remembered.nats_port, remembered.password),
+    }
+    return [make[name]() for name in make if name not in _external()]
+
+
+def _external() -> dict[str, str]:
+    return {name: os.environ[variable] for name, variable in EXTERNAL.items() if os.environ.get(variable)}
+
+
+def _addresses(remembered: State) -> dict[str, str]:
+    password = remembered.password
+    ours = {
+        "postgres": f"postgresql://argosy:{password}@127.0.0.1:{remembered.postgres_port}/postgres",
+        "redis": f"redis://:{password}@127.0.0.1:{remembered.redis_port}/0",
+        "nats": f"nats://{password}@127.0.0.1:{remembered.nats_port}",
+    }
+    return ours | _external()
+
+
+def _environment(remembered: State, addresses: dict[str, str]) -> dict[str, str]:
+    """What every service of the fleet is given."""
+    return {
+        "DATABASE_URL": addresses["postgres"],
+        "REDIS_URL": addresses["redis"],
+        "NATS_URL": addresses["nats"],
+        "BLOB_URL": os.environ.get("BLOB_URL") or (RUN / "blobs").as_uri(),
+        "PROBES_PORT": "0",
+        "ARGOSY_METRICS_URL": f"http://127.0.0.1:{remembered.metrics_port}/metrics",
+    }
+
+
+async def _reachable(settings: DatabaseSettings) -> bool:
+    with suppress(Exception):
+        async with db.connect(settings, "up", patience_s=0) as database:
+            return await database.reachable()
+    return False
+
+
+async def _have_key(remembered: State, settings: DatabaseSettings) -> None:
+    """An API key for the tenant `dev`, in this database."""
+    address = settings.database_url.get_secret_value()
+    where = address.rpartition("@")[2] if "DATABASE_URL" in os.environ else "ours"
+    if remembered.key is None or remembered.key_database != where:
+        async with db.connect(settings, "up", patience_s=10) as database:
+            remembered.key = await issue(database, "dev", "dev", "make up", Role.ADMIN)
+        remembered.key_database = where
+        remembered.save()
+
+
+def _gateway_ready() -> bool:
+    try:
+        with urllib.request.urlopen(f"{URL}/readyz", timeout=2) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _wait(what: str, done: Callable[[], bool], *, complain: bool = True) -> None:
+    """Poll until `done`; a dot a second shows that it goes on. Raises CannotRun after a minute."""
+    begun = shown = time.monotonic()
+    while not done():
+        now = time.monotonic()
+        if now - begun > READY_WITHIN_S:
+            if not complain:
+                return
+            raise CannotRun(f"{what} is not ready after {READY_WITHIN_S:.0f} s; see {LOGS}/")
+        if now - shown > 1:
+            print("." if shown > begun else f"waiting for {what} ", end="", flush=True)
+            shown = now
+        time.sleep(0.05)
+    if shown > begun:
+        print()
+
+
+def _need_supervisor() -> None:
+    if not supervisor.alive():
+        raise CannotRun("The fleet is not running: `make up` first.")
+
+
+def _welcome(remembered: State, seconds: float) -> None:
+    print(
+        f"""
+Argosy is up at {URL}  ({seconds:.1f} s)
+
+    . .run/dev.env                                 # ARGOSY_URL and ARGOSY_KEY
+    curl -s -H "Authorization: Bearer $ARGOSY_KEY" $ARGOSY_URL/v1/ocr -F file=@scan.pdf
+
+or, as it stands:
+
+    curl -s -H "Authorization: Bearer {remembered.key}" {URL}/v1/jobs
+
+logs: .run/logs/ (`make logs`)     metrics: http://127.0.0.1:{remembered.metrics_port}/metrics
+""".rstrip()
+    )
+
+
+def main() -> None:
+    """Run one command; a trouble with a name is told in a line or two."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("up", "down", "redis-start", "redis-stop"):
+        commands.add_parser(name)
+    scaling = commands.add_parser("scale")
+    scaling.add_argument("service")
+    scaling.add_argument("processes", type=int)
+    arguments = parser.parse_args()
+    simple = {"up": up, "down": down, "redis-start": redis_start, "redis-stop": redis_stop}
+    try:
+        if arguments.command == "scale":
+            scale(arguments.service, arguments.processes)
+        else:
+            simple[arguments.command]()
+    except CannotRun as trouble:
+        sys.exit(f"{trouble}")
+
+
+if __name__ == "__main__":
+    main()

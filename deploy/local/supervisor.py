@@ -1,0 +1,167 @@
+"""The processes, kept alive by circus: who runs, how to ask it, and what to do about what it left behind.
+
+`python -m deploy.local.supervisor` is the supervisor itself, for .run/fleet.json. It listens on a socket in
+.run/ that only its owner can reach.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psutil
+from circus import get_arbiter
+from circus.client import CircusClient
+from circus.exc import CallError
+
+from deploy.local.servers import CannotRun, write_secret
+from deploy.local.state import LOGS, ROOT, RUN
+
+ENDPOINT = "ipc://supervisor.sock"
+"""Relative to .run/, which both sides are in: a socket's path may have 107 characters only."""
+EVENTS = "ipc://events.sock"
+CHECK_EVERY_S = 0.5
+STOP_WITHIN_S = 30
+MARK = "ARGOSY_RUN_DIR"
+"""In the environment of every process of this fleet, so that leftovers can be told from strangers."""
+LOG_BYTES = 20_000_000
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process of the fleet, or several alike."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    processes: int = 1
+
+
+def write_fleet(programs: Iterable[Program]) -> None:
+    """Say what the supervisor is to know. It starts nothing until asked."""
+    write_secret(RUN / "fleet.json", json.dumps([asdict(program) for program in programs]))
+
+
+def launch() -> None:
+    """Start the supervisor in the background. Raises CannotRun."""
+    with (LOGS / "supervisor.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local.supervisor"],
+            cwd=ROOT,
+            env=os.environ | {MARK: str(RUN)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + STOP_WITHIN_S
+    while not alive():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise CannotRun(f"The supervisor did not start; see {LOGS / 'supervisor.log'}")
+
+
+def alive() -> bool:
+    """Whether a supervisor answers."""
+    if not (RUN / "supervisor.sock").exists():
+        return False
+    try:
+        ask("globaloptions", timeout_s=0.5)
+    except CannotRun:
+        return False
+    return True
+
+
+def ask(command: str, timeout_s: float = STOP_WITHIN_S + 15, **properties: Any) -> dict[str, Any]:
+    """Send the supervisor a command of circus and wait for its answer. Raises CannotRun."""
+    before = os.getcwd()
+    os.chdir(RUN)
+    client = CircusClient(endpoint=ENDPOINT, timeout=timeout_s)
+    try:
+        answer: dict[str, Any] = client.send_message(command, **properties)
+    except CallError as error:
+        raise CannotRun(f"The supervisor does not answer: {error}") from error
+    finally:
+        client.stop()
+        os.chdir(before)
+    if answer.get("status") == "error":
+        raise CannotRun(f"The supervisor refuses to {command}: {answer.get('reason')}")
+    return answer
+
+
+def statuses() -> dict[str, str]:
+    """What runs: `active` or `stopped` for each program."""
+    found: dict[str, str] = ask("status")["statuses"]
+    return found
+
+
+def leftovers() -> list[psutil.Process]:
+    """Processes of this fleet that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(RUN):
+                found.append(process)
+    ours = {os.getpid(), os.getppid()}
+    return [process for process in found if process.pid not in ours]
+
+
+def sweep() -> int:
+    """End what a killed run left behind; how many processes."""
+    left = leftovers()
+    for process in left:
+        with suppress(psutil.Error):
+            is_postmaster = process.name() == "postgres"
+            process.send_signal(signal.SIGINT if is_postmaster else signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(left, timeout=5)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+    return len(left)
+
+
+def _run() -> None:
+    programs = [Program(**program) for program in json.loads((RUN / "fleet.json").read_text())]
+    os.chdir(RUN)
+    arbiter = get_arbiter(
+        [_watcher(program) for program in programs],
+        controller=ENDPOINT,
+        pubsub_endpoint=EVENTS,
+        check_delay=CHECK_EVERY_S,
+        loglevel="WARNING",
+    )
+    arbiter.start()
+
+
+def _watcher(program: Program) -> dict[str, Any]:
+    stream = {
+        "class": "FileStream",
+        "filename": str(LOGS / f"{program.name}.log"),
+        "max_bytes": LOG_BYTES,
+        "backup_count": 2,
+    }
+    return {
+        "name": program.name,
+        "cmd": shlex.quote(program.command[0]),
+        "args": program.command[1:],
+        "env": os.environ | program.environment,
+        "working_dir": str(ROOT),
+        "numprocesses": program.processes,
+        "autostart": False,
+        "stop_signal": getattr(signal, f"SIG{program.stop_signal}"),
+        "graceful_timeout": STOP_WITHIN_S,
+        "stdout_stream": stream,
+        "stderr_stream": stream,
+    }
+
+
+if __name__ == "__main__":
+    _run()

@@ -1,0 +1,79 @@
+"""What the gateway and the OCR worker say to each other."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MEDIA_TYPES = ("application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp")
+"""What can be read."""
+
+Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,30}(/[A-Za-z_]{1,40})?$")]
+PAGES_PATTERN = r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?(,[1-9]\d{0,5}(-[1-9]\d{0,5})?)*$"
+
+
+class OcrOptions(BaseModel):
+    """How to read a document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    languages: Annotated[tuple[Language, ...], Field(max_length=8)] = ()
+    """Tesseract's names, such as `eng` or `deu`; empty: the worker's default."""
+    dpi: Annotated[int, Field(ge=72, le=600)] = 300
+    """Dots per inch at which PDF pages are rasterised."""
+    pages: Annotated[str, Field(pattern=PAGES_PATTERN, max_length=1000)] | None = None
+    """Which pages, counted from 1: `1-3,7`; None: all."""
+    psm: Literal[1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13] = 3
+    """Tesseract's page segmentation mode."""
+
+    @field_validator("pages")
+    @classmethod
+    def _ranges_go_up(cls, pages: str | None) -> str | None:
+        for part in (pages or "").split(","):
+            first, _, last = part.partition("-")
+            if last and int(last) < int(first):
+                raise ValueError(f"{part} ends before it begins")
+        return pages
+
+
+class OcrPayload(BaseModel):
+    """An OCR job."""
+
+    source: str
+    """The upload's key in the blob store."""
+    filename: str
+    media_type: str
+    options: OcrOptions
+
+
+class Word(BaseModel):
+    """One word. `box`: left, top, right, bottom in pixels. `confidence`: 0 to 100."""
+
+    text: str
+    box: tuple[int, int, int, int]
+    confidence: float
+
+
+class Line(BaseModel):
+    """A line of words."""
+
+    box: tuple[int, int, int, int]
+    words: list[Word]
+
+
+class Block(BaseModel):
+    """A block of lines: a paragraph, a column, a caption."""
+
+    box: tuple[int, int, int, int]
+    lines: list[Line]
+
+
+class Page(BaseModel):
+    """A page of `words.json`. `confidence` is the mean over its words, None if there are none."""
+
+    number: int
+    width: int
+    height: int
+    dpi: int
+    source: Literal["ocr", "text-layer"]
+    confidence: float | None
+    blocks: list[Block]

@@ -1,0 +1,90 @@
+"""GET /v1/jobs and GET /v1/jobs/{id}."""
+
+import base64
+import hashlib
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts.job import parse_id
+from libs.common.ledger import jobs as ledger
+from libs.common.ledger.jobs import State
+from services.gateway.auth import Principal
+from services.gateway.problems import Invalid, NotFound, invalid_fields
+from services.gateway.rendering import job_document
+
+
+class Filter(BaseModel):
+    """The query of GET /v1/jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: str | None = None
+    state: State | None = None
+    tag: str | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+async def show_job(request: Request) -> Response:
+    """One job; 304 if the caller has this version of it already."""
+    facts = await find_job(request)
+    body = orjson.dumps(job_document(facts))
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+async def list_jobs(request: Request) -> Response:
+    """The caller's jobs, newest first, a page at a time."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    try:
+        wanted = Filter.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise invalid_fields(error, within="query") from error
+    found = await ledger.page(
+        request.app.state.database,
+        principal.tenant,
+        before=_parse_cursor(wanted.cursor),
+        queue=wanted.queue,
+        state=wanted.state,
+        tag=wanted.tag,
+        limit=wanted.limit + 1,
+    )
+    page, more = found[: wanted.limit], len(found) > wanted.limit
+    document: dict[str, Any] = {
+        "jobs": [job_document(facts) for facts in page],
+        "next_cursor": _cursor(page[-1]["id"]) if more else None,
+    }
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+async def find_job(request: Request) -> dict[str, Any]:
+    """The facts of the job in the path. Raises NotFound, for another tenant's job too."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    job_id = parse_id(request.path_params["id"])
+    facts = None
+    if job_id is not None:
+        facts = await ledger.find(request.app.state.database, principal.tenant, job_id)
+    if facts is None:
+        raise NotFound("There is no such job.")
+    return facts
+
+
+def _cursor(job_id: UUID) -> str:
+    return base64.urlsafe_b64encode(job_id.bytes).decode().rstrip("=")
+
+
+def _parse_cursor(text: str | None) -> UUID | None:
+    if text is None:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(text + "=="))
+    except ValueError as error:
+        raise Invalid(errors=[{"field": "query.cursor", "message": "Not a cursor of ours."}]) from error

@@ -1,0 +1,166 @@
+"""Any error → application/problem+json (RFC 9457). The only place where errors become HTTP statuses."""
+
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common import log
+from libs.common.errors import ArgosyError, Unavailable
+
+logger = log.get("problems")
+
+
+class Problem(ArgosyError):
+    """Something the caller can be told. Subclasses say which status and title."""
+
+    status = 400
+    title = "Bad request"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.headers = headers or {}
+        self.members = members
+
+
+class BadRequest(Problem):
+    """The request could not be understood."""
+
+
+class Unauthenticated(Problem):
+    """Send an API key as `Authorization: Bearer <key>`."""
+
+    status = 401
+    title = "Unauthenticated"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(Problem):
+    """This key may not do that."""
+
+    status = 403
+    title = "Forbidden"
+
+
+class NotFound(Problem):
+    """There is nothing here."""
+
+    status = 404
+    title = "Not found"
+
+
+class TooLarge(Problem):
+    """The body is larger than is accepted."""
+
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedMediaType(Problem):
+    """This kind of content is not accepted here."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class RangeNotSatisfiable(Problem):
+    """The range asked for lies outside the file."""
+
+    status = 416
+    title = "Range not satisfiable"
+
+
+class Invalid(Problem):
+    """Some fields are wrong."""
+
+    status = 422
+    title = "Invalid"
+
+
+class LimitExceeded(Problem):
+    """You have reached a rate limit."""
+
+    status = 429
+    title = "Rate limit exceeded"
+
+
+class ServiceUnavailable(Problem):
+    """Something this request needs is away. Nothing was done; try again."""
+
+    status = 503
+    title = "Service unavailable"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})
+
+
+def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
+    """Every wrong field of `within`, as one problem. Values are not repeated."""
+    fields = [
+        {"field": ".".join([within, *(str(part) for part in item["loc"])]), "message": item["msg"]}
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return Invalid(errors=fields)
+
+
+async def on_problem(_request: Request, error: Exception) -> Response:
+    """Render a Problem."""
+    assert isinstance(error, Problem)  # noqa: S101 - registered for this class
+    return render(error)
+
+
+async def on_http_exception(_request: Request, error: Exception) -> Response:
+    """Render what the router itself refuses: no such path, wrong method."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    problem = Problem(error.detail, headers=dict(error.headers or {}))
+    problem.status, problem.title = error.status_code, error.detail
+    return render(problem)
+
+
+async def on_unavailable(_request: Request, error: Exception) -> Response:
+    """A server behind us is away: 503, and nothing half-done."""
+    logger.warning("request.unavailable", error=str(error))
+    return render(ServiceUnavailable())
+
+
+async def on_bug(_request: Request, _error: Exception) -> Response:
+    """What nobody foresaw. The log has the traceback, the caller has not."""
+    problem = Problem("This is our fault, and it has been logged.")
+    problem.status, problem.title = 500, "Internal error"
+    return render(problem)
+
+
+def render(problem: Problem) -> Response:
+    """The response for `problem`."""
+    document = {
+        "type": f"urn:argosy:problem:{problem.code.replace('_', '-')}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(problem),
+        **problem.members,
+    }
+    return Response(
+        orjson.dumps(document),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type="application/problem+json",
+    )
+
+
+HANDLERS: dict[Any, Any] = {
+    Problem: on_problem,
+    HTTPException: on_http_exception,
+    Unavailable: on_unavailable,
+    Exception: on_bug,
+}

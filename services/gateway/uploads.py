@@ -1,0 +1,146 @@
+"""multipart/form-data streamed straight into the blob store; never held in memory, nor on disk twice.
+
+What a file is, its first bytes say; its name and its declared type are not asked.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from starlette.requests import Request
+
+from libs.common.blobs import Blobs, Stored
+from services.gateway.problems import BadRequest, Invalid, TooLarge, UnsupportedMediaType
+
+FIELD_AT_MOST = 64 * 1024
+"""Bytes of a part that is not the file."""
+FRAMING_AT_MOST = 64 * 1024
+"""Bytes that the multipart framing and the small parts may add to the file."""
+SNIFFED = 1024
+"""Bytes looked at to tell a file's type. A PDF's header may stand anywhere in them (ISO 32000, annex H)."""
+
+Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
+
+
+@dataclass(slots=True)
+class Upload:
+    """A stored file and the fields that came with it."""
+
+    stored: Stored
+    media_type: str
+    filename: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def media_type_of(head: bytes) -> str | None:
+    """The media type of a file that begins with `head`, or None if it is none that can be read."""
+    signatures = (
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"II*\x00", "image/tiff"),
+        (b"MM\x00*", "image/tiff"),
+        (b"II+\x00", "image/tiff"),
+        (b"MM\x00+", "image/tiff"),
+    )
+    for signature, media_type in signatures:
+        if head.startswith(signature):
+            return media_type
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return "application/pdf" if b"%PDF-" in head[:SNIFFED] else None
+
+
+async def receive(request: Request, blobs: Blobs, key: str, *, max_bytes: int) -> Upload:
+    """Store the part `file` of `request` under `key`, at most `max_bytes` of it; other parts are fields.
+
+    Raises a Problem for anything wrong with the request; nothing is left under `key` then.
+    """
+    upload: Upload | None = None
+    fields: dict[str, str] = {}
+    try:
+        async with aclosing(_events(request, max_bytes)) as events:
+            async for event in events:
+                if not isinstance(event, MultipartSegment):
+                    continue
+                if event.name != "file":
+                    fields[event.name] = await _read_field(event.name, events)
+                elif upload is not None:
+                    raise Invalid(errors=[{"field": "file", "message": "There must be one file only."}])
+                else:
+                    upload = await _store(blobs, key, event.filename or "", events, max_bytes)
+    except MultipartError as error:
+        await blobs.delete(key)
+        raise BadRequest(f"The multipart body is malformed: {error}") from error
+    except BaseException:
+        await blobs.delete(key)
+        raise
+    if upload is None:
+        raise Invalid(errors=[{"field": "file", "message": "Field required"}])
+    upload.fields = fields
+    return upload
+
+
+async def _events(request: Request, max_bytes: int) -> Events:
+    content_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if content_type != "multipart/form-data" or not options.get("boundary"):
+        raise UnsupportedMediaType("Send multipart/form-data with a part named `file`.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes + FRAMING_AT_MOST:
+        raise _too_large(max_bytes)
+    with PushMultipartParser(options["boundary"], max_segment_count=16, strict=True) as parser:
+        async for chunk in request.stream():
+            if chunk:
+                for event in parser.parse(chunk):
+                    yield event
+
+
+async def _store(blobs: Blobs, key: str, filename: str, events: Events, max_bytes: int) -> Upload:
+    head = bytearray()
+    rest = _part(events)
+    async for chunk in rest:
+        head += chunk
+        if len(head) >= SNIFFED:
+            break
+    if not head:
+        raise Invalid(errors=[{"field": "file", "message": "The file is empty."}])
+    media_type = media_type_of(bytes(head))
+    if media_type is None:
+        raise UnsupportedMediaType("The file is none of PDF, PNG, JPEG, TIFF and WebP.")
+
+    async def content() -> AsyncIterator[bytes]:
+        size = len(head)
+        yield bytes(head)
+        async for chunk in rest:
+            size += len(chunk)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            yield chunk
+
+    stored = await blobs.write(key, content())
+    return Upload(stored, media_type, filename)
+
+
+async def _read_field(name: str, events: Events) -> str:
+    value = bytearray()
+    async for chunk in _part(events):
+        value += chunk
+        if len(value) > FIELD_AT_MOST:
+            raise Invalid(errors=[{"field": name, "message": f"At most {FIELD_AT_MOST} bytes."}])
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(errors=[{"field": name, "message": "Not UTF-8."}]) from error
+
+
+async def _part(events: Events) -> AsyncIterator[bytes]:
+    """The content of the part that has just begun."""
+    async for event in events:
+        if event is None:
+            return
+        if isinstance(event, bytes | bytearray):
+            yield bytes(event)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"A file may have at most {max_bytes} bytes.", max_bytes=max_bytes)

@@ -1,0 +1,15 @@
+"""python -m services.ocr"""
+
+from libs.common import worker
+from libs.common.contracts.ocr import OcrPayload
+from services.ocr.config import Settings
+from services.ocr.handler import handle, resources
+
+
+def main() -> None:
+    """Read documents until SIGTERM."""
+    worker.main(worker.Service("ocr", Settings, OcrPayload, resources, handle))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Runs a function on untrusted input in a process of its own, with limits on memory, time and file size.
+
+Processes are forked from a server that has the libraries loaded, so one costs milliseconds. Each leads its
+own process group: when it is over, or late, or its caller is cancelled, the group is killed, Tesseract with it.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+from libs.common.errors import ArgosyError
+from services.ocr.refusals import OutOfMemory, PageCrashed, PageTimeout
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FILE_BYTES_AT_MOST = 4 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process may use."""
+
+    memory_bytes: int
+    timeout_s: float
+
+
+class Sandbox:
+    """A source of limited processes. Open files, sockets and secrets of this process do not reach them."""
+
+    def __init__(self, limits: Limits, preload: list[str]) -> None:
+        self._limits = limits
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(preload)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `function`, which must be small and picklable, like its arguments.
+
+        Raises what the function raised if that is an ArgosyError, else PageCrashed; PageTimeout, OutOfMemory.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_child, args=(sender, self._limits, function, args, kwargs), daemon=True
+        )
+        try:
+            await asyncio.to_thread(process.start)  # the first one waits for the server to load
+            sender.close()
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    await _readable(receiver)
+            except TimeoutError:
+                raise PageTimeout(f"It took longer than {self._limits.timeout_s:g} s.") from None
+            succeeded, value = _answer(receiver)
+            if not succeeded:
+                raise value
+            result: T = value
+            return result
+        finally:
+            receiver.close()
+            await asyncio.to_thread(_bury, process)
+
+
+def _answer(receiver: Connection) -> tuple[bool, Any]:
+    try:
+        answer: tuple[bool, Any] = receiver.recv()
+    except EOFError:
+        raise PageCrashed from None
+    return answer
+
+
+async def _readable(receiver: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(receiver.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(receiver.fileno())
+
+
+def _bury(process: multiprocessing.process.BaseProcess) -> None:
+    if process.pid is None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # in case it had not made its group yet
+    process.join()
+
+
+def _child(
+    sender: Connection,
+    limits: Limits,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> None:
+    os.setsid()
+    cpu_s = int(limits.timeout_s) + 1
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_AT_MOST, FILE_BYTES_AT_MOST))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = (True, function(*args, **kwargs))
+    except ArgosyError as error:
+        answer = (False, error)
+    except MemoryError:
+        answer = (False, OutOfMemory())
+    except Exception as error:
+        answer = (False, PageCrashed(f"{type(error).__name__}: {error}"))
+    sender.send(answer)

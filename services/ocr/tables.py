@@ -1,0 +1,19 @@
+"""The tables of the schema `ocr`. Only this service writes them."""
+
+from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import UUID
+
+metadata = MetaData(schema="ocr")
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("job_id", UUID, primary_key=True),  # so a document counts once, however often it was tried
+    Column("tenant", Text, nullable=False),
+    Column("pages", Integer, nullable=False),
+    Column("pages_recognised", Integer, nullable=False),  # the others had a text layer
+    Column("mean_confidence", Double),
+    Column("finished_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+Index("documents_by_tenant", documents.c.tenant, documents.c.finished_at)
