@@ -229,11 +229,13 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
     try:
         yield bus
     finally:
-        connecting.cancel()
-        if connection.is_connected:  # flush, not drain: that waits 30 s for pull subscriptions
-            with suppress(*_DOWN):
-                await connection.flush(timeout=2)
-        await connection.close()
+        if not connecting.done():
+            connecting.cancel()
+        else:
+            with suppress(*_DOWN):  # flush, not drain: that waits 30 s for pull subscriptions
+                if connection.is_connected:
+                    await connection.flush(timeout=2)
+            await connection.close()
 
 
 def _stream(queue: str) -> str:

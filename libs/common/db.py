@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import orjson
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -60,16 +61,15 @@ class Database:
         self._engine = engine
         self._settings = settings
         self._waiting = 0
+        self._open = 0
+        event.listen(engine.sync_engine, "connect", lambda *_: self._count(1))
+        event.listen(engine.sync_engine, "close", lambda *_: self._count(-1))
 
     def stats(self) -> PoolStats:
         """The pool's figures; also exported as metrics."""
         pool: Any = self._engine.pool
-        return PoolStats(
-            total=pool.checkedin() + pool.checkedout(),
-            in_use=pool.checkedout(),
-            idle=pool.checkedin(),
-            waiting=self._waiting,
-        )
+        in_use: int = min(pool.checkedout(), self._open)
+        return PoolStats(total=self._open, in_use=in_use, idle=self._open - in_use, waiting=self._waiting)
 
     async def fetch(self, sql: str, *args: object) -> Rows:
         """Run one statement with `$1, $2, …` in a transaction of its own; its rows, if it returns any.
@@ -125,12 +125,15 @@ class Database:
                 connection.info["used_at"] = time.monotonic()
             await connection.close()
 
+    def _count(self, change: int) -> None:
+        self._open += change
+
     async def _keep_minimum(self) -> None:
         """Open connections until the minimum exists."""
-        missing = self._settings.db_min_connections - self.stats().total
-        held = [await self._engine.connect() for _ in range(max(0, missing))]
+        wanted = self._settings.db_min_connections - self.stats().in_use
+        held = [await self._engine.connect() for _ in range(max(0, wanted))]
         for connection in held:
-            connection.info["used_at"] = time.monotonic()
+            connection.info.setdefault("used_at", time.monotonic())
             await connection.close()
 
     async def _close_idle(self) -> None:

@@ -22,7 +22,7 @@ class Job(Generic[P]):
     tenant: str
     kind: str
     payload: P
-    report: Callable[[dict[str, object]], None] = field(repr=False)
+    report: Callable[[dict[str, Any]], None] = field(repr=False)
 
     def progress(self, done: int, total: int | None, note: str | None = None) -> None:
         """Say how far the work is. Cheap: call it as often as something changes."""

@@ -73,6 +73,7 @@ class _Running:
     task: asyncio.Task[None] | None = None
     in_handler: bool = True
     stopped_for: Stop | None = None
+    progress: dict[str, Any] | None = None
 
     def stop(self, reason: Stop) -> None:
         """Cancel the handler, once."""
@@ -108,7 +109,7 @@ class Worker(Generic[P, D]):
         self._held: dict[Key, _Running] = {}
         self._busy = 0
         self._freed = asyncio.Event()
-        self._progress: dict[Key, dict[str, object]] = {}
+        self._moved: set[Key] = set()
         self._claimer = Batcher(self._claim)
         self._finisher = Batcher(self._write_outcomes)
         self._leased_at = float("-inf")
@@ -212,17 +213,16 @@ class Worker(Generic[P, D]):
         self._run_seconds.observe(time.perf_counter() - running.started)
         try:
             if end is not None:
-                await self._finish(claim, end)
+                await self._finish(running, end)
         finally:
             self._held.pop((claim.id, claim.attempt), None)
             self._freed.set()
-            self._progress.pop((claim.id, claim.attempt), None)
 
     async def _attempt(self, running: _Running) -> Done | Outcome | None:
         """Run the handler. What to write about it; None if the job is no longer ours."""
         claim = running.claim
         try:
-            return await self._handle(self._job(claim), self._deps)
+            return await self._handle(self._job(running), self._deps)
         except asyncio.CancelledError as error:
             match running.stopped_for:
                 case Stop.LOST:
@@ -235,20 +235,23 @@ class Worker(Generic[P, D]):
         except Exception as error:
             return verdict(claim, error)
 
-    def _job(self, claim: Claim) -> Job[P]:
+    def _job(self, running: _Running) -> Job[P]:
+        claim = running.claim
         try:
             payload = self._payload.model_validate_json(claim.payload)
         except ValidationError as error:
             raise InvalidPayload(str(error)) from error
-        key = (claim.id, claim.attempt)
 
-        def report(progress: dict[str, object]) -> None:
-            self._progress[key] = progress
+        def report(progress: dict[str, Any]) -> None:
+            running.progress = progress
+            self._moved.add((claim.id, claim.attempt))
 
         return Job(claim.id, claim.attempt, claim.tenant, claim.kind, payload, report)
 
-    async def _finish(self, claim: Claim, end: Done | Outcome) -> None:
+    async def _finish(self, running: _Running, end: Done | Outcome) -> None:
+        claim = running.claim
         outcome = end if isinstance(end, Outcome) else _success(claim, end)
+        outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:
             if isinstance(end, Done) and end.effects is not None:
                 done = end
@@ -285,13 +288,17 @@ class Worker(Generic[P, D]):
             await asyncio.sleep(KEEP_EVERY_S)
             self._stop_overdue()
             try:
-                if self._progress:
-                    latest, self._progress = self._progress, {}
-                    await leases.store_progress(self._db, self._id, latest)
+                await self._store_progress()
                 if time.monotonic() - self._leased_at >= leases.HEARTBEAT_EVERY_S:
                     await self._renew_lease()
             except Unavailable as error:
                 logger.warning("lease.unavailable", error=str(error))
+
+    async def _store_progress(self) -> None:
+        moved, self._moved = self._moved, set()
+        latest = {key: running.progress for key in moved if (running := self._held.get(key)) and running.progress}
+        if latest:
+            await leases.store_progress(self._db, self._id, latest)
 
     def _stop_overdue(self) -> None:
         now = time.perf_counter()

@@ -24,6 +24,7 @@ class Outcome(NamedTuple):
     result: dict[str, Any] | None = None
     artifacts: list[dict[str, Any]] | None = None
     error: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
     retry_in_s: float = 0.0
     failed: bool = False
 
@@ -35,13 +36,15 @@ UPDATE ledger.jobs j SET
   worker = NULL,
   failures = j.failures + u.failed::int,
   result = u.result::jsonb, artifacts = u.artifacts::jsonb, error = coalesce(u.error::jsonb, j.error),
+  progress = coalesce(u.progress::jsonb, j.progress),
   finished_at = CASE WHEN u.state <> 'queued' THEN now() END,
   due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE j.due_at END,
   rank = CASE WHEN u.retry_in_s > 0
          THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END
-FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::bool[])
-  AS u (id, attempt, state, result, artifacts, error, retry_in_s, failed)
-WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $9 AND j.state = 'running'
+FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
+            $9::bool[])
+  AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed)
+WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $10 AND j.state = 'running'
 RETURNING j.id
 """
 
@@ -73,6 +76,7 @@ def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
         [_text(o.result) for o in outcomes],
         [_text(o.artifacts) for o in outcomes],
         [_text(o.error) for o in outcomes],
+        [_text(o.progress) for o in outcomes],
         [o.retry_in_s for o in outcomes],
         [o.failed for o in outcomes],
     ]

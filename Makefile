@@ -1,0 +1,77 @@
+# Two commands: `make up` runs the fleet on this machine, `make test` tests it.
+.DEFAULT_GOAL := help
+.ONESHELL:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+S ?= ocr
+N ?= 1
+
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test check fmt bench-jobs bench-ocr lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/installed ## Make the virtual environment and install the locked dependencies
+
+$(VENV)/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Argosy needs Python 3.11 or newer; choose one: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV) || { echo "Python cannot make virtual environments. On Debian: sudo apt-get install python3-venv"; exit 1; }
+	echo "Installing the locked dependencies (about a minute) …"
+	$(RUN) -m pip install --disable-pip-version-check --require-hashes --only-binary=:all: --progress-bar on --no-input -q -r requirements.lock & pid=$$!
+	while sleep 5; do kill -0 $$pid 2>/dev/null || break; printf '.'; done; echo
+	wait $$pid
+	touch $@
+
+up: setup ## Run the whole fleet here, and wait until it serves
+	@$(RUN) -m deploy.local up
+
+down: ## Stop the fleet; nothing is lost
+	@test -x $(RUN) || { echo "The fleet is not running."; exit 0; }
+	$(RUN) -m deploy.local down
+
+scale: ## Run N workers of a service: make scale S=ocr N=3
+	@$(RUN) -m deploy.local scale $(S) $(N)
+
+logs: ## Follow the logs of everything
+	@tail -n 20 -F .run/logs/*.log
+
+worker: setup ## Run one more worker in the foreground: make worker S=ocr
+	@. .run/dev.env && exec $(RUN) -m services.$(S)
+
+worker-dev: setup ## The same, started anew whenever the code changes
+	@. .run/dev.env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(S)" services libs
+
+redis-start: setup ## Start our Redis, alone if the fleet is down
+	@$(RUN) -m deploy.local redis-start
+
+redis-stop: ## Stop our Redis
+	@$(RUN) -m deploy.local redis-stop
+
+test: setup ## Everything CI does: lint, types, and all tests against real servers
+	@$(RUN) -m deploy.local.tesseract
+	$(MAKE) --no-print-directory check
+	$(RUN) -m pytest
+
+check: setup ## Lint and strict types only
+	@$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+fmt: setup ## Format the code
+	@$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare nats-py
+	@$(RUN) -m benchmarks.jobs
+
+bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
+	@$(RUN) -m deploy.local.tesseract
+	$(RUN) -m benchmarks.ocr
+
+lock: ## Choose versions anew (needs uv)
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock

@@ -1,0 +1,91 @@
+"""Real servers on free ports, started once; a fresh database for every test that asks for one."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.local.running import Trio, trio
+from deploy.migrations.__main__ import upgrade
+from libs.common import bus, db
+from libs.common.bus import Bus
+from libs.common.config import BusSettings, DatabaseSettings
+from libs.common.db import Database
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """PostgreSQL, Redis and NATS."""
+    with trio(tmp_path_factory.mktemp("servers"), "fsync=off", "max_connections=300") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def template(servers: Trio) -> str:
+    """The name of a migrated database to copy."""
+    await _admin(servers, "CREATE DATABASE template_argosy")
+    # Alembic starts an event loop of its own, so it needs a thread of its own.
+    settings = DatabaseSettings.model_validate({"database_url": _url(servers, "template_argosy")})
+    await asyncio.to_thread(upgrade, settings)
+    return "template_argosy"
+
+
+@pytest.fixture
+async def database_url(servers: Trio, template: str) -> AsyncIterator[str]:
+    """A migrated, empty database of this test's own."""
+    name = f"test_{next(_numbers)}"
+    await _admin(servers, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _url(servers, name)
+    await _admin(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_settings(database_url: str) -> DatabaseSettings:
+    """How to reach this test's database."""
+    return DatabaseSettings.model_validate({"database_url": database_url})
+
+
+@pytest.fixture
+async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """A pool on this test's database."""
+    async with db.connect(database_settings, "test") as connected:
+        yield connected
+
+
+@pytest.fixture
+async def nats_bus(servers: Trio) -> AsyncIterator[Bus]:
+    """A connection to NATS."""
+    async with bus.connect(BusSettings.model_validate({"nats_url": servers.nats.url}), "test") as connected:
+        yield connected
+
+
+@pytest.fixture
+def queue() -> str:
+    """A queue no other test uses."""
+    return f"queue_{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def scans() -> Path:
+    """Real scans with known text, where this checkout has them beside it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data" / "scans"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data/scans beside this checkout")
+    return folder
+
+
+def _url(servers: Trio, name: str) -> str:
+    return servers.postgres.url.rpartition("/")[0] + "/" + name
+
+
+async def _admin(servers: Trio, statement: str) -> None:
+    connection = await asyncpg.connect(servers.postgres.url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,119 @@
+"""The conveyor on a real NATS server: in order, by credit, and laid anew when it is gone."""
+
+import asyncio
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from deploy.local import servers
+from deploy.local.running import free_port, running
+from libs.common import bus
+from libs.common.bus import Bus
+from libs.common.config import BusSettings
+from libs.common.errors import Unavailable
+from libs.common.ledger.jobs import new_id
+from tests.polling import until
+
+
+async def test_tickets_arrive_once_in_order_and_leave_the_conveyor(nats_bus: Bus, queue: str) -> None:
+    await _connected(nats_bus)
+    await nats_bus.lay_conveyor(queue)
+    ids = [new_id() for _ in range(250)]
+    assert await nats_bus.print_tickets(queue, ids)
+
+    async def all_there() -> bool:
+        return (await nats_bus.conveyor(queue)).depth == 250
+
+    await until(all_there)
+    async with nats_bus.tickets(queue) as tickets:
+        taken = []
+        while len(taken) < 250:
+            taken += await tickets.take(100, wait_s=1)
+        assert taken == ids
+        assert await tickets.take(100, wait_s=0.01) == []
+    state = await nats_bus.conveyor(queue)
+    assert (state.depth, state.taken, state.oldest) == (0, 250, None)
+
+
+async def test_no_more_tickets_are_taken_than_there_is_room_for(nats_bus: Bus, queue: str) -> None:
+    await _connected(nats_bus)
+    await nats_bus.lay_conveyor(queue)
+    await nats_bus.print_tickets(queue, [new_id() for _ in range(10)])
+    async with nats_bus.tickets(queue) as tickets:
+        taken = []
+        while len(taken) < 3:
+            taken += await tickets.take(3 - len(taken), wait_s=1)
+        assert len(taken) == 3
+
+        async def the_rest_stays() -> bool:
+            return (await nats_bus.conveyor(queue)).depth == 7
+
+        await until(the_rest_stays)
+
+
+async def test_two_workers_share_a_queue(nats_bus: Bus, queue: str) -> None:
+    await _connected(nats_bus)
+    await nats_bus.lay_conveyor(queue)
+    ids = [new_id() for _ in range(40)]
+    async with nats_bus.tickets(queue) as one, nats_bus.tickets(queue) as other:
+        await nats_bus.print_tickets(queue, ids)
+        taken = []
+        while len(taken) < 40:
+            taken += await one.take(5, wait_s=0.05)
+            taken += await other.take(5, wait_s=0.05)
+    assert sorted(taken) == sorted(ids)
+
+
+async def test_looking_at_a_conveyor_that_is_gone_lays_it_anew(nats_bus: Bus, queue: str) -> None:
+    await _connected(nats_bus)
+    state = await nats_bus.conveyor(queue)
+    assert (state.depth, state.taken, state.oldest) == (0, 0, None)
+    await nats_bus.print_tickets(queue, [new_id()])
+
+    async def there() -> bool:
+        state = await nats_bus.conveyor(queue)
+        return state.depth == 1 and state.oldest is not None
+
+    await until(there)
+
+
+async def test_without_a_server_tickets_are_lost_and_nobody_waits(queue: str) -> None:
+    settings = BusSettings.model_validate({"nats_url": "nats://127.0.0.1:1"})
+    async with bus.connect(settings, "test") as absent:
+        assert not absent.connected
+        assert not await absent.print_tickets(queue, [new_id()])
+
+
+async def test_a_worker_goes_on_after_the_server_was_killed_and_wiped(tmp_path: Path, queue: str) -> None:
+    port = free_port()
+    server = servers.nats(tmp_path, port, "secret")
+    with running(server, tmp_path) as process:
+        async with bus.connect(BusSettings.model_validate({"nats_url": server.url}), "test") as survivor:
+            await _connected(survivor)
+            await survivor.lay_conveyor(queue)
+            async with survivor.tickets(queue) as tickets:
+                assert await tickets.take(5, wait_s=0.05) == []
+                _kill(process)
+                with running(server, tmp_path):
+                    job_id = new_id()
+
+                    async def arrives() -> bool:
+                        with suppress(Unavailable):  # until the client has noticed and reconnected
+                            await survivor.conveyor(queue)
+                            await survivor.print_tickets(queue, [job_id])
+                        return job_id in await tickets.take(5, wait_s=0.2)
+
+                    await until(arrives)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+async def _connected(connection: Bus) -> None:
+    async def is_connected() -> bool:
+        await asyncio.sleep(0)
+        return connection.connected
+
+    await until(is_connected)

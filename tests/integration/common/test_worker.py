@@ -1,0 +1,304 @@
+"""The worker runtime on real servers: every job to one end, whatever the handler does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.common import worker as runtime
+from libs.common.bus import Bus
+from libs.common.db import Database
+from libs.common.errors import Reject, Retry
+from libs.common.job import Done, Job
+from libs.common.ledger import jobs
+from libs.common.ledger.jobs import NewJob
+from libs.common.worker import Worker
+from services.gateway.dispatcher import Dispatcher
+from tests.polling import until
+
+
+class Payload(BaseModel):
+    """What to do."""
+
+    do: str = "nothing"
+
+
+Handle = Callable[[Job[Payload], None], Awaitable[Done]]
+
+
+class Fleet:
+    """A dispatcher, and workers that come and go."""
+
+    def __init__(self, database: Database, bus: Bus, queue: str) -> None:
+        self.database = database
+        self.bus = bus
+        self.queue = queue
+        self.dispatcher = Dispatcher(database, bus, [queue])
+
+    async def submit(self, do: str = "nothing", **changes: Any) -> UUID:
+        payload = Payload(do=do).model_dump_json().encode()
+        job = NewJob("dev", "key", self.queue, "test", payload, **changes)
+        await self.dispatcher.accept(job)
+        return job.id
+
+    async def facts(self, job_id: UUID) -> dict[str, Any]:
+        found = await jobs.find(self.database, "dev", job_id)
+        assert found is not None
+        return found
+
+    async def ended(self, job_id: UUID) -> dict[str, Any]:
+        async def has_ended() -> dict[str, Any] | None:
+            facts = await self.facts(job_id)
+            return facts if facts["finished_at"] else None
+
+        found = await until(has_ended)
+        assert found is not None
+        return found
+
+    async def becomes(self, job_id: UUID, state: str) -> None:
+        async def is_so() -> bool:
+            return (await self.facts(job_id))["state"] == state
+
+        await until(is_so)
+
+    @asynccontextmanager
+    async def working(
+        self, handle: Handle, *, slots: int = 4, grace_s: float = 60
+    ) -> AsyncIterator[asyncio.Event]:
+        stop = asyncio.Event()
+        worker: Worker[Payload, None] = Worker(
+            self.queue, Payload, handle, None, database=self.database, bus=self.bus, slots=slots, grace_s=grace_s
+        )
+        running = asyncio.create_task(worker.run(stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await running
+
+
+@pytest.fixture
+async def fleet(database: Database, nats_bus: Bus, queue: str) -> AsyncIterator[Fleet]:
+    started = Fleet(database, nats_bus, queue)
+    dispatching = asyncio.create_task(started.dispatcher.run())
+    yield started
+    dispatching.cancel()
+
+
+async def test_a_job_succeeds_with_its_result_and_progress(fleet: Fleet) -> None:
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        job.progress(2, 2, "all")
+        return Done({"did": job.payload.do, "tenant": job.tenant})
+
+    job_id = await fleet.submit("sing")
+    async with fleet.working(handle):
+        facts = await fleet.ended(job_id)
+    assert (facts["state"], facts["result"]) == ("succeeded", {"did": "sing", "tenant": "dev"})
+    assert facts["progress"] == {"done": 2, "total": 2, "note": "all"}
+
+
+async def test_many_jobs_run_once_each(fleet: Fleet) -> None:
+    runs: dict[UUID, int] = {}
+
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        runs[job.id] = runs.get(job.id, 0) + 1
+        return Done()
+
+    async with fleet.working(handle, slots=7), fleet.working(handle, slots=3):
+        ids = await asyncio.gather(*(fleet.submit() for _ in range(500)))
+        for job_id in ids:
+            assert (await fleet.ended(job_id))["state"] == "succeeded"
+    assert set(runs.values()) == {1}
+    assert set(runs) == set(ids)
+
+
+class Unwilling(Reject):
+    """I will not."""
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code", "failures"),
+    [
+        (Unwilling(), "failed", "unwilling", 1),
+        (Retry("later", after=0.01), "failed", "retry", 2),
+        (ValueError("bug"), "failed", "bug", 2),
+    ],
+)
+async def test_errors(
+    fleet: Fleet, error: Exception, state: str, code: str, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libs.common.verdict.full_jitter", lambda _failures: 0.01)
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        raise error
+
+    job_id = await fleet.submit(max_attempts=2)
+    async with fleet.working(handle):
+        facts = await fleet.ended(job_id)
+    assert (facts["state"], facts["error"]["code"], facts["failures"]) == (state, code, failures)
+
+
+async def test_a_payload_of_another_shape_is_refused(fleet: Fleet) -> None:
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        return Done()
+
+    job = NewJob("dev", "key", fleet.queue, "test", b'{"do": []}')
+    await fleet.dispatcher.accept(job)
+    async with fleet.working(handle):
+        facts = await fleet.ended(job.id)
+    assert (facts["state"], facts["error"]["code"]) == ("failed", "invalid_payload")
+
+
+async def test_a_result_that_cannot_be_stored_fails_only_its_own_job(fleet: Fleet) -> None:
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        return Done({"text": "\x00"}) if job.payload.do == "spoil" else Done({"text": "fine"})
+
+    ids = [await fleet.submit(do, max_attempts=1) for do in ("work", "spoil", "work")]
+    async with fleet.working(handle):
+        ends = [(await fleet.ended(job_id))["state"] for job_id in ids]
+    assert ends == ["succeeded", "failed", "succeeded"]
+
+
+async def test_a_job_that_takes_too_long_is_stopped(fleet: Fleet) -> None:
+    stopped = asyncio.Event()
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return Done()
+
+    job_id = await fleet.submit(max_attempts=1, timeout_s=0.1)
+    async with fleet.working(handle):
+        facts = await fleet.ended(job_id)
+    assert facts["error"]["code"] == "timed_out"
+    assert stopped.is_set()
+
+
+async def test_effects_commit_with_the_end(fleet: Fleet) -> None:
+    await fleet.database.fetch("CREATE TABLE effects (job uuid)")
+
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        async def effects(connection: AsyncConnection) -> None:
+            await connection.exec_driver_sql("INSERT INTO effects VALUES ($1)", (job.id,))
+            if job.payload.do == "break":
+                raise RuntimeError("half way")
+
+        return Done({}, effects=effects)
+
+    good, bad = await fleet.submit(), await fleet.submit("break", max_attempts=1)
+    async with fleet.working(handle):
+        assert (await fleet.ended(good))["state"] == "succeeded"
+        assert (await fleet.ended(bad))["state"] == "failed"
+    assert [row[0] for row in await fleet.database.fetch("SELECT job FROM effects")] == [good]
+
+
+async def test_shutdown_lets_running_jobs_finish(fleet: Fleet) -> None:
+    go_on = asyncio.Event()
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        await go_on.wait()
+        return Done()
+
+    job_id = await fleet.submit()
+    async with fleet.working(handle) as stop:
+        await fleet.becomes(job_id, "running")
+        stop.set()
+        go_on.set()
+    assert (await fleet.facts(job_id))["state"] == "succeeded"
+
+
+async def test_shutdown_gives_back_what_does_not_finish_in_time(fleet: Fleet) -> None:
+    async def never_end(_job: Job[Payload], _deps: None) -> Done:
+        await asyncio.Event().wait()
+        return Done()
+
+    async def end(_job: Job[Payload], _deps: None) -> Done:
+        return Done()
+
+    job_id = await fleet.submit()
+    async with fleet.working(never_end, grace_s=0) as stop:
+        await fleet.becomes(job_id, "running")
+        stop.set()
+    async with fleet.working(end):
+        facts = await fleet.ended(job_id)
+    assert (facts["state"], facts["attempt"], facts["failures"]) == ("succeeded", 2, 0)
+
+
+async def test_a_worker_taken_for_dead_loses_its_jobs_and_starts_anew(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.leases, "HEARTBEAT_EVERY_S", 0.0)
+    attempts: list[int] = []
+
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        attempts.append(job.attempt)
+        if job.attempt == 1:
+            await asyncio.Event().wait()
+        return Done({"attempt": job.attempt})
+
+    job_id = await fleet.submit()
+    async with fleet.working(handle):
+        await fleet.becomes(job_id, "running")
+        await fleet.database.fetch("DELETE FROM ledger.workers")
+        facts = await fleet.ended(job_id)
+    assert facts["result"] == {"attempt": 2}
+    assert attempts == [1, 2]
+
+
+async def test_a_claim_whose_answer_was_lost_comes_back_with_the_heartbeat(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.leases, "HEARTBEAT_EVERY_S", 0.0)
+
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        return Done({"attempt": job.attempt})
+
+    job_id = await fleet.submit(run_at=None)
+    await fleet.database.fetch("UPDATE ledger.jobs SET state = 'scheduled', due_at = now() + interval '1 h'")
+    async with fleet.working(handle):
+
+        async def registered() -> bool:
+            return bool(await fleet.database.fetch("SELECT 1 FROM ledger.workers"))
+
+        await until(registered)
+        await fleet.database.fetch(
+            "UPDATE ledger.jobs SET state = 'running', attempt = 1, started_at = now() - interval '1 min',"
+            " worker = (SELECT id FROM ledger.workers), due_at = now() WHERE id = $1",
+            job_id,
+        )
+        facts = await fleet.ended(job_id)
+    assert (facts["result"], facts["failures"]) == ({"attempt": 2}, 0)
+
+
+async def test_jobs_wait_in_the_ledger_while_nobody_works(fleet: Fleet) -> None:
+    ids = [await fleet.submit() for _ in range(100)]
+    depth = (await fleet.bus.conveyor(fleet.queue)).depth
+    assert depth <= 8 + 8  # the smallest window, once by accept and once by dispatch
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        return Done()
+
+    async with fleet.working(handle):
+        for job_id in ids:
+            await fleet.ended(job_id)
+
+
+async def test_lost_tickets_are_printed_again(fleet: Fleet) -> None:
+    job_id = await fleet.submit()
+    await fleet.database.fetch("UPDATE ledger.jobs SET ticketed_at = now() - interval '1 min'")
+    async with fleet.bus.tickets(fleet.queue) as tickets:
+        while await tickets.take(10, wait_s=0.3):
+            pass
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        return Done()
+
+    async with fleet.working(handle):
+        assert (await fleet.ended(job_id))["state"] == "succeeded"

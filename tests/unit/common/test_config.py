@@ -1,0 +1,59 @@
+"""The environment is read once; mistakes are told together, values never."""
+
+import pytest
+
+from libs.common.config import load
+from services.gateway.config import Settings as GatewaySettings
+from services.ocr.config import Settings as OcrSettings
+
+GOOD = {
+    "DATABASE_URL": "postgresql://u:hunter2@h/d",
+    "NATS_URL": "nats://token@h:4222",
+    "BLOB_URL": "file:///blobs",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("DATABASE_URL", "NATS_URL", "BLOB_URL", "REDIS_URL", "OCR_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_defaults_are_the_documented_ones(environment: pytest.MonkeyPatch) -> None:
+    for name, value in GOOD.items():
+        environment.setenv(name, value)
+    settings = load(OcrSettings)
+    assert (settings.db_max_connections, settings.db_min_connections) == (10, 2)
+    assert (settings.db_connection_timeout, settings.db_idle_timeout) == (30_000, 300_000)
+    assert settings.slots == settings.ocr_concurrency == 2
+
+
+def test_all_mistakes_are_reported_together_and_no_value_is_repeated(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("OCR_CONCURRENCY", "s3cret-looking")
+    environment.setenv("DATABASE_URL", "")
+    with pytest.raises(SystemExit) as stopped:
+        load(OcrSettings)
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    for name in ("DATABASE_URL", "NATS_URL", "BLOB_URL", "OCR_CONCURRENCY"):
+        assert name in told
+    assert "s3cret-looking" not in told
+
+
+def test_secrets_are_not_printed(environment: pytest.MonkeyPatch) -> None:
+    for name, value in GOOD.items():
+        environment.setenv(name, value)
+    assert "hunter2" not in repr(load(OcrSettings)) + str(load(GatewaySettings))
+
+
+def test_redis_is_one_address_or_its_parts(environment: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        GOOD | {"REDIS_HOST": "r", "REDIS_PORT": "7", "REDIS_PASSWORD": "p", "REDIS_DB": "3"}
+    ).items():
+        environment.setenv(name, value)
+    assert load(GatewaySettings).redis_address == "redis://:p@r:7/3"
+    environment.setenv("REDIS_URL", "redis://elsewhere/1")
+    assert load(GatewaySettings).redis_address == "redis://elsewhere/1"

@@ -1,0 +1,39 @@
+"""Health as told from beside the event loop."""
+
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from libs.common import probes
+from libs.common.config import ProbeSettings
+from libs.common.probes import Probes
+
+
+def test_a_loop_that_no_longer_turns_is_not_alive() -> None:
+    health = Probes(lambda: True)
+    assert health.answer("/livez")[0] == 200
+    health._ticked_at = time.monotonic() - probes.WEDGED_AFTER_S - 1
+    assert health.answer("/livez")[0] == 503
+    assert health.answer("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/x", 404)])
+async def test_answers_over_http(path: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ProbeSettings(probes_port=0)
+    async with probes.serving(settings, lambda: False) as health:
+        assert health.answer(path)[0] == status
+
+
+async def test_the_port_really_answers() -> None:
+    from deploy.local.running import free_port
+
+    port = free_port()
+    async with probes.serving(ProbeSettings(probes_port=port), lambda: False):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert b"argosy_jobs_accepted" in answer.read()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz")
+        assert refused.value.code == 503
+        refused.value.close()

@@ -1,0 +1,29 @@
+"""Keys: made, taken apart, and refused without asking the database."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.auth import new_key, parse_key
+
+
+def test_a_key_says_what_it_is_and_parses_back() -> None:
+    text, parts = new_key("staging")
+    assert text.startswith("argosy_staging_")
+    assert parse_key(text) == parts
+    assert parts.secret not in repr(text.rsplit("_", 2)[0])
+
+
+def test_keys_differ() -> None:
+    assert len({new_key("dev")[0] for _ in range(100)}) == 100
+
+
+def test_one_changed_character_fails_the_checksum() -> None:
+    text, _ = new_key("dev")
+    for position in range(len(text)):
+        changed = text[:position] + ("x" if text[position] != "x" else "y") + text[position + 1 :]
+        assert parse_key(changed) is None
+
+
+@given(st.text())
+def test_no_text_breaks_the_parser(text: str) -> None:
+    assert parse_key(text) is None

@@ -1,0 +1,33 @@
+"""A file's type is what its first bytes say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.contracts.ocr import MEDIA_TYPES
+from services.gateway.uploads import media_type_of
+
+
+@pytest.mark.parametrize(
+    ("head", "media_type"),
+    [
+        (b"%PDF-1.7\n", "application/pdf"),
+        (b"junk before\n%PDF-1.4", "application/pdf"),
+        (b"\x89PNG\r\n\x1a\n....", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"II*\x00", "image/tiff"),
+        (b"MM\x00*", "image/tiff"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"GIF89a", None),
+        (b"<svg/>", None),
+        (b"PK\x03\x04", None),
+        (b" " * 1024 + b"%PDF-1.7", None),
+    ],
+)
+def test_types(head: bytes, media_type: str | None) -> None:
+    assert media_type_of(head) == media_type
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_have_a_known_type_or_none(head: bytes) -> None:
+    assert media_type_of(head) in (*MEDIA_TYPES, None)
