@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from libs.common.config import WorkerSettings
 from libs.common.job import Done, Job
-from libs.common.worker import Platform, Service, main
+from libs.common.service import Platform, Service, main
 
 DONE = Done({})
 

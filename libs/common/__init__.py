@@ -13,6 +13,7 @@ ledger     the truth about every job, in PostgreSQL
 log        one JSON line an event, with job and trace ids
 metrics    every metric of the fleet, declared once
 probes     /livez /readyz /metrics beside the event loop
+service    a worker process, from its settings to SIGTERM
 verdict    what becomes of a job whose attempt did not succeed
 worker     takes jobs off the conveyor and sees each to one end
 """

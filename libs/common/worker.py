@@ -5,26 +5,20 @@ One job's way: `_take_jobs` → `_claim` → `_run` → `_attempt` (the service'
 
 import asyncio
 import os
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import uvloop
 from pydantic import BaseModel, ValidationError
 
-from libs.common import config, db, log, metrics, probes
+from libs.common import log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
-from libs.common.blobs import Blobs
 from libs.common.bus import Bus
-from libs.common.bus import connect as connect_bus
-from libs.common.config import WorkerSettings
 from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
 from libs.common.job import Done, Job
@@ -45,7 +39,6 @@ UNWRITTEN_AT_MOST = 3
 
 logger = log.get("worker")
 
-S = TypeVar("S", bound=WorkerSettings)
 P = TypeVar("P", bound=BaseModel)
 D = TypeVar("D")
 Key = tuple[UUID, int]
@@ -343,75 +336,3 @@ class _NotOurs(Exception):
 def _success(claim: Claim, done: Done) -> Outcome:
     artifacts: list[dict[str, Any]] = [asdict(artifact) for artifact in done.artifacts]
     return Outcome(claim.id, claim.attempt, State.SUCCEEDED, result=done.result, artifacts=artifacts)
-
-
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """What the runtime opened for a service."""
-
-    database: Database
-    blobs: Blobs
-
-
-@dataclass(frozen=True, slots=True)
-class Service(Generic[S, P, D]):
-    """A worker service: its queue's name, its settings, its payloads, and its meaning.
-
-    `resources` opens what `handle` needs, before the first job, and closes it after the last.
-    """
-
-    name: str
-    settings: type[S]
-    payload: type[P]
-    resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
-    handle: Callable[[Job[P], D], Awaitable[Done]]
-
-
-def main(service: Service[S, P, D]) -> None:
-    """Run `service` until SIGTERM or SIGINT."""
-    settings = config.load(service.settings)
-    log.setup(service.name)
-    uvloop.run(_serve(service, settings))
-
-
-async def _serve(service: Service[S, P, D], settings: S) -> None:
-    stop = asyncio.Event()
-    _stop_on_signals(stop)
-    async with _opened(service, settings) as worker:
-        await worker.run(stop)
-    logger.info("worker.stopped")
-
-
-@asynccontextmanager
-async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worker[P, D]]:
-    worker: Worker[P, D] | None = None
-    async with (
-        probes.serving(settings, lambda: worker is not None and worker.ready),
-        db.connect(settings, service.name) as database,
-        connect_bus(settings, service.name) as bus,
-        service.resources(settings, Platform(database, Blobs(settings))) as deps,
-    ):
-        worker = Worker(
-            service.name,
-            service.payload,
-            service.handle,
-            deps,
-            database=database,
-            bus=bus,
-            slots=settings.slots,
-            grace_s=settings.shutdown_grace_s,
-        )
-        yield worker
-
-
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    """The first signal asks, the second forces."""
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)

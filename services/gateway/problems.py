@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from libs.common import log
@@ -134,6 +134,11 @@ async def on_unavailable(_request: Request, error: Exception) -> Response:
     return render(ServiceUnavailable())
 
 
+async def on_disconnect(_request: Request, _error: Exception) -> Response:
+    """The caller went away while sending. Nobody reads this; 499 is what the access log shows."""
+    return Response(status_code=499)
+
+
 async def on_bug(_request: Request, _error: Exception) -> Response:
     """What nobody foresaw. The log has the traceback, the caller has not."""
     problem = Problem("This is our fault, and it has been logged.")
@@ -162,5 +167,6 @@ HANDLERS: dict[Any, Any] = {
     Problem: on_problem,
     HTTPException: on_http_exception,
     Unavailable: on_unavailable,
+    ClientDisconnect: on_disconnect,
     Exception: on_bug,
 }

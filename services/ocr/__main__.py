@@ -1,6 +1,6 @@
 """python -m services.ocr"""
 
-from libs.common import worker
+from libs.common import service
 from libs.common.contracts.ocr import OcrPayload
 from services.ocr.config import Settings
 from services.ocr.handler import handle, resources
@@ -8,7 +8,7 @@ from services.ocr.handler import handle, resources
 
 def main() -> None:
     """Read documents until SIGTERM."""
-    worker.main(worker.Service("ocr", Settings, OcrPayload, resources, handle))
+    service.main(service.Service("ocr", Settings, OcrPayload, resources, handle))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from libs.common import metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.job import Artifact, Done, Effects, Job
-from libs.common.worker import Platform
+from libs.common.service import Platform
 from services.ocr import tesseract
 from services.ocr.assembling import MEDIA_TYPES, assemble
 from services.ocr.config import Settings

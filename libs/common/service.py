@@ -1,0 +1,97 @@
+"""A worker process: from its settings to a worker that runs until SIGTERM. Each service's __main__ calls `main`."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import uvloop
+from pydantic import BaseModel
+
+from libs.common import bus, config, db, log, probes
+from libs.common.blobs import Blobs
+from libs.common.config import WorkerSettings
+from libs.common.db import Database
+from libs.common.job import Done, Job
+from libs.common.worker import Worker
+
+logger = log.get("service")
+
+S = TypeVar("S", bound=WorkerSettings)
+P = TypeVar("P", bound=BaseModel)
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the runtime opened for a service."""
+
+    database: Database
+    blobs: Blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Generic[S, P, D]):
+    """A worker service: its queue's name, its settings, its payloads, and its meaning.
+
+    `resources` opens what `handle` needs, before the first job, and closes it after the last.
+    """
+
+    name: str
+    settings: type[S]
+    payload: type[P]
+    resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
+    handle: Callable[[Job[P], D], Awaitable[Done]]
+
+
+def main(service: Service[S, P, D]) -> None:
+    """Run `service` until SIGTERM or SIGINT."""
+    settings = config.load(service.settings)
+    log.setup(service.name)
+    uvloop.run(_serve(service, settings))
+
+
+async def _serve(service: Service[S, P, D], settings: S) -> None:
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with _opened(service, settings) as worker:
+        await worker.run(stop)
+    logger.info("service.stopped")
+
+
+@asynccontextmanager
+async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worker[P, D]]:
+    worker: Worker[P, D] | None = None
+    async with (
+        probes.serving(settings, lambda: worker is not None and worker.ready),
+        db.connect(settings, service.name) as database,
+        bus.connect(settings, service.name) as conveyor,
+        service.resources(settings, Platform(database, Blobs(settings))) as deps,
+    ):
+        worker = Worker(
+            service.name,
+            service.payload,
+            service.handle,
+            deps,
+            database=database,
+            bus=conveyor,
+            slots=settings.slots,
+            grace_s=settings.shutdown_grace_s,
+        )
+        yield worker
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first signal asks, the second forces."""
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)

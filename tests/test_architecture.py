@@ -1,0 +1,225 @@
+"""The rules of the house, as code. Standard library only."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(
+    path
+    for part in ("services", "libs", "deploy")
+    for path in (ROOT / part).rglob("*.py")
+    if "versions" not in path.parts
+)
+WORKERS = sorted(folder.name for folder in (ROOT / "services").iterdir() if (folder / "handler.py").exists())
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "base", "constants", "types", "misc", "common_utils"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def owner(dotted: str) -> str:
+    return ".".join(dotted.split(".")[:2])
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+class TestEveryModule:
+    """What holds for each file on its own."""
+
+    def test_says_why_it_exists(self, path: Path) -> None:
+        assert ast.get_docstring(parse(path)), "a module docstring"
+
+    def test_public_names_are_documented(self, path: Path) -> None:
+        bare = [
+            node.name
+            for node in ast.walk(parse(path))
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and not node.name.startswith("_")
+            and node.name != "do_GET"
+            and not ast.get_docstring(node)
+            and not _is_nested(parse(path), node)
+        ]
+        assert not bare
+
+    def test_stays_small(self, path: Path) -> None:
+        tree = parse(path)
+        assert len(path.read_text().splitlines()) <= 400
+        long = [f.name for f in functions(tree) if (f.end_lineno or 0) - f.lineno > 60]
+        assert not long
+
+    def test_imports_at_the_top_only(self, path: Path) -> None:
+        hidden = [
+            f.name
+            for f in functions(parse(path))
+            for node in ast.walk(f)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        assert not hidden
+
+    def test_keeps_to_its_own_service(self, path: Path) -> None:
+        me = owner(module_name(path))
+        if me.startswith("libs."):
+            assert not [name for name in imports(parse(path)) if name.startswith(("services.", "deploy."))]
+        if me.startswith("services."):
+            assert not [
+                name
+                for name in imports(parse(path))
+                if name.startswith("deploy.") or (name.startswith("services.") and owner(name) != me)
+            ]
+
+    def test_has_a_name_that_tells(self, path: Path) -> None:
+        assert path.stem not in FORBIDDEN_NAMES
+
+
+def _is_nested(tree: ast.Module, wanted: ast.AST) -> bool:
+    """Whether a definition stands inside a function."""
+    return any(
+        getattr(inner, "lineno", None) == getattr(wanted, "lineno", -1)
+        for function in functions(tree)
+        for inner in ast.walk(function)
+        if inner is not function
+    )
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    allowed = {
+        "libs/common/config.py",
+        "services/ocr/tesseract.py",
+    }  # the latter sets OMP_THREAD_LIMIT, and reads nothing
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if re.search(r"os\.environ|os\.getenv", path.read_text()) and "deploy" not in path.parts
+    }
+    assert readers <= allowed
+
+
+def test_one_module_imports_each_outside_thing() -> None:
+    homes = {
+        "sqlalchemy.ext": {
+            "libs.common.db",
+            "libs.common.job",
+            "libs.common.ledger.finish",
+            "services.ocr.handler",
+        },
+        "nats": {"libs.common.bus"},
+        "obstore": {"libs.common.blobs"},
+        "pytesseract": {"services.ocr.tesseract"},
+        "prometheus_client": {"libs.common.metrics", "libs.common.probes"},
+        "multipart": {"services.gateway.uploads"},
+        "circus": {"deploy.local.supervisor"},
+    }
+    for thing, allowed in homes.items():
+        users = {
+            module_name(path)
+            for path in SOURCES
+            if any(name == thing or name.startswith(thing + ".") for name in imports(parse(path)))
+            and "migrations" not in path.parts
+        }
+        assert users <= allowed, thing
+
+
+def test_no_cycles() -> None:
+    names = {module_name(path) for path in SOURCES}
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        targets = set()
+        for name in imports(parse(path)):
+            while name and name not in names:
+                name = name.rpartition(".")[0]
+            if name:
+                targets.add(name)
+        graph[module_name(path)] = targets - {module_name(path)}
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join((*trail[trail.index(name) :], name))
+        for target in graph.get(name, set()):
+            if target not in done:
+                walk(target, (*trail, name))
+        done.add(name)
+
+    done: set[str] = set()
+    for name in graph:
+        walk(name, ())
+
+
+@pytest.mark.parametrize("service", WORKERS)
+def test_all_workers_look_the_same(service: str) -> None:
+    folder = ROOT / "services" / service
+    for name in ("__init__.py", "__main__.py", "config.py", "handler.py"):
+        assert (folder / name).exists()
+    assert len((folder / "__main__.py").read_text().splitlines()) <= 17
+    handler = parse(folder / "handler.py")
+    assert {"handle", "resources"} <= {function.name for function in functions(handler)}
+
+
+def test_every_metric_is_used() -> None:
+    declared = re.findall(
+        r"^(\w+) = (?:Counter|Gauge|Histogram)", (ROOT / "libs/common/metrics.py").read_text(), re.M
+    )
+    code = "".join(path.read_text() for path in SOURCES)
+    assert declared
+    assert [name for name in declared if f"metrics.{name}" not in code] == []
+
+
+@pytest.mark.parametrize("part", ["libs", *(f"services.{name}" for name in ("gateway", *WORKERS))])
+def test_third_party_imports_are_in_its_extra(part: str) -> None:
+    """What a part imports must be installed by `pip install .[part]`."""
+    extra = PROJECT["optional-dependencies"].get(part.removeprefix("services."), [])
+    wanted = [*PROJECT["dependencies"], *extra]
+    available = {_normal(re.split(r"[\[><=~! ]", line)[0]) for line in wanted}
+    for distribution in list(available):
+        for line in requires(distribution) or []:
+            if "extra ==" not in line:
+                available.add(_normal(re.split(r"[\[><=~!; (]", line)[0]))
+    providers = packages_distributions()
+    for path in (ROOT / Path(*part.split("."))).rglob("*.py"):
+        for name in imports(parse(path)):
+            root = name.split(".")[0]
+            if root in sys.stdlib_module_names or root in ("libs", "services"):
+                continue
+            assert {_normal(found) for found in providers[root]} & available, f"{path.name} imports {name}"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_no_machine_or_registry_is_named() -> None:
+    tracked = [path for path in ROOT.rglob("*") if path.is_file() and not _generated(path)]
+    for path in tracked:
+        text = path.read_text(errors="ignore")
+        assert "--index-url" not in text or path.name in ("Makefile", "test_architecture.py"), path
+        assert not re.search(r"/(root|home)/\w", text) or path.name == "test_architecture.py", path
+
+
+def _generated(path: Path) -> bool:
+    hidden = {".git", ".venv", ".run", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+    return bool(hidden & set(path.relative_to(ROOT).parts))
