@@ -1,4 +1,4 @@
-"""A worker process: from its settings to a worker that runs until SIGTERM. Each service's __main__ calls `main`."""
+"""A worker process, from its settings to SIGTERM. The __main__ of each worker service calls `main`."""
 
 import asyncio
 import os

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 from deploy.local import servers
 from deploy.local.running import free_port, running
@@ -26,7 +27,7 @@ async def test_tickets_arrive_once_in_order_and_leave_the_conveyor(nats_bus: Bus
 
     await until(all_there)
     async with nats_bus.tickets(queue) as tickets:
-        taken = []
+        taken: list[UUID] = []
         while len(taken) < 250:
             taken += await tickets.take(100, wait_s=1)
         assert taken == ids
@@ -40,7 +41,7 @@ async def test_no_more_tickets_are_taken_than_there_is_room_for(nats_bus: Bus, q
     await nats_bus.lay_conveyor(queue)
     await nats_bus.print_tickets(queue, [new_id() for _ in range(10)])
     async with nats_bus.tickets(queue) as tickets:
-        taken = []
+        taken: list[UUID] = []
         while len(taken) < 3:
             taken += await tickets.take(3 - len(taken), wait_s=1)
         assert len(taken) == 3
@@ -57,7 +58,7 @@ async def test_two_workers_share_a_queue(nats_bus: Bus, queue: str) -> None:
     ids = [new_id() for _ in range(40)]
     async with nats_bus.tickets(queue) as one, nats_bus.tickets(queue) as other:
         await nats_bus.print_tickets(queue, ids)
-        taken = []
+        taken: list[UUID] = []
         while len(taken) < 40:
             taken += await one.take(5, wait_s=0.05)
             taken += await other.take(5, wait_s=0.05)

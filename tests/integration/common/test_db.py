@@ -87,7 +87,7 @@ async def test_connections_that_died_idle_are_exchanged_unnoticed(database_url: 
 
         async def works() -> bool:
             try:
-                return (await pool.fetch("SELECT 42"))[0][0] == 42
+                return bool((await pool.fetch("SELECT 42"))[0][0] == 42)
             except Unavailable:
                 return False
 

@@ -10,11 +10,11 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common import worker as runtime
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Retry
 from libs.common.job import Done, Job
+from libs.common.ledger import claim as leases
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker import Worker
@@ -62,7 +62,7 @@ class Fleet:
 
     async def becomes(self, job_id: UUID, state: str) -> None:
         async def is_so() -> bool:
-            return (await self.facts(job_id))["state"] == state
+            return bool((await self.facts(job_id))["state"] == state)
 
         await until(is_so)
 
@@ -234,7 +234,7 @@ async def test_shutdown_gives_back_what_does_not_finish_in_time(fleet: Fleet) ->
 async def test_a_worker_taken_for_dead_loses_its_jobs_and_starts_anew(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime.leases, "HEARTBEAT_EVERY_S", 0.0)
+    monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.0)
     attempts: list[int] = []
 
     async def handle(job: Job[Payload], _deps: None) -> Done:
@@ -255,7 +255,7 @@ async def test_a_worker_taken_for_dead_loses_its_jobs_and_starts_anew(
 async def test_a_claim_whose_answer_was_lost_comes_back_with_the_heartbeat(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime.leases, "HEARTBEAT_EVERY_S", 0.0)
+    monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.0)
 
     async def handle(job: Job[Payload], _deps: None) -> Done:
         return Done({"attempt": job.attempt})
