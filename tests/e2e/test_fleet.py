@@ -1,0 +1,209 @@
+"""The fleet as its users have it: started by the command behind `make up`, spoken to over HTTP, and maltreated."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+
+from deploy.local.running import free_port
+from tests import pictures
+from tests.polling import until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Fleet:
+    """A fleet in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+
+    def command(self, *words: str, code: int = 0) -> str:
+        environment = os.environ | {"ARGOSY_RUN_DIR": str(self.folder), "ARGOSY_PORT": str(self.port)}
+        for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "BLOB_URL"):
+            environment.pop(name, None)
+        environment["OCR_LIMIT_PER_HOUR"] = "1000"
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.local", *words],
+            env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Processes of this fleet whose command line has these words."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                ours = process.environ().get("ARGOSY_RUN_DIR") == str(self.folder)
+                if ours and process.pid != os.getpid() and all(word in process.cmdline() for word in words):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def kill(self, *words: str) -> None:
+        victims = self.processes(*words)
+        assert victims, words
+        for victim in victims:
+            victim.send_signal(signal.SIGKILL)
+
+    def client(self) -> httpx.AsyncClient:
+        state = json.loads((self.folder / "state.json").read_text())
+        return httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}",
+            headers={"Authorization": f"Bearer {state['key']}"},
+            timeout=30,
+        )
+
+    async def submit(self, content: bytes) -> str:
+        async with self.client() as client:
+            answer = await client.post("/v1/ocr", files={"file": ("scan.pdf", content)})
+            assert answer.status_code == 202, answer.text
+            return str(answer.headers["location"])
+
+    async def job(self, path: str) -> dict[str, Any]:
+        async with self.client() as client:
+            answer = await client.get(path)
+            found: dict[str, Any] = answer.json()
+            return found
+
+    async def ended(self, path: str) -> dict[str, Any]:
+        async def has_ended() -> dict[str, Any] | None:
+            job = await self.job(path)
+            return job if job["finished_at"] else None
+
+        found = await until(has_ended, patience_s=180)
+        assert found is not None
+        return found
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    started = Fleet(tmp_path_factory.mktemp("run"))
+    started.command("up")
+    yield started
+    started.command("down")
+    assert started.processes() == []
+
+
+async def test_a_document_goes_in_and_its_text_comes_out(fleet: Fleet) -> None:
+    path = await fleet.submit(pictures.scanned_pdf([pictures.page()]))
+    job = await fleet.ended(path)
+    assert (job["state"], job["result"]["pages"]) == ("succeeded", 1)
+    async with fleet.client() as client:
+        text = (await client.get(job["artifacts"][0]["url"])).text
+    assert pictures.word_f1(text, " ".join(pictures.LINES)) > 0.95
+
+
+async def test_a_second_up_is_no_harm(fleet: Fleet) -> None:
+    before = {process.pid for process in fleet.processes()}
+    assert "already running" in fleet.command("up")
+    assert {process.pid for process in fleet.processes()} == before
+
+
+async def test_scaling_up_and_down(fleet: Fleet) -> None:
+    for processes in (3, 1):
+        fleet.command("scale", "ocr", str(processes))
+
+        async def running(wanted: int = processes) -> bool:
+            return len(fleet.processes("-m", "services.ocr")) == wanted
+
+        await until(running)
+    assert "There is no worker" in fleet.command("scale", "cook", "2", code=1)
+
+
+async def test_redis_stops_and_starts(fleet: Fleet) -> None:
+    fleet.command("redis-stop")
+    async with fleet.client() as client:
+        refused = await client.post("/v1/ocr", files={"file": ("x.pdf", pictures.text_pdf("x"))})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert (await client.get("/v1/jobs")).status_code == 200
+    fleet.command("redis-start")
+    assert (await fleet.ended(await fleet.submit(pictures.text_pdf("x"))))["state"] == "succeeded"
+
+
+async def test_a_worker_killed_in_the_middle_of_a_document(fleet: Fleet) -> None:
+    """The restarted worker finishes it, once; its pages are not counted twice."""
+    path = await fleet.submit(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300))
+
+    async def half_way() -> bool:
+        return bool((await fleet.job(path))["progress"]["done"] >= 1)
+
+    await until(half_way)
+    fleet.kill("-m", "services.ocr")
+    job = await fleet.ended(path)
+    assert (job["state"], job["attempt"], job["failures"]) == ("succeeded", 2, 0)
+    assert job["result"]["pages"] == 6
+    rows = await documents(fleet, path)
+    assert [row["pages"] for row in rows] == [6]
+
+
+async def test_nats_killed_and_wiped_while_jobs_wait(fleet: Fleet) -> None:
+    paths = await asyncio.gather(*(fleet.submit(pictures.text_pdf(f"job {n}")) for n in range(50)))
+    (server,) = fleet.processes("-c", str(fleet.folder / "nats" / "nats.conf"))
+    server.send_signal(signal.SIGKILL)
+    shutil.rmtree(fleet.folder / "nats" / "data", ignore_errors=True)
+    for path in paths:
+        assert (await fleet.ended(path))["state"] == "succeeded"
+    for path in paths:
+        assert len(await documents(fleet, path)) == 1
+
+
+async def test_a_killed_gateway_comes_back_with_what_it_had_accepted(fleet: Fleet) -> None:
+    path = await fleet.submit(pictures.scanned_pdf([pictures.page()]))
+    fleet.kill("-m", "services.gateway")
+
+    async def back() -> bool:
+        try:
+            return bool((await fleet.job(path))["id"])
+        except httpx.TransportError:
+            return False
+
+    await until(back)
+    assert (await fleet.ended(path))["state"] == "succeeded"
+
+
+async def test_down_and_up_keep_everything_even_after_the_supervisor_was_killed(fleet: Fleet) -> None:
+    path = await fleet.submit(pictures.text_pdf("kept"))
+    assert (await fleet.ended(path))["state"] == "succeeded"
+    fleet.command("down")
+    assert fleet.processes() == []
+    assert "not running" in fleet.command("down")
+    fleet.command("up")
+    assert (await fleet.job(path))["state"] == "succeeded"
+    fleet.kill("-m", "deploy.local.supervisor")
+    assert "left behind" in fleet.command("up")
+    assert (await fleet.job(path))["state"] == "succeeded"
+
+
+async def test_a_taken_port_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    other = Fleet(tmp_path / "other")
+    other.port = fleet.port
+    assert f"Port {fleet.port} is taken" in other.command("up", code=1)
+    assert other.processes() == []
+
+
+async def documents(fleet: Fleet, path: str) -> list[Any]:
+    """The rows of ocr.documents for a job."""
+    environment = (fleet.folder / "dev.env").read_text()
+    url = next(line.split("'")[1] for line in environment.splitlines() if "DATABASE_URL" in line)
+    connection = await asyncpg.connect(url)
+    try:
+        digits = path.rpartition("_")[2]
+        return list(await connection.fetch("SELECT * FROM ocr.documents WHERE job_id = $1::text::uuid", digits))
+    finally:
+        await connection.close()
