@@ -40,10 +40,10 @@ logs: ## Follow the logs of everything
 	@tail -n 20 -F .run/logs/*.log
 
 worker: setup ## Run one more worker in the foreground: make worker S=ocr
-	@. .run/dev.env && exec $(RUN) -m services.$(S)
+	@. .run/services.env && exec $(RUN) -m services.$(S)
 
 worker-dev: setup ## The same, started anew whenever the code changes
-	@. .run/dev.env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(S)" services libs
+	@. .run/services.env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(S)" services libs
 
 redis-start: setup ## Start our Redis, alone if the fleet is down
 	@$(RUN) -m deploy.local redis-start

@@ -47,9 +47,12 @@ def up() -> None:
     for name in ("gateway", *QUEUES):
         supervisor.ask("start", name=name, waiting=True)
     _wait("gateway", _gateway_ready)
+    metrics_url = f"http://127.0.0.1:{remembered.metrics_port}/metrics"
     state.write_environment(
-        {"ARGOSY_URL": URL, "ARGOSY_KEY": remembered.key or "", **_environment(remembered, addresses)}
+        "dev.env",
+        {"ARGOSY_URL": URL, "ARGOSY_KEY": remembered.key or "", "ARGOSY_METRICS_URL": metrics_url},
     )
+    state.write_environment("services.env", _environment(addresses))
     _welcome(remembered, time.monotonic() - begun)
 
 
@@ -105,7 +108,7 @@ def _prepare(remembered: State) -> None:
         print("Making a database cluster …", flush=True)
     servers = _servers(remembered)
     addresses = {server.name: server.url for server in servers} | _external()
-    environment = _environment(remembered, addresses)
+    environment = _environment(addresses)
     programs = [Program(server.name, server.command, {}, server.stop_signal) for server in servers]
     gateway = {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)}
     programs.append(Program("gateway", [sys.executable, "-m", "services.gateway"], environment | gateway))
@@ -138,7 +141,7 @@ def _addresses(remembered: State) -> dict[str, str]:
     return ours | _external()
 
 
-def _environment(remembered: State, addresses: dict[str, str]) -> dict[str, str]:
+def _environment(addresses: dict[str, str]) -> dict[str, str]:
     """What every service of the fleet is given."""
     return {
         "DATABASE_URL": addresses["postgres"],
@@ -146,7 +149,6 @@ def _environment(remembered: State, addresses: dict[str, str]) -> dict[str, str]
         "NATS_URL": addresses["nats"],
         "BLOB_URL": os.environ.get("BLOB_URL") or (RUN / "blobs").as_uri(),
         "PROBES_PORT": "0",
-        "ARGOSY_METRICS_URL": f"http://127.0.0.1:{remembered.metrics_port}/metrics",
     }
 
 

@@ -74,7 +74,11 @@ def _taken(port: int) -> bool:
         return False
 
 
-def write_environment(variables: dict[str, str]) -> None:
-    """Write .run/dev.env, for `. .run/dev.env`."""
-    lines = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
-    write_secret(RUN / "dev.env", lines)
+def write_environment(name: str, variables: dict[str, str]) -> None:
+    """Write .run/`name`, for `. .run/name`.
+
+    What callers need (dev.env) and what services need (services.env) are kept apart: a shell that has read the
+    former must not look as if it named servers of its own.
+    """
+    lines = "".join(f"export {variable}='{value}'\n" for variable, value in variables.items())
+    write_secret(RUN / name, lines)

@@ -34,6 +34,7 @@ class Fleet:
         environment = os.environ | {"ARGOSY_RUN_DIR": str(self.folder), "ARGOSY_PORT": str(self.port)}
         for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "BLOB_URL"):
             environment.pop(name, None)
+        environment |= self.variables()
         environment["OCR_LIMIT_PER_HOUR"] = "1000"
         done = subprocess.run(
             [sys.executable, "-m", "deploy.local", *words],
@@ -41,6 +42,12 @@ class Fleet:
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def variables(self) -> dict[str, str]:
+        """What `. .run/dev.env` leaves in a user's shell, which then runs the next command."""
+        file = self.folder / "dev.env"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in lines)
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Processes of this fleet whose command line has these words."""
@@ -109,9 +116,9 @@ async def test_a_document_goes_in_and_its_text_comes_out(fleet: Fleet) -> None:
 
 
 async def test_a_second_up_is_no_harm(fleet: Fleet) -> None:
-    before = {process.pid for process in fleet.processes()}
+    before = {process.pid for process in fleet.processes("-m")}
     assert "already running" in fleet.command("up")
-    assert {process.pid for process in fleet.processes()} == before
+    assert {process.pid for process in fleet.processes("-m")} == before
 
 
 async def test_scaling_up_and_down(fleet: Fleet) -> None:
@@ -199,7 +206,7 @@ async def test_a_taken_port_is_named(fleet: Fleet, tmp_path: Path) -> None:
 
 async def documents(fleet: Fleet, path: str) -> list[Any]:
     """The rows of ocr.documents for a job."""
-    environment = (fleet.folder / "dev.env").read_text()
+    environment = (fleet.folder / "services.env").read_text()
     url = next(line.split("'")[1] for line in environment.splitlines() if "DATABASE_URL" in line)
     connection = await asyncpg.connect(url)
     try:
