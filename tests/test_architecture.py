@@ -123,12 +123,8 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 def test_one_module_imports_each_outside_thing() -> None:
     homes = {
-        "sqlalchemy.ext": {
-            "libs.common.db",
-            "libs.common.job",
-            "libs.common.ledger.finish",
-            "services.ocr.handler",
-        },
+        "sqlalchemy.ext": {"libs.common.db"},
+        "cronsim": {"libs.common.ledger.schedules"},
         "nats": {"libs.common.bus"},
         "obstore": {"libs.common.blobs"},
         "pytesseract": {"services.ocr.tesseract"},

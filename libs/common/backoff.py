@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from libs.common.errors import Unavailable
@@ -10,14 +11,21 @@ from libs.common.errors import Unavailable
 T = TypeVar("T")
 
 
-def full_jitter(failures: int, *, base_s: float = 2.0, cap_s: float = 600.0) -> float:
-    """Seconds to wait after the `failures`-th failure: uniform between 0 and an exponential ceiling.
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a kind of job waits between tries: `base_s` seconds at most at first, doubling up to `cap_s`."""
 
-    Full jitter spreads a herd of retries best:
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-    ceiling = min(cap_s, base_s * 2.0 ** min(failures - 1, 30))
-    return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+    base_s: float = 2.0
+    cap_s: float = 600.0
+
+    def delay_s(self, failures: int) -> float:
+        """Seconds to wait after the `failures`-th failure: uniform between 0 and the ceiling.
+
+        Full jitter spreads a herd of retries best:
+        https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        ceiling = min(self.cap_s, self.base_s * 2.0 ** min(failures - 1, 30))
+        return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
 def delays(*, base_s: float, cap_s: float) -> Iterator[float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import obstore
 from obstore.store import from_url
@@ -14,6 +15,11 @@ from libs.common.config import BlobSettings
 
 CHUNK = 1024 * 1024
 """Bytes moved at a time."""
+
+
+def job_folder(tenant: str, job_id: UUID) -> str:
+    """Where everything lies that belongs to a job: its upload, and its attempts' artifacts."""
+    return f"jobs/{tenant}/{job_id.hex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +83,12 @@ class Blobs:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy the content of key `source` to key `target`. Raises FileNotFoundError."""
+        await obstore.copy_async(self._store, source, target)
+
+    async def delete_folder(self, folder: str) -> None:
+        """Remove every key that begins with `folder` and a slash."""
+        async for found in obstore.list(self._store, prefix=f"{folder}/"):
+            await obstore.delete_async(self._store, [item["path"] for item in found])

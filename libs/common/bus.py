@@ -11,7 +11,7 @@ server is noticed by missing heartbeats, every request expires, and nothing is d
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,6 +112,30 @@ class Bus:
         depth = state["messages"]
         oldest = datetime.fromisoformat(state["first_ts"]) if depth else None
         return Conveyor(depth=depth, taken=state["last_seq"] - depth, oldest=oldest)
+
+    async def publish(self, subject: str, message: bytes) -> None:
+        """Send `message` to whoever listens now. Nobody is told if it is lost."""
+        if self._nats.is_connected:
+            with suppress(*_DOWN):
+                await self._nats.publish(subject, message)
+
+    @asynccontextmanager
+    async def listening(self, subject: str, hear: Callable[[bytes], None]) -> AsyncIterator[None]:
+        """Call `hear` with every message on `subject` while the block runs. Waits for the first connection."""
+
+        async def on_message(message: Msg) -> None:
+            try:
+                hear(message.data)
+            except ValueError as error:  # a stranger's
+                logger.warning("bus.unreadable", subject=message.subject, error=str(error))
+
+        await asyncio.shield(self._connecting)
+        subscription = await self._nats.subscribe(subject, cb=on_message)
+        try:
+            yield
+        finally:
+            if self._nats.is_connected:
+                await subscription.unsubscribe()
 
     @asynccontextmanager
     async def tickets(self, queue: str) -> AsyncIterator["Tickets"]:

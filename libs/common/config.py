@@ -6,9 +6,9 @@ is ever repeated in a message: it might be a secret.
 """
 
 import sys
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -53,11 +53,30 @@ class ProbeSettings(Environment):
     """0 takes any free port; the log says which."""
 
 
-class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings):
-    """What every worker needs; each adds its own."""
+STOPPING_TAKES_S = 8.0
+"""The longest that a stop needs beside the grace time: giving back, a last write, closing the connections."""
+
+
+class ShutdownSettings(Environment):
+    """How a process stops. The chain of times is checked at the start, not found out in the middle of a stop."""
 
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 20.0
-    """Seconds that running jobs get to finish after SIGTERM before they are given back."""
+    """Seconds that running jobs, or open requests, get to finish after SIGTERM before they are given back."""
+    termination_grace_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds from SIGTERM to SIGKILL: what the platform gives (Kubernetes: terminationGracePeriodSeconds)."""
+
+    @model_validator(mode="after")
+    def _there_is_time_to_stop(self) -> Self:
+        if self.shutdown_grace_s + STOPPING_TAKES_S > self.termination_grace_s:
+            raise ValueError(
+                f"SHUTDOWN_GRACE_S and the {STOPPING_TAKES_S:g} s that stopping takes are more than "
+                f"TERMINATION_GRACE_S: jobs would be killed instead of given back"
+            )
+        return self
+
+
+class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, ShutdownSettings):
+    """What every worker needs; each adds its own."""
 
     @property
     def slots(self) -> int:
@@ -75,5 +94,5 @@ def load(settings: type[S]) -> S:
     except ValidationError as invalid:
         for error in invalid.errors(include_input=False, include_context=False, include_url=False):
             name = ".".join(str(part) for part in error["loc"]).upper()
-            print(f"{name}: {error['msg']}", file=sys.stderr)
+            print(f"{name}: {error['msg']}" if name else error["msg"], file=sys.stderr)
         sys.exit(2)

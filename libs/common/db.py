@@ -42,6 +42,8 @@ LOST = (
 """What the driver raises when trying the same again later can help."""
 
 Rows = list[Any]
+Connection = AsyncConnection
+"""What `Database.begin` yields: a connection in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,12 @@ class Database:
             metrics.db_connections.labels(state).set_function(
                 lambda state=state: getattr(self.stats(), state)  # type: ignore[misc]
             )
+
+
+async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
+    """Run one statement with `$1, $2, …` in the transaction of `connection`; its rows, if it returns any."""
+    result = await connection.exec_driver_sql(sql, args)
+    return list(result.all()) if result.returns_rows else []
 
 
 async def _driver(connection: AsyncConnection) -> Any:

@@ -6,11 +6,13 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.common.blobs import job_folder
+from libs.common.db import Connection
 
 P = TypeVar("P", bound=BaseModel)
 
-Effects = Callable[[AsyncConnection], Awaitable[None]]
+Effects = Callable[[Connection], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -30,7 +32,7 @@ class Job(Generic[P]):
 
     def blob_key(self, name: str) -> str:
         """Where this attempt's file `name` goes; no other attempt writes there."""
-        return f"jobs/{self.tenant}/{self.id.hex}/{self.attempt}/{name}"
+        return f"{job_folder(self.tenant, self.id)}/{self.attempt}/{name}"
 
 
 @dataclass(slots=True, frozen=True)

@@ -10,7 +10,7 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from libs.common.contracts.job import public_id
+from libs.common.contracts.ids import public_id
 
 
 class Subject(NamedTuple):

@@ -16,6 +16,19 @@ job_run_seconds = Histogram(
 )
 tickets_printed = Counter("argosy_tickets_printed", "Tickets put on the conveyor, by why.", ["queue", "reason"])
 jobs_recovered = Counter("argosy_jobs_recovered", "Jobs taken back from dead workers.")
+jobs_in_state = Gauge("argosy_jobs", "Unfinished jobs in the ledger, by state.", ["queue", "state"])
+jobs_unaccounted = Gauge(
+    "argosy_jobs_unaccounted", "Accepted less ended less waiting less running. Anything but 0 is a bug.", ["queue"]
+)
+oldest_waiting_seconds = Gauge("argosy_oldest_waiting_seconds", "Since the oldest waiting job was due.", ["queue"])
+jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by why.", ["reason"])
+stored_bytes = Gauge("argosy_stored_bytes", "Uploads and artifacts of the jobs in the ledger.", ["queue"])
+schedule_late_seconds = Histogram(
+    "argosy_schedule_late_seconds", "From a recurring job's time to its being made.", buckets=_SECONDS
+)
+schedule_missed = Counter("argosy_schedule_missed", "Fire times of recurring jobs that were passed over.")
+followers = Gauge("argosy_followers", "Callers that follow a job at this gateway.")
+loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop came round the last time.")
 conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets on the conveyor that no worker has taken.", ["queue"])
 
 db_connections = Gauge("argosy_db_connections", "Connections of this process's pool, by state.", ["state"])

@@ -1,10 +1,13 @@
 """/livez, /readyz and /metrics on an internal port, answered by a thread beside the event loop.
 
 A thread, because a wedged loop must not be able to hide itself: /livez fails when the loop has not
-ticked for a while. Liveness asks no other server; readiness is what the process says of itself.
+ticked for a while, the log says where it is stuck, and in the end the process gives up. Liveness asks no
+other server; readiness is what the process says of itself.
 """
 
 import asyncio
+import faulthandler
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,11 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from libs.common import log
+from libs.common import log, metrics
 from libs.common.config import ProbeSettings
 
 WEDGED_AFTER_S = 30.0
 """A loop that has not come round for this long is held to be stuck: longer than a lease, so jobs are safe."""
+
+STDERR = 2
+"""The descriptor: whatever sys.stderr is at that moment, this still writes."""
 
 logger = log.get("probes")
 
@@ -29,6 +35,22 @@ class Probes:
         self.ready = ready
         self._ticked_at = time.monotonic()
 
+    def watch(self, stop: threading.Event, on_wedged: Callable[[], None], *, every_s: float = 1.0) -> None:
+        """Run on a thread until `stop`: should the loop not come round, say where it is stuck, and then give up.
+
+        Seconds in which this whole process stood still (a suspended machine) do not count: each is seen here.
+        """
+        seen, silent_s = self._ticked_at, 0
+        while not stop.wait(every_s):
+            silent_s = silent_s + 1 if self._ticked_at == seen else 0
+            seen = self._ticked_at
+            if silent_s == WEDGED_AFTER_S:
+                logger.error("loop.wedged", silent_s=silent_s)
+                faulthandler.dump_traceback(file=STDERR)
+            elif silent_s >= 2 * WEDGED_AFTER_S:
+                on_wedged()
+                return
+
     def alive(self) -> bool:
         """Whether the event loop still comes round."""
         return time.monotonic() - self._ticked_at < WEDGED_AFTER_S
@@ -38,6 +60,7 @@ class Probes:
         while True:
             self._ticked_at = time.monotonic()
             await asyncio.sleep(1)
+            metrics.loop_lag_seconds.set(time.monotonic() - self._ticked_at - 1)
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, media type and body for `path`."""
@@ -49,6 +72,11 @@ class Probes:
             case "/readyz":
                 return (200, "text/plain", b"ok\n") if self.ready() else (503, "text/plain", b"not ready\n")
         return 404, "text/plain", b"not found\n"
+
+
+def _give_up() -> None:
+    """End the process, for whoever keeps it alive to start it anew. Its jobs went to others long ago."""
+    os._exit(70)
 
 
 @asynccontextmanager
@@ -73,10 +101,13 @@ async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIt
     thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)
     thread.start()
     logger.info("probes.listening", port=server.server_address[1])
+    over = threading.Event()
+    threading.Thread(target=probes.watch, args=(over, _give_up), name="watchdog", daemon=True).start()
     ticking = asyncio.create_task(probes.tick())
     try:
         yield probes
     finally:
+        over.set()
         ticking.cancel()
         await asyncio.to_thread(server.shutdown)
         server.server_close()

@@ -3,15 +3,16 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import uvloop
 from pydantic import BaseModel
 
 from libs.common import bus, config, db, log, probes
+from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
 from libs.common.db import Database
@@ -45,6 +46,8 @@ class Service(Generic[S, P, D]):
     payload: type[P]
     resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
     handle: Callable[[Job[P], D], Awaitable[Done]]
+    backoff: Mapping[str, Backoff] = field(default_factory=dict)
+    """How long each kind of job waits between its tries, where not as usual."""
 
 
 def main(service: Service[S, P, D]) -> None:
@@ -80,6 +83,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
             bus=conveyor,
             slots=settings.slots,
             grace_s=settings.shutdown_grace_s,
+            backoff=service.backoff,
         )
         yield worker
 

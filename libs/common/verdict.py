@@ -2,7 +2,7 @@
 
 import traceback
 
-from libs.common.backoff import full_jitter
+from libs.common.backoff import Backoff
 from libs.common.errors import ArgosyError, Reject, Retry
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome
@@ -10,6 +10,8 @@ from libs.common.ledger.jobs import State
 
 TRACEBACK_LIMIT = 8_000
 """Characters kept of a traceback, from its end."""
+MESSAGE_LIMIT = 2_000
+"""Characters kept of an error's message."""
 
 
 class TimedOut(ArgosyError):
@@ -19,25 +21,30 @@ class TimedOut(ArgosyError):
         super().__init__(f"The attempt took longer than {timeout_s:g} s.")
 
 
-def verdict(claim: Claim, error: BaseException) -> Outcome:
+def verdict(claim: Claim, error: BaseException, backoff: Backoff) -> Outcome:
     """Reject fails the job at once. Anything else is tried again, after a while, until no try is left."""
     failures = claim.failures + 1
     retryable = not isinstance(error, Reject) and failures < claim.max_attempts
-    document: dict[str, object] = {"retryable": retryable}
+    document: dict[str, object] = {"retryable": retryable, "type": type(error).__qualname__}
     if isinstance(error, ArgosyError):
-        document |= {"code": error.code, "message": _storable(str(error))}
+        document |= {"code": error.code, "message": _storable(str(error))[:MESSAGE_LIMIT]}
     else:
         trace = _storable("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
         document |= {
             "code": "bug",
-            "message": _storable(f"{type(error).__name__}: {error}"),
+            "message": _storable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
             "traceback": trace,
         }
     if not retryable:
         return Outcome(claim.id, claim.attempt, State.FAILED, error=document, failed=True)
     asked = error.after if isinstance(error, Retry) else None
-    delay = full_jitter(failures) if asked is None else asked
+    delay = backoff.delay_s(failures) if asked is None else asked
     return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=delay, failed=True)
+
+
+def cancelled(claim: Claim) -> Outcome:
+    """The end that somebody asked for."""
+    return Outcome(claim.id, claim.attempt, State.CANCELLED)
 
 
 def released(claim: Claim) -> Outcome:

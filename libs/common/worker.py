@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -16,9 +16,10 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from libs.common import log, metrics
-from libs.common.backoff import until_available
+from libs.common.backoff import Backoff, until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
+from libs.common.contracts.events import cancel_subject, decode_cancels, encode_events, events_subject
 from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
 from libs.common.job import Done, Job
@@ -27,8 +28,10 @@ from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import State, new_id
 from libs.common.log import Subject, about
-from libs.common.verdict import TimedOut, released, verdict
+from libs.common.verdict import TimedOut, cancelled, released, verdict
 
+TELL_EVERY_S = 0.2
+"""How often the progress of all jobs goes out to followers."""
 KEEP_EVERY_S = 1.0
 """How often progress is stored and timeouts are looked at: one look at all jobs is cheaper than a timer each."""
 TICKET_WAIT_S = 0.5
@@ -36,6 +39,8 @@ TICKET_WAIT_S = 0.5
 
 UNWRITTEN_AT_MOST = 3
 """Jobs held for each slot, counting those whose end is still on its way to the ledger."""
+
+DEFAULT_BACKOFF = Backoff()
 
 logger = log.get("worker")
 
@@ -52,6 +57,7 @@ class InvalidPayload(Reject):
 class Stop(Enum):
     """Why the runtime stopped a handler."""
 
+    CANCELLED = "somebody asked for it"
     LOST = "another worker may have the job by now"
     SHUTDOWN = "the grace time is over"
     TIMEOUT = "the job's own time is over"
@@ -59,24 +65,25 @@ class Stop(Enum):
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A claimed job in this process. `in_handler` ends before its end is written."""
+    """A claimed job in this process."""
 
     claim: Claim
     started: float
     task: asyncio.Task[None] | None = None
-    in_handler: bool = True
+    in_handler: bool = False
     stopped_for: Stop | None = None
     progress: dict[str, Any] | None = None
 
     def stop(self, reason: Stop) -> None:
-        """Cancel the handler, once."""
-        if self.in_handler and self.stopped_for is None and self.task is not None:
+        """Cancel the handler, once; one that has not begun yet will not."""
+        if self.stopped_for is None:
             self.stopped_for = reason
-            self.task.cancel()
+            if self.in_handler and self.task is not None:
+                self.task.cancel()
 
 
 class Worker(Generic[P, D]):
-    """Runs up to `slots` jobs of `queue` at once until told to stop."""
+    """Runs up to `slots` jobs of `queue` at once until told to stop. `backoff` is by kind of job."""
 
     def __init__(
         self,
@@ -89,6 +96,7 @@ class Worker(Generic[P, D]):
         bus: Bus,
         slots: int,
         grace_s: float,
+        backoff: Mapping[str, Backoff] | None = None,
     ) -> None:
         self._queue = queue
         self._payload = payload
@@ -98,11 +106,13 @@ class Worker(Generic[P, D]):
         self._bus = bus
         self._slots = slots
         self._grace_s = grace_s
+        self._backoff = backoff or {}
         self._id = new_id()
         self._held: dict[Key, _Running] = {}
         self._busy = 0
         self._freed = asyncio.Event()
         self._moved: set[Key] = set()
+        self._untold: set[Key] = set()
         self._claimer = Batcher(self._claim)
         self._finisher = Batcher(self._write_outcomes)
         self._leased_at = float("-inf")
@@ -122,13 +132,15 @@ class Worker(Generic[P, D]):
     async def run(self, stop: asyncio.Event) -> None:
         """Take and run jobs until `stop` is set; then let them finish, or give them back."""
         await until_available(self._register)
-        keeping = asyncio.create_task(self._keep_lease())
+        keeping = [asyncio.create_task(self._keep_lease()), asyncio.create_task(self._tell_progress())]
         try:
-            await self._take_jobs(stop)
-            self._stopping = True
-            await self._wind_down()
+            async with self._bus.listening(cancel_subject(self._queue), self._hear_cancels):
+                await self._take_jobs(stop)
+                self._stopping = True
+                await self._wind_down()
         finally:
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
             await until_available(lambda: leases.deregister(self._db, self._id), patience_s=2)
 
     async def _register(self) -> None:
@@ -179,6 +191,7 @@ class Worker(Generic[P, D]):
             logger.warning("claim.unavailable", tickets=len(ids), error=str(error))
             return [None] * len(ids)
         taken = {claim.id: claim for claim in claims}
+        await self._tell([(claim.id.hex, State.RUNNING, None) for claim in claims])
         return [taken.pop(job_id, None) for job_id in ids]
 
     def _start(self, claimed: "asyncio.Future[Claim | None]") -> None:
@@ -201,7 +214,6 @@ class Worker(Generic[P, D]):
         try:
             end = await self._attempt(running)
         finally:
-            running.in_handler = False
             self._free_slot()
         self._run_seconds.observe(time.perf_counter() - running.started)
         try:
@@ -213,20 +225,33 @@ class Worker(Generic[P, D]):
 
     async def _attempt(self, running: _Running) -> Done | Outcome | None:
         """Run the handler. What to write about it; None if the job is no longer ours."""
-        claim = running.claim
+        if running.stopped_for is not None:
+            return self._stopped(running, running.stopped_for)
+        running.in_handler = True
         try:
             return await self._handle(self._job(running), self._deps)
         except asyncio.CancelledError as error:
-            match running.stopped_for:
-                case Stop.LOST:
-                    return None
-                case Stop.SHUTDOWN:
-                    return released(claim)
-                case Stop.TIMEOUT:
-                    return verdict(claim, TimedOut(claim.timeout_s))
-            return verdict(claim, error)
+            if running.stopped_for is not None:
+                return self._stopped(running, running.stopped_for)
+            return self._verdict(running.claim, error)
         except Exception as error:
-            return verdict(claim, error)
+            return self._verdict(running.claim, error)
+        finally:
+            running.in_handler = False
+
+    def _stopped(self, running: _Running, reason: Stop) -> Outcome | None:
+        match reason:
+            case Stop.LOST:
+                return None
+            case Stop.CANCELLED:
+                return cancelled(running.claim)
+            case Stop.SHUTDOWN:
+                return released(running.claim)
+            case Stop.TIMEOUT:
+                return self._verdict(running.claim, TimedOut(running.claim.timeout_s))
+
+    def _verdict(self, claim: Claim, error: BaseException) -> Outcome:
+        return verdict(claim, error, self._backoff.get(claim.kind, DEFAULT_BACKOFF))
 
     def _job(self, running: _Running) -> Job[P]:
         claim = running.claim
@@ -238,6 +263,7 @@ class Worker(Generic[P, D]):
         def report(progress: dict[str, Any]) -> None:
             running.progress = progress
             self._moved.add((claim.id, claim.attempt))
+            self._untold.add((claim.id, claim.attempt))
 
         return Job(claim.id, claim.attempt, claim.tenant, claim.kind, payload, report)
 
@@ -249,10 +275,11 @@ class Worker(Generic[P, D]):
             if isinstance(end, Done) and end.effects is not None:
                 done = end
                 taken = await until_available(lambda: self._finish_with_effects(outcome, done))
+                await self._tell([(claim.id.hex, outcome.state, outcome.progress)])
             else:
                 taken = await self._finisher(outcome)
         except Exception as error:  # what the handler returned cannot be stored
-            outcome = verdict(claim, error)
+            outcome = self._verdict(claim, error)
             taken = await self._finisher(outcome)
         self._ended[outcome.state].inc()
         if not taken:
@@ -273,7 +300,27 @@ class Worker(Generic[P, D]):
         return True
 
     async def _write_outcomes(self, outcomes: list[Outcome]) -> list[bool]:
-        return await until_available(lambda: finish(self._db, self._id, outcomes))
+        taken = await until_available(lambda: finish(self._db, self._id, outcomes))
+        await self._tell([(outcome.id.hex, outcome.state, outcome.progress) for outcome in outcomes])
+        return taken
+
+    async def _tell(self, events: Sequence[tuple[str, str | None, dict[str, Any] | None]]) -> None:
+        """Say what became of jobs, to whoever follows them."""
+        if events:
+            await self._bus.publish(events_subject(self._queue), encode_events(events))
+
+    async def _tell_progress(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            untold, self._untold = self._untold, set()
+            held = [running for key in untold if (running := self._held.get(key))]
+            await self._tell([(running.claim.id.hex, None, running.progress) for running in held])
+
+    def _hear_cancels(self, message: bytes) -> None:
+        unwanted = set(decode_cancels(message))
+        for (job_id, _), running in self._held.items():
+            if job_id in unwanted:
+                running.stop(Stop.CANCELLED)
 
     async def _keep_lease(self) -> None:
         """Show that this process lives, store progress, and drop the jobs it has lost."""
@@ -286,6 +333,8 @@ class Worker(Generic[P, D]):
                     await self._renew_lease()
             except Unavailable as error:
                 logger.warning("lease.unavailable", error=str(error))
+            except Exception:  # whatever it is, this must go on, or all jobs of this process are lost
+                logger.exception("lease.bug")
 
     async def _store_progress(self) -> None:
         moved, self._moved = self._moved, set()
@@ -312,6 +361,8 @@ class Worker(Generic[P, D]):
         for key, running in claimed_before:
             if lease is None or key not in lease.held:
                 running.stop(Stop.LOST)
+            elif key in lease.cancelled:
+                running.stop(Stop.CANCELLED)
         if lease is not None:  # claims whose answer was lost on the way: nobody runs these
             forgotten = [Outcome(*key, State.QUEUED) for key in lease.settled if key not in self._held]
             if forgotten:

@@ -1,27 +1,51 @@
 """python -m services.gateway"""
 
+import asyncio
+from types import FrameType
+
 import uvicorn
+from starlette.applications import Starlette
 
 from libs.common import config, log
-from services.gateway.app import create_app
+from services.gateway.app import create_app, drain
 from services.gateway.config import Settings
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which on SIGTERM first lets the application know."""
+
+    def __init__(self, app: Starlette, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.gateway_host,
+                port=settings.gateway_port,
+                loop="uvloop",
+                http="httptools",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(settings.shutdown_grace_s),
+            )
+        )
+        self._app = app
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Remember the loop: signals come from outside it."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)  # type: ignore[arg-type]
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to stop."""
+        self._loop.call_soon_threadsafe(drain, self._app)
+        super().handle_exit(sig, frame)
 
 
 def main() -> None:
     """Serve HTTP until SIGTERM; open requests get the grace time."""
     settings = config.load(Settings)
     log.setup("gateway")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.gateway_host,
-        port=settings.gateway_port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
-    )
+    Server(create_app(settings), settings).run()
 
 
 if __name__ == "__main__":

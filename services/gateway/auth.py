@@ -141,3 +141,9 @@ def may_write(principal: Principal) -> None:
     """Raises Forbidden for a key that may only read."""
     if principal.role is Role.READ:
         raise Forbidden("This key may only read.")
+
+
+def may_administer(principal: Principal) -> None:
+    """Raises Forbidden for all but admins."""
+    if principal.role is not Role.ADMIN:
+        raise Forbidden("This needs an admin's key.")

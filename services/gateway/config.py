@@ -4,7 +4,14 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from libs.common.config import BlobSettings, BusSettings, DatabaseSettings, Environment, ProbeSettings
+from libs.common.config import (
+    BlobSettings,
+    BusSettings,
+    DatabaseSettings,
+    Environment,
+    ProbeSettings,
+    ShutdownSettings,
+)
 
 
 class RedisSettings(Environment):
@@ -25,7 +32,17 @@ class RedisSettings(Environment):
         return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
 
-class Settings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, RedisSettings):
+class RetentionSettings(Environment):
+    """How long ended jobs and their files are kept; whichever of the two is reached first."""
+
+    retention_days: Annotated[float, Field(gt=0)] = 30.0
+    retention_max_bytes: Annotated[int, Field(gt=0)] = 100 * 1024**3
+    """Of all uploads and artifacts together. Beyond it the jobs that ended first go."""
+
+
+class Settings(
+    DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, RedisSettings, RetentionSettings, ShutdownSettings
+):
     """What the gateway reads from the environment."""
 
     gateway_host: str = "127.0.0.1"
@@ -35,5 +52,3 @@ class Settings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, Redis
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
     ocr_limit_per_hour: Annotated[int, Field(gt=0)] = 50
     """Documents per hour and user."""
-    shutdown_grace_s: Annotated[int, Field(ge=0)] = 20
-    """Seconds that open requests get to finish after SIGTERM."""

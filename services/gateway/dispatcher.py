@@ -18,9 +18,11 @@ from libs.common.batching import Batcher
 from libs.common.bus import Bus, Conveyor
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.ledger import dispatch
+from libs.common.ledger import dispatch, replays, schedules
 from libs.common.ledger.accept import Accepted, accept
+from libs.common.ledger.dispatch import Demand
 from libs.common.ledger.jobs import NewJob
+from libs.common.ledger.picking import WINDOW_LARGEST, pick
 
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
@@ -29,7 +31,6 @@ TIDY_EVERY_S = 1.0
 """Seconds between two searches for lost tickets and dead workers."""
 WINDOW_S = 2.0
 """How many seconds of work may lie on the conveyor. The rest stays where it can be ordered and cancelled."""
-WINDOW_LARGEST = 20_000
 LOST_AFTER_S = 3.0
 """A ticket this much older than the oldest one on the conveyor is not there any more."""
 REPRINT_AT_MOST = 5_000
@@ -44,13 +45,15 @@ class _Lane:
     """What this process knows of one queue since its last look."""
 
     open: bool = False
-    """Nothing waits without a ticket, so a new job's ticket may go out at once."""
+    """Nothing waits without a ticket and nothing is capped, so a new job's ticket may go out at once."""
     room: int = 0
     """How many tickets may still go out before the next look."""
     window: int = 0
     rate: float = 0.0
     taken: int = 0
     seen_at: float = float("-inf")
+    last: str = ""
+    """The tenant served last: the next round begins after it."""
 
 
 class Dispatcher:
@@ -67,14 +70,18 @@ class Dispatcher:
         """Commit `job`; done when it is safe. Raises Unavailable: it may then have been committed or not."""
         return self._accepting(job)
 
+    def look_again(self, queue: str) -> None:
+        """The queue was paused or capped: nothing goes out before the next look, at every gateway."""
+        self._lanes[queue].open = False
+
     async def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
         ticketed = [self._claim_room(job) for job in jobs]
         accepted = await until_available(
             lambda: accept(self._db, jobs, ticketed=ticketed), patience_s=ACCEPT_PATIENCE_S
         )
         by_queue: dict[str, list[UUID]] = {}
-        for job, mark in zip(jobs, ticketed, strict=True):
-            if mark:
+        for job, mark, answer in zip(jobs, ticketed, accepted, strict=True):
+            if mark and answer.id == job.id:
                 by_queue.setdefault(job.queue, []).append(job.id)
         for queue, ids in by_queue.items():
             await self._print(queue, ids, "accepted")
@@ -97,20 +104,32 @@ class Dispatcher:
                 for queue, lane in self._lanes.items():
                     busy = await self._supply(queue, lane) or busy
             except Unavailable as error:
-                for lane in self._lanes.values():
-                    lane.open = False
+                self._close_lanes()
                 logger.warning("dispatch.unavailable", error=str(error))
+                await asyncio.sleep(1)
+            except Exception:  # whatever it is, this must go on, or every queue stands still
+                self._close_lanes()
+                logger.exception("dispatch.bug")
                 await asyncio.sleep(1)
             await asyncio.sleep(BUSY_ROUND_S if busy else ROUND_S)
 
+    def _close_lanes(self) -> None:
+        for lane in self._lanes.values():
+            lane.open = False
+
     async def _tidy(self) -> None:
-        """Give the jobs of dead workers back, and print again the tickets that the conveyor has lost."""
+        """What need not be done in every round: dead workers' jobs, recurring jobs, replays, lost tickets."""
         if time.monotonic() - self._tidied_at < TIDY_EVERY_S:
             return
         recovered = await dispatch.recover(self._db)
         if recovered:
             metrics.jobs_recovered.inc(recovered)
             logger.warning("dispatch.recovered", jobs=recovered)
+        fired = await schedules.fire(self._db)
+        for late_s in fired.late_s:
+            metrics.schedule_late_seconds.observe(max(0.0, late_s))
+        metrics.schedule_missed.inc(fired.missed)
+        await replays.release(self._db)
         for queue in self._lanes:
             conveyor = await self._bus.conveyor(queue)
             lost = await dispatch.take_lost(self._db, queue, conveyor.oldest, LOST_AFTER_S, REPRINT_AT_MOST)
@@ -123,20 +142,23 @@ class Dispatcher:
         conveyor = await self._bus.conveyor(queue)
         metrics.conveyor_depth.labels(queue).set(conveyor.depth)
         _size_window(lane, conveyor, demand)
-        room = max(0, lane.window - conveyor.depth)
+        room = 0 if demand.paused else max(0, lane.window - conveyor.depth)
+        picked = 0
         if demand.backlog and room:
-            waiting = await dispatch.take_waiting(self._db, queue, room)
-            await self._print(queue, waiting, "due")
-        lane.open = not demand.backlog
+            ids, lane.last = await pick(self._db, queue, room, demand, after=lane.last)
+            await self._print(queue, ids, "due")
+            picked = len(ids)
+        lane.open = not (demand.backlog or demand.paused or demand.capped)
         lane.room = room
-        return demand.backlog and lane.window < 2 * lane.rate * ROUND_S
+        running_dry = demand.backlog and room > 0 and lane.window < 2 * lane.rate * ROUND_S
+        return running_dry or (demand.capped and picked > 0)
 
     async def _print(self, queue: str, ids: Sequence[UUID], reason: str) -> None:
         if ids and await self._bus.print_tickets(queue, ids):
             metrics.tickets_printed.labels(queue, reason).inc(len(ids))
 
 
-def _size_window(lane: _Lane, conveyor: Conveyor, demand: dispatch.Demand) -> None:
+def _size_window(lane: _Lane, conveyor: Conveyor, demand: Demand) -> None:
     """Allow `WINDOW_S` of work at the rate tickets are being taken; more if the workers ran dry."""
     now = time.monotonic()
     passed_s, took = now - lane.seen_at, conveyor.taken - lane.taken

@@ -6,19 +6,20 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.contracts.job import parse_id
+from libs.common.contracts.ids import parse_id
 from libs.common.ledger import jobs as ledger
-from libs.common.ledger.jobs import State
-from services.gateway.auth import Principal
-from services.gateway.problems import Invalid, NotFound, invalid_fields
-from services.gateway.rendering import job_document
+from libs.common.ledger.jobs import Filter, State
+from services.gateway.auth import Principal, Role
+from services.gateway.bodies import read_query
+from services.gateway.problems import Invalid, NotFound
+from services.gateway.rendering import error_history, job_document
 
 
-class Filter(BaseModel):
+class Listing(BaseModel):
     """The query of GET /v1/jobs."""
 
     model_config = ConfigDict(extra="forbid")
@@ -32,8 +33,10 @@ class Filter(BaseModel):
 
 async def show_job(request: Request) -> Response:
     """One job; 304 if the caller has this version of it already."""
+    principal: Principal = await request.app.state.keys.principal(request)
     facts = await find_job(request)
-    body = orjson.dumps(job_document(facts))
+    document = job_document(facts) | {"errors": error_history(facts, with_tracebacks=principal.role is Role.ADMIN)}
+    body = orjson.dumps(document)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag in request.headers.get("if-none-match", ""):
@@ -44,17 +47,12 @@ async def show_job(request: Request) -> Response:
 async def list_jobs(request: Request) -> Response:
     """The caller's jobs, newest first, a page at a time."""
     principal: Principal = await request.app.state.keys.principal(request)
-    try:
-        wanted = Filter.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise invalid_fields(error, within="query") from error
+    wanted = read_query(request, Listing)
     found = await ledger.page(
         request.app.state.database,
         principal.tenant,
+        Filter(queue=wanted.queue, states=(wanted.state,) if wanted.state else None, tag=wanted.tag),
         before=_parse_cursor(wanted.cursor),
-        queue=wanted.queue,
-        state=wanted.state,
-        tag=wanted.tag,
         limit=wanted.limit + 1,
     )
     page, more = found[: wanted.limit], len(found) > wanted.limit

@@ -1,5 +1,6 @@
 """POST /v1/ocr: a document in, a job out."""
 
+import hashlib
 from typing import Any
 
 import orjson
@@ -7,13 +8,16 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.blobs import job_folder
+from libs.common.contracts.ids import parse_id
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.ledger import jobs
 from libs.common.ledger.jobs import new_id
-from services.gateway.auth import may_write
+from services.gateway.auth import Principal, may_write
 from services.gateway.limits import Policy
-from services.gateway.problems import Invalid, LimitExceeded, invalid_fields
-from services.gateway.submitting import JobFields, submit
-from services.gateway.uploads import receive
+from services.gateway.problems import IdempotencyMismatch, Invalid, LimitExceeded, invalid_fields
+from services.gateway.submitting import JobFields, new_job, submit
+from services.gateway.uploads import Upload, receive
 
 
 class OcrSubmission(OcrOptions, JobFields):
@@ -33,32 +37,39 @@ async def submit_ocr(request: Request) -> Response:
             **{"violated-policies": [decision.policy.name]},
         )
     job_id = new_id()
-    key = f"jobs/{principal.tenant}/{job_id.hex}/upload"
+    key = f"{job_folder(principal.tenant, job_id)}/upload"
     upload = await receive(request, state.blobs, key, max_bytes=state.settings.gateway_max_upload_bytes)
     try:
-        options = _options(upload.fields)
+        fields = _fields(upload.fields)
         payload = OcrPayload(
             source=key,
             filename=upload.filename[:255],
             media_type=upload.media_type,
-            options=OcrOptions(**options.model_dump(include=set(OcrOptions.model_fields))),
+            options=OcrOptions(**fields.model_dump(include=set(OcrOptions.model_fields))),
         )
-        return await submit(
+        job = new_job(
             request,
             principal,
+            fields,
             job_id=job_id,
             queue="ocr",
             kind="document",
             payload=payload.model_dump_json().encode(),
-            fields=options,
-            headers=decision.headers,
+            fingerprint=_fingerprint(upload, fields),
+            size=upload.stored.size,
         )
-    except Invalid:
+        return await submit(request, job, decision.headers)
+    except (Invalid, IdempotencyMismatch):
         await state.blobs.delete(key)
         raise
 
 
-def _options(fields: dict[str, str]) -> OcrSubmission:
+def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:
+    """The same for the same file, name and options, however they were sent."""
+    return hashlib.sha256(orjson.dumps([upload.stored.sha256, upload.filename, fields.model_dump_json()])).digest()
+
+
+def _fields(fields: dict[str, str]) -> OcrSubmission:
     unknown = sorted(set(fields) - {"options"})
     if unknown:
         raise Invalid(errors=[{"field": name, "message": "Unknown field"} for name in unknown])
@@ -70,3 +81,35 @@ def _options(fields: dict[str, str]) -> OcrSubmission:
         return OcrSubmission.model_validate(document)
     except ValidationError as error:
         raise invalid_fields(error, within="options") from error
+
+
+class RecurringDocument(OcrOptions):
+    """The payload of a recurring OCR job: a document that was submitted before, and how to read it."""
+
+    document: str
+
+
+async def recurring_document(
+    request: Request, principal: Principal, folder: str, payload: dict[str, Any]
+) -> tuple[str, bytes]:
+    """Kind and payload of a recurring OCR job; it has a copy of the document in `folder`. Raises Invalid."""
+    state = request.app.state
+    try:
+        asked = RecurringDocument.model_validate(payload)
+    except ValidationError as error:
+        raise invalid_fields(error, within="body.payload") from error
+    job_id = parse_id(asked.document)
+    found = job_id and await jobs.payload(state.database, principal.tenant, job_id, queue="ocr")
+    source = f"{folder}/upload"
+    try:
+        if not found:
+            raise FileNotFoundError
+        await state.blobs.copy(found["source"], source)
+    except FileNotFoundError:
+        message = "There is no OCR job of this id, or its document is no longer kept."
+        raise Invalid(errors=[{"field": "body.payload.document", "message": message}]) from None
+    options = OcrOptions(**asked.model_dump(exclude={"document"}))
+    recurring = OcrPayload(
+        source=source, filename=found["filename"], media_type=found["media_type"], options=options
+    )
+    return "document", recurring.model_dump_json().encode()

@@ -88,6 +88,20 @@ class Invalid(Problem):
     title = "Invalid"
 
 
+class IdempotencyMismatch(Problem):
+    """This Idempotency-Key came with another request before."""
+
+    status = 422
+    title = "Idempotency-Key used twice"
+
+
+class Conflict(Problem):
+    """The state of things does not allow this."""
+
+    status = 409
+    title = "Conflict"
+
+
 class LimitExceeded(Problem):
     """You have reached a rate limit."""
 

@@ -3,11 +3,11 @@
 from typing import Any
 from urllib.parse import quote
 
-from libs.common.contracts.job import public_id
+from libs.common.contracts.ids import public_id
 
 _NO_PROGRESS = {"done": 0, "total": None, "note": None}
 _AS_THEY_ARE = ("queue", "kind", "state", "priority", "attempt", "failures", "max_attempts")
-_MOMENTS = ("created_at", "due_at", "started_at", "finished_at")
+_MOMENTS = ("created_at", "due_at", "started_at", "finished_at", "cancel_requested_at")
 
 
 def job_document(facts: dict[str, Any]) -> dict[str, Any]:
@@ -22,6 +22,8 @@ def job_document(facts: dict[str, Any]) -> dict[str, Any]:
         "artifacts": [_artifact(job_id, artifact) for artifact in facts["artifacts"] or ()],
         "error": _error(facts["error"]),
         "tags": facts["tags"],
+        "schedule": facts["schedule"] and public_id(facts["schedule"], "schedule"),
+        "replay": facts["replay"] and public_id(facts["replay"], "replay"),
     }
 
 
@@ -31,5 +33,10 @@ def _artifact(job_id: str, artifact: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error(error: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Without the traceback, which is for the operators of the fleet."""
     return error and {name: error.get(name) for name in ("code", "message", "retryable")}
+
+
+def error_history(facts: dict[str, Any], *, with_tracebacks: bool) -> list[dict[str, Any]]:
+    """Every failure of a job, oldest first. Tracebacks are for admins: they tell of the code."""
+    shown = ("at", "attempt", "code", "type", "message", "retryable", *(["traceback"] if with_tracebacks else []))
+    return [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]

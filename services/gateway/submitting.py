@@ -1,23 +1,27 @@
-"""What every call that submits a job has in common: its fields, and the 202."""
+"""What every call that submits a job has in common: its fields, the headers that go with it, and the answer."""
 
-from datetime import datetime
+import re
 from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.contracts.job import public_id
+from libs.common.blobs import job_folder
+from libs.common.contracts.ids import public_id
+from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.access import traceparent_of
 from services.gateway.auth import Principal
-from services.gateway.dispatcher import Dispatcher
+from services.gateway.following import Facts, Following
+from services.gateway.problems import IdempotencyMismatch, Invalid
 from services.gateway.rendering import job_document
 
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+WAIT_AT_MOST_S = 60
 
 
 class JobFields(BaseModel):
@@ -26,25 +30,28 @@ class JobFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     priority: Priority = Priority.NORMAL
-    run_at: datetime | None = None
+    run_at: AwareDatetime | None = None
     max_attempts: Annotated[int, Field(ge=1, le=25)] = 5
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    unique_for: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
+    """At most one unfinished job of the tenant in this queue has this key; a second submission gets that job."""
     tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = ()
 
 
-async def submit(
+def new_job(
     request: Request,
     principal: Principal,
+    fields: JobFields,
     *,
     job_id: UUID,
     queue: str,
     kind: str,
     payload: bytes,
-    fields: JobFields,
-    headers: dict[str, str],
-) -> Response:
-    """Commit the job, then answer 202. Raises Unavailable if the ledger is away."""
-    job = NewJob(
+    fingerprint: bytes,
+    size: int = 0,
+) -> NewJob:
+    """The job that a request asks for. `fingerprint`: SHA-256 of what the caller sent. Raises Invalid."""
+    return NewJob(
         id=job_id,
         tenant=principal.tenant,
         created_by=principal.key_id,
@@ -55,23 +62,74 @@ async def submit(
         run_at=fields.run_at.astimezone() if fields.run_at else None,
         max_attempts=fields.max_attempts,
         timeout_s=fields.timeout_s,
+        unique_key=fields.unique_for,
         tags=fields.tags,
         trace=traceparent_of(request),
+        idempotency_key=_idempotency_key(request),
+        request_sha256=fingerprint,
+        bytes=size,
     )
-    dispatcher: Dispatcher = request.app.state.dispatcher
-    accepted = await dispatcher.accept(job)
-    location = f"/v1/jobs/{public_id(job.id)}"
+
+
+async def submit(request: Request, job: NewJob, headers: dict[str, str]) -> Response:
+    """Commit the job, then answer 202; or, with `Prefer: wait`, 200 and the finished job if it ends in time.
+
+    A request that was made before gets the job it got then. Raises IdempotencyMismatch, Unavailable.
+    """
+    state = request.app.state
+    wait_s = _wait_s(request)
+    accepted: Accepted = await state.dispatcher.accept(job)
+    if accepted.id == job.id:
+        facts: Facts | None = _facts(job, accepted)
+    else:
+        await state.blobs.delete_folder(job_folder(job.tenant, job.id))
+        if job.idempotency_key is not None and accepted.idempotency_key == job.idempotency_key:
+            if accepted.request_sha256 != job.request_sha256:
+                raise IdempotencyMismatch
+            headers = headers | {"Idempotency-Replayed": "true"}
+        facts = await jobs.find(state.database, job.tenant, accepted.id)
+    assert facts is not None  # noqa: S101 - it was there a moment ago, and ended jobs stay for days
+    if wait_s:
+        headers = headers | {"Preference-Applied": f"wait={wait_s}"}
+        facts = await _until_ended(state.following, facts, wait_s)
     return Response(
-        orjson.dumps(job_document(_facts(job, accepted))),
-        status_code=202,
-        headers={"Location": location, **headers},
+        orjson.dumps(job_document(facts)),
+        status_code=200 if wait_s and facts["finished_at"] else 202,
+        headers={"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers},
         media_type="application/json",
     )
 
 
-def _facts(job: NewJob, accepted: Accepted) -> dict[str, Any]:
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+        message = "1 to 255 printable ASCII characters, no spaces."
+        raise Invalid(errors=[{"field": "header.Idempotency-Key", "message": message}])
+    return key
+
+
+def _wait_s(request: Request) -> int:
+    """Whole seconds that the caller would wait for the end of the job (RFC 7240, 4.3); 0 if it would not."""
+    asked = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", request.headers.get("prefer", ""))
+    return min(int(asked[1]), WAIT_AT_MOST_S) if asked else 0
+
+
+async def _until_ended(following: Following, facts: Facts, wait_s: int) -> Facts:
+    """The facts of the job at its end, or the latest after `wait_s` seconds."""
+    with following.follow(facts) as follower:
+        async for latest, _progress in follower.news(wait_s):
+            facts = latest or facts
+            if facts["finished_at"]:
+                break
+    return facts
+
+
+def _facts(job: NewJob, accepted: Accepted) -> Facts:
     """The new job as reading it from the ledger would show it."""
-    return {
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("started_at", "finished_at", "cancel_requested_at", "progress", "result", "artifacts", "error", "replay")
+    )
+    return nothing | {
         "id": job.id,
         "queue": job.queue,
         "kind": job.kind,
@@ -80,13 +138,8 @@ def _facts(job: NewJob, accepted: Accepted) -> dict[str, Any]:
         "attempt": 0,
         "failures": 0,
         "max_attempts": job.max_attempts,
-        "progress": None,
         "created_at": accepted.created_at,
         "due_at": accepted.due_at,
-        "started_at": None,
-        "finished_at": None,
-        "result": None,
-        "artifacts": None,
-        "error": None,
         "tags": list(job.tags),
+        "schedule": job.schedule,
     }

@@ -10,11 +10,11 @@ from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.common import metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
+from libs.common.db import Connection
 from libs.common.job import Artifact, Done, Effects, Job
 from libs.common.service import Platform
 from services.ocr import tesseract
@@ -141,7 +141,7 @@ def _mean_confidence(summaries: Sequence[PageSummary]) -> float | None:
 def _record(job_id: UUID, tenant: str, summaries: Sequence[PageSummary], confidence: float | None) -> Effects:
     """Enter the document, in the transaction that ends the job: its pages count once."""
 
-    async def effects(connection: AsyncConnection) -> None:
+    async def effects(connection: Connection) -> None:
         await connection.execute(
             insert(documents).values(
                 job_id=job_id,

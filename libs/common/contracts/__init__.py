@@ -1,7 +1,8 @@
 """What crosses the wire between processes: shapes and names, no behaviour.
 
-job   a job's public id
-ocr   the payload and the artifacts of an OCR job
+ids     public ids: job_…, schedule_…, replay_…
+events  what workers tell of their jobs, and what they are told
+ocr     the payload and the artifacts of an OCR job
 """
 
 QUEUES = ("ocr",)

@@ -4,13 +4,20 @@
                                     ^                 │ ├─────> failed
                                     └──retry/release──┘ └─────> cancelled
 
-jobs      the states, a job as it is accepted, and reading jobs back
-accept    committed before anybody is told so
-dispatch  due jobs onto the conveyor; lost tickets and dead workers' jobs back to the queue
-claim     a worker takes jobs, and shows that it still lives
-finish    how an attempt ended, written only by the worker that still holds the job
+jobs        the states, a job as it is accepted, and reading jobs back
+accept      committed before anybody is told so; the same request, or the same unique_for, is one job
+dispatch    due jobs, lost tickets and dead workers' jobs back to the queue
+picking     which waiting jobs come next: fair to tenants, by rank, within the caps
+claim       a worker takes jobs, and shows that it still lives
+finish      how an attempt ended, written only by the worker that still holds the job
+managing    cancel and retry, by hand
+replays     bulk retries, at a rate and behind a fuse
+schedules   recurring jobs
+queues      pause, caps, and how each queue stands
+standing    where one job stands, and so why it does not run
+books       accepted less ended must be what there is; old jobs struck off
 durability  which of these wait for the disk
-tables    the rows
+tables      the rows
 
 `attempt` and `worker` are the fencing token: a claim raises the one and sets the other, and every later write
 of that worker names both.

@@ -9,53 +9,84 @@ import orjson
 
 from libs.common import metrics
 from libs.common.db import Database
+from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import HEAD_START_S, NewJob, State
 
 # One row too many would be a job done twice: a repeated id, from a try whose answer was lost, changes nothing.
+# Nor does a second job with the same Idempotency-Key, or with the unique_for of one that has not ended.
 _ACCEPT = """
-INSERT INTO ledger.jobs AS j
-  (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
-   due_at, ticketed_at)
-SELECT id, tenant, created_by, queue, kind,
-       CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
-       priority, coalesce(run_at, now()) - head_start_s * interval '1 second',
-       payload, tags, trace, max_attempts, timeout_s, coalesce(run_at, now()),
-       CASE WHEN ticketed AND (run_at IS NULL OR run_at <= now()) THEN now() END
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::jsonb[],
-            $9::jsonb[], $10::text[], $11::int[], $12::float8[], $13::timestamptz[], $14::bool[])
-  AS new (id, tenant, created_by, queue, kind, priority, head_start_s, payload, tags, trace, max_attempts,
-          timeout_s, run_at, ticketed)
-ON CONFLICT (id) DO NOTHING
-RETURNING id, state, created_at, due_at
+WITH new AS (
+  INSERT INTO ledger.jobs AS j
+    (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
+     due_at, ticketed_at, idempotency_key, request_sha256, unique_key, schedule, bytes)
+  SELECT id, tenant, created_by, queue, kind,
+         CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
+         priority, coalesce(run_at, now()) - head_start_s * interval '1 second',
+         payload, tags, trace, max_attempts, timeout_s, coalesce(run_at, now()),
+         CASE WHEN ticketed AND (run_at IS NULL OR run_at <= now()) THEN now() END,
+         idempotency_key, request_sha256, unique_key, schedule, bytes
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::jsonb[],
+              $9::jsonb[], $10::text[], $11::int[], $12::float8[], $13::timestamptz[], $14::text[], $15::bytea[],
+              $16::text[], $17::uuid[], $18::bigint[], $19::bool[])
+    AS new (id, tenant, created_by, queue, kind, priority, head_start_s, payload, tags, trace, max_attempts,
+            timeout_s, run_at, idempotency_key, request_sha256, unique_key, schedule, bytes, ticketed)
+  ON CONFLICT DO NOTHING
+  RETURNING id, queue, state, created_at, due_at, idempotency_key, request_sha256, bytes),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount)
+  SELECT queue, 'accepted', count(*) FROM new GROUP BY queue
+  UNION ALL
+  SELECT queue, 'bytes', sum(bytes) FROM new GROUP BY queue HAVING sum(bytes) > 0)
+SELECT id, state, created_at, due_at, idempotency_key, request_sha256 FROM new
 """
-_ALREADY = "SELECT id, state, created_at, due_at FROM ledger.jobs WHERE id = ANY($1)"
+_ALREADY = """
+SELECT asked.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+  AS asked (id, tenant, queue, idempotency_key, unique_key)
+CROSS JOIN LATERAL (
+  SELECT * FROM ledger.jobs WHERE id = asked.id
+  UNION ALL
+  SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND idempotency_key = asked.idempotency_key
+  UNION ALL
+  SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND queue = asked.queue
+    AND unique_key = asked.unique_key AND state IN ('scheduled', 'queued', 'running')
+  LIMIT 1) j
+"""
 
 
 @dataclass(slots=True, frozen=True)
 class Accepted:
-    """What the ledger adds to a new job."""
+    """What the ledger adds to a new job; or, where `id` is not the one asked for, the job that was there."""
 
     id: UUID
     state: State
     created_at: datetime
     due_at: datetime
+    idempotency_key: str | None
+    request_sha256: bytes | None
 
 
 async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[bool]) -> list[Accepted]:
     """Commit `jobs`, in one statement; the answers are in the order of `jobs`.
 
+    A job whose Idempotency-Key or unique_for is taken is not entered; its answer names the job that has it.
     `ticketed[i]` says that the caller prints the ticket of `jobs[i]` itself as soon as this returns;
     if it never does, dispatch notices. Raises Unavailable; repeating the call with the same jobs is safe.
     """
     columns = zip(*(_row(job, mark) for job, mark in zip(jobs, ticketed, strict=True)), strict=True)
     rows = await db.fetch(_ACCEPT, *map(list, columns))
-    if len(rows) < len(jobs):
-        inserted = {row["id"] for row in rows}
-        rows += await db.fetch(_ALREADY, [job.id for job in jobs if job.id not in inserted])
+    known = {row[0]: Accepted(*row) for row in rows}
     for job in jobs:
-        metrics.jobs_accepted.labels(job.queue).inc()
-    known = {row[0]: row for row in rows}
-    return [Accepted(*known[job.id]) for job in jobs]
+        if job.id in known:
+            metrics.jobs_accepted.labels(job.queue).inc()
+    missing = [job for job in jobs if job.id not in known]
+    if missing:
+        asked = [(job.id, job.tenant, job.queue, job.idempotency_key, job.unique_key) for job in missing]
+        rows = await db.fetch(_ALREADY, *map(list, zip(*asked, strict=True)))
+        known |= {row[0]: Accepted(*row[1:]) for row in rows}
+    if any(job.id not in known for job in jobs):
+        raise Unavailable("The job in the way has just ended.")  # so the next try finds the place free
+    return [known[job.id] for job in jobs]
 
 
 def _row(job: NewJob, ticketed: bool) -> tuple[object, ...]:
@@ -73,5 +104,10 @@ def _row(job: NewJob, ticketed: bool) -> tuple[object, ...]:
         job.max_attempts,
         job.timeout_s,
         job.run_at,
+        job.idempotency_key,
+        job.request_sha256,
+        job.unique_key,
+        job.schedule,
+        job.bytes,
         ticketed,
     )

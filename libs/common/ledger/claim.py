@@ -42,10 +42,14 @@ async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: 
 
 
 # A worker that was taken for dead has lost its row and must not claim, or nobody would watch over the job.
+# A ticket of a job that has none in the ledger is from before a pause: the caps do not count it.
 _CLAIM = f"""
 UPDATE ledger.jobs SET state = 'running', attempt = attempt + 1, worker = $2, started_at = now(),
                        ticketed_at = NULL, progress = NULL
-WHERE id = ANY($1::uuid[]) AND state = 'queued' AND EXISTS (SELECT FROM ledger.workers WHERE id = $2)
+WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
+  AND EXISTS (SELECT FROM ledger.workers WHERE id = $2)
+  AND NOT EXISTS (SELECT FROM ledger.workers w JOIN ledger.queues q ON q.name = w.queue
+                  WHERE w.id = $2 AND q.paused_at IS NOT NULL)
   AND {LAZILY}
 RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind, payload::text, trace,
           extract(epoch FROM started_at - due_at)::float8
@@ -68,7 +72,7 @@ WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $4
   AND {LAZILY}
 """  # noqa: S608
 _HELD = """
-SELECT id, attempt, started_at < now() - interval '10 seconds' FROM ledger.jobs
+SELECT id, attempt, started_at < now() - interval '10 seconds', cancel_requested_at IS NOT NULL FROM ledger.jobs
 WHERE worker = $1 AND state = 'running'
 """
 
@@ -81,6 +85,8 @@ class Lease:
     """What the ledger believes this worker to be running."""
     settled: frozenset[tuple[UUID, int]]
     """The part of it claimed long enough ago that the worker must know of it."""
+    cancelled: frozenset[tuple[UUID, int]]
+    """The part of it that somebody has asked to cancel."""
 
 
 async def heartbeat(db: Database, worker: UUID) -> Lease | None:
@@ -91,6 +97,7 @@ async def heartbeat(db: Database, worker: UUID) -> Lease | None:
     return Lease(
         held=frozenset((row[0], row[1]) for row in rows),
         settled=frozenset((row[0], row[1]) for row in rows if row[2]),
+        cancelled=frozenset((row[0], row[1]) for row in rows if row[3]),
     )
 
 
@@ -103,6 +110,14 @@ async def store_progress(
     await db.fetch(_PROGRESS, list(ids), list(attempts), documents, worker)
 
 
+STRIKE_OUT = """
+WITH gone AS (DELETE FROM ledger.workers WHERE {which} RETURNING queue, heartbeat_at)
+INSERT INTO ledger.queues (name, worker_seen_at) SELECT queue, max(heartbeat_at) FROM gone GROUP BY queue
+ON CONFLICT (name) DO UPDATE SET worker_seen_at = greatest(queues.worker_seen_at, excluded.worker_seen_at)
+"""
+"""Removes workers, and leaves a note of when their queue last had one."""
+
+
 async def deregister(db: Database, worker: UUID) -> None:
     """Strike a worker process out; whatever it still held goes back to the queue at the next sweep."""
-    await db.fetch("DELETE FROM ledger.workers WHERE id = $1", worker)
+    await db.fetch(STRIKE_OUT.format(which="id = $1"), worker)

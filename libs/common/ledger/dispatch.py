@@ -8,8 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.db import Database
-from libs.common.ledger.claim import LEASE_S
-from libs.common.ledger.durability import LAZILY
+from libs.common.ledger.claim import LEASE_S, STRIKE_OUT
 
 POISON_AFTER_CRASHES = 3
 """A job that was running in this many workers when they died is taken for the cause."""
@@ -25,19 +24,6 @@ RETURNING id
 async def promote_due(db: Database) -> int:
     """Make scheduled jobs whose time has come wait in their queues; how many."""
     return len(await db.fetch(_PROMOTE))
-
-
-_PRINT = f"""
-UPDATE ledger.jobs SET ticketed_at = now()
-WHERE id IN (SELECT id FROM ledger.jobs WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL
-             ORDER BY rank LIMIT $2 FOR UPDATE SKIP LOCKED) AND {LAZILY}
-RETURNING rank, id
-"""  # noqa: S608
-
-
-async def take_waiting(db: Database, queue: str, limit: int) -> list[UUID]:
-    """Mark the first `limit` waiting jobs as ticketed; their ids in order. The caller prints the tickets."""
-    return [row[1] for row in sorted(await db.fetch(_PRINT, queue, limit))]
 
 
 _REPRINT = """
@@ -61,7 +47,9 @@ async def take_lost(db: Database, queue: str, oldest: datetime | None, slack_s: 
 
 _DEMAND = """
 SELECT EXISTS (SELECT FROM ledger.jobs WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL),
-       (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers WHERE queue = $1)
+       (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers WHERE queue = $1),
+       q.paused_at IS NOT NULL, q.max_running, q.max_running_per_tenant
+FROM (SELECT) one LEFT JOIN ledger.queues q ON q.name = $1
 """
 
 
@@ -73,6 +61,14 @@ class Demand:
     """Whether jobs wait that have no ticket yet."""
     slots: int
     """How many jobs the live workers can run at once."""
+    paused: bool
+    max_running: int | None
+    max_running_per_tenant: int | None
+
+    @property
+    def capped(self) -> bool:
+        """Whether a new job may have to wait though there is room."""
+        return self.max_running is not None or self.max_running_per_tenant is not None
 
 
 async def demand(db: Database, queue: str) -> Demand:
@@ -81,17 +77,28 @@ async def demand(db: Database, queue: str) -> Demand:
     return Demand(*row)
 
 
-_BURY = f"DELETE FROM ledger.workers WHERE heartbeat_at < now() - interval '{LEASE_S} seconds' RETURNING id"  # noqa: S608
+_BURY = STRIKE_OUT.format(which=f"heartbeat_at < now() - interval '{LEASE_S} seconds'")
 _RECOVER = """
-UPDATE ledger.jobs j SET
-  worker = NULL, crashes = crashes + 1, ticketed_at = NULL,
-  state = CASE WHEN crashes + 1 >= $1 THEN 'failed' ELSE 'queued' END,
-  finished_at = CASE WHEN crashes + 1 >= $1 THEN now() END,
-  error = CASE WHEN crashes + 1 >= $1 THEN jsonb_build_object(
-            'code', 'poison', 'message', 'The worker died ' || $1 || ' times while running this job.',
-            'retryable', false) ELSE error END
-WHERE state = 'running' AND NOT EXISTS (SELECT FROM ledger.workers w WHERE w.id = j.worker)
-RETURNING id
+WITH stranded AS (
+  SELECT id, crashes + 1 >= $1 AS poisonous, cancel_requested_at IS NOT NULL AS unwanted FROM ledger.jobs j
+  WHERE state = 'running' AND NOT EXISTS (SELECT FROM ledger.workers w WHERE w.id = j.worker)
+  FOR UPDATE SKIP LOCKED),
+recovered AS (
+  UPDATE ledger.jobs j SET
+    worker = NULL, crashes = crashes + 1, ticketed_at = NULL,
+    state = CASE WHEN unwanted THEN 'cancelled' WHEN poisonous THEN 'failed' ELSE 'queued' END,
+    finished_at = CASE WHEN unwanted OR poisonous THEN now() END,
+    errors = coalesce(errors, '[]') || jsonb_build_object(
+      'at', now(), 'attempt', attempt, 'retryable', NOT poisonous,
+      'code', CASE WHEN poisonous THEN 'poison' ELSE 'worker_lost' END,
+      'message', CASE WHEN poisonous THEN 'The worker died ' || $1 || ' times while running this job.'
+                      ELSE 'The worker died while running this job.' END)
+  FROM stranded WHERE j.id = stranded.id
+  RETURNING j.id, j.queue, j.finished_at),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount)
+  SELECT queue, 'ended', count(*) FROM recovered WHERE finished_at IS NOT NULL GROUP BY queue)
+SELECT id FROM recovered
 """
 
 

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common.db import Database
+from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.jobs import State
 
 
@@ -30,22 +29,35 @@ class Outcome(NamedTuple):
 
 
 # "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
+# Whoever asked for a cancel gets it at the next end of an attempt, unless that one had succeeded by then.
 _FINISH = """
-UPDATE ledger.jobs j SET
-  state = CASE WHEN u.state = 'queued' AND u.retry_in_s > 0 THEN 'scheduled' ELSE u.state END,
-  worker = NULL,
-  failures = j.failures + u.failed::int,
-  result = u.result::jsonb, artifacts = u.artifacts::jsonb, error = coalesce(u.error::jsonb, j.error),
-  progress = coalesce(u.progress::jsonb, j.progress),
-  finished_at = CASE WHEN u.state <> 'queued' THEN now() END,
-  due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE j.due_at END,
-  rank = CASE WHEN u.retry_in_s > 0
-         THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END
-FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
-            $9::bool[])
-  AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed)
-WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $10 AND j.state = 'running'
-RETURNING j.id
+WITH ended AS (
+  UPDATE ledger.jobs j SET
+    state = CASE WHEN u.state <> 'queued' THEN u.state
+                 WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                 WHEN u.retry_in_s > 0 THEN 'scheduled' ELSE 'queued' END,
+    worker = NULL,
+    failures = j.failures + u.failed::int,
+    result = u.result::jsonb, artifacts = u.artifacts::jsonb,
+    errors = CASE WHEN u.error IS NULL THEN j.errors ELSE coalesce(j.errors, '[]') ||
+      (u.error::jsonb || jsonb_build_object('at', now(), 'attempt', j.attempt)) END,
+    progress = coalesce(u.progress::jsonb, j.progress),
+    finished_at = CASE WHEN u.state <> 'queued' OR j.cancel_requested_at IS NOT NULL THEN now() END,
+    due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE j.due_at END,
+    rank = CASE WHEN u.retry_in_s > 0
+           THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END,
+    bytes = j.bytes + u.bytes
+  FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
+              $9::bool[], $10::bigint[])
+    AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed, bytes)
+  WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $11 AND j.state = 'running'
+  RETURNING j.id, j.queue, j.finished_at, u.bytes),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount)
+  SELECT queue, 'ended', count(*) FROM ended WHERE finished_at IS NOT NULL GROUP BY queue
+  UNION ALL
+  SELECT queue, 'bytes', sum(bytes) FROM ended GROUP BY queue HAVING sum(bytes) > 0)
+SELECT id FROM ended
 """
 
 
@@ -59,13 +71,12 @@ async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> lis
     return [outcome.id in taken for outcome in outcomes]
 
 
-async def finish_within(connection: AsyncConnection, worker: UUID, outcome: Outcome) -> bool:
+async def finish_within(connection: Connection, worker: UUID, outcome: Outcome) -> bool:
     """Write `outcome` as part of the caller's transaction, beside the handler's own rows.
 
     If it answers False the caller must roll back, so that the effects of a lost attempt count nowhere.
     """
-    rows = await connection.exec_driver_sql(_FINISH, (*_columns([outcome]), worker))
-    return rows.first() is not None
+    return bool(await fetch_within(connection, _FINISH, *_columns([outcome]), worker))
 
 
 def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
@@ -79,6 +90,7 @@ def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
         [_text(o.progress) for o in outcomes],
         [o.retry_in_s for o in outcomes],
         [o.failed for o in outcomes],
+        [sum(artifact["size"] for artifact in o.artifacts or ()) for o in outcomes],
     ]
 
 

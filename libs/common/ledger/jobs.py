@@ -1,5 +1,6 @@
 """A job as it is accepted, and as it is read back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -56,40 +57,88 @@ class NewJob:
     timeout_s: float = 3600.0
     tags: tuple[str, ...] = ()
     trace: str | None = None
+    idempotency_key: str | None = None
+    request_sha256: bytes | None = None
+    unique_key: str | None = None
+    schedule: UUID | None = None
+    bytes: int = 0
+    """Of the upload that the job keeps in the blob store."""
 
 
-_FACTS = """id, tenant, queue, kind, state, priority, attempt, failures, max_attempts,
-  created_at, due_at, started_at, finished_at, progress, result, artifacts, error, tags"""
+FACTS = """id, tenant, queue, kind, state, priority, attempt, failures, max_attempts,
+  created_at, due_at, started_at, finished_at, cancel_requested_at, progress, result, artifacts,
+  CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error, tags, schedule, replay"""
+"""What is read of a job: the columns that callers are shown, and who they belong to."""
 
 
 async def find(db: Database, tenant: str, job_id: UUID) -> dict[str, Any] | None:
-    """The facts of one job of `tenant`, or None. Raises Unavailable."""
-    rows = await db.fetch(f"SELECT {_FACTS} FROM ledger.jobs WHERE id = $1 AND tenant = $2", job_id, tenant)  # noqa: S608
+    """The facts of one job of `tenant` with all its `errors`, or None. Raises Unavailable."""
+    rows = await db.fetch(f"SELECT {FACTS}, errors FROM ledger.jobs WHERE id = $1 AND tenant = $2", job_id, tenant)  # noqa: S608
     return dict(rows[0]) if rows else None
 
 
-_PAGE = f"""
-SELECT {_FACTS} FROM ledger.jobs
-WHERE tenant = $1
-  AND ($2::uuid IS NULL OR id < $2)
-  AND ($3::text IS NULL OR queue = $3)
-  AND ($4::text IS NULL OR state = $4)
-  AND ($5::jsonb IS NULL OR tags @> $5)
-ORDER BY id DESC LIMIT $6
-"""  # noqa: S608 - made of constants
+async def payload(db: Database, tenant: str, job_id: UUID, *, queue: str) -> dict[str, Any] | None:
+    """The payload of a job of `tenant` in `queue`, or None. Raises Unavailable."""
+    sql = "SELECT payload FROM ledger.jobs WHERE id = $1 AND tenant = $2 AND queue = $3"
+    rows = await db.fetch(sql, job_id, tenant, queue)
+    return rows[0][0] if rows else None
+
+
+async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The facts of many jobs, whoever owns them, in one statement. Raises Unavailable."""
+    rows = await db.fetch(f"SELECT {FACTS} FROM ledger.jobs WHERE id = ANY($1)", ids)  # noqa: S608
+    return {row["id"]: dict(row) for row in rows}
+
+
+async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, int, int]]:
+    """Of many jobs, only what tells whether their facts are new: id, state, attempt, failures."""
+    sql = "SELECT id, state, attempt, failures FROM ledger.jobs WHERE id = ANY($1)"
+    return [tuple(row) for row in await db.fetch(sql, ids)]
+
+
+@dataclass(slots=True, frozen=True)
+class Filter:
+    """Which of a tenant's jobs are meant; None: any. `states` is never empty where it is not None."""
+
+    queue: str | None = None
+    kind: str | None = None
+    states: tuple[State, ...] | None = None
+    tag: str | None = None
+    error_code: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+
+    def condition(self, tenant: str) -> tuple[str, list[object]]:
+        """A condition on ledger.jobs with `$1, $2, …`, and their values.
+
+        The states are written out, so that the planner can see which partial index serves.
+        """
+        parts = ["tenant = $1"]
+        values: list[object] = [tenant]
+
+        def add(condition: str, value: object) -> None:
+            if value is not None:
+                values.append(value)
+                parts.append(condition.format(f"${len(values)}"))
+
+        add("queue = {}", self.queue)
+        add("kind = {}", self.kind)
+        add("tags @> {}::jsonb", None if self.tag is None else orjson.dumps([self.tag]).decode())
+        add("errors -> -1 ->> 'code' = {}", self.error_code)
+        add("created_at < {}", self.created_before)
+        add("created_at > {}", self.created_after)
+        if self.states is not None:
+            parts.append(f"state IN ({', '.join(map(repr, map(str, self.states)))})")
+        return " AND ".join(parts), values
 
 
 async def page(
-    db: Database,
-    tenant: str,
-    *,
-    before: UUID | None = None,
-    queue: str | None = None,
-    state: State | None = None,
-    tag: str | None = None,
-    limit: int = 50,
+    db: Database, tenant: str, wanted: Filter, *, before: UUID | None = None, limit: int = 50
 ) -> list[dict[str, Any]]:
     """Up to `limit` jobs of `tenant`, newest first, older than job `before`. Raises Unavailable."""
-    wanted_tag = None if tag is None else orjson.dumps([tag]).decode()
-    rows = await db.fetch(_PAGE, tenant, before, queue, state, wanted_tag, limit)
-    return [dict(row) for row in rows]
+    condition, values = wanted.condition(tenant)
+    if before is not None:
+        values.append(before)
+        condition += f" AND id < ${len(values)}"
+    sql = f"SELECT {FACTS} FROM ledger.jobs WHERE {condition} ORDER BY id DESC LIMIT {limit:d}"  # noqa: S608
+    return [dict(row) for row in await db.fetch(sql, *values)]

@@ -1,15 +1,18 @@
 """The ledger's tables. Only libs.common.ledger writes them."""
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     DateTime,
     Double,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
@@ -46,7 +49,14 @@ jobs = Table(
     Column("progress", JSONB),
     Column("result", JSONB),
     Column("artifacts", JSONB),
-    Column("error", JSONB),
+    Column("errors", JSONB),  # every failure's time, attempt, code, message and traceback, oldest first
+    Column("idempotency_key", Text),  # the caller's; one job for each
+    Column("request_sha256", LargeBinary),  # of the request that came with it
+    Column("unique_key", Text),  # one unfinished job for each
+    Column("cancel_requested_at", Moment),
+    Column("schedule", UUID),  # the recurring job that made this one
+    Column("replay", UUID),  # the bulk retry that last released it
+    Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # of its upload and its artifacts
     CheckConstraint(
         "state IN ('scheduled', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"
     ),
@@ -61,6 +71,7 @@ jobs = Table(
 Index(
     "jobs_waiting",
     jobs.c.queue,
+    jobs.c.tenant,
     jobs.c.rank,
     postgresql_where=text("state = 'queued' AND ticketed_at IS NULL"),
 )
@@ -73,6 +84,24 @@ Index(
 Index("jobs_scheduled", jobs.c.due_at, postgresql_where=text("state = 'scheduled'"))
 Index("jobs_running", jobs.c.worker, postgresql_where=text("state = 'running'"))
 Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id.desc())
+Index(
+    "jobs_idempotent",
+    jobs.c.tenant,
+    jobs.c.idempotency_key,
+    unique=True,
+    postgresql_where=text("idempotency_key IS NOT NULL"),
+)
+Index(
+    "jobs_unique",
+    jobs.c.tenant,
+    jobs.c.queue,
+    jobs.c.unique_key,
+    unique=True,
+    postgresql_where=text("unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running')"),
+)
+Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index("jobs_failed", jobs.c.tenant, jobs.c.id, postgresql_where=text("state IN ('failed', 'cancelled')"))
+Index("jobs_replayed", jobs.c.replay, postgresql_where=text("replay IS NOT NULL"))
 
 workers = Table(
     "workers",
@@ -85,3 +114,70 @@ workers = Table(
     Column("started_at", Moment, nullable=False, server_default=text("now()")),
     Column("heartbeat_at", Moment, nullable=False, server_default=text("now()")),
 )
+
+queues = Table(  # a row only for what is not as usual: pauses and caps
+    "queues",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("paused_at", Moment),
+    Column("max_running", Integer),
+    Column("max_running_per_tenant", Integer),
+    Column("worker_seen_at", Moment),  # the last sign of life of the last worker that left
+)
+
+entries = Table(  # the books: written in the transaction that accepts or ends, summed up now and then
+    "entries",
+    metadata,
+    Column("queue", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    CheckConstraint("what IN ('accepted', 'ended', 'bytes')", name="entries_what"),
+)
+
+trash = Table("trash", metadata, Column("folder", Text, nullable=False))  # files of jobs that are gone
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("fields", JSONB, nullable=False),  # priority, max_attempts, timeout_s, tags of its jobs
+    Column("cron", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("catch_up", Text, nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("paused_at", Moment),
+    Column("next_at", Moment),  # null: the expression names no further time
+    Column("last_at", Moment),
+    Column("missed", Integer, nullable=False, server_default=text("0")),  # fire times passed over
+    CheckConstraint("catch_up IN ('skip', 'one', 'all')", name="schedules_catch_up"),
+    UniqueConstraint("tenant", "name", name="schedules_name"),
+)
+
+Index("schedules_due", schedules.c.next_at, postgresql_where=text("paused_at IS NULL"))
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("filter", JSONB, nullable=False),
+    Column("rate", Double),  # jobs a second; null: at once
+    Column("stop_after", Integer),  # the fuse: so many failures before the first success end it
+    Column("state", Text, nullable=False, server_default=text("'releasing'")),
+    Column("reason", Text),
+    Column("matched", Integer, nullable=False),
+    Column("released", Integer, nullable=False, server_default=text("0")),
+    Column("position", UUID),  # the last job it came to
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("ended_at", Moment),
+    CheckConstraint("state IN ('releasing', 'finished', 'stopped', 'cancelled')", name="replays_state"),
+)
+
+Index("replays_open", replays.c.id, postgresql_where=text("state = 'releasing'"))

@@ -13,7 +13,8 @@ from libs.common.ledger import dispatch, jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome, finish, finish_within
-from libs.common.ledger.jobs import NewJob, Priority, State, new_id
+from libs.common.ledger.jobs import Filter, NewJob, Priority, State, new_id
+from libs.common.ledger.picking import pick
 
 
 def new_job(**changes: object) -> NewJob:
@@ -36,9 +37,18 @@ async def claimed(database: Database, worker_id: UUID, *new: NewJob) -> list[Cla
     return await leases.claim(database, worker_id, await accepted(database, *new))
 
 
+async def ticket(database: Database, *ids: UUID) -> None:
+    await database.fetch("UPDATE ledger.jobs SET ticketed_at = now() WHERE id = ANY($1)", ids)
+
+
 async def state_of(database: Database, job_id: UUID) -> str:
     rows = await database.fetch("SELECT state FROM ledger.jobs WHERE id = $1", job_id)
     return str(rows[0][0])
+
+
+async def picked(database: Database, wanted: int) -> list[UUID]:
+    ids, _last = await pick(database, "q", wanted, await dispatch.demand(database, "q"))
+    return ids
 
 
 async def die(database: Database, worker_id: UUID) -> None:
@@ -85,12 +95,18 @@ async def test_a_worker_that_was_struck_out_claims_nothing(database: Database) -
 async def test_finish_writes_the_end_once(database: Database) -> None:
     worker_id = await worker(database)
     (claim,) = await claimed(database, worker_id, new_job())
-    end = Outcome(claim.id, claim.attempt, State.SUCCEEDED, result={"answer": 42}, artifacts=[{"name": "a"}])
+    end = Outcome(
+        claim.id, claim.attempt, State.SUCCEEDED, result={"answer": 42}, artifacts=[{"name": "a", "size": 5}]
+    )
     assert await finish(database, worker_id, [end]) == [True]
     assert await finish(database, worker_id, [end]) == [False]
     facts = await jobs.find(database, "dev", claim.id)
     assert facts is not None
-    assert (facts["state"], facts["result"], facts["artifacts"]) == ("succeeded", {"answer": 42}, [{"name": "a"}])
+    assert (facts["state"], facts["result"], facts["artifacts"]) == (
+        "succeeded",
+        {"answer": 42},
+        [{"name": "a", "size": 5}],
+    )
     assert facts["finished_at"] is not None
 
 
@@ -110,6 +126,7 @@ async def test_a_zombie_cannot_write_over_its_successor(database: Database) -> N
     await die(database, zombie)
     assert await dispatch.recover(database) == 1
     successor = await worker(database)
+    await ticket(database, stale.id)
     (fresh,) = await leases.claim(database, successor, [stale.id])
     assert await finish(database, zombie, [Outcome(stale.id, stale.attempt, State.FAILED)]) == [False]
     assert await finish(database, successor, [Outcome(fresh.id, fresh.attempt, State.SUCCEEDED)]) == [True]
@@ -138,9 +155,10 @@ async def test_a_failure_is_due_again_after_its_wait_and_keeps_its_head_start(da
     retry = Outcome(claim.id, 1, State.QUEUED, error={"code": "bug"}, retry_in_s=300, failed=True)
     await finish(database, worker_id, [retry])
     (row,) = await database.fetch(
-        "SELECT state, failures, due_at - now() > interval '290 s', due_at - rank, error FROM ledger.jobs"
+        "SELECT state, failures, due_at - now() > interval '290 s', due_at - rank, errors -> 0 ->> 'code'"
+        " FROM ledger.jobs"
     )
-    assert tuple(row) == ("scheduled", 1, True, timedelta(seconds=900), {"code": "bug"})
+    assert tuple(row) == ("scheduled", 1, True, timedelta(seconds=900), "bug")
 
 
 async def test_a_release_is_queued_at_once_and_costs_nothing(database: Database) -> None:
@@ -164,23 +182,21 @@ async def test_jobs_become_due(database: Database) -> None:
 async def test_waiting_jobs_come_in_order_of_rank_and_only_once(database: Database) -> None:
     low, normal, high = (new_job(priority=priority) for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH))
     await accept(database, [low, normal, high], ticketed=[False] * 3)
-    assert await dispatch.take_waiting(database, "q", 2) == [high.id, normal.id]
-    assert await dispatch.take_waiting(database, "q", 2) == [low.id]
-    assert await dispatch.take_waiting(database, "q", 2) == []
+    assert await picked(database, 2) == [high.id, normal.id]
+    assert await picked(database, 2) == [low.id]
+    assert await picked(database, 2) == []
 
 
 async def test_an_old_low_priority_overtakes_a_young_high_one(database: Database) -> None:
     old, young = new_job(priority=Priority.LOW), new_job(priority=Priority.HIGH)
     await accept(database, [old, young], ticketed=[False, False])
     await database.fetch("UPDATE ledger.jobs SET rank = rank - interval '16 min' WHERE id = $1", old.id)
-    assert await dispatch.take_waiting(database, "q", 2) == [old.id, young.id]
+    assert await picked(database, 2) == [old.id, young.id]
 
 
 async def test_dispatchers_do_not_take_the_same_jobs(database: Database) -> None:
     await accept(database, [new_job() for _ in range(100)], ticketed=[False] * 100)
-    taken: Sequence[list[UUID]] = await asyncio.gather(
-        *(dispatch.take_waiting(database, "q", 30) for _ in range(4))
-    )
+    taken: Sequence[list[UUID]] = await asyncio.gather(*(picked(database, 30) for _ in range(4)))
     flat = [job_id for batch in taken for job_id in batch]
     assert len(flat) == len(set(flat))
 
@@ -210,6 +226,7 @@ async def test_a_job_that_kills_its_worker_three_times_is_poison(database: Datab
     (job_id,) = await accepted(database, new_job())
     for _ in range(dispatch.POISON_AFTER_CRASHES):
         victim = await worker(database)
+        await ticket(database, job_id)
         assert len(await leases.claim(database, victim, [job_id])) == 1
         await die(database, victim)
         await dispatch.recover(database)
@@ -245,17 +262,17 @@ async def test_progress_is_kept_for_the_holder_only(database: Database) -> None:
 async def test_tenants_do_not_see_each_others_jobs(database: Database) -> None:
     mine, theirs = await accepted(database, new_job(), new_job(tenant="other"))
     assert await jobs.find(database, "dev", theirs) is None
-    assert [facts["id"] for facts in await jobs.page(database, "dev")] == [mine]
+    assert [facts["id"] for facts in await jobs.page(database, "dev", Filter())] == [mine]
 
 
 async def test_pages_are_newest_first_and_complete(database: Database) -> None:
     ids = await accepted(database, *(new_job(tags=("odd",) if number % 2 else ()) for number in range(7)))
     seen: list[UUID] = []
     before = None
-    while page := await jobs.page(database, "dev", before=before, limit=3):
+    while page := await jobs.page(database, "dev", Filter(), before=before, limit=3):
         seen += [facts["id"] for facts in page]
         before = seen[-1]
     assert seen == sorted(ids, reverse=True)
-    assert len(await jobs.page(database, "dev", tag="odd")) == 3
-    assert len(await jobs.page(database, "dev", state=State.RUNNING)) == 0
-    assert len(await jobs.page(database, "dev", queue="elsewhere")) == 0
+    assert len(await jobs.page(database, "dev", Filter(tag="odd"))) == 3
+    assert len(await jobs.page(database, "dev", Filter(states=(State.RUNNING,)))) == 0
+    assert len(await jobs.page(database, "dev", Filter(queue="elsewhere"))) == 0

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Retry
@@ -72,7 +73,15 @@ class Fleet:
     ) -> AsyncIterator[asyncio.Event]:
         stop = asyncio.Event()
         worker: Worker[Payload, None] = Worker(
-            self.queue, Payload, handle, None, database=self.database, bus=self.bus, slots=slots, grace_s=grace_s
+            self.queue,
+            Payload,
+            handle,
+            None,
+            database=self.database,
+            bus=self.bus,
+            slots=slots,
+            grace_s=grace_s,
+            backoff={"test": Backoff(0.01, 0.01)},
         )
         running = asyncio.create_task(worker.run(stop))
         try:
@@ -129,11 +138,7 @@ class Unwilling(Reject):
         (ValueError("bug"), "failed", "bug", 2),
     ],
 )
-async def test_errors(
-    fleet: Fleet, error: Exception, state: str, code: str, failures: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("libs.common.verdict.full_jitter", lambda _failures: 0.01)
-
+async def test_errors(fleet: Fleet, error: Exception, state: str, code: str, failures: int) -> None:
     async def handle(_job: Job[Payload], _deps: None) -> Done:
         raise error
 
@@ -141,6 +146,10 @@ async def test_errors(
     async with fleet.working(handle):
         facts = await fleet.ended(job_id)
     assert (facts["state"], facts["error"]["code"], facts["failures"]) == (state, code, failures)
+    assert [(kept["attempt"], kept["code"], kept["type"]) for kept in facts["errors"]] == [
+        (attempt, code, type(error).__qualname__) for attempt in range(1, failures + 1)
+    ]
+    assert all(kept["at"] and kept["message"] for kept in facts["errors"])
 
 
 async def test_a_payload_of_another_shape_is_refused(fleet: Fleet) -> None:

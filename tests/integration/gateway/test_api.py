@@ -1,80 +1,20 @@
 """The HTTP API against real servers: what is accepted, what is refused and how, and what is left behind."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from redis.asyncio import Redis
-from starlette.applications import Starlette
 from starlette.types import Message
 
 from deploy.local.running import Trio
-from libs.common.db import Database
 from libs.common.ledger import claim as leases
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State, new_id
-from services.gateway.app import create_app
 from services.gateway.auth import Role
-from services.gateway.config import Settings
-from services.gateway.keys import issue
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)
-
-
-class Gateway:
-    """A gateway in this process, and keys to it."""
-
-    def __init__(self, app: Starlette, database: Database, folder: Path) -> None:
-        self.database = database
-        self.folder = folder
-        self.app = app
-
-    async def client(self, tenant: str = "dev", role: Role = Role.MEMBER) -> httpx.AsyncClient:
-        key = await issue(self.database, "dev", tenant, "test", role)
-        return self.anonymous(Authorization=f"Bearer {key}")
-
-    def anonymous(self, **headers: str) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
-
-    def blobs(self) -> list[Path]:
-        return [path for path in self.folder.rglob("*") if path.is_file()]
-
-
-@pytest.fixture
-async def gateway(servers: Trio, database_url: str, database: Database, tmp_path: Path) -> AsyncIterator[Gateway]:
-    settings = Settings.model_validate(
-        {
-            "database_url": database_url,
-            "redis_url": servers.redis.url,
-            "nats_url": servers.nats.url,
-            "blob_url": (tmp_path / "blobs").as_uri(),
-            "probes_port": 0,
-            "gateway_max_upload_bytes": 1_000_000,
-            "ocr_limit_per_hour": 5,
-        }
-    )
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield Gateway(app, database, tmp_path / "blobs")
-
-
-def upload(content: bytes = PNG, options: Any = None, name: str = "scan.png") -> dict[str, Any]:
-    data = {} if options is None else {"options": json.dumps(options)}
-    return {"files": {"file": (name, content)}, "data": data}
-
-
-def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
-    assert problem["type"] == f"urn:argosy:problem:{kind}"
-    assert problem["status"] == status
-    return problem
+from tests.integration.gateway.gateway import LIMIT, PNG, Gateway, assert_problem, upload
 
 
 async def test_an_accepted_document_is_in_the_ledger_and_its_upload_in_the_store(gateway: Gateway) -> None:
@@ -87,7 +27,7 @@ async def test_an_accepted_document_is_in_the_ledger_and_its_upload_in_the_store
     assert (job["queue"], job["kind"], job["state"], job["priority"]) == ("ocr", "document", "queued", "high")
     assert job["progress"] == {"done": 0, "total": None, "note": None}
     shown = (await client.get(answer.headers["location"])).json()
-    assert shown == job
+    assert shown == job | {"errors": []}
     (row,) = await gateway.database.fetch("SELECT payload FROM ledger.jobs")
     assert row[0]["media_type"] == "image/png"
     assert row[0]["options"]["dpi"] == 200
@@ -192,18 +132,18 @@ async def test_another_tenants_job_does_not_exist(gateway: Gateway) -> None:
 
 async def test_the_limit_is_exact_and_says_so(gateway: Gateway) -> None:
     client, other = await gateway.client(), await gateway.client()
-    answers = await asyncio.gather(*(client.post("/v1/ocr", **upload()) for _ in range(12)))
-    assert sorted(answer.status_code for answer in answers) == [202] * 5 + [429] * 7
+    answers = await asyncio.gather(*(client.post("/v1/ocr", **upload()) for _ in range(LIMIT + 7)))
+    assert sorted(answer.status_code for answer in answers) == [202] * LIMIT + [429] * 7
     for answer in answers:
-        assert answer.headers["ratelimit-policy"] == '"ocr";q=5;w=3600'
-    remaining = sorted(answer.headers["ratelimit"].split(";")[1] for answer in answers if answer.is_success)
-    assert remaining == ["r=0", "r=1", "r=2", "r=3", "r=4"]
+        assert answer.headers["ratelimit-policy"] == f'"ocr";q={LIMIT};w=3600'
+    remaining = {answer.headers["ratelimit"].split(";")[1] for answer in answers if answer.is_success}
+    assert remaining == {f"r={left}" for left in range(LIMIT)}
     refused = next(answer for answer in answers if answer.status_code == 429)
     problem = assert_problem(refused, 429, "limit-exceeded")
     assert problem["violated-policies"] == ["ocr"]
     assert 3590 <= int(refused.headers["retry-after"]) <= 3600
     assert (await other.post("/v1/ocr", **upload())).status_code == 202
-    assert len(await gateway.database.fetch("SELECT 1 FROM ledger.jobs")) == 6
+    assert len(await gateway.database.fetch("SELECT 1 FROM ledger.jobs")) == LIMIT + 1
 
 
 async def test_limits_survive_a_redis_that_forgot_its_scripts(gateway: Gateway, servers: Trio) -> None:
@@ -247,6 +187,7 @@ async def finished_job(gateway: Gateway, client: httpx.AsyncClient, content: byt
     artifact |= {"size": stored.size, "sha256": stored.sha256}
     worker = new_id()
     await leases.register(gateway.database, worker, queue="ocr", slots=1, host="h", pid=1)
+    await gateway.database.fetch("UPDATE ledger.jobs SET ticketed_at = coalesce(ticketed_at, now())")
     await leases.claim(gateway.database, worker, [row[0]])
     end = Outcome(row[0], 1, State.SUCCEEDED, result={"pages": 1}, artifacts=[artifact])
     assert await finish(gateway.database, worker, [end]) == [True]

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
-from libs.common.backoff import delays, full_jitter, until_available
+from libs.common.backoff import Backoff, delays, until_available
 from libs.common.errors import Unavailable
 
 
 @pytest.mark.parametrize(("failures", "ceiling"), [(1, 2.0), (2, 4.0), (5, 32.0), (10, 600.0), (1000, 600.0)])
 def test_full_jitter_stays_below_an_exponential_ceiling(failures: int, ceiling: float) -> None:
-    waits = [full_jitter(failures) for _ in range(500)]
+    waits = [Backoff().delay_s(failures) for _ in range(500)]
     assert all(0 <= wait <= ceiling for wait in waits)
     assert max(waits) > ceiling / 2  # it does use the room
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from libs.common.contracts.job import parse_id, public_id
+from libs.common.contracts.ids import parse_id, public_id
 from libs.common.contracts.ocr import OcrOptions
 from libs.common.ledger.jobs import new_id
 

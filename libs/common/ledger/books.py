@@ -1,0 +1,96 @@
+"""The books: what was accepted, less what ended, must be what there is. And old jobs, struck off.
+
+Entries are written in the very transactions that accept, end and retry, each a row of its own, so that nobody
+waits for anybody; here they are summed up.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from libs.common.db import Database
+
+_BALANCE = """
+WITH booked AS (
+  SELECT queue,
+         coalesce(sum(amount) FILTER (WHERE what = 'accepted'), 0) AS accepted,
+         coalesce(sum(amount) FILTER (WHERE what = 'ended'), 0) AS ended,
+         coalesce(sum(amount) FILTER (WHERE what = 'bytes'), 0) AS bytes
+  FROM ledger.entries GROUP BY queue),
+live AS (
+  SELECT queue,
+         count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
+         count(*) FILTER (WHERE state = 'queued') AS queued,
+         count(*) FILTER (WHERE state = 'running') AS running,
+         extract(epoch FROM now() - min(due_at) FILTER (WHERE state = 'queued'))::float8 AS oldest_waiting_s
+  FROM ledger.jobs WHERE state IN ('scheduled', 'queued', 'running') GROUP BY queue)
+SELECT queue, coalesce(accepted, 0)::bigint AS accepted, coalesce(ended, 0)::bigint AS ended,
+       coalesce(bytes, 0)::bigint AS bytes, coalesce(scheduled, 0) AS scheduled, coalesce(queued, 0) AS queued,
+       coalesce(running, 0) AS running, coalesce(oldest_waiting_s, 0) AS oldest_waiting_s,
+       (coalesce(accepted, 0) - coalesce(ended, 0) - coalesce(scheduled + queued + running, 0))::bigint
+         AS unaccounted
+FROM booked FULL JOIN live USING (queue)
+"""
+
+
+async def balance(db: Database) -> list[dict[str, Any]]:
+    """Each queue's books against its jobs, at one moment. Counts what waits. Raises Unavailable."""
+    return [dict(row) for row in await db.fetch(_BALANCE)]
+
+
+_SUM_UP = """
+WITH gone AS (DELETE FROM ledger.entries RETURNING queue, what, amount)
+INSERT INTO ledger.entries (queue, what, amount)
+SELECT queue, what, sum(amount) FROM gone GROUP BY queue, what
+"""
+
+
+async def sum_up(db: Database) -> None:
+    """Make one entry of many. Raises Unavailable."""
+    await db.fetch(_SUM_UP)
+
+
+# The rows go first, and in the same statement their folders are noted for removal: a job that somebody retries
+# at this moment keeps its upload, and no crash leaves a file that nobody knows of. The folder is blobs.job_folder.
+_STRIKE_OFF = """
+WITH gone AS (
+  DELETE FROM ledger.jobs WHERE id IN (
+    SELECT id FROM ledger.jobs WHERE finished_at < now() - $1 * interval '1 second'
+    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+  RETURNING id, tenant, queue, state, attempt, bytes),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount)
+  SELECT queue, 'bytes', -sum(bytes) FROM gone GROUP BY queue HAVING sum(bytes) > 0),
+noted AS (
+  INSERT INTO ledger.trash (folder)
+  SELECT 'jobs/' || tenant || '/' || replace(id::text, '-', '') FROM gone
+  WHERE bytes > 0 OR attempt > 1 OR state <> 'succeeded')
+SELECT bytes FROM gone
+"""
+
+
+class StruckOff(NamedTuple):
+    """How many jobs were removed, and how many bytes of files will follow."""
+
+    jobs: int
+    bytes: int
+
+
+async def strike_off(db: Database, *, older_than_s: float, limit: int) -> StruckOff:
+    """Remove up to `limit` jobs that ended longer ago than that, the oldest first. Raises Unavailable."""
+    rows = await db.fetch(_STRIKE_OFF, older_than_s, limit)
+    return StruckOff(len(rows), sum(row[0] for row in rows))
+
+
+async def trash(db: Database, limit: int) -> list[str]:
+    """Folders of the blob store that nobody needs any more. Raises Unavailable."""
+    return [row[0] for row in await db.fetch("SELECT folder FROM ledger.trash LIMIT $1", limit)]
+
+
+async def throw_away(db: Database, folder: str) -> None:
+    """Note a folder for removal. Raises Unavailable."""
+    await db.fetch("INSERT INTO ledger.trash (folder) VALUES ($1)", folder)
+
+
+async def emptied(db: Database, folders: Sequence[str]) -> None:
+    """These folders are gone. Raises Unavailable."""
+    await db.fetch("DELETE FROM ledger.trash WHERE folder = ANY($1)", folders)

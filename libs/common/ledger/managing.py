@@ -1,0 +1,105 @@
+"""What people do to jobs by hand: cancel and retry, one or all that a filter means."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.exc import IntegrityError
+
+from libs.common.db import Connection, Database, fetch_within
+from libs.common.errors import ArgosyError
+from libs.common.ledger.jobs import Filter, State
+
+AT_A_TIME = 5_000
+"""Jobs changed in one statement of a bulk call."""
+LIVE = (State.SCHEDULED, State.QUEUED, State.RUNNING)
+RETRYABLE = (State.FAILED, State.CANCELLED)
+
+
+class PlaceTaken(ArgosyError):
+    """Another unfinished job has the same unique_for."""
+
+
+# A job that waits ends at once. One that runs is told to (see worker.py), and ends when its handler has let go.
+_CANCEL = """
+WITH cancelled AS (
+  UPDATE ledger.jobs SET
+    state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+    finished_at = CASE WHEN state <> 'running' THEN now() END,
+    cancel_requested_at = now(), ticketed_at = NULL
+  WHERE id IN (SELECT id FROM ledger.jobs WHERE {condition} LIMIT {limit:d} FOR UPDATE)
+    AND state IN ('scheduled', 'queued', 'running')
+  RETURNING id, queue, state, finished_at),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount)
+  SELECT queue, 'ended', count(*) FROM cancelled WHERE finished_at IS NOT NULL GROUP BY queue)
+SELECT id, queue, state FROM cancelled
+"""
+# `attempt` goes on: it is the fence. The errors stay: they are the history.
+_RETRY = """
+WITH retried AS (
+  UPDATE ledger.jobs SET
+    state = 'queued', failures = 0, crashes = 0, due_at = now(), rank = now() - (due_at - rank),
+    finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, progress = NULL, replay = $3
+  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled')
+  RETURNING id, queue),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'ended', -count(*) FROM retried GROUP BY queue)
+SELECT id FROM retried
+"""
+
+
+class Cancelled(NamedTuple):
+    """A job that was cancelled; or, where `state` is still RUNNING, asked to stop."""
+
+    id: UUID
+    queue: str
+    state: State
+
+
+async def cancel(db: Database, tenant: str, job_id: UUID) -> Cancelled | None:
+    """Cancel one job; None if it has ended already, or is not there. Raises Unavailable."""
+    rows = await db.fetch(_CANCEL.format(condition="tenant = $1 AND id = $2", limit=1), tenant, job_id)
+    return Cancelled(*rows[0]) if rows else None
+
+
+async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancelled]:
+    """Cancel up to AT_A_TIME of the jobs that `wanted` means and that nobody has cancelled yet.
+
+    Call again until the answer is shorter than that. Raises Unavailable.
+    """
+    condition, values = wanted.condition(tenant)
+    condition += " AND cancel_requested_at IS NULL AND state IN ('scheduled', 'queued', 'running')"
+    rows = await db.fetch(_CANCEL.format(condition=condition, limit=AT_A_TIME), *values)
+    return [Cancelled(*row) for row in rows]
+
+
+async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
+    """Put a failed or cancelled job back into its queue, with all its tries; False if it is neither.
+
+    Raises PlaceTaken, Unavailable.
+    """
+    try:
+        return bool(await db.fetch(_RETRY, tenant, [job_id], None))
+    except asyncpg.UniqueViolationError as error:
+        raise PlaceTaken from error
+
+
+async def retry_within(connection: Connection, tenant: str, ids: Sequence[UUID], replay: UUID) -> int:
+    """Retry those of `ids` that can be, in the caller's transaction; how many. Whose place is taken is left."""
+    try:
+        async with connection.begin_nested():
+            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay))
+    except IntegrityError:
+        if len(ids) == 1:
+            return 0
+        return sum([await retry_within(connection, tenant, [alone], replay) for alone in ids])
+
+
+async def count(db: Database, tenant: str, wanted: Filter) -> dict[str, Any]:
+    """`matched`, and when the `oldest` and the `newest` of them were accepted. Raises Unavailable."""
+    condition, values = wanted.condition(tenant)
+    sql = f"SELECT count(*), min(created_at), max(created_at) FROM ledger.jobs WHERE {condition}"  # noqa: S608
+    (row,) = await db.fetch(sql, *values)
+    return dict(zip(("matched", "oldest", "newest"), row, strict=True))

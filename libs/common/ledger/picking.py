@@ -1,0 +1,113 @@
+"""Which waiting jobs come next: round robin over tenants, and within a tenant by rank. At a cost that does not
+grow with the backlog: every step below is a look into the index (queue, tenant, rank) of waiting jobs.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+from uuid import UUID
+
+from libs.common.db import Connection, Database, fetch_within
+from libs.common.ledger.dispatch import Demand
+from libs.common.ledger.durability import LAZILY
+
+WINDOW_LARGEST = 20_000
+"""The most tickets of a queue that may be out."""
+TENANTS_AT_MOST = 1_000
+"""Tenants served in one pick; the others come first in the next."""
+
+# A loose index scan: from each tenant straight to the next, however many jobs either has.
+# https://wiki.postgresql.org/wiki/Loose_indexscan
+_TENANTS = """
+WITH RECURSIVE waiting (tenant) AS (
+  (SELECT tenant FROM ledger.jobs
+   WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL AND tenant > $2 ORDER BY tenant LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.tenant FROM ledger.jobs j
+          WHERE j.queue = $1 AND j.state = 'queued' AND j.ticketed_at IS NULL AND j.tenant > waiting.tenant
+          ORDER BY j.tenant LIMIT 1)
+  FROM waiting WHERE waiting.tenant IS NOT NULL)
+SELECT tenant FROM waiting WHERE tenant IS NOT NULL AND ($3::text IS NULL OR tenant <= $3) LIMIT $4
+"""
+_HELD = """
+SELECT tenant, count(*)::int FROM (
+  SELECT tenant FROM ledger.jobs WHERE state = 'running' AND queue = $1
+  UNION ALL
+  SELECT tenant FROM ledger.jobs WHERE state = 'queued' AND queue = $1 AND ticketed_at IS NOT NULL) held
+GROUP BY tenant
+"""
+_PICK = f"""
+UPDATE ledger.jobs j SET ticketed_at = now()
+FROM (
+  SELECT id, row_number() OVER (PARTITION BY t.place ORDER BY candidate.rank) AS turn, t.place
+  FROM unnest($2::text[], $3::int[]) WITH ORDINALITY AS t (tenant, room, place)
+  CROSS JOIN LATERAL (
+    SELECT id, rank FROM ledger.jobs
+    WHERE queue = $1 AND tenant = t.tenant AND state = 'queued' AND ticketed_at IS NULL
+    ORDER BY rank LIMIT t.room FOR UPDATE SKIP LOCKED) candidate
+  ORDER BY turn, place LIMIT $4) picked
+WHERE j.id = picked.id AND {LAZILY}
+RETURNING picked.turn, picked.place, j.id, j.tenant
+"""  # noqa: S608 - made of constants
+
+
+class Picked(NamedTuple):
+    """The ids of the jobs picked, in order, and the last tenant that was looked at."""
+
+    ids: list[UUID]
+    last: str
+
+
+async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: str = "") -> Picked:
+    """Mark up to `wanted` waiting jobs as ticketed, beginning with the tenant after `after`.
+
+    The caller prints the tickets. Caps count tickets as if they ran already, so what runs never exceeds them.
+    One dispatcher picks at a time. Raises Unavailable.
+    """
+    async with db.begin() as connection:
+        await fetch_within(connection, "SELECT pg_advisory_xact_lock(hashtextextended('pick ' || $1, 0))", queue)
+        held: dict[str, int] = {}
+        if demand.capped:
+            held = {row[0]: row[1] for row in await fetch_within(connection, _HELD, queue)}
+        if demand.max_running is not None:
+            wanted = min(wanted, demand.max_running - sum(held.values()))
+        tenants = await _next_tenants(connection, queue, after, min(wanted, TENANTS_AT_MOST))
+        if not tenants:
+            return Picked([], after)
+        rooms = [_room(demand, held.get(tenant, 0)) for tenant in tenants]
+        return Picked(await _share_out(connection, queue, wanted, tenants, rooms), tenants[-1])
+
+
+async def _share_out(
+    connection: Connection, queue: str, wanted: int, tenants: list[str], rooms: list[int]
+) -> list[UUID]:
+    """Equal shares; what some leave of theirs is shared out again among those who could use more."""
+    ids: list[UUID] = []
+    left = dict(zip(tenants, rooms, strict=True))
+    while left and wanted > 0:
+        share = -(-wanted // len(left))
+        asked = {tenant: min(share, room) for tenant, room in left.items()}
+        picked = sorted(await fetch_within(connection, _PICK, queue, list(asked), list(asked.values()), wanted))
+        ids += [row[2] for row in picked]
+        wanted -= len(picked)
+        took = Counter(row[3] for row in picked)
+        left = {
+            tenant: left[tenant] - took[tenant]
+            for tenant in left
+            if took[tenant] == asked[tenant] and left[tenant] > took[tenant]
+        }
+    return ids
+
+
+def _room(demand: Demand, held: int) -> int:
+    cap = demand.max_running_per_tenant
+    return WINDOW_LARGEST if cap is None else max(0, cap - held)
+
+
+async def _next_tenants(connection: Connection, queue: str, after: str, limit: int) -> list[str]:
+    """Tenants with waiting jobs, in order, beginning after `after` and going round."""
+    if limit <= 0:
+        return []
+    rows = await fetch_within(connection, _TENANTS, queue, after, None, limit)
+    if len(rows) < limit and after:
+        rows += await fetch_within(connection, _TENANTS, queue, "", after, limit - len(rows))
+    return [row[0] for row in rows]

@@ -1,0 +1,58 @@
+"""Queues as people see and steer them: how much waits, who works, paused or not, capped or not."""
+
+from typing import Any
+
+from libs.common.db import Database
+
+_PAUSE = """
+INSERT INTO ledger.queues (name, paused_at) VALUES ($1, now())
+ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(queues.paused_at, now())
+"""
+# Tickets that are out are called in: their jobs wait in the ledger, and workers' claims are refused.
+_CALL_IN = (
+    "UPDATE ledger.jobs SET ticketed_at = NULL WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NOT NULL"
+)
+_CAPS = """
+INSERT INTO ledger.queues (name, max_running, max_running_per_tenant) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE
+  SET max_running = excluded.max_running, max_running_per_tenant = excluded.max_running_per_tenant
+"""
+_OVERVIEW = """
+SELECT name, paused_at, max_running, max_running_per_tenant, worker_seen_at,
+       coalesce(depth, '{}') AS depth, oldest_waiting_at, ended_last_minute, workers, slots
+FROM unnest($1::text[]) AS name
+LEFT JOIN ledger.queues q USING (name)
+CROSS JOIN LATERAL (
+  SELECT jsonb_object_agg(state, jobs) AS depth, min(oldest) AS oldest_waiting_at FROM (
+    SELECT state, count(*) AS jobs, min(due_at) FILTER (WHERE state = 'queued') AS oldest FROM ledger.jobs
+    WHERE queue = name AND state IN ('scheduled', 'queued', 'running') GROUP BY state) live) live
+CROSS JOIN LATERAL (
+  SELECT count(*) AS ended_last_minute FROM ledger.jobs
+  WHERE queue = name AND finished_at > now() - interval '1 minute') ended
+CROSS JOIN LATERAL (
+  SELECT count(*) AS workers, coalesce(sum(slots), 0)::int AS slots FROM ledger.workers w
+  WHERE w.queue = name) working
+"""
+
+
+async def overview(db: Database, names: list[str]) -> list[dict[str, Any]]:
+    """Each queue's facts. Counts what waits, so its cost grows with the backlog: for people, not for loops."""
+    return [dict(row) for row in await db.fetch(_OVERVIEW, names)]
+
+
+async def pause(db: Database, name: str) -> None:
+    """Start no more jobs of this queue; what runs goes on. Raises Unavailable."""
+    await db.fetch(_PAUSE, name)
+    await db.fetch(_CALL_IN, name)
+
+
+async def resume(db: Database, name: str) -> None:
+    """Undo a pause. Raises Unavailable."""
+    await db.fetch("UPDATE ledger.queues SET paused_at = NULL WHERE name = $1", name)
+
+
+async def set_caps(
+    db: Database, name: str, *, max_running: int | None, max_running_per_tenant: int | None
+) -> None:
+    """How many jobs may run at once, over all workers; None: as many as there are slots. Raises Unavailable."""
+    await db.fetch(_CAPS, name, max_running, max_running_per_tenant)

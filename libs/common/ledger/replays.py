@@ -1,0 +1,113 @@
+"""Bulk retries that go out at a rate and behind a fuse. What is not released yet has not been touched.
+
+A replay walks once through the failed jobs that its filter means, oldest first. The fuse: until one of them
+has succeeded, no more than `stop_after` are out, and if that many have failed again, the replay stops.
+"""
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter
+
+from libs.common.db import Connection, Database, fetch_within
+from libs.common.ledger.jobs import Filter, new_id
+from libs.common.ledger.managing import AT_A_TIME, retry_within
+
+_FACTS = "id, state, reason, filter, rate, stop_after, matched, released, created_at, ended_at"
+_FILTER = TypeAdapter(Filter)
+
+
+async def start(
+    db: Database,
+    tenant: str,
+    created_by: str,
+    wanted: Filter,
+    *,
+    matched: int,
+    rate: float | None,
+    stop_after: int | None,
+) -> UUID:
+    """Begin a replay; the dispatchers carry it out. `rate`: jobs a second. Raises Unavailable."""
+    replay = new_id()
+    await db.fetch(
+        "INSERT INTO ledger.replays (id, tenant, created_by, filter, rate, stop_after, matched)"
+        " VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
+        replay, tenant, created_by, orjson.dumps(asdict(wanted)).decode(), rate, stop_after, matched,
+    )  # fmt: skip
+    return replay
+
+
+async def find(db: Database, tenant: str, replay: UUID) -> dict[str, Any] | None:
+    """The facts of a replay, and how its jobs fare. Raises Unavailable."""
+    rows = await db.fetch(f"SELECT {_FACTS} FROM ledger.replays WHERE tenant = $1 AND id = $2", tenant, replay)  # noqa: S608
+    if not rows:
+        return None
+    states = await db.fetch("SELECT state, count(*) FROM ledger.jobs WHERE replay = $1 GROUP BY state", replay)
+    return dict(rows[0]) | {"jobs": {row[0]: row[1] for row in states}}
+
+
+async def stop(db: Database, tenant: str, replay: UUID) -> bool:
+    """Release no more; False if it has ended already. Raises Unavailable."""
+    return bool(
+        await db.fetch(
+            "UPDATE ledger.replays SET state = 'cancelled', reason = 'Cancelled by hand.', ended_at = now()"
+            " WHERE tenant = $1 AND id = $2 AND state = 'releasing' RETURNING id",
+            tenant, replay,
+        )
+    )  # fmt: skip
+
+
+_OPEN = """
+SELECT id, tenant, filter, rate, stop_after, released, position,
+       extract(epoch FROM now() - created_at)::float8 AS age_s, created_at
+FROM ledger.replays WHERE state = 'releasing' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
+"""
+_FARING = """
+SELECT count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE failures > 0 AND state <> 'succeeded')
+FROM ledger.jobs WHERE replay = $1
+"""
+_RELEASED = "UPDATE ledger.replays SET released = released + $2, position = coalesce($3, position) WHERE id = $1"
+_END = "UPDATE ledger.replays SET state = $2, reason = $3, ended_at = now() WHERE id = $1"
+
+
+async def release(db: Database) -> int:
+    """Release from every open replay what its rate and its fuse allow now; how many jobs. Raises Unavailable."""
+    released = 0
+    async with db.begin() as connection:
+        for replay in await fetch_within(connection, _OPEN):
+            released += await _release(connection, replay)
+    return released
+
+
+async def _release(connection: Connection, replay: Any) -> int:
+    room = AT_A_TIME if replay.rate is None else int(replay.rate * replay.age_s) + 1 - replay.released
+    if replay.stop_after is not None:
+        ((succeeded, failed),) = await fetch_within(connection, _FARING, replay.id)
+        if not succeeded:
+            room = min(room, replay.stop_after - replay.released)
+            if failed >= replay.stop_after:
+                reason = f"The first {failed} failed again."
+                await fetch_within(connection, _END, replay.id, "stopped", reason)
+                return 0
+    room = min(room, AT_A_TIME)
+    if room <= 0:
+        return 0
+    ids = await _next(connection, replay, room)
+    released = await retry_within(connection, replay.tenant, ids, replay.id) if ids else 0
+    await fetch_within(connection, _RELEASED, replay.id, released, ids[-1] if ids else None)
+    if len(ids) < room:
+        await fetch_within(connection, _END, replay.id, "finished", None)
+    return released
+
+
+async def _next(connection: Connection, replay: Any, limit: int) -> list[UUID]:
+    wanted = _FILTER.validate_python(replay.filter)
+    condition, values = wanted.condition(replay.tenant)
+    values += [replay.created_at, replay.position or UUID(int=0)]
+    sql = (
+        f"SELECT id FROM ledger.jobs WHERE {condition}"  # noqa: S608 - made of constants and $n
+        f" AND created_at < ${len(values) - 1} AND id > ${len(values)} ORDER BY id LIMIT {limit:d}"
+    )
+    return [row[0] for row in await fetch_within(connection, sql, *values)]

@@ -1,0 +1,242 @@
+"""Recurring jobs: a cron expression, a time zone, and what to do about times that were missed.
+
+A run's job id is made of the schedule and the fire time, so however many dispatchers fire it, there is one job.
+Daylight saving is cron's own: a fixed time in the hour that is skipped runs once, right after it; one in the
+hour that comes twice runs once. https://manpages.debian.org/bookworm/cron/cron.8.en.html
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice, takewhile
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import orjson
+from cronsim import CronSim, CronSimError
+
+from libs.common.db import Database
+from libs.common.errors import ArgosyError
+from libs.common.ledger.accept import accept
+from libs.common.ledger.jobs import NewJob, Priority
+
+MISSED_AFTER = timedelta(seconds=30)
+"""A fire time passed over by more than this was missed."""
+CATCH_UP_AT_MOST = 100
+"""Missed runs made up for, or counted, in one round; those to be made up for follow in the next."""
+
+
+class CatchUp(StrEnum):
+    """What becomes of fire times that were missed, while everything was down or the schedule was paused."""
+
+    SKIP = "skip"
+    ONE = "one"
+    ALL = "all"
+
+
+class BadCron(ArgosyError):
+    """The cron expression cannot be understood."""
+
+
+class NameTaken(ArgosyError):
+    """Another schedule has this name."""
+
+
+def fire_times(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
+    """When the schedule fires after `after`, in UTC, without end unless the expression has one. Raises BadCron."""
+    return _times(cron, timezone, after)
+
+
+def _times(cron: str, timezone: str, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+    try:
+        times = CronSim(cron, start.astimezone(ZoneInfo(timezone)), reverse)
+    except CronSimError as error:
+        raise BadCron(f"{cron!r} is not a cron expression: {error}") from error
+    return (moment.astimezone(UTC) for moment in times)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a schedule owes at a moment: runs to make, times passed over for good, and when to look again."""
+
+    fires: tuple[datetime, ...]
+    missed: int
+    next_at: datetime | None
+
+
+def owed(cron: str, timezone: str, catch_up: CatchUp, next_at: datetime, now: datetime) -> Due:
+    """What is owed of a schedule whose first unserved fire time is `next_at`, no later than `now`."""
+    since_then = fire_times(cron, timezone, next_at - timedelta(seconds=1))
+    past = list(islice(takewhile(lambda moment: moment <= now, since_then), CATCH_UP_AT_MOST))
+    upcoming = next(fire_times(cron, timezone, now), None)
+    if not past:
+        return Due((), 0, upcoming)
+    if catch_up is CatchUp.ALL:
+        more = next(fire_times(cron, timezone, past[-1]), None)
+        return Due(tuple(past), 0, more)
+    latest = past[-1]
+    if len(past) == CATCH_UP_AT_MOST:  # long ago: the last one is found from the other end
+        latest = next(_times(cron, timezone, now + timedelta(seconds=1), reverse=True))
+    fires = latest if catch_up is CatchUp.ONE or now - latest <= MISSED_AFTER else None
+    return Due((fires,) if fires else (), len(past) - (fires is not None), upcoming)
+
+
+def run_id(schedule: UUID, moment: datetime) -> UUID:
+    """The id of the job for one fire time: a UUIDv7 of that moment whose random part is the schedule's."""
+    milliseconds = int(moment.timestamp() * 1000)
+    digest = hashlib.sha256(schedule.bytes + milliseconds.to_bytes(8, "big")).digest()[:10]
+    number = int.from_bytes(milliseconds.to_bytes(6, "big") + digest, "big")
+    number = number & ~(0xF << 76) | (7 << 76)
+    return UUID(int=number & ~(0x3 << 62) | (0x2 << 62))
+
+
+FACTS = """id, name, queue, kind, payload, fields, cron, timezone, catch_up, created_at, paused_at, next_at,
+  last_at, missed"""
+_CREATE = f"""
+INSERT INTO ledger.schedules
+  (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up, next_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12)
+ON CONFLICT DO NOTHING RETURNING {FACTS}
+"""  # noqa: S608
+_CHANGE = f"""
+UPDATE ledger.schedules SET cron = $3, timezone = $4, catch_up = $5, next_at = $6,
+  paused_at = CASE WHEN $7 THEN coalesce(paused_at, now()) END
+WHERE tenant = $1 AND id = $2 RETURNING {FACTS}
+"""  # noqa: S608
+
+
+async def create(
+    db: Database,
+    tenant: str,
+    created_by: str,
+    *,
+    schedule: UUID,
+    name: str,
+    queue: str,
+    kind: str,
+    payload: bytes,
+    fields: dict[str, Any],
+    cron: str,
+    timezone: str,
+    catch_up: CatchUp,
+) -> dict[str, Any]:
+    """Enter a schedule; its facts. Raises BadCron, NameTaken, Unavailable."""
+    next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
+    rows = await db.fetch(
+        _CREATE, schedule, tenant, created_by, name, queue, kind, payload.decode(), orjson.dumps(fields).decode(),
+        cron, timezone, catch_up, next_at,
+    )  # fmt: skip
+    if not rows:
+        raise NameTaken
+    return dict(rows[0])
+
+
+async def change(
+    db: Database, tenant: str, schedule: UUID, *, cron: str, timezone: str, catch_up: CatchUp, paused: bool
+) -> dict[str, Any] | None:
+    """Change a schedule, which then fires next at its first time from now; None if there is none.
+
+    Raises BadCron, Unavailable.
+    """
+    next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
+    rows = await db.fetch(_CHANGE, tenant, schedule, cron, timezone, catch_up, next_at, paused)
+    return dict(rows[0]) if rows else None
+
+
+async def every(db: Database, tenant: str) -> list[dict[str, Any]]:
+    """A tenant's schedules, by name. Raises Unavailable."""
+    rows = await db.fetch(f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 ORDER BY name", tenant)  # noqa: S608
+    return [dict(row) for row in rows]
+
+
+async def find(db: Database, tenant: str, schedule: UUID) -> dict[str, Any] | None:
+    """One schedule's facts, or None. Raises Unavailable."""
+    sql = f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 AND id = $2"  # noqa: S608
+    rows = await db.fetch(sql, tenant, schedule)
+    return dict(rows[0]) if rows else None
+
+
+async def delete(db: Database, tenant: str, schedule: UUID) -> bool:
+    """Remove a schedule; the jobs it has made stay. False if there is none. Raises Unavailable."""
+    sql = "DELETE FROM ledger.schedules WHERE tenant = $1 AND id = $2 RETURNING id"
+    return bool(await db.fetch(sql, tenant, schedule))
+
+
+def job_of(facts: dict[str, Any], tenant: str, created_by: str, job_id: UUID) -> NewJob:
+    """The job that a schedule makes."""
+    fields = facts["fields"]
+    return NewJob(
+        tenant,
+        created_by,
+        facts["queue"],
+        facts["kind"],
+        orjson.dumps(facts["payload"]),
+        id=job_id,
+        priority=Priority(fields["priority"]),
+        max_attempts=fields["max_attempts"],
+        timeout_s=fields["timeout_s"],
+        tags=tuple(fields["tags"]),
+        unique_key=fields["unique_for"],
+        schedule=facts["id"],
+    )
+
+
+_DUE = f"""
+SELECT {FACTS}, tenant, created_by, now() AS now FROM ledger.schedules
+WHERE paused_at IS NULL AND next_at <= now() ORDER BY next_at LIMIT 500
+"""  # noqa: S608
+_SERVED = """
+UPDATE ledger.schedules s
+SET next_at = u.next_at, last_at = coalesce(u.last_at, s.last_at), missed = s.missed + u.missed
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::int[])
+  AS u (id, was_next_at, next_at, last_at, missed)
+WHERE s.id = u.id AND s.next_at = u.was_next_at
+RETURNING s.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What one round of firing did. `late_s`: how long after its time each run was made, in seconds."""
+
+    late_s: tuple[float, ...] = ()
+    missed: int = 0
+
+
+async def fire(db: Database) -> Fired:
+    """Make the jobs of all schedules whose time has come. Safe to run many at once. Raises Unavailable."""
+    due = await db.fetch(_DUE)
+    if not due:
+        return Fired()
+    debts = [
+        owed(row["cron"], row["timezone"], CatchUp(row["catch_up"]), row["next_at"], row["now"]) for row in due
+    ]
+    jobs = [
+        job_of(dict(row), row["tenant"], row["created_by"], run_id(row["id"], moment))
+        for row, debt in zip(due, debts, strict=True)
+        for moment in debt.fires
+    ]
+    # Jobs first: should what follows be lost, the same ids come again and change nothing.
+    for start in range(0, len(jobs), 1000):
+        some = jobs[start : start + 1000]
+        await accept(db, some, ticketed=[False] * len(some))
+    served = await db.fetch(
+        _SERVED,
+        [row["id"] for row in due],
+        [row["next_at"] for row in due],
+        [debt.next_at for debt in debts],
+        [debt.fires[-1] if debt.fires else None for debt in debts],
+        [debt.missed for debt in debts],
+    )
+    by_us = {row[0] for row in served}
+    ours = [(row["now"], debt) for row, debt in zip(due, debts, strict=True) if row["id"] in by_us]
+    late = tuple((now - moment).total_seconds() for now, debt in ours for moment in debt.fires)
+    return Fired(late, sum(debt.missed for _, debt in ours))
+
+
+def upcoming(cron: str, timezone: str, number: int) -> list[datetime]:
+    """The next `number` fire times from now. Raises BadCron."""
+    return list(islice(fire_times(cron, timezone, datetime.now(UTC)), number))

@@ -1,0 +1,50 @@
+"""GET /v1/jobs/{id}/events: a job's life as Server-Sent Events (https://html.spec.whatwg.org/multipage/#server-sent-events).
+
+The first event is the present state, so whoever reconnects has missed nothing. The stream ends after the end
+state, or when this gateway is about to stop: clients reconnect by themselves, and reach another one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.gateway.following import Facts, Following
+from services.gateway.jobs import find_job
+from services.gateway.rendering import job_document
+
+KEEP_ALIVE_S = 15.0
+"""Silence after which a comment is sent, so that no proxy on the way closes the stream."""
+RECONNECT_AFTER_MS = 1000
+
+
+async def follow_job(request: Request) -> Response:
+    """`state` events carry the whole job, `progress` events its progress."""
+    facts = await find_job(request)
+    state = request.app.state
+    return StreamingResponse(
+        _stream(state.following, facts, state.draining),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(following: Following, facts: Facts, draining: asyncio.Event) -> AsyncIterator[bytes]:
+    yield f"retry: {RECONNECT_AFTER_MS}\n\n".encode()
+    with following.follow(facts) as follower:
+        while not draining.is_set():
+            latest, progress = await follower.next(KEEP_ALIVE_S)
+            if latest is not None:
+                yield _event("state", job_document(latest))
+                if latest["finished_at"]:
+                    return
+            elif progress is not None:
+                yield _event("progress", progress)
+            else:
+                yield b": still here\n\n"
+
+
+def _event(name: str, document: dict[str, object]) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(document) + b"\n\n"

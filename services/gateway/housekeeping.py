@@ -1,0 +1,93 @@
+"""What keeps the ledger sound and small: the books are balanced, old jobs and their files removed.
+
+Every gateway does it; they skip each other's rows, and doing a part twice changes nothing.
+"""
+
+import asyncio
+import time
+
+from libs.common import log, metrics
+from libs.common.blobs import Blobs
+from libs.common.db import Database
+from libs.common.errors import Unavailable
+from libs.common.ledger import books
+from services.gateway.config import RetentionSettings
+
+ROUND_S = 10.0
+SHARE_OF_TIME = 0.02
+"""Balancing counts what waits. With a long backlog it is done less often, to cost no more than this."""
+JOBS_AT_A_TIME = 500
+DAY_S = 86_400.0
+
+logger = log.get("housekeeping")
+
+
+class Housekeeper:
+    """Balances the books and removes what has had its time."""
+
+    def __init__(self, database: Database, blobs: Blobs, settings: RetentionSettings) -> None:
+        self._db = database
+        self._blobs = blobs
+        self._settings = settings
+        self._balance_again_at = float("-inf")
+        self.stored_bytes = 0
+
+    async def run(self) -> None:
+        """Go round for ever."""
+        while True:
+            try:
+                await self.go_round()
+            except Unavailable as error:
+                logger.warning("housekeeping.unavailable", error=str(error))
+            except Exception:  # a bucket that refuses, or a bug: the next round tries again
+                logger.exception("housekeeping.bug")
+            await asyncio.sleep(ROUND_S)
+
+    async def go_round(self) -> None:
+        """Once."""
+        if time.monotonic() >= self._balance_again_at:
+            begun = time.monotonic()
+            await self.balance()
+            took_s = time.monotonic() - begun
+            self._balance_again_at = time.monotonic() + took_s / SHARE_OF_TIME
+        await self._remove_old()
+        await self._remove_beyond_budget()
+        await self._empty_trash()
+
+    async def balance(self) -> None:
+        """Sum up the books, and export them beside what the ledger holds."""
+        await books.sum_up(self._db)
+        accounts = await books.balance(self._db)
+        for account in accounts:
+            queue = account["queue"]
+            for state in ("scheduled", "queued", "running"):
+                metrics.jobs_in_state.labels(queue, state).set(account[state])
+            metrics.jobs_unaccounted.labels(queue).set(account["unaccounted"])
+            metrics.oldest_waiting_seconds.labels(queue).set(account["oldest_waiting_s"])
+            metrics.stored_bytes.labels(queue).set(account["bytes"])
+            if account["unaccounted"]:
+                logger.error("books.unbalanced", **account)
+        self.stored_bytes = sum(account["bytes"] for account in accounts)
+
+    async def _remove_old(self) -> None:
+        age_s = self._settings.retention_days * DAY_S
+        struck = JOBS_AT_A_TIME
+        while struck == JOBS_AT_A_TIME:
+            struck, freed = await books.strike_off(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
+            self.stored_bytes -= freed
+            metrics.jobs_removed.labels("age").inc(struck)
+
+    async def _remove_beyond_budget(self) -> None:
+        while self.stored_bytes > self._settings.retention_max_bytes:
+            struck, freed = await books.strike_off(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
+            if not struck:
+                logger.warning("retention.over_budget", bytes=self.stored_bytes)  # all of it is unfinished
+                return
+            self.stored_bytes -= freed
+            metrics.jobs_removed.labels("bytes").inc(struck)
+
+    async def _empty_trash(self) -> None:
+        while folders := await books.trash(self._db, JOBS_AT_A_TIME):
+            for folder in folders:
+                await self._blobs.delete_folder(folder)
+            await books.emptied(self._db, folders)

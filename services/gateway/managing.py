@@ -1,0 +1,183 @@
+"""Cancel and retry: one job, or all that a filter means."""
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts.events import cancel_subject, encode_cancels
+from libs.common.contracts.ids import parse_id, public_id
+from libs.common.ledger import managing, replays
+from libs.common.ledger.jobs import Filter, State
+from libs.common.ledger.managing import Cancelled, PlaceTaken
+from services.gateway.auth import Principal, may_write
+from services.gateway.bodies import read_json
+from services.gateway.jobs import find_job
+from services.gateway.problems import Conflict, NotFound
+from services.gateway.rendering import job_document
+
+
+class Meaning(BaseModel):
+    """Which jobs are meant. Never all: at least one field must be given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: str | None = None
+    kind: str | None = None
+    state: State | None = None
+    tag: str | None = None
+    error_code: str | None = None
+    created_before: AwareDatetime | None = None
+    created_after: AwareDatetime | None = None
+
+    def among(self, states: tuple[State, ...]) -> Filter:
+        """As a filter over jobs in one of `states`; a state that is not among them matches nothing."""
+        wanted = states if self.state is None else (self.state,) if self.state in states else ()
+        given = self.model_dump(exclude={"state"})
+        return Filter(states=wanted, **given)
+
+
+class BulkCancel(BaseModel):
+    """The body of POST /v1/jobs/cancel."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filter: Meaning
+    dry_run: bool = False
+
+    @field_validator("filter")
+    @classmethod
+    def _is_not_empty(cls, meaning: Meaning) -> Meaning:
+        if not meaning.model_fields_set:
+            raise ValueError("An empty filter would mean every job; say which.")
+        return meaning
+
+
+class BulkRetry(BulkCancel):
+    """The body of POST /v1/jobs/retry."""
+
+    rate: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Jobs released a second; None: all at once."""
+    stop_after: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Stop if so many fail again before the first has succeeded."""
+
+
+async def cancel_job(request: Request) -> Response:
+    """200 and the job where it waited; 202 where it runs and has been told to stop; 409 where it has ended."""
+    principal, state = await _writer(request), request.app.state
+    facts = await find_job(request)
+    cancelled = await managing.cancel(state.database, principal.tenant, facts["id"])
+    if cancelled is None:
+        raise Conflict(f"The job has ended already: it is {facts['state']}.")
+    await _tell_workers(request, [cancelled])
+    return _document(job_document(await find_job(request)), 202 if cancelled.state == State.RUNNING else 200)
+
+
+async def retry_job(request: Request) -> Response:
+    """202 and the job, in its queue again with all its tries; 409 where it has not failed or been cancelled."""
+    principal, state = await _writer(request), request.app.state
+    facts = await find_job(request)
+    try:
+        retried = await managing.retry(state.database, principal.tenant, facts["id"])
+    except PlaceTaken as error:
+        raise Conflict(str(error)) from error
+    if not retried:
+        raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
+    return _document(job_document(await find_job(request)), 202)
+
+
+async def cancel_jobs(request: Request) -> Response:
+    """Cancel all that the filter means. `dry_run` counts first."""
+    principal, state = await _writer(request), request.app.state
+    asked = await read_json(request, BulkCancel)
+    wanted = asked.filter.among(managing.LIVE)
+    if asked.dry_run:
+        return await _counted(request, principal, wanted)
+    ended = running = 0
+    while wanted.states:
+        cancelled = await managing.cancel_some(state.database, principal.tenant, wanted)
+        await _tell_workers(request, cancelled)
+        stopping = sum(job.state == State.RUNNING for job in cancelled)
+        ended, running = ended + len(cancelled) - stopping, running + stopping
+        if len(cancelled) < managing.AT_A_TIME:
+            break
+    return _document({"cancelled": ended, "cancelling": running}, 202 if running else 200)
+
+
+async def retry_jobs(request: Request) -> Response:
+    """Retry all that the filter means, at `rate` and behind the fuse `stop_after`. `dry_run` counts first."""
+    principal, state = await _writer(request), request.app.state
+    asked = await read_json(request, BulkRetry)
+    wanted = asked.filter.among(managing.RETRYABLE)
+    if asked.dry_run:
+        return await _counted(request, principal, wanted)
+    matched = (await managing.count(state.database, principal.tenant, wanted))["matched"] if wanted.states else 0
+    if not matched:
+        return _document({"matched": 0}, 200)
+    replay = await replays.start(
+        state.database,
+        principal.tenant,
+        principal.key_id,
+        wanted,
+        matched=matched,
+        rate=asked.rate,
+        stop_after=asked.stop_after,
+    )
+    location = f"/v1/replays/{public_id(replay, 'replay')}"
+    facts = await replays.find(state.database, principal.tenant, replay)
+    return _document(_replay_document(facts or {}), 202, {"Location": location})
+
+
+async def show_replay(request: Request) -> Response:
+    """How a bulk retry goes."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    return _document(_replay_document(await _find_replay(request, principal)))
+
+
+async def cancel_replay(request: Request) -> Response:
+    """Release no more of its jobs."""
+    principal = await _writer(request)
+    facts = await _find_replay(request, principal)
+    if not await replays.stop(request.app.state.database, principal.tenant, facts["id"]):
+        raise Conflict(f"The replay has ended already: it is {facts['state']}.")
+    return _document(_replay_document(await _find_replay(request, principal)))
+
+
+async def _writer(request: Request) -> Principal:
+    principal: Principal = await request.app.state.keys.principal(request)
+    may_write(principal)
+    return principal
+
+
+async def _find_replay(request: Request, principal: Principal) -> dict[str, Any]:
+    replay = parse_id(request.path_params["id"], "replay")
+    facts = replay and await replays.find(request.app.state.database, principal.tenant, replay)
+    if not facts:
+        raise NotFound("There is no such replay.")
+    return facts
+
+
+async def _tell_workers(request: Request, cancelled: list[Cancelled]) -> None:
+    by_queue: dict[str, list[Any]] = {}
+    for job in cancelled:
+        if job.state == State.RUNNING:
+            by_queue.setdefault(job.queue, []).append(job.id)
+    for queue, ids in by_queue.items():
+        await request.app.state.bus.publish(cancel_subject(queue), encode_cancels(ids))
+    request.app.state.following.refresh([job.id for job in cancelled])
+
+
+async def _counted(request: Request, principal: Principal, wanted: Filter) -> Response:
+    nothing = {"matched": 0, "oldest": None, "newest": None}
+    database = request.app.state.database
+    return _document(await managing.count(database, principal.tenant, wanted) if wanted.states else nothing)
+
+
+def _replay_document(facts: dict[str, Any]) -> dict[str, Any]:
+    return facts | {"id": public_id(facts["id"], "replay")}
+
+
+def _document(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")

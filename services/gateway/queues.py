@@ -1,0 +1,76 @@
+"""GET /v1/queues, pause, resume and caps: for admins, because a queue belongs to all tenants."""
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts import QUEUES
+from libs.common.ledger import queues
+from services.gateway.auth import may_administer
+from services.gateway.bodies import read_json
+from services.gateway.problems import NotFound
+
+
+class Caps(BaseModel):
+    """The body of PATCH /v1/queues/{name}. None: as many as the workers have slots."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_running: Annotated[int, Field(ge=1)] | None = None
+    max_running_per_tenant: Annotated[int, Field(ge=1)] | None = None
+
+
+async def list_queues(request: Request) -> Response:
+    """Every queue: depth by state, oldest waiting, rate, workers."""
+    may_administer(await request.app.state.keys.principal(request))
+    found = await queues.overview(request.app.state.database, list(QUEUES))
+    return _document({"queues": [_queue_document(facts) for facts in found]})
+
+
+async def pause_queue(request: Request) -> Response:
+    """Start no more jobs of this queue; what runs goes on."""
+    name = await _administered(request)
+    await queues.pause(request.app.state.database, name)
+    request.app.state.dispatcher.look_again(name)
+    return await _shown(request, name)
+
+
+async def resume_queue(request: Request) -> Response:
+    """Undo a pause."""
+    name = await _administered(request)
+    await queues.resume(request.app.state.database, name)
+    return await _shown(request, name)
+
+
+async def cap_queue(request: Request) -> Response:
+    """How many jobs of this queue may run at once, over all workers; and of one tenant."""
+    name = await _administered(request)
+    caps = await read_json(request, Caps)
+    await queues.set_caps(request.app.state.database, name, **caps.model_dump())
+    request.app.state.dispatcher.look_again(name)
+    return await _shown(request, name)
+
+
+async def _administered(request: Request) -> str:
+    may_administer(await request.app.state.keys.principal(request))
+    name: str = request.path_params["name"]
+    if name not in QUEUES:
+        raise NotFound("There is no such queue.")
+    return name
+
+
+async def _shown(request: Request, name: str) -> Response:
+    (facts,) = await queues.overview(request.app.state.database, [name])
+    return _document(_queue_document(facts))
+
+
+def _queue_document(facts: dict[str, Any]) -> dict[str, Any]:
+    depth = {state: facts["depth"].get(state, 0) for state in ("scheduled", "queued", "running")}
+    return facts | {"depth": depth}
+
+
+def _document(document: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

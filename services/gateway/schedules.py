@@ -1,0 +1,189 @@
+"""/v1/schedules: recurring jobs. A schedule's `payload` is checked by the queue it is for, when it is made."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts.ids import parse_id, public_id
+from libs.common.ledger import books, schedules
+from libs.common.ledger.jobs import new_id
+from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
+from services.gateway.auth import Principal, may_write
+from services.gateway.bodies import read_json
+from services.gateway.ocr import recurring_document
+from services.gateway.problems import Conflict, Invalid, NotFound
+from services.gateway.submitting import JobFields, submit
+
+PREVIEWED = 5
+
+Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
+RECURRING: dict[str, Recurring] = {"ocr": recurring_document}
+"""For each queue: turns a schedule's payload into (kind, payload) of its jobs; files go into the folder given."""
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("Not a time zone of the IANA database, such as Europe/Berlin.") from error
+    return name
+
+
+class NewSchedule(JobFields):
+    """The body of POST /v1/schedules: when, what, and the fields of its jobs."""
+
+    run_at: None = Field(default=None, exclude=True)
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+    queue: str
+    payload: dict[str, Any]
+    cron: Annotated[str, Field(min_length=1, max_length=200)]
+    timezone: str = "UTC"
+    catch_up: CatchUp = CatchUp.ONE
+
+    _timezone = field_validator("timezone")(_known_timezone)
+
+    @field_validator("queue")
+    @classmethod
+    def _can_recur(cls, queue: str) -> str:
+        if queue not in RECURRING:
+            raise ValueError(f"Recurring jobs can be made for: {', '.join(RECURRING)}.")
+        return queue
+
+
+class Change(BaseModel):
+    """The body of PATCH /v1/schedules/{id}; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cron: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    timezone: str | None = None
+    catch_up: CatchUp | None = None
+    paused: bool | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, name: str | None) -> str | None:
+        return None if name is None else _known_timezone(name)
+
+
+async def create_schedule(request: Request) -> Response:
+    """201 and the schedule. Its name is unique in the tenant."""
+    principal, state = await _writer(request), request.app.state
+    asked = await read_json(request, NewSchedule)
+    schedule = new_id()
+    _upcoming(asked.cron, asked.timezone)
+    folder = _folder(principal.tenant, schedule)
+    kind, payload = await RECURRING[asked.queue](request, principal, folder, asked.payload)
+    try:
+        facts = await schedules.create(
+            state.database,
+            principal.tenant,
+            principal.key_id,
+            schedule=schedule,
+            name=asked.name,
+            queue=asked.queue,
+            kind=kind,
+            payload=payload,
+            fields=asked.model_dump(mode="json", include=set(JobFields.model_fields) - {"run_at"}),
+            cron=asked.cron,
+            timezone=asked.timezone,
+            catch_up=asked.catch_up,
+        )
+    except NameTaken as error:
+        await state.blobs.delete_folder(folder)
+        raise Conflict(f"There is a schedule named {asked.name!r} already.") from error
+    document = _schedule_document(facts)
+    return _answer(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+
+
+async def list_schedules(request: Request) -> Response:
+    """The tenant's schedules, by name."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    found = await schedules.every(request.app.state.database, principal.tenant)
+    return _answer({"schedules": [_schedule_document(facts) for facts in found]})
+
+
+async def show_schedule(request: Request) -> Response:
+    """One schedule, and when it fires next."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    return _answer(_schedule_document(await _find(request, principal)))
+
+
+async def change_schedule(request: Request) -> Response:
+    """Change when it fires, pause it or let it go on. What was missed while paused stays missed."""
+    principal = await _writer(request)
+    facts = await _find(request, principal)
+    asked = await read_json(request, Change)
+    wanted = {name: facts[name] for name in ("cron", "timezone", "catch_up")}
+    wanted |= asked.model_dump(exclude={"paused"}, exclude_none=True)
+    _upcoming(wanted["cron"], wanted["timezone"])
+    paused = facts["paused_at"] is not None if asked.paused is None else asked.paused
+    changed = await schedules.change(
+        request.app.state.database, principal.tenant, facts["id"], **wanted, paused=paused
+    )
+    if changed is None:
+        raise NotFound("There is no such schedule.")
+    return _answer(_schedule_document(changed))
+
+
+async def delete_schedule(request: Request) -> Response:
+    """Remove it; the jobs it has made stay."""
+    principal, state = await _writer(request), request.app.state
+    facts = await _find(request, principal)
+    await schedules.delete(state.database, principal.tenant, facts["id"])
+    await books.throw_away(state.database, _folder(principal.tenant, facts["id"]))
+    return Response(status_code=204)
+
+
+async def run_schedule(request: Request) -> Response:
+    """Make its job now, whatever the clock says, and paused or not."""
+    principal = await _writer(request)
+    facts = await _find(request, principal)
+    return await submit(request, schedules.job_of(facts, principal.tenant, principal.key_id, new_id()), {})
+
+
+async def _writer(request: Request) -> Principal:
+    principal: Principal = await request.app.state.keys.principal(request)
+    may_write(principal)
+    return principal
+
+
+async def _find(request: Request, principal: Principal) -> dict[str, Any]:
+    schedule = parse_id(request.path_params["id"], "schedule")
+    facts = schedule and await schedules.find(request.app.state.database, principal.tenant, schedule)
+    if not facts:
+        raise NotFound("There is no such schedule.")
+    return facts
+
+
+def _upcoming(cron: str, timezone: str) -> list[Any]:
+    try:
+        return schedules.upcoming(cron, timezone, PREVIEWED)
+    except BadCron as error:
+        raise Invalid(errors=[{"field": "body.cron", "message": str(error)}]) from error
+
+
+def _folder(tenant: str, schedule: UUID) -> str:
+    return f"schedules/{tenant}/{schedule.hex}"
+
+
+def _schedule_document(facts: dict[str, Any]) -> dict[str, Any]:
+    shown = ("name", "queue", "kind", "cron", "timezone", "catch_up", "created_at", "last_at", "missed")
+    return {
+        "id": public_id(facts["id"], "schedule"),
+        **{name: facts[name] for name in shown},
+        "payload": {name: value for name, value in facts["payload"].items() if name != "source"},
+        **facts["fields"],
+        "paused": facts["paused_at"] is not None,
+        "next": [] if facts["paused_at"] else _upcoming(facts["cron"], facts["timezone"]),
+    }
+
+
+def _answer(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")

@@ -1,0 +1,134 @@
+"""Fair order and caps: who comes next, whatever the backlog."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from libs.common.db import Database
+from libs.common.ledger import claim as leases
+from libs.common.ledger import dispatch, queues
+from libs.common.ledger.accept import accept
+from libs.common.ledger.jobs import NewJob, Priority, new_id
+from libs.common.ledger.picking import Picked, pick
+
+
+async def waiting(database: Database, tenant: str, number: int = 1, **changes: object) -> list[UUID]:
+    jobs = [NewJob(tenant, "key", "q", "k", b"{}", **changes) for _ in range(number)]  # type: ignore[arg-type]
+    await accept(database, jobs, ticketed=[False] * number)
+    return [job.id for job in jobs]
+
+
+async def picked(database: Database, wanted: int, after: str = "") -> Picked:
+    return await pick(database, "q", wanted, await dispatch.demand(database, "q"), after=after)
+
+
+async def tenants_of(database: Database, ids: Sequence[UUID]) -> list[str]:
+    rows = await database.fetch("SELECT id, tenant FROM ledger.jobs WHERE id = ANY($1)", ids)
+    tenants = {row[0]: row[1] for row in rows}
+    return [tenants[job_id] for job_id in ids]
+
+
+async def test_tenants_take_turns_however_much_one_has_waiting(database: Database) -> None:
+    await waiting(database, "a", 100)
+    await waiting(database, "b", 2)
+    await waiting(database, "c", 1)
+    ids, _ = await picked(database, 6)
+    assert await tenants_of(database, ids) == ["a", "b", "c", "a", "b", "a"]
+
+
+async def test_the_room_others_leave_is_used(database: Database) -> None:
+    await waiting(database, "a", 100)
+    for number in range(9):
+        await waiting(database, f"small{number}", 1)
+    ids, _ = await picked(database, 50)
+    assert Counter(await tenants_of(database, ids))["a"] == 41
+
+
+async def test_with_less_room_than_tenants_the_round_goes_on_where_it_stopped(database: Database) -> None:
+    for tenant in "abcde":
+        await waiting(database, tenant, 3)
+    seen, last = [], ""
+    for _ in range(5):
+        ids, last = await picked(database, 2, last)
+        seen += await tenants_of(database, ids)
+    assert Counter(seen) == {"a": 2, "b": 2, "c": 2, "d": 2, "e": 2}
+    assert seen[:5] == list("abcde")
+
+
+async def test_within_a_tenant_rank_decides(database: Database) -> None:
+    (low,) = await waiting(database, "a", priority=Priority.LOW)
+    (high,) = await waiting(database, "a", priority=Priority.HIGH)
+    assert (await picked(database, 2)).ids == [high, low]
+
+
+async def test_a_tenants_cap_counts_what_runs_and_what_is_handed_out(database: Database) -> None:
+    await queues.set_caps(database, "q", max_running=None, max_running_per_tenant=2)
+    await waiting(database, "a", 5)
+    await waiting(database, "b", 1)
+    ids, _ = await picked(database, 10)
+    assert sorted(await tenants_of(database, ids)) == ["a", "a", "b"]
+    worker = new_id()
+    await leases.register(database, worker, queue="q", slots=9, host="h", pid=1)
+    assert len(await leases.claim(database, worker, ids)) == 3
+    assert (await picked(database, 10)).ids == []
+
+
+async def test_caps_hold_however_many_dispatchers_pick_at_once(database: Database) -> None:
+    await queues.set_caps(database, "q", max_running=7, max_running_per_tenant=3)
+    for tenant in "abcd":
+        await waiting(database, tenant, 20)
+    rounds = await asyncio.gather(*(picked(database, 5) for _ in range(8)))
+    ids = [job_id for one in rounds for job_id in one.ids]
+    assert len(ids) == len(set(ids)) == 7
+    assert max(Counter(await tenants_of(database, ids)).values()) <= 3
+
+
+async def test_a_full_tenant_does_not_stand_in_the_way_of_others(database: Database) -> None:
+    await queues.set_caps(database, "q", max_running=None, max_running_per_tenant=1)
+    for tenant in "abc":
+        await waiting(database, tenant, 3)
+    last = ""
+    taken: list[UUID] = []
+    for _ in range(4):  # one place at a time
+        ids, last = await picked(database, 1, last)
+        taken += ids
+    assert sorted(await tenants_of(database, taken)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("tenants", [1, 400])
+async def test_a_pick_reads_the_index_only_as_far_as_it_needs(database: Database, tenants: int) -> None:
+    await database.fetch(
+        """INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,
+                                    max_attempts, timeout_s, due_at)
+           SELECT gen_random_uuid(), 't' || (n % $1)::text, 'k', 'q', 'k', 'queued', 'normal', now(), '{}', '[]',
+                  5, 60, now() FROM generate_series(1, 20000) n""",
+        tenants,
+    )
+    await database.fetch("ANALYZE ledger.jobs")
+    reads = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_waiting'"
+    (before,) = await database.fetch(reads)
+    assert len((await picked(database, 50)).ids) == 50
+
+    async def read() -> int:
+        await database.fetch("SELECT pg_stat_force_next_flush()")
+        (after,) = await database.fetch(reads)
+        return int(after[0] - before[0])
+
+    assert 50 <= await read() <= 500
+
+
+async def test_a_pause_calls_tickets_in_and_refuses_claims_until_it_ends(database: Database) -> None:
+    ids = await waiting(database, "a", 3)
+    (out, _) = await picked(database, 2)
+    worker = new_id()
+    await leases.register(database, worker, queue="q", slots=9, host="h", pid=1)
+    await queues.pause(database, "q")
+    assert await leases.claim(database, worker, out) == []
+    await queues.resume(database, "q")
+    assert await leases.claim(database, worker, out) == []  # their tickets were called in
+    again, _ = await picked(database, 10)
+    assert sorted(again) == sorted(ids)
+    assert len(await leases.claim(database, worker, again)) == 3

@@ -1,0 +1,30 @@
+"""The gateway that every test here is given."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.running import Trio
+from libs.common.db import Database
+from services.gateway.app import create_app
+from services.gateway.config import Settings
+from tests.integration.gateway.gateway import LIMIT, Gateway
+
+
+@pytest.fixture
+async def gateway(servers: Trio, database_url: str, database: Database, tmp_path: Path) -> AsyncIterator[Gateway]:
+    settings = Settings.model_validate(
+        {
+            "database_url": database_url,
+            "redis_url": servers.redis.url,
+            "nats_url": servers.nats.url,
+            "blob_url": (tmp_path / "blobs").as_uri(),
+            "probes_port": 0,
+            "gateway_max_upload_bytes": 1_000_000,
+            "ocr_limit_per_hour": LIMIT,
+        }
+    )
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield Gateway(app, database, tmp_path / "blobs")

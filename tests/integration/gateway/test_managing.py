@@ -1,0 +1,375 @@
+"""Following and steering jobs over HTTP: events, Prefer, cancel, retry, queues, schedules, why."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.contracts.ids import parse_id
+from libs.common.contracts.ocr import OcrPayload
+from libs.common.errors import Reject
+from libs.common.job import Done, Job
+from libs.common.worker import Worker
+from services.gateway.app import drain
+from services.gateway.auth import Role
+from tests.integration.gateway.gateway import Gateway, assert_problem, upload
+from tests.polling import until
+
+
+@asynccontextmanager
+async def working(gateway: Gateway, gate: asyncio.Event) -> AsyncIterator[None]:
+    """A worker whose jobs report, wait for `gate`, and fail if their file is named bad."""
+
+    async def handle(job: Job[OcrPayload], _deps: None) -> Done:
+        job.progress(1, 2, "half")
+        await gate.wait()
+        if job.payload.filename == "bad.png":
+            raise Reject("No good.")
+        return Done({"pages": 1})
+
+    state = gateway.app.state
+    stop = asyncio.Event()
+    worker: Worker[OcrPayload, None] = Worker(
+        "ocr", OcrPayload, handle, None, database=state.database, bus=state.bus, slots=2, grace_s=1
+    )
+    running = asyncio.create_task(worker.run(stop))
+    try:
+        yield
+    finally:
+        gate.set()
+        stop.set()
+        await running
+
+
+class Stream:
+    """Server-Sent Events as they come, read from the application itself: httpx's transport waits for the end."""
+
+    def __init__(self, gateway: Gateway, client: httpx.AsyncClient, path: str) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self.ended = asyncio.Event()
+        headers = [(b"authorization", client.headers["authorization"].encode())]
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode()}
+        scope |= {"query_string": b"", "headers": headers, "server": ("gateway", 80), "client": ("c", 1)}
+        self._task = asyncio.create_task(self._run(gateway.app, scope))
+
+    async def _run(self, app: Any, scope: dict[str, Any]) -> None:
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            return {}
+
+        async def send(message: dict[str, Any]) -> None:
+            for line in message.get("body", b"").decode().split("\n\n"):
+                if line.startswith("event: "):
+                    name, _, data = line.removeprefix("event: ").partition("\ndata: ")
+                    self.events.append((name, json.loads(data)))
+
+        await app(scope, receive, send)
+        self.ended.set()
+
+    async def has(self, name: str, **members: Any) -> None:
+        async def seen() -> bool:
+            return any(kind == name and members.items() <= data.items() for kind, data in self.events)
+
+        await until(seen)
+
+
+async def submitted(client: httpx.AsyncClient, **kwargs: Any) -> str:
+    answer = await client.post("/v1/ocr", **upload(**kwargs))
+    assert answer.status_code == 202, answer.text
+    return str(answer.headers["location"])
+
+
+async def becomes(client: httpx.AsyncClient, path: str, state: str) -> dict[str, Any]:
+    async def found() -> dict[str, Any] | None:
+        job: dict[str, Any] = (await client.get(path)).json()
+        return job if job["state"] == state else None
+
+    job = await until(found)
+    assert job is not None
+    return job
+
+
+async def test_events_tell_a_jobs_life_and_end_with_it(gateway: Gateway) -> None:
+    client, gate = await gateway.client(), asyncio.Event()
+    path = await submitted(client)
+    stream = Stream(gateway, client, path + "/events")
+    await stream.has("state", state="queued")
+    async with working(gateway, gate):
+        await stream.has("state", state="running")
+        await stream.has("progress", done=1, total=2, note="half")
+        late = Stream(gateway, client, path + "/events")
+        await late.has("state", state="running")
+        gate.set()
+        await stream.has("state", state="succeeded", result={"pages": 1})
+        await late.has("state", state="succeeded")
+        async with asyncio.timeout(30):
+            await stream.ended.wait()
+            await late.ended.wait()
+    again = Stream(gateway, client, path + "/events")
+    await again.has("state", state="succeeded")
+    assert [name for name, _ in again.events] == ["state"]
+
+
+async def test_events_of_another_tenants_job_are_not_there(gateway: Gateway) -> None:
+    path = await submitted(await gateway.client())
+    stranger = await gateway.client("other")
+    for suffix in ("/events", "/why"):
+        assert_problem(await stranger.get(path + suffix), 404, "not-found")
+    for suffix in ("/cancel", "/retry"):
+        assert_problem(await stranger.post(path + suffix), 404, "not-found")
+
+
+async def test_a_lost_message_is_made_up_for(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await gateway.client()
+    path = await submitted(client)
+    stream = Stream(gateway, client, path + "/events")
+    await stream.has("state", state="queued")
+    job_id = parse_id(path.rpartition("/")[2])
+    await gateway.database.fetch(
+        "UPDATE ledger.jobs SET state = 'cancelled', finished_at = now() WHERE id = $1", job_id
+    )
+    await stream.has("state", state="cancelled")
+
+
+async def test_many_followers_cost_the_database_no_more_than_one(gateway: Gateway) -> None:
+    client = await gateway.client()
+    path = await submitted(client)
+    streams = [Stream(gateway, client, path + "/events") for _ in range(300)]
+    for stream in streams:
+        await stream.has("state", state="queued")
+    await gateway.database.fetch("SELECT pg_stat_reset()")
+    gate = asyncio.Event()
+    gate.set()
+    async with working(gateway, gate):
+        for stream in streams:
+            await stream.has("state", state="succeeded")
+    await gateway.database.fetch("SELECT pg_stat_force_next_flush()")
+    (row,) = await gateway.database.fetch(
+        "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    )
+    assert row[0] < 300
+
+
+async def test_streams_end_when_the_gateway_is_about_to_stop(gateway: Gateway) -> None:
+    client = await gateway.client()
+    stream = Stream(gateway, client, await submitted(client) + "/events")
+    await stream.has("state", state="queued")
+    drain(gateway.app)
+    async with asyncio.timeout(30):
+        await stream.ended.wait()
+    assert (await gateway.anonymous().get("/readyz")).status_code == 503
+    assert (await gateway.anonymous().get("/livez")).status_code == 200
+
+
+async def test_prefer_wait_answers_with_the_end_or_with_202(gateway: Gateway) -> None:
+    client, gate = await gateway.client(), asyncio.Event()
+    slow = await client.post("/v1/ocr", **upload(), headers={"Prefer": "wait=1"})
+    assert (slow.status_code, slow.json()["state"]) == (202, "queued")
+    assert slow.headers["preference-applied"] == "wait=1"
+    gate.set()
+    async with working(gateway, gate):
+        quick = await client.post("/v1/ocr", **upload(), headers={"Prefer": "respond-async, wait=60"})
+    assert (quick.status_code, quick.json()["state"], quick.json()["result"]) == (200, "succeeded", {"pages": 1})
+
+
+async def test_the_same_request_again_is_the_same_job(gateway: Gateway) -> None:
+    client = await gateway.client()
+    headers = {"Idempotency-Key": "a-1"}
+    answers = await asyncio.gather(*(client.post("/v1/ocr", **upload(), headers=headers) for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.headers.get("idempotency-replayed", "") for answer in answers) == ["", *["true"] * 3]
+    assert len(gateway.blobs()) == 1
+    other = await client.post("/v1/ocr", **upload(options={"dpi": 200}), headers=headers)
+    assert_problem(other, 422, "idempotency-mismatch")
+    assert len(gateway.blobs()) == 1
+
+
+async def test_a_key_that_is_none_is_refused(gateway: Gateway) -> None:
+    client = await gateway.client()
+    answer = await client.post("/v1/ocr", **upload(), headers={"Idempotency-Key": "two words"})
+    assert assert_problem(answer, 422, "invalid")["errors"][0]["field"] == "header.Idempotency-Key"
+    assert gateway.blobs() == []
+
+
+async def test_unique_for_gives_the_job_that_is_there(gateway: Gateway) -> None:
+    client = await gateway.client()
+    first = await submitted(client, options={"unique_for": "nightly"})
+    assert await submitted(client, options={"unique_for": "nightly", "dpi": 200}) == first
+    assert await submitted(client, options={"unique_for": "weekly"}) != first
+
+
+async def test_cancel_waiting_running_and_ended(gateway: Gateway) -> None:
+    client, gate = await gateway.client(), asyncio.Event()
+    waiting = await submitted(client)
+    answer = await client.post(waiting + "/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert_problem(await client.post(waiting + "/cancel"), 409, "conflict")
+    running = await submitted(client)
+    async with working(gateway, gate):
+        await becomes(client, running, "running")
+        answer = await client.post(running + "/cancel")
+        assert (answer.status_code, answer.json()["state"]) == (202, "running")
+        job = await becomes(client, running, "cancelled")
+        assert job["failures"] == 0
+
+
+async def test_retry_by_hand(gateway: Gateway) -> None:
+    client, gate = await gateway.client(), asyncio.Event()
+    gate.set()
+    path = await submitted(client, name="bad.png")
+    async with working(gateway, gate):
+        await becomes(client, path, "failed")
+    answer = await client.post(path + "/retry")
+    assert (answer.status_code, answer.json()["state"], answer.json()["failures"]) == (202, "queued", 0)
+    assert_problem(await client.post(path + "/retry"), 409, "conflict")
+    errors = (await client.get(path)).json()["errors"]
+    assert [(error["code"], error["message"], "traceback" in error) for error in errors] == [
+        ("reject", "No good.", False)
+    ]
+
+
+async def test_bulk_calls_want_a_filter_and_count_first(gateway: Gateway) -> None:
+    client = await gateway.client()
+    paths = [await submitted(client, options={"tags": ["t"]}) for _ in range(3)]
+    for call in ("cancel", "retry"):
+        problem = assert_problem(await client.post(f"/v1/jobs/{call}", json={"filter": {}}), 422, "invalid")
+        assert problem["errors"][0]["field"] == "body.filter"
+    counted = (await client.post("/v1/jobs/cancel", json={"filter": {"tag": "t"}, "dry_run": True})).json()
+    assert counted["matched"] == 3
+    assert (await client.get(paths[0])).json()["state"] == "queued"
+    done = await client.post("/v1/jobs/cancel", json={"filter": {"tag": "t"}})
+    assert (done.status_code, done.json()) == (200, {"cancelled": 3, "cancelling": 0})
+    assert (await client.post("/v1/jobs/retry", json={"filter": {"state": "queued"}})).json() == {"matched": 0}
+    answer = await client.post("/v1/jobs/retry", json={"filter": {"tag": "t"}, "rate": 1000, "stop_after": 2})
+    assert (answer.status_code, answer.json()["matched"]) == (202, 3)
+    for path in paths[:2]:
+        await becomes(client, path, "queued")
+    stopped = await client.post(answer.headers["location"] + "/cancel")
+    assert stopped.json()["state"] == "cancelled"
+    assert (await client.get(answer.headers["location"])).json()["jobs"] == {"queued": 2}
+
+
+async def test_queues_are_for_admins(gateway: Gateway) -> None:
+    member, admin = await gateway.client(), await gateway.client(role=Role.ADMIN)
+    for call in (member.get("/v1/queues"), member.post("/v1/queues/ocr/pause"), member.patch("/v1/queues/ocr")):
+        assert_problem(await call, 403, "forbidden")
+    assert_problem(await admin.post("/v1/queues/none/pause"), 404, "not-found")
+    path = await submitted(member)
+    (queue,) = (await admin.get("/v1/queues")).json()["queues"]
+    assert (queue["name"], queue["depth"], queue["workers"]) == (
+        "ocr",
+        {"scheduled": 0, "queued": 1, "running": 0},
+        0,
+    )
+    assert (await admin.post("/v1/queues/ocr/pause")).json()["paused_at"]
+    gate = asyncio.Event()
+    gate.set()
+    async with working(gateway, gate):
+        why = (await member.get(path + "/why")).json()
+        assert (why["code"], why["sentence"]) == ("paused", "The queue ocr is paused.")
+        assert not (await admin.post("/v1/queues/ocr/resume")).json()["paused_at"]
+        await becomes(member, path, "succeeded")
+
+
+async def test_a_tenants_cap_holds_jobs_back_and_why_says_so(gateway: Gateway) -> None:
+    client, admin, gate = await gateway.client(), await gateway.client(role=Role.ADMIN), asyncio.Event()
+    capped = await admin.patch("/v1/queues/ocr", json={"max_running_per_tenant": 1})
+    assert capped.json()["max_running_per_tenant"] == 1
+    async with working(gateway, gate):
+        first = await submitted(client)
+        await becomes(client, first, "running")
+        second = await submitted(client)
+        why = (await client.get(second + "/why")).json()
+        assert why["code"] == "tenant_cap"
+        assert why["facts"]["held_by"] == [first.rpartition("/")[2]]
+        assert (await client.get(first + "/why")).json()["code"] == "running"
+        gate.set()
+        await becomes(client, second, "succeeded")
+        assert (await client.get(second + "/why")).json()["code"] == "succeeded"
+
+
+async def test_why_names_the_time_and_the_missing_worker(gateway: Gateway) -> None:
+    client = await gateway.client()
+    scheduled = await submitted(client, options={"run_at": "2999-01-01T00:00:00Z"})
+    why = (await client.get(scheduled + "/why")).json()
+    assert (why["code"], why["sentence"]) == ("scheduled", "It is scheduled for 2999-01-01 00:00:00 UTC.")
+    waiting = await submitted(client)
+    assert (await client.get(waiting + "/why")).json()["code"] == "no_worker"
+
+
+async def recurring(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+    document = (await submitted(client)).rpartition("/")[2]
+    body = {"name": "nightly", "queue": "ocr", "cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+    return await client.post("/v1/schedules", json=body | {"payload": {"document": document}} | changes)
+
+
+async def test_a_schedules_life(gateway: Gateway) -> None:
+    client = await gateway.client()
+    answer = await recurring(client, tags=["n"])
+    assert answer.status_code == 201, answer.text
+    path, schedule = answer.headers["location"], answer.json()
+    assert (schedule["catch_up"], schedule["tags"], len(schedule["next"])) == ("one", ["n"], 5)
+    assert_problem(await recurring(client), 409, "conflict")
+    await gateway.database.fetch("UPDATE ledger.schedules SET next_at = next_at - interval '1 day'")
+
+    async def fired() -> list[dict[str, Any]]:
+        jobs = (await client.get("/v1/jobs")).json()["jobs"]
+        return [job for job in jobs if job["schedule"] == schedule["id"]]
+
+    assert len(await until(fired)) == 1
+    changed = (await client.patch(path, json={"paused": True, "cron": "0 4 * * *"})).json()
+    assert (changed["paused"], changed["cron"], changed["next"]) == (True, "0 4 * * *", [])
+    assert (await client.post(path + "/run")).status_code == 202
+    assert len(await fired()) == 2
+    assert [one["name"] for one in (await client.get("/v1/schedules")).json()["schedules"]] == ["nightly"]
+    assert (await client.delete(path)).status_code == 204
+    assert_problem(await client.get(path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"cron": "61 * * * *"}, "body.cron"),
+        ({"timezone": "Mars/Olympus"}, "body.timezone"),
+        ({"queue": "cook"}, "body.queue"),
+        ({"payload": {"document": "job_1"}}, "body.payload.document"),
+        ({"payload": {}}, "body.payload.document"),
+        ({"run_at": "2999-01-01T00:00:00Z"}, "body.run_at"),
+    ],
+)
+async def test_a_senseless_schedule_is_refused(gateway: Gateway, changes: dict[str, Any], field: str) -> None:
+    problem = assert_problem(await recurring(await gateway.client(), **changes), 422, "invalid")
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+async def test_another_tenants_document_cannot_be_scheduled(gateway: Gateway) -> None:
+    theirs = (await submitted(await gateway.client("other"))).rpartition("/")[2]
+    answer = await recurring(await gateway.client(), payload={"document": theirs})
+    assert_problem(answer, 422, "invalid")
+
+
+async def test_what_is_old_is_removed_with_its_files(gateway: Gateway) -> None:
+    client = await gateway.client()
+    path = await submitted(client)
+    await client.post(path + "/cancel")
+    assert len(gateway.blobs()) == 1
+    await gateway.database.fetch("UPDATE ledger.jobs SET finished_at = now() - interval '31 days'")
+    await gateway.housekeeper.go_round()
+    assert_problem(await client.get(path), 404, "not-found")
+    assert gateway.blobs() == []
+
+
+async def test_beyond_the_budget_in_bytes_the_oldest_go_first(gateway: Gateway) -> None:
+    client = await gateway.client()
+    keep, old = await submitted(client), await submitted(client)
+    await client.post(old + "/cancel")
+    await gateway.database.fetch("INSERT INTO ledger.entries VALUES ('ocr', 'bytes', 200 * 1024::bigint ^ 3)")
+    await gateway.housekeeper.go_round()
+    assert_problem(await client.get(old), 404, "not-found")
+    assert (await client.get(keep)).json()["state"] == "queued"
+    assert len(gateway.blobs()) == 1
