@@ -33,6 +33,7 @@ LOST = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server's farewell arrived, the end of its connection has not yet
     asyncpg.OperatorInterventionError,  # the server is shutting down or starting up
     asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,  # ours was the victim: the same statement works the next time

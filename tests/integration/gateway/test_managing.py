@@ -310,7 +310,7 @@ async def recurring(client: httpx.AsyncClient, **changes: Any) -> httpx.Response
 
 async def test_a_schedules_life(gateway: Gateway) -> None:
     client = await gateway.client()
-    answer = await recurring(client, tags=["n"])
+    answer = await recurring(client, tags=["n"], timezone="UTC")
     assert answer.status_code == 201, answer.text
     path, schedule = answer.headers["location"], answer.json()
     assert (schedule["catch_up"], schedule["tags"], len(schedule["next"])) == ("one", ["n"], 5)

@@ -15,9 +15,10 @@ from PIL import Image
 from libs.common.blobs import Blobs
 from libs.common.config import BlobSettings
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
-from libs.common.job import Done, Job
+from libs.common.job import Done
 from libs.common.ledger.jobs import new_id
 from libs.common.service import Platform
+from libs.common.testkit import run_inline
 from services.gateway.uploads import media_type_of
 from services.ocr import refusals
 from services.ocr.config import Settings
@@ -49,8 +50,9 @@ class Reader:
             media_type=media_type or media_type_of(content) or "application/pdf",
             options=OcrOptions(**options),
         )
-        job = Job(new_id(), 1, "dev", "document", payload, self.progress.append)
-        return await handle(job, self.deps)
+        ran = await run_inline(handle, payload, self.deps, kind="document")
+        self.progress = ran.progress
+        return ran.done
 
     async def artifact(self, done: Done, name: str) -> bytes:
         (artifact,) = (artifact for artifact in done.artifacts if artifact.name == name)
@@ -243,7 +245,7 @@ async def test_a_missing_page_and_a_missing_upload_are_refused(reader: Reader) -
         await reader.read(pictures.text_pdf("x"), pages="2")
     payload = OcrPayload(source="nowhere", filename="f", media_type="image/png", options=OcrOptions())
     with pytest.raises(refusals.SourceMissing):
-        await handle(Job(new_id(), 1, "dev", "document", payload, reader.progress.append), reader.deps)
+        await run_inline(handle, payload, reader.deps)
 
 
 async def test_cancelling_ends_the_processes_of_the_pages(reader: Reader) -> None:

@@ -1,0 +1,180 @@
+"""A worker process's lease: its row in the ledger, the jobs it holds, and what keeps them its own.
+
+While it lives it sends a heartbeat, stores and tells progress, hears what is to be cancelled, and looks at
+timeouts; each for all of its jobs together.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from libs.common import log
+from libs.common.backoff import until_available
+from libs.common.bus import Bus
+from libs.common.contracts.events import cancel_subject, decode_cancels, encode_events, events_subject
+from libs.common.db import Database
+from libs.common.errors import Unavailable
+from libs.common.ledger import claim as leases
+from libs.common.ledger.claim import HEARTBEAT_EVERY_S, LEASE_S, Claim
+from libs.common.ledger.finish import Outcome, finish
+from libs.common.ledger.jobs import State, new_id
+
+TELL_EVERY_S = 0.2
+"""How often the progress of all jobs goes out to followers."""
+KEEP_EVERY_S = 1.0
+"""How often progress is stored and timeouts are looked at: one look at all jobs is cheaper than a timer each."""
+
+logger = log.get("lease")
+
+Key = tuple[UUID, int]
+"""A job id and the attempt."""
+Event = tuple[str, str | None, dict[str, Any] | None]
+"""As contracts.events has it: job id in hex, new state, progress."""
+
+
+class Stop(Enum):
+    """Why a handler is stopped."""
+
+    CANCELLED = "somebody asked for it"
+    LOST = "another worker may have the job by now"
+    SHUTDOWN = "the grace time is over"
+    TIMEOUT = "the job's own time is over"
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A claimed job in this process. `started` is time.perf_counter()."""
+
+    claim: Claim
+    started: float
+    task: asyncio.Task[None] | None = None
+    in_handler: bool = False
+    stopped_for: Stop | None = None
+    progress: dict[str, Any] | None = None
+
+    def stop(self, reason: Stop) -> None:
+        """Cancel the handler, once; one that has not begun yet will not."""
+        if self.stopped_for is None:
+            self.stopped_for = reason
+            if self.in_handler and self.task is not None:
+                self.task.cancel()
+
+
+class Lease:
+    """The jobs this process holds. `worker` is half of the fence; it changes if the lease is ever lost."""
+
+    def __init__(self, database: Database, bus: Bus, queue: str, slots: int) -> None:
+        self.worker = new_id()
+        self.held: dict[Key, Running] = {}
+        self._db = database
+        self._bus = bus
+        self._queue = queue
+        self._slots = slots
+        self._renewed_at = float("-inf")
+        self._unstored: set[Key] = set()
+        self._untold: set[Key] = set()
+
+    @property
+    def valid(self) -> bool:
+        """Whether the ledger still takes this process for alive."""
+        return time.monotonic() - self._renewed_at < LEASE_S
+
+    def progressed(self, running: Running, progress: dict[str, Any]) -> None:
+        """A handler reports how far it is."""
+        running.progress = progress
+        key = running.claim.id, running.claim.attempt
+        self._unstored.add(key)
+        self._untold.add(key)
+
+    async def tell(self, events: Sequence[Event]) -> None:
+        """Say what became of jobs, to whoever follows them."""
+        if events:
+            await self._bus.publish(events_subject(self._queue), encode_events(events))
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Register this process, and keep its lease while the block runs. Waits for ledger and bus."""
+        await until_available(self._register)
+        keeping = [asyncio.create_task(self._keep()), asyncio.create_task(self._tell_progress())]
+        try:
+            async with self._bus.listening(cancel_subject(self._queue), self._hear_cancels):
+                yield
+        finally:
+            for task in keeping:
+                task.cancel()
+            await until_available(lambda: leases.deregister(self._db, self.worker), patience_s=2)
+
+    async def _register(self) -> None:
+        asked_at = time.monotonic()
+        host, pid = socket.gethostname(), os.getpid()
+        await leases.register(self._db, self.worker, queue=self._queue, slots=self._slots, host=host, pid=pid)
+        self._renewed_at = asked_at
+        logger.info("worker.registered", worker=str(self.worker), queue=self._queue, slots=self._slots)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            self._stop_overdue()
+            try:
+                await self._store_progress()
+                if time.monotonic() - self._renewed_at >= HEARTBEAT_EVERY_S:
+                    await self._renew()
+            except Unavailable as error:
+                logger.warning("lease.unavailable", error=str(error))
+            except Exception:  # whatever it is, this must go on, or all jobs of this process are lost
+                logger.exception("lease.bug")
+
+    def _stop_overdue(self) -> None:
+        now = time.perf_counter()
+        for running in self.held.values():
+            if now - running.started > running.claim.timeout_s:
+                running.stop(Stop.TIMEOUT)
+
+    async def _store_progress(self) -> None:
+        keys, self._unstored = self._unstored, set()
+        latest = {key: running.progress for key in keys if (running := self.held.get(key)) and running.progress}
+        if latest:
+            await leases.store_progress(self._db, self.worker, latest)
+
+    async def _tell_progress(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            keys, self._untold = self._untold, set()
+            held = [running for key in keys if (running := self.held.get(key))]
+            await self.tell([(running.claim.id.hex, None, running.progress) for running in held])
+
+    def _hear_cancels(self, message: bytes) -> None:
+        unwanted = set(decode_cancels(message))
+        for (job_id, _), running in self.held.items():
+            if job_id in unwanted:
+                running.stop(Stop.CANCELLED)
+
+    async def _renew(self) -> None:
+        """Send a heartbeat, and stop what the ledger says is no longer ours or no longer wanted."""
+        held_before = list(self.held.items())
+        asked_at = time.monotonic()
+        answer = await leases.heartbeat(self._db, self.worker)
+        if answer is None:
+            logger.warning("lease.lost", jobs=len(held_before))
+            self.worker = new_id()
+            await self._register()
+            for _, running in held_before:
+                running.stop(Stop.LOST)
+            return
+        self._renewed_at = asked_at
+        for key, running in held_before:
+            if key not in answer.held:
+                running.stop(Stop.LOST)
+            elif key in answer.cancelled:
+                running.stop(Stop.CANCELLED)
+        # Claims whose answer was lost on the way: nobody runs these.
+        forgotten = [Outcome(*key, State.QUEUED) for key in answer.settled if key not in self.held]
+        if forgotten:
+            await finish(self._db, self.worker, forgotten)

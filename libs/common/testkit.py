@@ -1,0 +1,81 @@
+"""For tests of services: run a handler inline, look at what was enqueued, work a queue off. No mocks.
+
+ran = await run_inline(handle, payload, deps)           the handler alone; ran.done, ran.progress
+jobs = await enqueued(database, queue="ocr")            what a test's subject has put into the ledger
+await drain(database, bus, "ocr", Payload, handle, deps)   every waiting job to its end, without a conveyor
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+from libs.common.bus import Bus
+from libs.common.db import Database
+from libs.common.job import Done, Job
+from libs.common.ledger import dispatch
+from libs.common.ledger.jobs import new_id
+from libs.common.ledger.picking import WINDOW_LARGEST, pick
+from libs.common.worker import Worker
+
+P = TypeVar("P", bound=BaseModel)
+D = TypeVar("D")
+
+
+@dataclass(slots=True)
+class Ran:
+    """What a handler returned, and the progress it reported on the way."""
+
+    done: Done
+    progress: list[dict[str, Any]] = field(default_factory=list)
+
+
+async def run_inline(
+    handle: Callable[[Job[P], D], Awaitable[Done]],
+    payload: P,
+    deps: D,
+    *,
+    tenant: str = "test",
+    kind: str = "test",
+) -> Ran:
+    """Run `handle` once, with no ledger and no retries. Raises what it raises."""
+    progress: list[dict[str, Any]] = []
+    done = await handle(Job(new_id(), 1, tenant, kind, payload, progress.append), deps)
+    return Ran(done, progress)
+
+
+async def enqueued(database: Database, **facts: str) -> list[dict[str, Any]]:
+    """The unfinished jobs whose columns (queue, kind, tenant, …) are as given, oldest first, with payload."""
+    rows = await database.fetch(
+        "SELECT to_jsonb(j) FROM ledger.jobs j WHERE state IN ('scheduled', 'queued', 'running')"
+        " AND to_jsonb(j) @> $1::jsonb ORDER BY id",
+        orjson.dumps(facts).decode(),
+    )
+    return [row[0] for row in rows]
+
+
+async def drain(
+    database: Database,
+    bus: Bus,
+    queue: str,
+    payload: type[P],
+    handle: Callable[[Job[P], D], Awaitable[Done]],
+    deps: D,
+) -> int:
+    """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs."""
+    worker = Worker(queue, payload, handle, deps, database=database, bus=bus, slots=WINDOW_LARGEST, grace_s=600)
+    runs = 0
+    async with worker.lease.kept():
+        while True:
+            await dispatch.promote_due(database)
+            ids, _ = await pick(database, queue, WINDOW_LARGEST, await dispatch.demand(database, queue))
+            if not ids:
+                return runs
+            await worker.begin(ids)
+            tasks = [running.task for running in worker.lease.held.values() if running.task is not None]
+            runs += len(tasks)
+            if tasks:
+                await asyncio.wait(tasks)

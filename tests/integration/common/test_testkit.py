@@ -1,0 +1,45 @@
+"""The kit that services' tests are made with."""
+
+from pydantic import BaseModel
+
+from libs.common.bus import Bus
+from libs.common.db import Database
+from libs.common.errors import Reject
+from libs.common.job import Done, Job
+from libs.common.ledger.accept import accept
+from libs.common.ledger.jobs import NewJob, find
+from libs.common.testkit import drain, enqueued, run_inline
+
+
+class Order(BaseModel):
+    """How many more jobs this one leads to."""
+
+    more: int = 0
+
+
+async def handle(job: Job[Order], database: Database | None) -> Done:
+    job.progress(1, 1)
+    if job.payload.more < 0:
+        raise Reject("Less than nothing.")
+    if job.payload.more and database is not None:
+        smaller = Order(more=job.payload.more - 1).model_dump_json().encode()
+        await accept(database, [NewJob(job.tenant, "job", "chain", "link", smaller)], ticketed=[False])
+    return Done({"more": job.payload.more})
+
+
+async def test_run_inline_gives_result_and_progress() -> None:
+    ran = await run_inline(handle, Order(more=0), None)
+    assert (ran.done.result, ran.progress) == ({"more": 0}, [{"done": 1, "total": 1, "note": None}])
+
+
+async def test_drain_runs_what_waits_and_what_follows_from_it(database: Database, nats_bus: Bus) -> None:
+    first = NewJob("dev", "key", "chain", "link", b'{"more": 3}')
+    bad = NewJob("dev", "key", "chain", "link", b'{"more": -1}')
+    await accept(database, [first, bad], ticketed=[False, False])
+    assert [job["payload"] for job in await enqueued(database, queue="chain")] == [{"more": 3}, {"more": -1}]
+    assert await enqueued(database, queue="elsewhere") == []
+    assert await drain(database, nats_bus, "chain", Order, handle, database) == 5
+    assert await enqueued(database, queue="chain") == []
+    refused = await find(database, "dev", bad.id)
+    assert refused is not None
+    assert refused["state"] == "failed"
