@@ -1,0 +1,129 @@
+"""make chaos: every fault, once for every seed; a table of what was lost (nothing) and counted twice (nothing).
+
+Real processes. A run submits jobs over HTTP and strikes at a random moment, before, while or after they are
+accepted. Afterwards every accepted job must have ended once, its effects be counted once, the books balance,
+and the fleet be as fast as before.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.fleet import Fleet, printed_logs
+
+SLEEP_S = 0.1
+PROBE_JOBS = 400
+PATIENCE_S = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run. `recovery_s`: from the fault to the end of the last job, beyond what the work itself takes."""
+
+    fault: str
+    seed: int
+    jobs: int
+    lost: int
+    twice: int
+    unaccounted: int
+    more_attempts: int
+    speed: float
+    total_s: float
+
+    @property
+    def good(self) -> bool:
+        """Whether the promises held."""
+        return not (self.lost or self.twice or self.unaccounted)
+
+
+async def run(fault: str, seed: int, jobs: int, *, probe: int = PROBE_JOBS) -> Result:
+    """One fleet, one fault. Raises AssertionError or TimeoutError where a job does not come to its end."""
+    chance = random.Random(f"{fault}/{seed}")  # noqa: S311 - so that a seed repeats the run
+    with tempfile.TemporaryDirectory(prefix="argosy-chaos-") as name:
+        folder = Path(name)
+        fleet = Fleet(folder, chance)
+        with printed_logs(folder):
+            try:
+                await fleet.start()
+                before = await fleet.throughput(probe, SLEEP_S)
+                begun = time.monotonic()
+                async with asyncio.timeout(PATIENCE_S):
+                    submitting = asyncio.create_task(fleet.submit(jobs, sleep_s=SLEEP_S))
+                    await asyncio.sleep(chance.uniform(0, 2))
+                    await FAULTS[fault](fleet)
+                    await submitting
+                    await fleet.until_ended()
+                    total_s = time.monotonic() - begun
+                    await fleet.until_workers_live()
+                after = await fleet.throughput(probe, SLEEP_S)
+                account = await fleet.account()
+            finally:
+                await fleet.close()
+    expected = jobs + 2 * probe + (fault == "block_loop")
+    assert account["jobs"] == expected, f"{account['jobs']} jobs in the ledger, {expected} accepted"
+    assert account["misbooked"] == 0, account
+    return Result(
+        fault,
+        seed,
+        jobs,
+        account["lost"] + account["not_succeeded"],
+        account["twice"],
+        account["unaccounted"],
+        account["more_attempts"],
+        after / before,
+        total_s,
+    )
+
+
+async def matrix(faults: list[str], seeds: range, jobs: int, at_once: int) -> list[Result]:
+    """All faults × seeds, so many fleets at once."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(fault: str, seed: int) -> Result:
+        async with places:
+            result = await run(fault, seed, jobs)
+        print(result, flush=True)
+        return result
+
+    return list(await asyncio.gather(*(one(fault, seed) for seed in seeds for fault in faults)))
+
+
+def table(results: list[Result]) -> str:
+    """A line a fault."""
+    lines = [
+        f"{'fault':22}{'runs':>5}{'jobs':>7}{'lost':>6}{'twice':>7}{'unaccounted':>13}{'again':>7}"
+        f"{'seconds p50/max':>17}{'speed after/before p50 (min)':>30}"
+    ]
+    for fault in dict.fromkeys(result.fault for result in results):
+        some = [result for result in results if result.fault == fault]
+        seconds, speeds = [result.total_s for result in some], [result.speed for result in some]
+        lines.append(
+            f"{fault:22}{len(some):5}{sum(r.jobs for r in some):7}{sum(r.lost for r in some):6}"
+            f"{sum(r.twice for r in some):7}{sum(r.unaccounted for r in some):13}"
+            f"{sum(r.more_attempts for r in some):7}"
+            f"{f'{statistics.median(seconds):.1f}/{max(seconds):.1f}':>17}"
+            f"{f'{statistics.median(speeds):.3f} ({min(speeds):.3f})':>30}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--faults", nargs="*", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--jobs", type=int, default=600)
+    parser.add_argument("--at-once", type=int, default=4, help="fleets side by side")
+    arguments = parser.parse_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    print(f"seeds {seeds.start} to {seeds.stop - 1}", flush=True)
+    found = asyncio.run(matrix(arguments.faults, seeds, arguments.jobs, arguments.at_once))
+    print(table(found))
+    sys.exit(not all(result.good for result in found))

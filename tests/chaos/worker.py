@@ -1,0 +1,59 @@
+"""python -m tests.chaos.worker: a worker whose every job leaves a row, in the transaction that ends it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from libs.common.config import WorkerSettings
+from libs.common.db import Connection
+from libs.common.job import Done, Effects, Job
+from libs.common.service import Platform, Service, main
+
+QUEUE = "chaos"
+SLOTS = 10
+
+
+class Settings(WorkerSettings):
+    """Nothing of its own."""
+
+    @property
+    def slots(self) -> int:
+        """Jobs at once."""
+        return SLOTS
+
+
+class Work(BaseModel):
+    """How long the job sleeps; and for how long its first attempt blocks the event loop."""
+
+    sleep_s: float
+    block_s: float = 0.0
+
+
+@asynccontextmanager
+async def resources(_settings: Settings, _platform: Platform) -> AsyncIterator[None]:
+    """Needs nothing."""
+    yield
+
+
+async def handle(job: Job[Work], _deps: None) -> Done:
+    """Sleep, and count once."""
+    if job.payload.block_s and job.attempt == 1:
+        time.sleep(job.payload.block_s)
+    await asyncio.sleep(job.payload.sleep_s)
+    return Done({}, effects=_count(job))
+
+
+def _count(job: Job[Work]) -> Effects:
+    async def effects(connection: Connection) -> None:
+        row = {"job": job.id, "attempt": job.attempt}
+        await connection.execute(text("INSERT INTO effects (job, attempt) VALUES (:job, :attempt)"), row)
+
+    return effects
+
+
+if __name__ == "__main__":
+    main(Service(QUEUE, Settings, Work, resources, handle))
