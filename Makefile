@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 S ?= ocr
 N ?= 1
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test check fmt bench-jobs bench-ocr lock
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test check fmt bench-jobs bench-ocr bench-peers lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare n
 bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
 	@$(RUN) -m deploy.local.tesseract
 	$(RUN) -m benchmarks.ocr
+
+bench-peers: setup ## No-op jobs and killed workers, beside BullMQ, arq, Taskiq, Celery, Dramatiq, FastStream
+	@$(RUN) -m benchmarks.peers
 
 lock: ## Choose versions anew (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -1,0 +1,65 @@
+"""Argosy: jobs accepted into the ledger by a gateway's dispatcher, and a worker of the fleet's own runtime.
+
+Unlike the others' producers this one stays: it is the gateway, whose dispatcher hands out tickets and brings
+back the jobs of dead workers.
+"""
+
+import asyncio
+import os
+
+import uvloop
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from benchmarks import jobs, noop_worker
+from benchmarks.noop_worker import Nothing, Settings, resources
+from benchmarks.peers import job
+from deploy.local.running import Trio
+from deploy.local.servers import Server
+from libs.common.job import Done, Job
+from libs.common.service import Service, main
+
+COUNT = text("INSERT INTO bench_effects (job_id) VALUES (:id)")
+
+
+async def noop(of: Job[Nothing], deps: None) -> Done:
+    """Do nothing."""
+    job.noop()
+    return await noop_worker.handle(of, deps)
+
+
+async def effect(of: Job[Nothing], deps: None) -> Done:
+    """Leave a line, and a row that commits with the job's end or not at all."""
+    await job.effect_async(of.id)
+
+    async def count(connection: AsyncConnection) -> None:
+        await connection.execute(COUNT, {"id": of.id})
+
+    return Done(effects=count)
+
+
+async def accept() -> None:
+    """Accept all jobs, 1,000 under way as in `make bench-jobs`, and go on as the gateway."""
+    servers = Trio(
+        postgres=Server("postgres", [], os.environ["DATABASE_URL"]),
+        redis=Server("redis", [], ""),
+        nats=Server("nats", [], os.environ["NATS_URL"]),
+    )
+    async with jobs.gateway(servers) as (database, dispatcher):
+        await database.fetch("CREATE TABLE bench_effects (job_id uuid NOT NULL)")
+        job.tell("enqueued", await jobs.accept_all(dispatcher, job.JOBS))
+        await asyncio.Event().wait()
+
+
+def produce() -> None:
+    """Be the gateway."""
+    uvloop.run(accept())
+
+
+def work() -> None:
+    """Be a worker."""
+    main(Service(jobs.QUEUE, Settings, Nothing, resources, {"noop": noop, "effect": effect}[job.TASK]))
+
+
+if __name__ == "__main__":
+    job.run(produce, work)

@@ -1,0 +1,15 @@
+// BullMQ's worker. Tuned: jobs that are done are not kept.
+
+import { Worker } from "bullmq";
+
+import { CONCURRENCY, CONNECTION, TUNED, effect, noop } from "./job.mjs";
+
+const tasks = { noop, effect };
+const tuning = TUNED ? { removeOnComplete: { count: 0 } } : {};
+
+const worker = new Worker("bench", (job) => tasks[job.name](job.data.number), {
+  connection: CONNECTION,
+  concurrency: CONCURRENCY,
+  ...tuning,
+});
+worker.on("error", console.error);

@@ -1,0 +1,187 @@
+"""Who takes part: how each is installed under .run/peers, served and started.
+
+Nothing is pinned: the newest versions that the registries offer are the ones to be compared with.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.peers import fleet
+from deploy.local import servers
+from deploy.local.running import free_port, running
+from deploy.local.servers import Server
+
+HERE = Path(__file__).parent
+INSTALLED = HERE.parents[1] / ".run" / "peers"
+
+Environment = Mapping[str, str]
+
+
+class CannotInstall(Exception):
+    """A contender is left out; the message says why."""
+
+
+def lines(environment: Environment) -> list[str]:
+    """The jobs that left a line, once for each time."""
+    path = Path(environment["BENCH_FOLDER"]) / "runs"
+    return path.read_text().split() if path.exists() else []
+
+
+def told(name: str, environment: Environment) -> float:
+    """A figure that a script told."""
+    return float((Path(environment["BENCH_FOLDER"]) / name).read_text())
+
+
+def span(environment: Environment) -> float:
+    """Seconds between the first handler and the last."""
+    return told("span", environment)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the tables. `serving` runs its servers and yields the variables that name them."""
+
+    name: str
+    enqueues: str
+    """How, in the table's words."""
+    comes_back: str
+    """What its documentation promises, by default, for the jobs of a worker that was killed."""
+    produce: Sequence[str]
+    work: Sequence[str]
+    serving: Callable[[Path], AbstractContextManager[Mapping[str, str]]]
+    install: Callable[[], None] = lambda: None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    span: Callable[[Environment], float] = span
+    effects: Callable[[Environment], list[str]] = lines
+    is_python_peer: bool = True
+    measures_throughput: bool = True
+
+
+@contextmanager
+def _serving(make: Callable[[Path, int, str], Server], folder: Path) -> Iterator[dict[str, str]]:
+    server = make(folder / "server", free_port(), servers.new_password())
+    with running(server, folder):
+        yield {"BENCH_URL": server.url}
+
+
+def _install_python(folder: Path, needs: Sequence[str]) -> None:
+    """A virtual environment with `needs`, made once."""
+    mark = folder / "installed"
+    if mark.exists() and mark.read_text() == " ".join(needs):
+        return
+    _call([sys.executable, "-m", "venv", "--clear", str(folder)], folder.parent)
+    pip = [str(folder / "bin" / "pip"), "--disable-pip-version-check", "install", "-q", "--no-input"]
+    _call([*pip, *needs], folder)
+    mark.write_text(" ".join(needs))
+
+
+def _install_node(folder: Path) -> None:
+    """The scripts, copied so that Node finds the packages beside them, and those packages."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise CannotInstall("it needs Node.js, and node or npm is not here")
+    shutil.copytree(HERE / "bullmq", folder, dirs_exist_ok=True)
+    mark = folder / "installed"
+    wanted = (folder / "package.json").read_text()
+    if mark.exists() and mark.read_text() == wanted:
+        return
+    _call(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"], folder)
+    mark.write_text(wanted)
+
+
+def _call(command: Sequence[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotInstall((done.stderr or done.stdout).strip()[-300:])
+
+
+def _python(
+    name: str, server: Callable[[Path, int, str], Server], needs: Sequence[str], enqueues: str, comes_back: str
+) -> Contender:
+    folder = INSTALLED / name.lower()
+    script = [str(folder / "bin" / "python"), "-m", f"benchmarks.peers.{name.lower()}_tasks"]
+    return Contender(
+        name=name,
+        enqueues=enqueues,
+        comes_back=comes_back,
+        produce=[*script, "produce"],
+        work=[*script, "work"],
+        serving=partial(_serving, server),
+        install=partial(_install_python, folder, needs),
+    )
+
+
+ARGOSY = Contender(
+    name="Argosy",
+    enqueues="accept, 1,000 under way",
+    comes_back="after a lease of 20 s",
+    produce=[sys.executable, "-m", "benchmarks.peers.argosy_tasks", "produce"],
+    work=[sys.executable, "-m", "benchmarks.peers.argosy_tasks", "work"],
+    serving=fleet.serving,
+    span=fleet.span,
+    effects=fleet.effects,
+    is_python_peer=False,
+)
+BULLMQ = Contender(
+    name="BullMQ",
+    enqueues="addBulk of 1,000",
+    comes_back="stalled check every 30 s",
+    produce=["node", str(INSTALLED / "bullmq" / "producer.mjs")],
+    work=["node", str(INSTALLED / "bullmq" / "worker.mjs")],
+    serving=partial(_serving, servers.redis),
+    install=partial(_install_node, INSTALLED / "bullmq"),
+    is_python_peer=False,
+)
+CELERY = _python(
+    "Celery",
+    servers.redis,
+    ("celery[redis]>=5.7", "hiredis>=3"),
+    "apply_async, kept producer",
+    "running: never; prefetched: after 1 h",
+)
+ALL = (
+    ARGOSY,
+    BULLMQ,
+    _python(
+        "arq",
+        servers.redis,
+        ("arq>=0.28", "redis[hiredis]>=5", "uvloop>=0.23"),
+        "enqueue_job, 100 under way",
+        "after job_timeout + 10 s = 310 s",
+    ),
+    _python(
+        "Taskiq",
+        servers.nats,
+        ("taskiq>=0.13", "taskiq-nats>=0.7", "uvloop>=0.23"),
+        "kiq, 100 under way",
+        "after NATS's ack wait of 30 s",
+    ),
+    CELERY,
+    replace(
+        CELERY,
+        name="Celery, acks_late",
+        comes_back="after a visibility timeout of 1 h",
+        variables={"BENCH_ACKS_LATE": "1"},
+        measures_throughput=False,
+    ),
+    _python(
+        "Dramatiq",
+        servers.redis,
+        ("dramatiq[redis]>=2.2", "hiredis>=3"),
+        "send, one by one",
+        "after 60 s, at a 1 in 1,000 chance a command",
+    ),
+    _python(
+        "FastStream",
+        servers.nats,
+        ("faststream[cli,nats]>=0.7", "uvloop>=0.23"),
+        "publish, 100 under way",
+        "after NATS's ack wait of 30 s",
+    ),
+)
