@@ -9,8 +9,9 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 S ?= ocr
 N ?= 1
+SEEDS ?= 20
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test check fmt bench-jobs bench-ocr bench-peers lock
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos check fmt bench-jobs bench-ocr bench-peers lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ check: setup ## Lint and strict types only
 fmt: setup ## Format the code
 	@$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS=20
+	@$(RUN) -m tests.chaos.matrix --seeds $(SEEDS)
 
 bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare nats-py
 	@$(RUN) -m benchmarks.jobs

@@ -35,6 +35,8 @@ REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
 ANSWER_WITHIN_S = 2.0
 CONSUMER = "workers"
+YIELD_EVERY = 250
+"""Tickets printed before others on this event loop have their turn: a few milliseconds."""
 
 logger = log.get("bus")
 
@@ -92,8 +94,10 @@ class Bus:
             return False
         subject = _subject(queue)
         try:
-            for job_id in ids:
+            for number, job_id in enumerate(ids):
                 await self._nats.publish(subject, job_id.bytes)
+                if number % YIELD_EVERY == YIELD_EVERY - 1:
+                    await asyncio.sleep(0)
         except _DOWN:
             return False
         return True
@@ -148,6 +152,7 @@ class Bus:
         finally:
             if self._nats.is_connected:
                 await subscription.unsubscribe()
+            await self.print_tickets(queue, taking.give_back())
 
 
 class Tickets:
@@ -180,9 +185,12 @@ class Tickets:
             self._credit = max(0, self._credit - int(message.headers.get("Nats-Pending-Messages", "0")))
         self._arrived.set()
 
-    async def take(self, room: int, *, wait_s: float) -> list[UUID]:
-        """Tickets for at most `room` jobs, as soon as there is one; an empty list after `wait_s` seconds."""
-        await self._ask_for(room - len(self._taken))
+    async def take(self, room: int, *, ahead: int = 0, wait_s: float) -> list[UUID]:
+        """Tickets for at most `room` jobs, as soon as there is one; an empty list after `wait_s` seconds.
+
+        `ahead`: how many more to have sent, so that the next call need not wait for them.
+        """
+        await self._ask_for(room + ahead - len(self._taken))
         if not self._taken:
             self._arrived.clear()
             try:
@@ -192,6 +200,11 @@ class Tickets:
                 return []
         taken, self._taken = self._taken[:room], self._taken[room:]
         return taken
+
+    def give_back(self) -> list[UUID]:
+        """The tickets that have come and were not taken."""
+        left, self._taken = self._taken, []
+        return left
 
     async def _ask_for(self, wanted: int) -> None:
         """Raise the credit with the server to `wanted` tickets."""

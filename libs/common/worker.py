@@ -29,6 +29,10 @@ from libs.common.verdict import TimedOut, cancelled, released, verdict
 TICKET_WAIT_S = 0.5
 """How long one look for tickets waits; it also bounds how late a stop is noticed."""
 
+AHEAD_S = 0.02
+"""For how much work tickets are taken ahead of free slots: enough to hide a round trip where jobs are short, and
+none at all where they are long, so that no ticket lies here while another worker is idle."""
+
 UNWRITTEN_AT_MOST = 3
 """Jobs held for each slot, counting those whose end is still on its way to the ledger."""
 
@@ -71,6 +75,7 @@ class Worker(Generic[P, D]):
         self._backoff = backoff or {}
         self.lease = Lease(database, bus, queue, slots)
         self._busy = 0
+        self._pace = _Pace()
         self._freed = asyncio.Event()
         self._stopping = False
         self._ending: Batcher[Outcome, bool] = Batcher(self._write_outcomes)
@@ -100,7 +105,8 @@ class Worker(Generic[P, D]):
                 if room <= 0:
                     await self._wait_for_room()
                     continue
-                ids = await tickets.take(room, wait_s=TICKET_WAIT_S)
+                ahead = min(self._slots, int(self._pace.per_second() * AHEAD_S))
+                ids = await tickets.take(room, ahead=ahead, wait_s=TICKET_WAIT_S)
                 if stop.is_set():
                     await self._bus.print_tickets(self._queue, ids)
                 elif ids:
@@ -138,6 +144,7 @@ class Worker(Generic[P, D]):
             end = await self._attempt(running)
         finally:
             self._busy -= 1
+            self._pace.ended += 1
             self._freed.set()
         self._run_seconds.observe(time.perf_counter() - running.started)
         try:
@@ -242,6 +249,24 @@ class Worker(Generic[P, D]):
             running.stop(Stop.SHUTDOWN)
         if tasks:
             await asyncio.wait(tasks)
+
+
+class _Pace:
+    """How many jobs a second this worker gets through, as of lately."""
+
+    MEASURED_OVER_S = 0.1
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self._rate = 0.0
+        self._since = time.perf_counter()
+
+    def per_second(self) -> float:
+        passed_s = time.perf_counter() - self._since
+        if passed_s >= self.MEASURED_OVER_S:
+            self._rate, self.ended = self.ended / passed_s, 0
+            self._since += passed_s
+        return self._rate
 
 
 class _NotOurs(Exception):

@@ -26,11 +26,13 @@ from libs.common.ledger.picking import WINDOW_LARGEST, pick
 
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
-"""Seconds between two looks at the queues; the shorter where workers are about to run dry."""
+DOWN_ROUND_S = 1.0
+"""Seconds between two looks at the queues: as a rule; where workers may run dry; where a server is away."""
 TIDY_EVERY_S = 1.0
 """Seconds between two searches for lost tickets and dead workers."""
 WINDOW_S = 2.0
 """How many seconds of work may lie on the conveyor. The rest stays where it can be ordered and cancelled."""
+PICKED_AT_A_TIME = 1_000
 LOST_AFTER_S = 3.0
 """A ticket this much older than the oldest one on the conveyor is not there any more."""
 REPRINT_AT_MOST = 5_000
@@ -50,6 +52,8 @@ class _Lane:
     """How many tickets may still go out before the next look."""
     window: int = 0
     rate: float = 0.0
+    pace: float = 0.0
+    """Tickets taken a second: a mean over about a second, and since the last look."""
     taken: int = 0
     seen_at: float = float("-inf")
     last: str = ""
@@ -97,21 +101,21 @@ class Dispatcher:
     async def run(self) -> None:
         """Supply the conveyors for ever."""
         while True:
-            busy = False
+            wait_s = ROUND_S
             try:
                 await self._tidy()
                 await dispatch.promote_due(self._db)
                 for queue, lane in self._lanes.items():
-                    busy = await self._supply(queue, lane) or busy
+                    wait_s = min(wait_s, await self._supply(queue, lane))
             except Unavailable as error:
                 self._close_lanes()
                 logger.warning("dispatch.unavailable", error=str(error))
-                await asyncio.sleep(1)
+                wait_s = DOWN_ROUND_S
             except Exception:  # whatever it is, this must go on, or every queue stands still
                 self._close_lanes()
                 logger.exception("dispatch.bug")
-                await asyncio.sleep(1)
-            await asyncio.sleep(BUSY_ROUND_S if busy else ROUND_S)
+                wait_s = DOWN_ROUND_S
+            await asyncio.sleep(max(BUSY_ROUND_S, wait_s))
 
     def _close_lanes(self) -> None:
         for lane in self._lanes.values():
@@ -136,22 +140,32 @@ class Dispatcher:
             await self._print(queue, lost, "lost")
         self._tidied_at = time.monotonic()
 
-    async def _supply(self, queue: str, lane: _Lane) -> bool:
-        """Bring one queue's conveyor up to its window; whether it may run dry before the next round."""
+    async def _supply(self, queue: str, lane: _Lane) -> float:
+        """Bring one queue's conveyor up to its window. In how many seconds it should be looked at again."""
         demand = await dispatch.demand(self._db, queue)
         conveyor = await self._bus.conveyor(queue)
         metrics.conveyor_depth.labels(queue).set(conveyor.depth)
         _size_window(lane, conveyor, demand)
-        room = 0 if demand.paused else max(0, lane.window - conveyor.depth)
-        picked = 0
-        if demand.backlog and room:
-            ids, lane.last = await pick(self._db, queue, room, demand, after=lane.last)
-            await self._print(queue, ids, "due")
-            picked = len(ids)
+        lane.room = 0 if demand.paused else max(0, lane.window - conveyor.depth)
         lane.open = not (demand.backlog or demand.paused or demand.capped)
-        lane.room = room
-        running_dry = demand.backlog and room > 0 and lane.window < 2 * lane.rate * ROUND_S
-        return running_dry or (demand.capped and picked > 0)
+        if not demand.backlog or not lane.room:
+            return ROUND_S
+        picked = await self._pick_and_print(queue, lane, demand)
+        if not conveyor.depth or demand.capped:  # it had run dry, or places become free one by one
+            return BUSY_ROUND_S if picked else ROUND_S
+        return (conveyor.depth + picked) / max(1.0, lane.rate, lane.pace) / 2
+
+    async def _pick_and_print(self, queue: str, lane: _Lane, demand: Demand) -> int:
+        """Fill the lane's room, a part at a time, so that the first tickets do not wait for the last; how many."""
+        picked = 0
+        while picked < lane.room:
+            part = min(PICKED_AT_A_TIME, lane.room - picked)
+            ids, lane.last = await pick(self._db, queue, part, demand, after=lane.last)
+            await self._print(queue, ids, "due")
+            picked += len(ids)
+            if len(ids) < part:
+                break
+        return picked
 
     async def _print(self, queue: str, ids: Sequence[UUID], reason: str) -> None:
         if ids and await self._bus.print_tickets(queue, ids):
@@ -165,9 +179,10 @@ def _size_window(lane: _Lane, conveyor: Conveyor, demand: Demand) -> None:
     lane.seen_at, lane.taken = now, conveyor.taken
     share = min(1.0, passed_s)  # of the present in a mean over about a second
     if took >= 0:  # less than before: the conveyor is a new one
-        lane.rate += (took / passed_s - lane.rate) * share
+        lane.pace = took / passed_s
+        lane.rate += (lane.pace - lane.rate) * share
     ran_dry = demand.backlog and conveyor.depth == 0 and demand.slots > 0
     shrunk = lane.window * (1 - share / 2)
-    wanted = lane.window * 2.0 if ran_dry else max(lane.rate * WINDOW_S, shrunk)
+    wanted = lane.window * 4.0 if ran_dry else max(lane.rate * WINDOW_S, shrunk)
     smallest = max(2 * demand.slots, 8)
     lane.window = min(WINDOW_LARGEST, max(smallest, int(wanted)))

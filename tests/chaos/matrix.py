@@ -7,11 +7,14 @@ and the fleet be as fast as before.
 
 import argparse
 import asyncio
+import multiprocessing
 import random
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,17 +85,19 @@ async def run(fault: str, seed: int, jobs: int, *, probe: int = PROBE_JOBS) -> R
     )
 
 
-async def matrix(faults: list[str], seeds: range, jobs: int, at_once: int) -> list[Result]:
-    """All faults × seeds, so many fleets at once."""
-    places = asyncio.Semaphore(at_once)
+def run_alone(fault: str, seed: int, jobs: int, probe: int = PROBE_JOBS) -> Result:
+    """`run`, on an event loop of its own."""
+    return asyncio.run(run(fault, seed, jobs, probe=probe))
 
-    async def one(fault: str, seed: int) -> Result:
-        async with places:
-            result = await run(fault, seed, jobs)
-        print(result, flush=True)
-        return result
 
-    return list(await asyncio.gather(*(one(fault, seed) for seed in seeds for fault in faults)))
+def matrix(
+    faults: Iterable[str], seeds: Iterable[int], jobs: int, *, at_once: int, probe: int = PROBE_JOBS
+) -> Iterator[Result]:
+    """All faults × seeds, so many fleets at once, each with a process of its own to submit its jobs."""
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(run_alone, fault, seed, jobs, probe) for seed in seeds for fault in faults]
+        for one in as_completed(runs):
+            yield one.result()
 
 
 def table(results: list[Result]) -> str:
@@ -124,6 +129,9 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     print(f"seeds {seeds.start} to {seeds.stop - 1}", flush=True)
-    found = asyncio.run(matrix(arguments.faults, seeds, arguments.jobs, arguments.at_once))
+    found = []
+    for result in matrix(arguments.faults, seeds, arguments.jobs, at_once=arguments.at_once):
+        print(result, flush=True)
+        found.append(result)
     print(table(found))
     sys.exit(not all(result.good for result in found))
