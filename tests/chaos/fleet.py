@@ -220,9 +220,12 @@ class Fleet:
         """Jobs a second from the first start to the last end, of so many jobs that wait together."""
         async with self.connected() as connection:
             since = await connection.fetchval("SELECT now()")
-            await connection.execute("INSERT INTO ledger.queues (name, paused_at) VALUES ('chaos', now())")
+            await connection.execute(
+                "INSERT INTO ledger.queues (name, paused_at) VALUES ('chaos', now())"
+                " ON CONFLICT (name) DO UPDATE SET paused_at = now()"
+            )
             await self.submit(jobs, sleep_s=sleep_s)
-            await connection.execute("DELETE FROM ledger.queues")
+            await connection.execute("UPDATE ledger.queues SET paused_at = NULL")
             await self.until_ended()
             seconds = await connection.fetchval(
                 "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM ledger.jobs"
