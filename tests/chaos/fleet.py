@@ -216,16 +216,26 @@ class Fleet:
                         return
             await asyncio.sleep(0.1)
 
-    async def throughput(self, jobs: int, sleep_s: float) -> float:
-        """Jobs a second from the first start to the last end, of so many jobs that wait together."""
+    async def pause(self) -> None:
+        """Let jobs gather."""
         async with self.connected() as connection:
-            since = await connection.fetchval("SELECT now()")
             await connection.execute(
                 "INSERT INTO ledger.queues (name, paused_at) VALUES ('chaos', now())"
                 " ON CONFLICT (name) DO UPDATE SET paused_at = now()"
             )
-            await self.submit(jobs, sleep_s=sleep_s)
+
+    async def resume(self) -> None:
+        """Let those that have gathered run, all at once."""
+        async with self.connected() as connection:
             await connection.execute("UPDATE ledger.queues SET paused_at = NULL")
+
+    async def throughput(self, jobs: int, sleep_s: float) -> float:
+        """Jobs a second from the first start to the last end, of so many jobs that wait together."""
+        async with self.connected() as connection:
+            since = await connection.fetchval("SELECT now()")
+            await self.pause()
+            await self.submit(jobs, sleep_s=sleep_s)
+            await self.resume()
             await self.until_ended()
             seconds = await connection.fetchval(
                 "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM ledger.jobs"
