@@ -11,7 +11,7 @@ S ?= ocr
 N ?= 1
 SEEDS ?= 20
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos check fmt bench-jobs bench-ocr bench-peers lock
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos check fmt bench-jobs bench-queue bench-ocr bench-peers lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS
 
 bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare nats-py
 	@$(RUN) -m benchmarks.jobs
+
+bench-queue: setup ## Waiting times, recovery, fairness, a million jobs
+	@$(RUN) -m benchmarks.queue
 
 bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
 	@$(RUN) -m deploy.local.tesseract

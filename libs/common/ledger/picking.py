@@ -35,7 +35,7 @@ SELECT tenant, count(*)::int FROM (
   SELECT tenant FROM ledger.jobs WHERE state = 'queued' AND queue = $1 AND ticketed_at IS NOT NULL) held
 GROUP BY tenant
 """
-_PICK = f"""
+PICK = f"""
 UPDATE ledger.jobs j SET ticketed_at = now()
 FROM (
   SELECT id, row_number() OVER (PARTITION BY t.place ORDER BY candidate.rank) AS turn, t.place
@@ -86,7 +86,7 @@ async def _share_out(
     while left and wanted > 0:
         share = -(-wanted // len(left))
         asked = {tenant: min(share, room) for tenant, room in left.items()}
-        picked = sorted(await fetch_within(connection, _PICK, queue, list(asked), list(asked.values()), wanted))
+        picked = sorted(await fetch_within(connection, PICK, queue, list(asked), list(asked.values()), wanted))
         ids += [row[2] for row in picked]
         wanted -= len(picked)
         took = Counter(row[3] for row in picked)
