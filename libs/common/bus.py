@@ -20,12 +20,13 @@ from uuid import UUID
 
 import nats.errors
 import orjson
-from nats.aio.client import Client
+from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError
 
 from libs.common import log
+from libs.common.backoff import delays
 from libs.common.config import BusSettings
 from libs.common.errors import Unavailable
 
@@ -235,10 +236,15 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
     """Connect process `name`, in the background and for ever, and close after the block."""
     connection = Client()
     last_error = ""
+    waits = delays(base_s=0.1, cap_s=2.0)
+
+    def next_try(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
+        return min(servers, key=lambda server: server.reconnects), next(waits)
 
     async def on_reconnect() -> None:
-        nonlocal last_error
+        nonlocal last_error, waits
         last_error = ""
+        waits = delays(base_s=0.1, cap_s=2.0)
         bus.epoch += 1
         logger.info("bus.reconnected")
 
@@ -257,6 +263,7 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
             name=f"argosy-{name}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; it sleeps on a float as well
+            reconnect_to_server_handler=next_try,
             reconnected_cb=on_reconnect,
             disconnected_cb=on_disconnect,
             error_cb=on_error,
