@@ -1,6 +1,7 @@
 """python -m services.gateway"""
 
 import asyncio
+import resource
 from types import FrameType
 
 import uvicorn
@@ -45,6 +46,8 @@ def main() -> None:
     """Serve HTTP until SIGTERM; open requests get the grace time."""
     settings = config.load(Settings)
     log.setup("gateway")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a follower is a connection, and there may be many
     Server(create_app(settings), settings).run()
 
 

@@ -143,6 +143,45 @@ async def test_redis_stops_and_starts(fleet: Fleet) -> None:
     assert (await fleet.ended(await fleet.submit(pictures.text_pdf("x"))))["state"] == "succeeded"
 
 
+async def test_a_thousand_follow_at_one_gateway(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        later = {"options": json.dumps({"run_at": "2999-01-01T00:00:00Z"})}
+        answer = await client.post("/v1/ocr", files={"file": ("x.pdf", pictures.text_pdf("x"))}, data=later)
+        path = answer.headers["location"]
+        request = (
+            f"GET {path}/events HTTP/1.1\r\nHost: x\r\nAuthorization: {client.headers['authorization']}\r\n\r\n"
+        )
+        streams = []
+        for _ in range(1000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", fleet.port)
+            writer.write(request.encode())
+            await writer.drain()
+            streams.append((reader, writer))
+        for reader, _ in streams:
+            await reader.readuntil(b'"state":"scheduled"')
+        assert (await client.post(path + "/cancel")).status_code == 200
+        for reader, writer in streams:
+            await reader.readuntil(b'"state":"cancelled"')
+            assert await reader.readuntil(b"0\r\n\r\n")
+            writer.close()
+
+
+async def test_a_running_document_is_cancelled_and_its_processes_with_it(fleet: Fleet) -> None:
+    path = await fleet.submit(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300))
+
+    async def reading() -> bool:
+        return bool(fleet.processes("tesseract"))
+
+    async def cancelled() -> bool:
+        return bool((await fleet.job(path))["state"] == "cancelled" and not fleet.processes("tesseract"))
+
+    await until(reading)
+    async with fleet.client() as client:
+        assert (await client.post(path + "/cancel")).status_code == 202
+    await until(cancelled)
+    assert await documents(fleet, path) == []
+
+
 async def test_a_worker_killed_in_the_middle_of_a_document(fleet: Fleet) -> None:
     """The restarted worker finishes it, once; its pages are not counted twice."""
     path = await fleet.submit(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300))
