@@ -20,7 +20,7 @@ from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
 from libs.common.job import Done, Job
 from libs.common.lease import Lease, Running, Stop
-from libs.common.ledger.claim import LEASE_S, Claim, claim
+from libs.common.ledger.claim import Claim, claim
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import State
 from libs.common.log import Subject, about
@@ -29,6 +29,8 @@ from libs.common.verdict import TimedOut, cancelled, released, verdict
 TICKET_WAIT_S = 0.5
 """How long one look for tickets waits; it also bounds how late a stop is noticed."""
 
+CLAIM_PATIENCE_S = 3.0
+"""How long a claim waits for PostgreSQL; then its tickets are given up, and printed again when it is back."""
 AHEAD_S = 0.02
 """For how much work tickets are taken ahead of free slots: enough to hide a round trip where jobs are short, and
 none at all where they are long, so that no ticket lies here while another worker is idle."""
@@ -124,7 +126,7 @@ class Worker(Generic[P, D]):
         """Claim the jobs behind tickets and start those that were still to be had."""
         try:
             claims = await until_available(
-                lambda: claim(self._db, self.lease.worker, list(dict.fromkeys(ids))), patience_s=LEASE_S
+                lambda: claim(self._db, self.lease.worker, list(dict.fromkeys(ids))), patience_s=CLAIM_PATIENCE_S
             )
         except Unavailable as error:  # the dispatcher will print these tickets again
             logger.warning("claim.unavailable", tickets=len(ids), error=str(error))

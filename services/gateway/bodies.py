@@ -1,14 +1,25 @@
 """JSON bodies and queries, read into models; every wrong field is reported."""
 
-from typing import TypeVar
+from datetime import datetime
+from typing import Annotated, TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
 from starlette.requests import Request
 
 from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def _in_range(moment: datetime) -> datetime:
+    if not 1970 <= moment.year <= 9000:
+        raise ValueError("Between the years 1970 and 9000.")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+"""A time with its zone, that a database can hold whatever the zone."""
 
 
 async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 1024) -> M:
@@ -20,6 +31,8 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
         body += chunk
         if len(body) > at_most:
             raise TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
+    if b"\\u0000" in body:
+        raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text has none
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -32,6 +45,8 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
 
 def read_query(request: Request, model: type[M]) -> M:
     """The request's query as a `model`. Raises Invalid."""
+    if any("\x00" in value for value in request.query_params.values()):
+        raise BadRequest("The query has a NUL character.")
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:

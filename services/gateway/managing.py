@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from libs.common.ledger import managing, replays
 from libs.common.ledger.jobs import Filter, State
 from libs.common.ledger.managing import Cancelled, PlaceTaken
 from services.gateway.auth import Principal, may_write
-from services.gateway.bodies import read_json
+from services.gateway.bodies import Moment, read_json
 from services.gateway.jobs import find_job
 from services.gateway.problems import Conflict, NotFound
 from services.gateway.rendering import job_document
@@ -29,8 +29,8 @@ class Meaning(BaseModel):
     state: State | None = None
     tag: str | None = None
     error_code: str | None = None
-    created_before: AwareDatetime | None = None
-    created_after: AwareDatetime | None = None
+    created_before: Moment | None = None
+    created_after: Moment | None = None
 
     def among(self, states: tuple[State, ...]) -> Filter:
         """As a filter over jobs in one of `states`; a state that is not among them matches nothing."""
@@ -96,13 +96,10 @@ async def cancel_jobs(request: Request) -> Response:
     if asked.dry_run:
         return await _counted(request, principal, wanted)
     ended = running = 0
-    while wanted.states:
-        cancelled = await managing.cancel_some(state.database, principal.tenant, wanted)
+    while wanted.states and (cancelled := await managing.cancel_some(state.database, principal.tenant, wanted)):
         await _tell_workers(request, cancelled)
         stopping = sum(job.state == State.RUNNING for job in cancelled)
         ended, running = ended + len(cancelled) - stopping, running + stopping
-        if len(cancelled) < managing.AT_A_TIME:
-            break
     return _document({"cancelled": ended, "cancelling": running}, 202 if running else 200)
 
 

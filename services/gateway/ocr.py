@@ -43,7 +43,7 @@ async def submit_ocr(request: Request) -> Response:
         fields = _fields(upload.fields)
         payload = OcrPayload(
             source=key,
-            filename=upload.filename[:255],
+            filename=upload.filename.replace("\x00", "")[:255],
             media_type=upload.media_type,
             options=OcrOptions(**fields.model_dump(include=set(OcrOptions.model_fields))),
         )

@@ -68,8 +68,8 @@ async def _shown(request: Request, name: str) -> Response:
 
 
 def _queue_document(facts: dict[str, Any]) -> dict[str, Any]:
-    depth = {state: facts["depth"].get(state, 0) for state in ("scheduled", "queued", "running")}
-    return facts | {"depth": depth}
+    depth = {state: facts[state] for state in ("scheduled", "queued", "running")}
+    return {name: value for name, value in facts.items() if name not in depth} | {"depth": depth}
 
 
 def _document(document: dict[str, Any]) -> Response:

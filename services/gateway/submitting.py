@@ -1,11 +1,12 @@
 """What every call that submits a job has in common: its fields, the headers that go with it, and the answer."""
 
+import asyncio
 import re
 from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +17,7 @@ from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.access import traceparent_of
 from services.gateway.auth import Principal
+from services.gateway.bodies import Moment
 from services.gateway.following import Facts, Following
 from services.gateway.problems import IdempotencyMismatch, Invalid
 from services.gateway.rendering import job_document
@@ -30,7 +32,7 @@ class JobFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     priority: Priority = Priority.NORMAL
-    run_at: AwareDatetime | None = None
+    run_at: Moment | None = None
     max_attempts: Annotated[int, Field(ge=1, le=25)] = 5
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
     unique_for: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
@@ -59,7 +61,7 @@ def new_job(
         kind=kind,
         payload=payload,
         priority=fields.priority,
-        run_at=fields.run_at.astimezone() if fields.run_at else None,
+        run_at=fields.run_at,
         max_attempts=fields.max_attempts,
         timeout_s=fields.timeout_s,
         unique_key=fields.unique_for,
@@ -91,7 +93,7 @@ async def submit(request: Request, job: NewJob, headers: dict[str, str]) -> Resp
     assert facts is not None  # noqa: S101 - it was there a moment ago, and ended jobs stay for days
     if wait_s:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
-        facts = await _until_ended(state.following, facts, wait_s)
+        facts = await _until_ended(state.following, facts, wait_s, state.draining)
     return Response(
         orjson.dumps(job_document(facts)),
         status_code=200 if wait_s and facts["finished_at"] else 202,
@@ -114,12 +116,12 @@ def _wait_s(request: Request) -> int:
     return min(int(asked[1]), WAIT_AT_MOST_S) if asked else 0
 
 
-async def _until_ended(following: Following, facts: Facts, wait_s: int) -> Facts:
-    """The facts of the job at its end, or the latest after `wait_s` seconds."""
+async def _until_ended(following: Following, facts: Facts, wait_s: int, draining: asyncio.Event) -> Facts:
+    """The facts of the job at its end, or the latest after `wait_s` seconds or when this gateway is to stop."""
     with following.follow(facts) as follower:
         async for latest, _progress in follower.news(wait_s):
             facts = latest or facts
-            if facts["finished_at"]:
+            if facts["finished_at"] or draining.is_set():
                 break
     return facts
 

@@ -8,28 +8,24 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from libs.common.db import Database
+from libs.common.ledger.queues import LIVE
 
-_BALANCE = """
+_BALANCE = f"""
 WITH booked AS (
   SELECT queue,
          coalesce(sum(amount) FILTER (WHERE what = 'accepted'), 0) AS accepted,
          coalesce(sum(amount) FILTER (WHERE what = 'ended'), 0) AS ended,
          coalesce(sum(amount) FILTER (WHERE what = 'bytes'), 0) AS bytes
   FROM ledger.entries GROUP BY queue),
-live AS (
-  SELECT queue,
-         count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
-         count(*) FILTER (WHERE state = 'queued') AS queued,
-         count(*) FILTER (WHERE state = 'running') AS running,
-         extract(epoch FROM now() - min(due_at) FILTER (WHERE state = 'queued'))::float8 AS oldest_waiting_s
-  FROM ledger.jobs WHERE state IN ('scheduled', 'queued', 'running') GROUP BY queue)
+live AS ({LIVE})
 SELECT queue, coalesce(accepted, 0)::bigint AS accepted, coalesce(ended, 0)::bigint AS ended,
        coalesce(bytes, 0)::bigint AS bytes, coalesce(scheduled, 0) AS scheduled, coalesce(queued, 0) AS queued,
-       coalesce(running, 0) AS running, coalesce(oldest_waiting_s, 0) AS oldest_waiting_s,
+       coalesce(running, 0) AS running,
+       coalesce(extract(epoch FROM now() - oldest_waiting_at), 0)::float8 AS oldest_waiting_s,
        (coalesce(accepted, 0) - coalesce(ended, 0) - coalesce(scheduled + queued + running, 0))::bigint
          AS unaccounted
 FROM booked FULL JOIN live USING (queue)
-"""
+"""  # noqa: S608 - made of constants
 
 
 async def balance(db: Database) -> list[dict[str, Any]]:

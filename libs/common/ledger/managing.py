@@ -67,7 +67,7 @@ async def cancel(db: Database, tenant: str, job_id: UUID) -> Cancelled | None:
 async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancelled]:
     """Cancel up to AT_A_TIME of the jobs that `wanted` means and that nobody has cancelled yet.
 
-    Call again until the answer is shorter than that. Raises Unavailable.
+    Call again until there are none. Raises Unavailable.
     """
     condition, values = wanted.condition(tenant)
     condition += " AND cancel_requested_at IS NULL AND state IN ('scheduled', 'queued', 'running')"

@@ -13,15 +13,18 @@ from enum import StrEnum
 from itertools import islice, takewhile
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from cronsim import CronSim, CronSimError
 
+from libs.common import log
 from libs.common.db import Database
 from libs.common.errors import ArgosyError
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
+
+logger = log.get("schedules")
 
 MISSED_AFTER = timedelta(seconds=30)
 """A fire time passed over by more than this was missed."""
@@ -206,14 +209,20 @@ class Fired:
     missed: int = 0
 
 
+def _owed(row: Any) -> Due:
+    try:
+        return owed(row["cron"], row["timezone"], CatchUp(row["catch_up"]), row["next_at"], row["now"])
+    except (BadCron, ZoneInfoNotFoundError) as error:  # it was good when it was made: its rules have changed
+        logger.error("schedule.unreadable", schedule=str(row["id"]), error=str(error))
+        return Due((), 1, None)
+
+
 async def fire(db: Database) -> Fired:
     """Make the jobs of all schedules whose time has come. Safe to run many at once. Raises Unavailable."""
     due = await db.fetch(_DUE)
     if not due:
         return Fired()
-    debts = [
-        owed(row["cron"], row["timezone"], CatchUp(row["catch_up"]), row["next_at"], row["now"]) for row in due
-    ]
+    debts = [_owed(row) for row in due]
     jobs = [
         job_of(dict(row), row["tenant"], row["created_by"], run_id(row["id"], moment))
         for row, debt in zip(due, debts, strict=True)
