@@ -1,8 +1,9 @@
 """The environment is read once; mistakes are told together, values never."""
 
 import pytest
+from pydantic import ValidationError
 
-from libs.common.config import load
+from libs.common.config import ShutdownSettings, load
 from services.gateway.config import Settings as GatewaySettings
 from services.ocr.config import Settings as OcrSettings
 
@@ -57,3 +58,9 @@ def test_redis_is_one_address_or_its_parts(environment: pytest.MonkeyPatch) -> N
     assert load(GatewaySettings).redis_address == "redis://:p@r:7/3"
     environment.setenv("REDIS_URL", "redis://elsewhere/1")
     assert load(GatewaySettings).redis_address == "redis://elsewhere/1"
+
+
+def test_a_grace_time_that_the_platform_would_cut_short_is_refused() -> None:
+    with pytest.raises(ValidationError, match="TERMINATION_GRACE_S"):
+        ShutdownSettings(shutdown_grace_s=25, termination_grace_s=30)
+    assert ShutdownSettings(shutdown_grace_s=22, termination_grace_s=30).shutdown_grace_s == 22

@@ -1,5 +1,6 @@
 """Health as told from beside the event loop."""
 
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -37,3 +38,10 @@ async def test_the_port_really_answers() -> None:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz")
         assert refused.value.code == 503
         refused.value.close()
+
+
+def test_a_loop_that_stays_wedged_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "WEDGED_AFTER_S", 3)
+    gave_up: list[bool] = []
+    Probes(lambda: True).watch(threading.Event(), lambda: gave_up.append(True), every_s=0.001)
+    assert gave_up == [True]

@@ -1,0 +1,62 @@
+"""Recurring jobs in the ledger: however many dispatchers fire them, each time is one job."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from libs.common.db import Database
+from libs.common.ledger import schedules
+from libs.common.ledger.jobs import new_id
+from libs.common.ledger.schedules import CatchUp, Fired
+
+FIELDS = {"priority": "normal", "max_attempts": 3, "timeout_s": 60.0, "tags": ["r"], "unique_for": None}
+
+
+async def hourly(database: Database, *, due: timedelta, catch_up: CatchUp = CatchUp.ALL) -> UUID:
+    """A schedule whose first unserved time is the full hour that long ago."""
+    schedule = new_id()
+    facts: dict[str, Any] = {"name": "hourly", "queue": "q", "kind": "k", "payload": b'{"n": 1}', "fields": FIELDS}
+    await schedules.create(
+        database, "dev", "key", schedule=schedule, cron="0 * * * *", timezone="UTC", catch_up=catch_up, **facts
+    )
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    await database.fetch("UPDATE ledger.schedules SET next_at = $1", hour - due)
+    return schedule
+
+
+async def test_many_dispatchers_make_one_job_for_each_time(database: Database) -> None:
+    schedule = await hourly(database, due=timedelta(hours=4))
+    rounds: list[Fired] = await asyncio.gather(*(schedules.fire(database) for _ in range(5)))
+    rows = await database.fetch("SELECT schedule, payload, tags, max_attempts FROM ledger.jobs")
+    assert [tuple(row) for row in rows] == [(schedule, {"n": 1}, ["r"], 3)] * 5
+    assert sum(len(fired.late_s) for fired in rounds) == 5  # told by one of them
+    assert await schedules.fire(database) == Fired()
+
+
+async def test_what_was_missed_is_counted(database: Database) -> None:
+    schedule = await hourly(database, due=timedelta(hours=4), catch_up=CatchUp.ONE)
+    fired = await schedules.fire(database)
+    assert (len(fired.late_s), fired.missed) == (1, 4)
+    facts = await schedules.find(database, "dev", schedule)
+    assert facts is not None
+    assert facts["missed"] == 4
+    assert facts["next_at"] > datetime.now(UTC)
+
+
+async def test_a_paused_schedule_makes_nothing(database: Database) -> None:
+    schedule = await hourly(database, due=timedelta(hours=1))
+    await schedules.change(
+        database, "dev", schedule, cron="0 * * * *", timezone="UTC", catch_up=CatchUp.ALL, paused=True
+    )
+    await database.fetch("UPDATE ledger.schedules SET next_at = now() - interval '1 hour'")
+    assert await schedules.fire(database) == Fired()
+
+
+async def test_a_schedule_that_can_no_longer_be_read_does_not_hold_up_the_others(database: Database) -> None:
+    schedule = await hourly(database, due=timedelta(hours=0))
+    await database.fetch("UPDATE ledger.schedules SET timezone = 'Gone/Away'")
+    assert (await schedules.fire(database)).missed == 1
+    facts = await schedules.find(database, "dev", schedule)
+    assert facts is not None
+    assert facts["next_at"] is None
