@@ -165,7 +165,7 @@ async def _have_key(remembered: State, settings: DatabaseSettings) -> None:
     where = address.rpartition("@")[2] if "DATABASE_URL" in os.environ else "ours"
     if remembered.key is None or remembered.key_database != where:
         async with db.connect(settings, "up", patience_s=10) as database:
-            remembered.key = await issue(database, "dev", "dev", "make up", Role.ADMIN)
+            remembered.key = (await issue(database, "dev", "dev", "make up", Role.ADMIN)).key
         remembered.key_database = where
         remembered.save()
 

@@ -23,6 +23,7 @@ from services.gateway.events import follow_job
 from services.gateway.following import Following
 from services.gateway.housekeeping import Housekeeper
 from services.gateway.jobs import list_jobs, show_job
+from services.gateway.keyring import create_key, list_keys, revoke_key, rotate_key
 from services.gateway.limits import Limiter
 from services.gateway.managing import cancel_job, cancel_jobs, cancel_replay, retry_job, retry_jobs, show_replay
 from services.gateway.ocr import submit_ocr
@@ -69,33 +70,7 @@ def create_app(settings: Settings, *, queues: Sequence[str] = QUEUES, routes: Se
         await redis.aclose()
 
     return Starlette(
-        routes=[
-            Route("/v1/ocr", submit_ocr, methods=["POST"]),
-            Route("/v1/jobs", list_jobs),
-            Route("/v1/jobs/cancel", cancel_jobs, methods=["POST"]),
-            Route("/v1/jobs/retry", retry_jobs, methods=["POST"]),
-            Route("/v1/jobs/{id}", show_job),
-            Route("/v1/jobs/{id}/artifacts/{name}", download),
-            Route("/v1/jobs/{id}/cancel", cancel_job, methods=["POST"]),
-            Route("/v1/jobs/{id}/events", follow_job),
-            Route("/v1/jobs/{id}/retry", retry_job, methods=["POST"]),
-            Route("/v1/jobs/{id}/why", explain_job),
-            Route("/v1/queues", list_queues),
-            Route("/v1/queues/{name}", cap_queue, methods=["PATCH"]),
-            Route("/v1/queues/{name}/pause", pause_queue, methods=["POST"]),
-            Route("/v1/queues/{name}/resume", resume_queue, methods=["POST"]),
-            Route("/v1/replays/{id}", show_replay),
-            Route("/v1/replays/{id}/cancel", cancel_replay, methods=["POST"]),
-            Route("/v1/schedules", list_schedules),
-            Route("/v1/schedules", create_schedule, methods=["POST"]),
-            Route("/v1/schedules/{id}", show_schedule),
-            Route("/v1/schedules/{id}", change_schedule, methods=["PATCH"]),
-            Route("/v1/schedules/{id}", delete_schedule, methods=["DELETE"]),
-            Route("/v1/schedules/{id}/run", run_schedule, methods=["POST"]),
-            Route("/livez", alive),
-            Route("/readyz", ready),
-            *routes,
-        ],
+        routes=[*ROUTES, *routes],
         middleware=[Middleware(Access)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
@@ -120,3 +95,35 @@ def drain(app: Starlette) -> None:
     """The process has been told to stop: no more readiness, and followers may reconnect elsewhere."""
     app.state.draining.set()
     app.state.following.wake_all()
+
+
+ROUTES = [
+    Route("/v1/ocr", submit_ocr, methods=["POST"]),
+    Route("/v1/jobs", list_jobs),
+    Route("/v1/jobs/cancel", cancel_jobs, methods=["POST"]),
+    Route("/v1/jobs/retry", retry_jobs, methods=["POST"]),
+    Route("/v1/jobs/{id}", show_job),
+    Route("/v1/jobs/{id}/artifacts/{name}", download),
+    Route("/v1/jobs/{id}/cancel", cancel_job, methods=["POST"]),
+    Route("/v1/jobs/{id}/events", follow_job),
+    Route("/v1/jobs/{id}/retry", retry_job, methods=["POST"]),
+    Route("/v1/jobs/{id}/why", explain_job),
+    Route("/v1/keys", list_keys),
+    Route("/v1/keys", create_key, methods=["POST"]),
+    Route("/v1/keys/{id}", revoke_key, methods=["DELETE"]),
+    Route("/v1/keys/{id}/rotate", rotate_key, methods=["POST"]),
+    Route("/v1/queues", list_queues),
+    Route("/v1/queues/{name}", cap_queue, methods=["PATCH"]),
+    Route("/v1/queues/{name}/pause", pause_queue, methods=["POST"]),
+    Route("/v1/queues/{name}/resume", resume_queue, methods=["POST"]),
+    Route("/v1/replays/{id}", show_replay),
+    Route("/v1/replays/{id}/cancel", cancel_replay, methods=["POST"]),
+    Route("/v1/schedules", list_schedules),
+    Route("/v1/schedules", create_schedule, methods=["POST"]),
+    Route("/v1/schedules/{id}", show_schedule),
+    Route("/v1/schedules/{id}", change_schedule, methods=["PATCH"]),
+    Route("/v1/schedules/{id}", delete_schedule, methods=["DELETE"]),
+    Route("/v1/schedules/{id}/run", run_schedule, methods=["POST"]),
+    Route("/livez", alive),
+    Route("/readyz", ready),
+]

@@ -1,31 +1,78 @@
-"""python -m services.gateway.keys TENANT: make an API key and print it, once.
+"""API keys: issued, listed, rotated with an overlap, revoked. A key is shown once, when it is made.
 
-This is how the first key of an environment is made; the tenant is entered if it is new.
+python -m services.gateway.keys TENANT makes one and prints it: how the first key of an environment is made;
+the tenant is entered if it is new. After that, admins have /v1/keys (keyring.py).
 """
 
 import argparse
 import asyncio
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from libs.common import config, db
+from libs.common.db import Database
 from services.gateway.auth import Role, new_key, secret_hash
 from services.gateway.config import Settings
 
+_SHOWN = "id, name, role, created_at, expires_at, revoked_at"
 _TENANT = "INSERT INTO identity.tenants (id) VALUES ($1) ON CONFLICT DO NOTHING"
-_KEY = "INSERT INTO identity.keys (id, tenant, name, role, secret_sha256) VALUES ($1, $2, $3, $4, $5)"
+_KEY = f"""
+INSERT INTO identity.keys (id, tenant, name, role, secret_sha256, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING {_SHOWN}
+"""  # noqa: S608 - made of constants
+_EVERY = f"SELECT {_SHOWN} FROM identity.keys WHERE tenant = $1 ORDER BY created_at, id"  # noqa: S608
+_REVOKE = """
+UPDATE identity.keys SET revoked_at = now() WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL RETURNING id
+"""
+_EXPIRE = """
+UPDATE identity.keys SET expires_at = least(expires_at, now() + $3 * interval '1 second')
+WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+RETURNING name, role
+"""
 
 
-async def issue(database: db.Database, env: str, tenant: str, name: str, role: Role) -> str:
-    """A new key for `tenant`. It cannot be shown again."""
+class Issued(NamedTuple):
+    """A new key as its owner needs it, the only time, and what will be shown of it later."""
+
+    key: str
+    facts: dict[str, Any]
+
+
+async def issue(
+    database: Database, env: str, tenant: str, name: str, role: Role, *, expires_at: datetime | None = None
+) -> Issued:
+    """A new key for `tenant`. Raises Unavailable."""
     text, parts = new_key(env)
     await database.fetch(_TENANT, tenant)
-    await database.fetch(_KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret))
-    return text
+    rows = await database.fetch(_KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at)
+    return Issued(text, dict(rows[0]))
+
+
+async def every(database: Database, tenant: str) -> list[dict[str, Any]]:
+    """The keys of `tenant`, oldest first, the revoked ones too. Raises Unavailable."""
+    return [dict(row) for row in await database.fetch(_EVERY, tenant)]
+
+
+async def revoke(database: Database, tenant: str, key_id: str) -> bool:
+    """End a key; False if there is none, or it has ended. Raises Unavailable."""
+    return bool(await database.fetch(_REVOKE, tenant, key_id))
+
+
+async def rotate(database: Database, env: str, tenant: str, key_id: str, *, overlap_s: float) -> Issued | None:
+    """A new key in place of an old one, which works for `overlap_s` seconds more; None if there is none.
+
+    Raises Unavailable.
+    """
+    rows = await database.fetch(_EXPIRE, tenant, key_id, overlap_s)
+    if not rows:
+        return None
+    return await issue(database, env, tenant, rows[0]["name"], Role(rows[0]["role"]))
 
 
 async def _main(tenant: str, name: str, role: Role) -> None:
     settings = config.load(Settings)
     async with db.connect(settings, "keys", patience_s=10) as database:
-        print(await issue(database, settings.gateway_env, tenant, name, role))
+        print((await issue(database, settings.gateway_env, tenant, name, role)).key)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ class NotFound(Problem):
     title = "Not found"
 
 
+class MethodNotAllowed(Problem):
+    """This address does not know that method."""
+
+    status = 405
+    title = "Method not allowed"
+
+
 class TooLarge(Problem):
     """The body is larger than is accepted."""
 
@@ -109,6 +116,13 @@ class LimitExceeded(Problem):
     title = "Rate limit exceeded"
 
 
+class InternalError(Problem):
+    """This is our fault, and it has been logged."""
+
+    status = 500
+    title = "Internal error"
+
+
 class ServiceUnavailable(Problem):
     """Something this request needs is away. Nothing was done; try again."""
 
@@ -137,9 +151,8 @@ async def on_problem(_request: Request, error: Exception) -> Response:
 async def on_http_exception(_request: Request, error: Exception) -> Response:
     """Render what the router itself refuses: no such path, wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    problem = Problem(error.detail, headers=dict(error.headers or {}))
-    problem.status, problem.title = error.status_code, error.detail
-    return render(problem)
+    problem = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
+    return render(problem(headers=dict(error.headers or {})))
 
 
 async def on_unavailable(_request: Request, error: Exception) -> Response:
@@ -155,9 +168,7 @@ async def on_disconnect(_request: Request, _error: Exception) -> Response:
 
 async def on_bug(_request: Request, _error: Exception) -> Response:
     """What nobody foresaw. The log has the traceback, the caller has not."""
-    problem = Problem("This is our fault, and it has been logged.")
-    problem.status, problem.title = 500, "Internal error"
-    return render(problem)
+    return render(InternalError())
 
 
 def render(problem: Problem) -> Response:

@@ -137,7 +137,7 @@ class Fleet:
         assert await migrating.wait() == 0
         async with db.connect(settings, "chaos") as database:
             await database.fetch("CREATE TABLE effects (job uuid NOT NULL, attempt int NOT NULL)")
-            self._key = await issue(database, "dev", "chaos", "chaos", Role.ADMIN)
+            self._key = (await issue(database, "dev", "chaos", "chaos", Role.ADMIN)).key
         environment = {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis.server.url,

@@ -32,7 +32,7 @@ class Gateway:
         return Housekeeper(state.database, state.blobs, state.settings)
 
     async def client(self, tenant: str = "dev", role: Role = Role.MEMBER) -> httpx.AsyncClient:
-        key = await issue(self.database, "dev", tenant, "test", role)
+        key = (await issue(self.database, "dev", tenant, "test", role)).key
         return self.anonymous(Authorization=f"Bearer {key}")
 
     def anonymous(self, **headers: str) -> httpx.AsyncClient:

@@ -1,0 +1,100 @@
+"""/v1/keys: an admin's keys to the tenant."""
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway import keys
+from services.gateway.auth import Principal, Role, may_administer
+from services.gateway.bodies import Moment, read_json
+from services.gateway.keys import Issued
+from services.gateway.problems import NotFound
+
+
+class NewKey(BaseModel):
+    """The body of POST /v1/keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+    role: Role = Role.MEMBER
+    expires_at: Moment | None = None
+
+
+class Rotation(BaseModel):
+    """The body of POST /v1/keys/{id}/rotate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600.0
+    """For how long the old key still works."""
+
+
+async def create_key(request: Request) -> Response:
+    """201 and the key, the only time it is shown."""
+    principal, state = await _admin(request), request.app.state
+    asked = await read_json(request, NewKey)
+    issued = await keys.issue(
+        state.database,
+        state.settings.gateway_env,
+        principal.tenant,
+        asked.name,
+        asked.role,
+        expires_at=asked.expires_at,
+    )
+    return _issued(issued)
+
+
+async def list_keys(request: Request) -> Response:
+    """Every key of the tenant, without its secret."""
+    principal = await _admin(request)
+    return _answer({"keys": await keys.every(request.app.state.database, principal.tenant)})
+
+
+async def revoke_key(request: Request) -> Response:
+    """204; within a second the key opens nothing, at any gateway."""
+    principal, state = await _admin(request), request.app.state
+    key_id = _key_id(request)
+    if not await keys.revoke(state.database, principal.tenant, key_id):
+        raise NotFound("There is no such key, or it has been revoked already.")
+    state.keys.forget(key_id)
+    return Response(status_code=204)
+
+
+async def rotate_key(request: Request) -> Response:
+    """201 and a key in place of this one, which works on until the overlap is over."""
+    principal, state = await _admin(request), request.app.state
+    asked = await read_json(request, Rotation)
+    key_id = _key_id(request)
+    issued = await keys.rotate(
+        state.database, state.settings.gateway_env, principal.tenant, key_id, overlap_s=asked.overlap_s
+    )
+    if issued is None:
+        raise NotFound("There is no such key, or it has ended.")
+    state.keys.forget(key_id)
+    return _issued(issued)
+
+
+def _key_id(request: Request) -> str:
+    key_id: str = request.path_params["id"]
+    if not (key_id.isascii() and key_id.isalnum()):
+        raise NotFound("There is no such key.")
+    return key_id
+
+
+async def _admin(request: Request) -> Principal:
+    principal: Principal = await request.app.state.keys.principal(request)
+    may_administer(principal)
+    return principal
+
+
+def _issued(issued: Issued) -> Response:
+    headers = {"Location": f"/v1/keys/{issued.facts['id']}", "Cache-Control": "no-store"}
+    return _answer({"key": issued.key, **issued.facts}, 201, headers)
+
+
+def _answer(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")
