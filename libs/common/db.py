@@ -28,6 +28,8 @@ from libs.common.errors import Unavailable
 
 SWEEP_EVERY_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
+FROZEN_AFTER_S = 15.0
+"""A process that leaves a transaction idle for this long has stopped: its locks are taken from it."""
 
 LOST = (
     OSError,
@@ -74,15 +76,15 @@ class Database:
         in_use: int = min(pool.checkedout(), self._open)
         return PoolStats(total=self._open, in_use=in_use, idle=self._open - in_use, waiting=self._waiting)
 
-    async def fetch(self, sql: str, *args: object) -> Rows:
+    async def fetch(self, sql: str, *args: object, timeout_s: float = COMMAND_TIMEOUT_S) -> Rows:
         """Run one statement with `$1, $2, …` in a transaction of its own; its rows, if it returns any.
 
-        Raises Unavailable if the server cannot be reached. The statement may then have run or not.
+        Raises Unavailable if the server cannot be reached, or not in time. The statement may then have run or not.
         """
         async with self._connection() as connection:
             driver = await _driver(connection)
             try:
-                rows: Rows = await driver.fetch(sql, *args)
+                rows: Rows = await driver.fetch(sql, *args, timeout=timeout_s)
             except LOST as error:
                 await connection.invalidate()
                 raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
@@ -101,6 +103,9 @@ class Database:
                 if error.connection_invalidated or isinstance(cause, LOST):
                     raise Unavailable(f"PostgreSQL: {cause or error}") from error
                 raise
+            except LOST as error:
+                await connection.invalidate()
+                raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
 
     async def reachable(self) -> bool:
         """Whether a trivial statement gets through, now."""
@@ -199,7 +204,10 @@ async def connect(
             settings.database_url.get_secret_value(),
             timeout=timeout_s,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings={"application_name": f"argosy-{name}"},
+            server_settings={
+                "application_name": f"argosy-{name}",
+                "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
+            },
         )
 
     engine = create_async_engine(

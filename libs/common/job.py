@@ -12,6 +12,12 @@ from libs.common.db import Connection
 
 P = TypeVar("P", bound=BaseModel)
 
+
+def storable(text: str) -> str:
+    """`text` without what PostgreSQL and UTF-8 have no place for: NULs and lone surrogates."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
 Effects = Callable[[Connection], Awaitable[None]]
 
 
@@ -28,7 +34,7 @@ class Job(Generic[P]):
 
     def progress(self, done: int, total: int | None, note: str | None = None) -> None:
         """Say how far the work is. Cheap: call it as often as something changes."""
-        self.report({"done": done, "total": total, "note": note})
+        self.report({"done": done, "total": total, "note": None if note is None else storable(note)})
 
     def blob_key(self, name: str) -> str:
         """Where this attempt's file `name` goes; no other attempt writes there."""

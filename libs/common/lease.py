@@ -122,14 +122,13 @@ class Lease:
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
             self._stop_overdue()
-            try:
-                await self._store_progress()
-                if time.monotonic() - self._renewed_at >= HEARTBEAT_EVERY_S:
-                    await self._renew()
-            except Unavailable as error:
-                logger.warning("lease.unavailable", error=str(error))
-            except Exception:  # whatever it is, this must go on, or all jobs of this process are lost
-                logger.exception("lease.bug")
+            for step in (self._renew, self._store_progress):
+                try:
+                    await step()
+                except Unavailable as error:
+                    logger.warning("lease.unavailable", error=str(error))
+                except Exception:  # whatever it is, this must go on, or all jobs of this process are lost
+                    logger.exception("lease.bug")
 
     def _stop_overdue(self) -> None:
         now = time.perf_counter()
@@ -157,7 +156,9 @@ class Lease:
                 running.stop(Stop.CANCELLED)
 
     async def _renew(self) -> None:
-        """Send a heartbeat, and stop what the ledger says is no longer ours or no longer wanted."""
+        """Send a heartbeat if it is time; stop what the ledger says is no longer ours or no longer wanted."""
+        if time.monotonic() - self._renewed_at < HEARTBEAT_EVERY_S:
+            return
         held_before = list(self.held.items())
         asked_at = time.monotonic()
         answer = await leases.heartbeat(self._db, self.worker)

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import uvloop
@@ -17,7 +17,7 @@ from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
 from libs.common.db import Database
 from libs.common.job import Done, Job
-from libs.common.worker import Worker
+from libs.common.worker import DEFAULT_BACKOFF, Worker
 
 logger = log.get("service")
 
@@ -46,8 +46,8 @@ class Service(Generic[S, P, D]):
     payload: type[P]
     resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
     handle: Callable[[Job[P], D], Awaitable[Done]]
-    backoff: Mapping[str, Backoff] = field(default_factory=dict)
-    """How long each kind of job waits between its tries, where not as usual."""
+    backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF
+    """How long a kind of job waits between its tries."""
 
 
 def main(service: Service[S, P, D]) -> None:
@@ -60,9 +60,22 @@ def main(service: Service[S, P, D]) -> None:
 async def _serve(service: Service[S, P, D], settings: S) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
-    async with _opened(service, settings) as worker:
-        await worker.run(stop)
+    begun = asyncio.Event()
+    working = asyncio.create_task(_work(service, settings, begun, stop))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not working.done() and not begun.is_set():  # it still waits for a server: there is nothing to give back
+        working.cancel()
+    stopping.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
     logger.info("service.stopped")
+
+
+async def _work(service: Service[S, P, D], settings: S, begun: asyncio.Event, stop: asyncio.Event) -> None:
+    async with _opened(service, settings) as worker, worker.lease.kept():
+        begun.set()
+        await worker.run(stop)
 
 
 @asynccontextmanager

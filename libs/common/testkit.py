@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel
 
+from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.job import Done, Job
@@ -65,8 +66,21 @@ async def drain(
     handle: Callable[[Job[P], D], Awaitable[Done]],
     deps: D,
 ) -> int:
-    """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs."""
-    worker = Worker(queue, payload, handle, deps, database=database, bus=bus, slots=WINDOW_LARGEST, grace_s=600)
+    """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs.
+
+    Retries follow at once, unless a handler has asked for a wait.
+    """
+    worker = Worker(
+        queue,
+        payload,
+        handle,
+        deps,
+        database=database,
+        bus=bus,
+        slots=WINDOW_LARGEST,
+        grace_s=600,
+        backoff=lambda _kind: Backoff(0, 0),
+    )
     runs = 0
     async with worker.lease.kept():
         while True:

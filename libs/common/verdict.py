@@ -4,6 +4,7 @@ import traceback
 
 from libs.common.backoff import Backoff
 from libs.common.errors import ArgosyError, Reject, Retry
+from libs.common.job import storable
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome
 from libs.common.ledger.jobs import State
@@ -27,12 +28,12 @@ def verdict(claim: Claim, error: BaseException, backoff: Backoff) -> Outcome:
     retryable = not isinstance(error, Reject) and failures < claim.max_attempts
     document: dict[str, object] = {"retryable": retryable, "type": type(error).__qualname__}
     if isinstance(error, ArgosyError):
-        document |= {"code": error.code, "message": _storable(str(error))[:MESSAGE_LIMIT]}
+        document |= {"code": error.code, "message": storable(str(error))[:MESSAGE_LIMIT]}
     else:
-        trace = _storable("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
+        trace = storable("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
         document |= {
             "code": "bug",
-            "message": _storable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
+            "message": storable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
             "traceback": trace,
         }
     if not retryable:
@@ -50,7 +51,3 @@ def cancelled(claim: Claim) -> Outcome:
 def released(claim: Claim) -> Outcome:
     """Back to the queue, as if it had not been started: this costs no retry."""
     return Outcome(claim.id, claim.attempt, State.QUEUED)
-
-
-def _storable(text: str) -> str:
-    return text.replace("\x00", "")  # PostgreSQL's text has no NUL

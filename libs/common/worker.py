@@ -5,7 +5,7 @@ One job's way: `_take_jobs` → `begin` → `_run` → `_attempt` (the service's
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -34,6 +34,9 @@ CLAIM_PATIENCE_S = 3.0
 AHEAD_S = 0.02
 """For how much work tickets are taken ahead of free slots: enough to hide a round trip where jobs are short, and
 none at all where they are long, so that no ticket lies here while another worker is idle."""
+
+LET_GO_WITHIN_S = 2.0
+"""How long a handler may take to let go of its job when the grace time is over."""
 
 UNWRITTEN_AT_MOST = 3
 """Jobs held for each slot, counting those whose end is still on its way to the ledger."""
@@ -64,7 +67,7 @@ class Worker(Generic[P, D]):
         bus: Bus,
         slots: int,
         grace_s: float,
-        backoff: Mapping[str, Backoff] | None = None,
+        backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF,
     ) -> None:
         self._queue = queue
         self._payload = payload
@@ -74,7 +77,7 @@ class Worker(Generic[P, D]):
         self._bus = bus
         self._slots = slots
         self._grace_s = grace_s
-        self._backoff = backoff or {}
+        self._backoff = backoff
         self.lease = Lease(database, bus, queue, slots)
         self._busy = 0
         self._pace = _Pace()
@@ -93,11 +96,10 @@ class Worker(Generic[P, D]):
         return self.lease.valid and self._bus.connected and not self._stopping
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Take and run jobs until `stop` is set; then let them finish, or give them back."""
-        async with self.lease.kept():
-            await self._take_jobs(stop)
-            self._stopping = True
-            await self._wind_down()
+        """Take and run jobs until `stop` is set; then let them finish, or give them back. Under a kept lease."""
+        await self._take_jobs(stop)
+        self._stopping = True
+        await self._wind_down()
 
     async def _take_jobs(self, stop: asyncio.Event) -> None:
         async with self._bus.tickets(self._queue) as tickets:
@@ -184,7 +186,7 @@ class Worker(Generic[P, D]):
                 return self._verdict(claimed, TimedOut(claimed.timeout_s))
 
     def _verdict(self, claimed: Claim, error: BaseException) -> Outcome:
-        return verdict(claimed, error, self._backoff.get(claimed.kind, DEFAULT_BACKOFF))
+        return verdict(claimed, error, self._backoff(claimed.kind))
 
     def _job(self, running: Running) -> Job[P]:
         claimed = running.claim
@@ -250,7 +252,11 @@ class Worker(Generic[P, D]):
         for running in held.values():
             running.stop(Stop.SHUTDOWN)
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=LET_GO_WITHIN_S)
+        stubborn = [released(running.claim) for running in held.values() if running.in_handler]
+        if stubborn:  # their handlers will not let go; the fence keeps out whatever they still do
+            logger.warning("worker.stubborn", jobs=len(stubborn))
+            await until_available(lambda: finish(self._db, self.lease.worker, stubborn), patience_s=1)
 
 
 class _Pace:

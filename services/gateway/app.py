@@ -53,10 +53,15 @@ def create_app(settings: Settings, *, queues: Sequence[str] = QUEUES, routes: Se
         state.draining = asyncio.Event()
         state.blobs = Blobs(settings)
         state.limiter = Limiter(redis)
+
+        def serving() -> bool:
+            dispatcher: Dispatcher | None = getattr(state, "dispatcher", None)
+            return dispatcher is not None and dispatcher.answered and not state.draining.is_set()
+
         async with (
             db.connect(settings, "gateway") as state.database,
             bus.connect(settings, "gateway") as state.bus,
-            probes.serving(settings, lambda: not state.draining.is_set()),
+            probes.serving(settings, serving),
         ):
             state.keys = Keys(state.database, settings.gateway_env)
             state.dispatcher = Dispatcher(state.database, state.bus, queues)

@@ -20,6 +20,7 @@ from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger import dispatch, replays, schedules
 from libs.common.ledger.accept import Accepted, accept
+from libs.common.ledger.claim import HEARTBEAT_EVERY_S
 from libs.common.ledger.dispatch import Demand
 from libs.common.ledger.jobs import NewJob
 from libs.common.ledger.picking import WINDOW_LARGEST, pick
@@ -69,6 +70,13 @@ class Dispatcher:
         self._lanes = {queue: _Lane() for queue in queues}
         self._accepting = Batcher(self._accept)
         self._tidied_at = float("-inf")
+        self._answered_at = float("-inf")
+        self._silent_until = float("-inf")
+
+    @property
+    def answered(self) -> bool:
+        """Whether the ledger has answered lately."""
+        return time.monotonic() - self._answered_at < 5 * DOWN_ROUND_S
 
     def accept(self, job: NewJob) -> "asyncio.Future[Accepted]":
         """Commit `job`; done when it is safe. Raises Unavailable: it may then have been committed or not."""
@@ -103,8 +111,9 @@ class Dispatcher:
         while True:
             wait_s = ROUND_S
             try:
-                await self._tidy()
                 await dispatch.promote_due(self._db)
+                self._note_answer()
+                await self._tidy()
                 for queue, lane in self._lanes.items():
                     wait_s = min(wait_s, await self._supply(queue, lane))
             except Unavailable as error:
@@ -117,6 +126,13 @@ class Dispatcher:
                 wait_s = DOWN_ROUND_S
             await asyncio.sleep(max(BUSY_ROUND_S, wait_s))
 
+    def _note_answer(self) -> None:
+        """The ledger answers. After an outage the workers need a moment too, to show that they still live."""
+        now = time.monotonic()
+        if now - self._answered_at > 2 * DOWN_ROUND_S and self._answered_at > 0:
+            self._silent_until = now + HEARTBEAT_EVERY_S + DOWN_ROUND_S
+        self._answered_at = now
+
     def _close_lanes(self) -> None:
         for lane in self._lanes.values():
             lane.open = False
@@ -125,7 +141,9 @@ class Dispatcher:
         """What need not be done in every round: dead workers' jobs, recurring jobs, replays, lost tickets."""
         if time.monotonic() - self._tidied_at < TIDY_EVERY_S:
             return
-        recovered = await dispatch.recover(self._db)
+        recovered = 0
+        if time.monotonic() > self._silent_until:
+            recovered = await dispatch.recover(self._db)
         if recovered:
             metrics.jobs_recovered.inc(recovered)
             logger.warning("dispatch.recovered", jobs=recovered)

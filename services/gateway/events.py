@@ -24,17 +24,17 @@ async def follow_job(request: Request) -> Response:
     """`state` events carry the whole job, `progress` events its progress."""
     facts = await find_job(request)
     state = request.app.state
-    return StreamingResponse(
-        _stream(state.following, facts, state.draining),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type="text/event-stream")
+    stream = _stream(state.following, facts, state.draining)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def _stream(following: Following, facts: Facts, draining: asyncio.Event) -> AsyncIterator[bytes]:
     yield f"retry: {RECONNECT_AFTER_MS}\n\n".encode()
     with following.follow(facts) as follower:
-        while not draining.is_set():
+        while not (draining.is_set() or follower.gone):
             latest, progress = await follower.next(KEEP_ALIVE_S)
             if latest is not None:
                 yield _event("state", job_document(latest))

@@ -36,6 +36,8 @@ class Follower:
         self._progress: dict[str, Any] | None = None
         self._news = asyncio.Event()
         self.seen: Version | None = None
+        self.gone = False
+        """The job is no longer in the ledger."""
 
     def tell(self, facts: Facts) -> None:
         """There are new facts, unless they have been seen."""
@@ -66,8 +68,13 @@ class Follower:
         """Everything that comes within `for_s` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + for_s
-        while (left_s := deadline - loop.time()) > 0:
+        while not self.gone and (left_s := deadline - loop.time()) > 0:
             yield await self.next(left_s)
+
+    def tell_gone(self) -> None:
+        """There will be no more news."""
+        self.gone = True
+        self._news.set()
 
     def wake(self) -> None:
         """End the present wait with nothing new."""
@@ -157,14 +164,25 @@ class Following:
             if not self._followers:
                 continue
             try:
-                versions = await jobs.versions(self._db, [UUID(hex=job) for job in self._followers])
+                asked = list(self._followers)
+                versions = await jobs.versions(self._db, [UUID(hex=job) for job in asked])
             except Unavailable as error:
                 logger.warning("recheck.unavailable", error=str(error))
                 continue
-            for job_id, *version in versions:
-                followers = self._followers.get(job_id.hex, ())
-                if any(follower.seen != tuple(version) for follower in followers):
-                    self._refresh(job_id)
+            except Exception:  # whatever it is, this must go on, or a lost message is lost
+                logger.exception("recheck.bug")
+                continue
+            self._compare({job_id.hex: tuple(version) for job_id, *version in versions}, asked)
+
+    def _compare(self, versions: dict[str, tuple[Any, ...]], asked: list[str]) -> None:
+        """Refresh the jobs whose followers have not seen what is in the ledger now."""
+        for job in asked:
+            for follower in self._followers.get(job, ()):
+                if job not in versions:
+                    follower.tell_gone()
+                elif follower.seen != versions[job]:
+                    self._refresh(UUID(hex=job))
+                    break
 
 
 def _version(facts: Facts) -> Version:

@@ -30,7 +30,6 @@ class Housekeeper:
         self._blobs = blobs
         self._settings = settings
         self._balance_again_at = float("-inf")
-        self.stored_bytes = 0
 
     async def run(self) -> None:
         """Go round for ever."""
@@ -67,23 +66,21 @@ class Housekeeper:
             metrics.stored_bytes.labels(queue).set(account["bytes"])
             if account["unaccounted"]:
                 logger.error("books.unbalanced", **account)
-        self.stored_bytes = sum(account["bytes"] for account in accounts)
 
     async def _remove_old(self) -> None:
         age_s = self._settings.retention_days * DAY_S
         struck = JOBS_AT_A_TIME
         while struck == JOBS_AT_A_TIME:
-            struck, freed = await books.strike_off(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
-            self.stored_bytes -= freed
+            struck = await books.strike_off(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
             metrics.jobs_removed.labels("age").inc(struck)
 
     async def _remove_beyond_budget(self) -> None:
-        while self.stored_bytes > self._settings.retention_max_bytes:
-            struck, freed = await books.strike_off(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
+        # Asked anew each time: other gateways remove as well.
+        while (stored := await books.stored_bytes(self._db)) > self._settings.retention_max_bytes:
+            struck = await books.strike_off(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
             if not struck:
-                logger.warning("retention.over_budget", bytes=self.stored_bytes)  # all of it is unfinished
+                logger.warning("retention.over_budget", bytes=stored)  # all of it is unfinished
                 return
-            self.stored_bytes -= freed
             metrics.jobs_removed.labels("bytes").inc(struck)
 
     async def _empty_trash(self) -> None:

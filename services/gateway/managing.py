@@ -50,7 +50,7 @@ class BulkCancel(BaseModel):
     @field_validator("filter")
     @classmethod
     def _is_not_empty(cls, meaning: Meaning) -> Meaning:
-        if not meaning.model_fields_set:
+        if not meaning.model_dump(exclude_none=True):
             raise ValueError("An empty filter would mean every job; say which.")
         return meaning
 
@@ -113,6 +113,8 @@ async def retry_jobs(request: Request) -> Response:
     matched = (await managing.count(state.database, principal.tenant, wanted))["matched"] if wanted.states else 0
     if not matched:
         return _document({"matched": 0}, 200)
+    if await replays.count_open(state.database, principal.tenant) >= replays.OPEN_AT_MOST:
+        raise Conflict(f"{replays.OPEN_AT_MOST} replays go on already; cancel one, or wait for its end.")
     replay = await replays.start(
         state.database,
         principal.tenant,

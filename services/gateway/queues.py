@@ -15,12 +15,12 @@ from services.gateway.problems import NotFound
 
 
 class Caps(BaseModel):
-    """The body of PATCH /v1/queues/{name}. None: as many as the workers have slots."""
+    """The body of PATCH /v1/queues/{name}. What is not given stays; null: as many as the workers have slots."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_running: Annotated[int, Field(ge=1)] | None = None
-    max_running_per_tenant: Annotated[int, Field(ge=1)] | None = None
+    max_running: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_running_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 async def list_queues(request: Request) -> Response:
@@ -49,7 +49,9 @@ async def cap_queue(request: Request) -> Response:
     """How many jobs of this queue may run at once, over all workers; and of one tenant."""
     name = await _administered(request)
     caps = await read_json(request, Caps)
-    await queues.set_caps(request.app.state.database, name, **caps.model_dump())
+    for cap in ("max_running", "max_running_per_tenant"):
+        if cap in caps.model_fields_set:
+            await queues.set_cap(request.app.state.database, name, cap, getattr(caps, cap))
     request.app.state.dispatcher.look_again(name)
     return await _shown(request, name)
 

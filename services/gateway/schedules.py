@@ -18,7 +18,7 @@ from services.gateway.auth import Principal, may_write
 from services.gateway.bodies import read_json
 from services.gateway.ocr import recurring_document
 from services.gateway.problems import Conflict, Invalid, NotFound
-from services.gateway.submitting import JobFields, submit
+from services.gateway.submitting import JobFields, as_requested, submit
 
 PREVIEWED = 5
 
@@ -137,7 +137,7 @@ async def delete_schedule(request: Request) -> Response:
     principal, state = await _writer(request), request.app.state
     facts = await _find(request, principal)
     await schedules.delete(state.database, principal.tenant, facts["id"])
-    await books.throw_away(state.database, _folder(principal.tenant, facts["id"]))
+    await books.throw_away(state.database, _folder(principal.tenant, facts["id"]), facts["id"])
     return Response(status_code=204)
 
 
@@ -145,7 +145,8 @@ async def run_schedule(request: Request) -> Response:
     """Make its job now, whatever the clock says, and paused or not."""
     principal = await _writer(request)
     facts = await _find(request, principal)
-    return await submit(request, schedules.job_of(facts, principal.tenant, principal.key_id, new_id()), {})
+    job = schedules.job_of(facts, principal.tenant, principal.key_id, new_id())
+    return await submit(request, as_requested(request, job, facts["id"].bytes), {})
 
 
 async def _writer(request: Request) -> Principal:

@@ -1,7 +1,9 @@
 """What every call that submits a job has in common: its fields, the headers that go with it, and the answer."""
 
 import asyncio
+import hashlib
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -70,6 +72,16 @@ def new_job(
         idempotency_key=_idempotency_key(request),
         request_sha256=fingerprint,
         bytes=size,
+    )
+
+
+def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
+    """A job that was made elsewhere, with the trace and the Idempotency-Key of this request. Raises Invalid."""
+    return replace(
+        job,
+        trace=traceparent_of(request),
+        idempotency_key=_idempotency_key(request),
+        request_sha256=hashlib.sha256(fingerprint).digest(),
     )
 
 

@@ -27,6 +27,7 @@ CREATE UNIQUE INDEX jobs_unique ON ledger.jobs (tenant, queue, unique_key)
   WHERE unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running');
 CREATE INDEX jobs_finished ON ledger.jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_failed ON ledger.jobs (tenant, id) WHERE state IN ('failed', 'cancelled');
+CREATE INDEX jobs_recurring ON ledger.jobs (schedule) WHERE schedule IS NOT NULL;
 CREATE INDEX jobs_replayed ON ledger.jobs (replay) WHERE replay IS NOT NULL;
 """
 
@@ -44,7 +45,7 @@ CREATE TABLE ledger.entries (
   what text NOT NULL CONSTRAINT entries_what CHECK (what IN ('accepted', 'ended', 'bytes')),
   amount bigint NOT NULL
 );
-CREATE TABLE ledger.trash (folder text NOT NULL);
+CREATE TABLE ledger.trash (folder text NOT NULL, schedule uuid);
 INSERT INTO ledger.entries
   SELECT queue, 'accepted', count(*) FROM ledger.jobs GROUP BY queue
   UNION ALL

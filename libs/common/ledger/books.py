@@ -5,7 +5,8 @@ waits for anybody; here they are summed up.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+from uuid import UUID
 
 from libs.common.db import Database
 from libs.common.ledger.queues import LIVE
@@ -60,31 +61,38 @@ noted AS (
   INSERT INTO ledger.trash (folder)
   SELECT 'jobs/' || tenant || '/' || replace(id::text, '-', '') FROM gone
   WHERE bytes > 0 OR attempt > 1 OR state <> 'succeeded')
-SELECT bytes FROM gone
+SELECT FROM gone
 """
 
 
-class StruckOff(NamedTuple):
-    """How many jobs were removed, and how many bytes of files will follow."""
-
-    jobs: int
-    bytes: int
+async def strike_off(db: Database, *, older_than_s: float, limit: int) -> int:
+    """Remove up to `limit` jobs that ended longer ago than that, oldest first; how many. Raises Unavailable."""
+    return len(await db.fetch(_STRIKE_OFF, older_than_s, limit))
 
 
-async def strike_off(db: Database, *, older_than_s: float, limit: int) -> StruckOff:
-    """Remove up to `limit` jobs that ended longer ago than that, the oldest first. Raises Unavailable."""
-    rows = await db.fetch(_STRIKE_OFF, older_than_s, limit)
-    return StruckOff(len(rows), sum(row[0] for row in rows))
+async def stored_bytes(db: Database) -> int:
+    """Of the uploads and artifacts of all jobs. Raises Unavailable."""
+    sql = "SELECT coalesce(sum(amount), 0)::bigint FROM ledger.entries WHERE what = 'bytes'"
+    ((number,),) = await db.fetch(sql)
+    return int(number)
+
+
+_TRASH = """
+SELECT folder FROM ledger.trash t
+WHERE schedule IS NULL OR NOT EXISTS (
+  SELECT FROM ledger.jobs j WHERE j.schedule = t.schedule AND j.state IN ('scheduled', 'queued', 'running'))
+LIMIT $1
+"""
 
 
 async def trash(db: Database, limit: int) -> list[str]:
     """Folders of the blob store that nobody needs any more. Raises Unavailable."""
-    return [row[0] for row in await db.fetch("SELECT folder FROM ledger.trash LIMIT $1", limit)]
+    return [row[0] for row in await db.fetch(_TRASH, limit)]
 
 
-async def throw_away(db: Database, folder: str) -> None:
-    """Note a folder for removal. Raises Unavailable."""
-    await db.fetch("INSERT INTO ledger.trash (folder) VALUES ($1)", folder)
+async def throw_away(db: Database, folder: str, schedule: UUID) -> None:
+    """Note the folder of a schedule for removal, when the last of its jobs has ended. Raises Unavailable."""
+    await db.fetch("INSERT INTO ledger.trash (folder, schedule) VALUES ($1, $2)", folder, schedule)
 
 
 async def emptied(db: Database, folders: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from libs.common.db import Database
 from libs.common.ledger.durability import LAZILY
 
 HEARTBEAT_EVERY_S = 5.0
+HEARTBEAT_WITHIN_S = 4.0
+"""A heartbeat that takes longer is tried again, on another connection."""
 LEASE_S = 20.0
 """A worker silent for this long is taken for dead, and its jobs go back to the queue."""
 
@@ -91,9 +93,9 @@ class Lease:
 
 async def heartbeat(db: Database, worker: UUID) -> Lease | None:
     """Renew the lease. None if the worker was taken for dead: its jobs are gone, it must register anew."""
-    if not await db.fetch(_HEARTBEAT, worker):
+    if not await db.fetch(_HEARTBEAT, worker, timeout_s=HEARTBEAT_WITHIN_S):
         return None
-    rows = await db.fetch(_HELD, worker)
+    rows = await db.fetch(_HELD, worker, timeout_s=HEARTBEAT_WITHIN_S)
     return Lease(
         held=frozenset((row[0], row[1]) for row in rows),
         settled=frozenset((row[0], row[1]) for row in rows if row[2]),

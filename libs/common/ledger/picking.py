@@ -28,6 +28,7 @@ WITH RECURSIVE waiting (tenant) AS (
   FROM waiting WHERE waiting.tenant IS NOT NULL)
 SELECT tenant FROM waiting WHERE tenant IS NOT NULL AND ($3::text IS NULL OR tenant <= $3) LIMIT $4
 """
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('pick ' || $1, 0))"
 _HELD = """
 SELECT tenant, count(*)::int FROM (
   SELECT tenant FROM ledger.jobs WHERE state = 'running' AND queue = $1
@@ -61,28 +62,33 @@ async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: 
     """Mark up to `wanted` waiting jobs as ticketed, beginning with the tenant after `after`.
 
     The caller prints the tickets. Caps count tickets as if they ran already, so what runs never exceeds them.
-    One dispatcher picks at a time. Raises Unavailable.
+    One dispatcher picks at a time; to the others there is nothing to pick. Raises Unavailable.
     """
     async with db.begin() as connection:
-        await fetch_within(connection, "SELECT pg_advisory_xact_lock(hashtextextended('pick ' || $1, 0))", queue)
+        if not (await fetch_within(connection, _LOCK, queue))[0][0]:
+            return Picked([], after)
         held: dict[str, int] = {}
         if demand.capped:
             held = {row[0]: row[1] for row in await fetch_within(connection, _HELD, queue)}
         if demand.max_running is not None:
             wanted = min(wanted, demand.max_running - sum(held.values()))
-        tenants = await _next_tenants(connection, queue, after, min(wanted, TENANTS_AT_MOST))
+        # Where tenants are capped some may have no room: look at more of them than could be served.
+        looked_at = TENANTS_AT_MOST if demand.max_running_per_tenant is not None else min(wanted, TENANTS_AT_MOST)
+        tenants = await _next_tenants(connection, queue, after, looked_at if wanted > 0 else 0)
         if not tenants:
             return Picked([], after)
-        rooms = [_room(demand, held.get(tenant, 0)) for tenant in tenants]
-        return Picked(await _share_out(connection, queue, wanted, tenants, rooms), tenants[-1])
+        rooms = {tenant: _room(demand, held.get(tenant, 0)) for tenant in tenants}
+        served = [tenant for tenant in tenants if rooms[tenant]][:wanted]
+        last = served[-1] if len(served) == wanted else tenants[-1]
+        return Picked(await _share_out(connection, queue, wanted, {t: rooms[t] for t in served}), last)
 
 
-async def _share_out(
-    connection: Connection, queue: str, wanted: int, tenants: list[str], rooms: list[int]
-) -> list[UUID]:
-    """Equal shares; what some leave of theirs is shared out again among those who could use more."""
+async def _share_out(connection: Connection, queue: str, wanted: int, left: dict[str, int]) -> list[UUID]:
+    """Equal shares; what some leave of theirs is shared out again among those who could use more.
+
+    `left`: for each tenant, how many more it may have.
+    """
     ids: list[UUID] = []
-    left = dict(zip(tenants, rooms, strict=True))
     while left and wanted > 0:
         share = -(-wanted // len(left))
         asked = {tenant: min(share, room) for tenant, room in left.items()}

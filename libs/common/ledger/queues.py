@@ -1,6 +1,6 @@
 """Queues as people see and steer them: how much waits, who works, paused or not, capped or not."""
 
-from typing import Any
+from typing import Any, Literal
 
 from libs.common.db import Database
 
@@ -12,10 +12,8 @@ ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(queues.paused_at, now())
 _CALL_IN = (
     "UPDATE ledger.jobs SET ticketed_at = NULL WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NOT NULL"
 )
-_CAPS = """
-INSERT INTO ledger.queues (name, max_running, max_running_per_tenant) VALUES ($1, $2, $3)
-ON CONFLICT (name) DO UPDATE
-  SET max_running = excluded.max_running, max_running_per_tenant = excluded.max_running_per_tenant
+_CAP = """
+INSERT INTO ledger.queues (name, {cap}) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET {cap} = excluded.{cap}
 """
 # One part for each partial index: together they hold the unfinished jobs, however many have ended.
 LIVE = """
@@ -69,8 +67,12 @@ async def resume(db: Database, name: str) -> None:
     await db.fetch("UPDATE ledger.queues SET paused_at = NULL WHERE name = $1", name)
 
 
-async def set_caps(
-    db: Database, name: str, *, max_running: int | None, max_running_per_tenant: int | None
+async def set_cap(
+    db: Database, name: str, cap: Literal["max_running", "max_running_per_tenant"], value: int | None
 ) -> None:
-    """How many jobs may run at once, over all workers; None: as many as there are slots. Raises Unavailable."""
-    await db.fetch(_CAPS, name, max_running, max_running_per_tenant)
+    """How many jobs may run at once, over all workers; None: as many as there are slots. Raises Unavailable.
+
+    Tickets that are out are called in, and given out again within the cap.
+    """
+    await db.fetch(_CAP.format(cap=cap), name, value)
+    await db.fetch(_CALL_IN, name)

@@ -15,6 +15,8 @@ from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.jobs import Filter, new_id
 from libs.common.ledger.managing import AT_A_TIME, retry_within
 
+OPEN_AT_MOST = 10
+"""Replays of one tenant that may go on at once."""
 _FACTS = "id, state, reason, filter, rate, stop_after, matched, released, created_at, ended_at"
 _FILTER = TypeAdapter(Filter)
 
@@ -37,6 +39,13 @@ async def start(
         replay, tenant, created_by, orjson.dumps(asdict(wanted)).decode(), rate, stop_after, matched,
     )  # fmt: skip
     return replay
+
+
+async def count_open(db: Database, tenant: str) -> int:
+    """How many replays of the tenant go on. Raises Unavailable."""
+    sql = "SELECT count(*)::int FROM ledger.replays WHERE tenant = $1 AND state = 'releasing'"
+    ((number,),) = await db.fetch(sql, tenant)
+    return int(number)
 
 
 async def find(db: Database, tenant: str, replay: UUID) -> dict[str, Any] | None:
@@ -62,10 +71,12 @@ async def stop(db: Database, tenant: str, replay: UUID) -> bool:
 _OPEN = """
 SELECT id, tenant, filter, rate, stop_after, released, position,
        extract(epoch FROM now() - created_at)::float8 AS age_s, created_at
-FROM ledger.replays WHERE state = 'releasing' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
+FROM ledger.replays WHERE state = 'releasing' ORDER BY id FOR UPDATE SKIP LOCKED
 """
 _FARING = """
-SELECT count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE failures > 0 AND state <> 'succeeded')
+SELECT count(*) FILTER (WHERE state = 'succeeded'),
+       count(*) FILTER (WHERE failures > 0 AND state NOT IN ('succeeded', 'cancelled')),
+       count(*) FILTER (WHERE state = 'cancelled')
 FROM ledger.jobs WHERE replay = $1
 """
 _RELEASED = "UPDATE ledger.replays SET released = released + $2, position = coalesce($3, position) WHERE id = $1"
@@ -84,9 +95,9 @@ async def release(db: Database) -> int:
 async def _release(connection: Connection, replay: Any) -> int:
     room = AT_A_TIME if replay.rate is None else int(replay.rate * replay.age_s) + 1 - replay.released
     if replay.stop_after is not None:
-        ((succeeded, failed),) = await fetch_within(connection, _FARING, replay.id)
+        ((succeeded, failed, cancelled),) = await fetch_within(connection, _FARING, replay.id)
         if not succeeded:
-            room = min(room, replay.stop_after - replay.released)
+            room = min(room, replay.stop_after - replay.released + cancelled)
             if failed >= replay.stop_after:
                 reason = f"The first {failed} failed again."
                 await fetch_within(connection, _END, replay.id, "stopped", reason)

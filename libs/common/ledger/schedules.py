@@ -105,7 +105,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11, $12)
 ON CONFLICT DO NOTHING RETURNING {FACTS}
 """  # noqa: S608
 _CHANGE = f"""
-UPDATE ledger.schedules SET cron = $3, timezone = $4, catch_up = $5, next_at = $6,
+UPDATE ledger.schedules SET cron = $3, timezone = $4, catch_up = $5,
+  next_at = CASE WHEN cron = $3 AND timezone = $4 AND paused_at IS NULL THEN next_at ELSE $6 END,
   paused_at = CASE WHEN $7 THEN coalesce(paused_at, now()) END
 WHERE tenant = $1 AND id = $2 RETURNING {FACTS}
 """  # noqa: S608
@@ -140,7 +141,7 @@ async def create(
 async def change(
     db: Database, tenant: str, schedule: UUID, *, cron: str, timezone: str, catch_up: CatchUp, paused: bool
 ) -> dict[str, Any] | None:
-    """Change a schedule, which then fires next at its first time from now; None if there is none.
+    """Change a schedule; None if there is none. New times, or the end of a pause, count from now.
 
     Raises BadCron, Unavailable.
     """

@@ -101,6 +101,7 @@ Index(
 )
 Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
 Index("jobs_failed", jobs.c.tenant, jobs.c.id, postgresql_where=text("state IN ('failed', 'cancelled')"))
+Index("jobs_recurring", jobs.c.schedule, postgresql_where=text("schedule IS NOT NULL"))
 Index("jobs_replayed", jobs.c.replay, postgresql_where=text("replay IS NOT NULL"))
 
 workers = Table(
@@ -134,7 +135,12 @@ entries = Table(  # the books: written in the transaction that accepts or ends, 
     CheckConstraint("what IN ('accepted', 'ended', 'bytes')", name="entries_what"),
 )
 
-trash = Table("trash", metadata, Column("folder", Text, nullable=False))  # files of jobs that are gone
+trash = Table(  # files of jobs that are gone, or of a schedule
+    "trash",
+    metadata,
+    Column("folder", Text, nullable=False),
+    Column("schedule", UUID),  # whose unfinished jobs still need it
+)
 
 schedules = Table(
     "schedules",

@@ -65,7 +65,7 @@ async def test_within_a_tenant_rank_decides(database: Database) -> None:
 
 
 async def test_a_tenants_cap_counts_what_runs_and_what_is_handed_out(database: Database) -> None:
-    await queues.set_caps(database, "q", max_running=None, max_running_per_tenant=2)
+    await queues.set_cap(database, "q", "max_running_per_tenant", 2)
     await waiting(database, "a", 5)
     await waiting(database, "b", 1)
     ids, _ = await picked(database, 10)
@@ -77,7 +77,8 @@ async def test_a_tenants_cap_counts_what_runs_and_what_is_handed_out(database: D
 
 
 async def test_caps_hold_however_many_dispatchers_pick_at_once(database: Database) -> None:
-    await queues.set_caps(database, "q", max_running=7, max_running_per_tenant=3)
+    await queues.set_cap(database, "q", "max_running", 7)
+    await queues.set_cap(database, "q", "max_running_per_tenant", 3)
     for tenant in "abcd":
         await waiting(database, tenant, 20)
     rounds = await asyncio.gather(*(picked(database, 5) for _ in range(8)))
@@ -87,7 +88,7 @@ async def test_caps_hold_however_many_dispatchers_pick_at_once(database: Databas
 
 
 async def test_a_full_tenant_does_not_stand_in_the_way_of_others(database: Database) -> None:
-    await queues.set_caps(database, "q", max_running=None, max_running_per_tenant=1)
+    await queues.set_cap(database, "q", "max_running_per_tenant", 1)
     for tenant in "abc":
         await waiting(database, tenant, 3)
     last = ""

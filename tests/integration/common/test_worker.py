@@ -81,9 +81,14 @@ class Fleet:
             bus=self.bus,
             slots=slots,
             grace_s=grace_s,
-            backoff={"test": Backoff(0.01, 0.01)},
+            backoff=lambda _kind: Backoff(0.01, 0.01),
         )
-        running = asyncio.create_task(worker.run(stop))
+
+        async def work() -> None:
+            async with worker.lease.kept():
+                await worker.run(stop)
+
+        running = asyncio.create_task(work())
         try:
             yield stop
         finally:

@@ -36,7 +36,12 @@ async def working(gateway: Gateway, gate: asyncio.Event) -> AsyncIterator[None]:
     worker: Worker[OcrPayload, None] = Worker(
         "ocr", OcrPayload, handle, None, database=state.database, bus=state.bus, slots=2, grace_s=1
     )
-    running = asyncio.create_task(worker.run(stop))
+
+    async def work() -> None:
+        async with worker.lease.kept():
+            await worker.run(stop)
+
+    running = asyncio.create_task(work())
     try:
         yield
     finally:
