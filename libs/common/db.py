@@ -37,7 +37,9 @@ LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # the server's farewell arrived, the end of its connection has not yet
     asyncpg.OperatorInterventionError,  # the server is shutting down or starting up
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.DeadlockDetectedError,  # ours was the victim: the same statement works the next time
     asyncpg.SerializationError,
     TimeoutError,

@@ -28,6 +28,8 @@ from libs.common.ledger.jobs import State, new_id
 
 TELL_EVERY_S = 0.2
 """How often the progress of all jobs goes out to followers."""
+STOP_AGAIN_AFTER_S = 5.0
+"""For how long a cancelled handler may tidy up before it is cancelled once more."""
 KEEP_EVERY_S = 1.0
 """How often progress is stored and timeouts are looked at: one look at all jobs is cheaper than a timer each."""
 
@@ -57,12 +59,15 @@ class Running:
     task: asyncio.Task[None] | None = None
     in_handler: bool = False
     stopped_for: Stop | None = None
+    stopped_at: float = 0.0
     progress: dict[str, Any] | None = None
 
     def stop(self, reason: Stop) -> None:
-        """Cancel the handler, once; one that has not begun yet will not."""
-        if self.stopped_for is None:
-            self.stopped_for = reason
+        """Cancel the handler, and now and then again if it does not let go; one that has not begun will not."""
+        now = time.perf_counter()
+        if self.stopped_for is None or now - self.stopped_at >= STOP_AGAIN_AFTER_S:
+            self.stopped_for = self.stopped_for or reason
+            self.stopped_at = now
             if self.in_handler and self.task is not None:
                 self.task.cancel()
 
@@ -133,8 +138,8 @@ class Lease:
     def _stop_overdue(self) -> None:
         now = time.perf_counter()
         for running in self.held.values():
-            if now - running.started > running.claim.timeout_s:
-                running.stop(Stop.TIMEOUT)
+            if running.stopped_for is not None or now - running.started > running.claim.timeout_s:
+                running.stop(running.stopped_for or Stop.TIMEOUT)
 
     async def _store_progress(self) -> None:
         keys, self._unstored = self._unstored, set()

@@ -20,6 +20,9 @@ jobs_in_state = Gauge("argosy_jobs", "Unfinished jobs in the ledger, by state.",
 jobs_unaccounted = Gauge(
     "argosy_jobs_unaccounted", "Accepted less ended less waiting less running. Anything but 0 is a bug.", ["queue"]
 )
+books_balanced = Gauge(
+    "argosy_books_balanced_timestamp_seconds", "When the books were last balanced: the figures beside are as old."
+)
 oldest_waiting_seconds = Gauge("argosy_oldest_waiting_seconds", "Since the oldest waiting job was due.", ["queue"])
 jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by why.", ["reason"])
 stored_bytes = Gauge("argosy_stored_bytes", "Uploads and artifacts of the jobs in the ledger.", ["queue"])

@@ -8,8 +8,9 @@ skip each other's rows.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from libs.common import log, metrics
@@ -41,6 +42,8 @@ ACCEPT_PATIENCE_S = 3.0
 """How long an accept waits for PostgreSQL to come back before the caller is told 503."""
 
 logger = log.get("dispatcher")
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -113,18 +116,29 @@ class Dispatcher:
             try:
                 await dispatch.promote_due(self._db)
                 self._note_answer()
-                await self._tidy()
+                if time.monotonic() - self._tidied_at >= TIDY_EVERY_S:
+                    for part in (self._recover, self._fire, self._replay, self._reprint):
+                        await self._guarded(part)
+                    self._tidied_at = time.monotonic()
                 for queue, lane in self._lanes.items():
-                    wait_s = min(wait_s, await self._supply(queue, lane))
+                    wanted_s = await self._guarded(lambda q=queue, x=lane: self._supply(q, x))  # type: ignore[misc]
+                    wait_s = min(wait_s, ROUND_S if wanted_s is None else wanted_s)
             except Unavailable as error:
-                self._close_lanes()
+                for lane in self._lanes.values():
+                    lane.open = False
                 logger.warning("dispatch.unavailable", error=str(error))
                 wait_s = DOWN_ROUND_S
-            except Exception:  # whatever it is, this must go on, or every queue stands still
-                self._close_lanes()
-                logger.exception("dispatch.bug")
-                wait_s = DOWN_ROUND_S
             await asyncio.sleep(max(BUSY_ROUND_S, wait_s))
+
+    async def _guarded(self, part: Callable[[], Awaitable[T]]) -> T | None:
+        """Its answer; None where it has a bug, which must not stop the parts beside it. Raises Unavailable."""
+        try:
+            return await part()
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception("dispatch.bug")
+            return None
 
     def _note_answer(self) -> None:
         """The ledger answers. After an outage the workers need a moment too, to show that they still live."""
@@ -133,30 +147,32 @@ class Dispatcher:
             self._silent_until = now + HEARTBEAT_EVERY_S + DOWN_ROUND_S
         self._answered_at = now
 
-    def _close_lanes(self) -> None:
-        for lane in self._lanes.values():
-            lane.open = False
-
-    async def _tidy(self) -> None:
-        """What need not be done in every round: dead workers' jobs, recurring jobs, replays, lost tickets."""
-        if time.monotonic() - self._tidied_at < TIDY_EVERY_S:
+    async def _recover(self) -> None:
+        """Give the jobs of dead workers back."""
+        if time.monotonic() < self._silent_until:
             return
-        recovered = 0
-        if time.monotonic() > self._silent_until:
-            recovered = await dispatch.recover(self._db)
+        recovered = await dispatch.recover(self._db)
         if recovered:
             metrics.jobs_recovered.inc(recovered)
             logger.warning("dispatch.recovered", jobs=recovered)
+
+    async def _fire(self) -> None:
+        """Make the recurring jobs whose time has come."""
         fired = await schedules.fire(self._db)
         for late_s in fired.late_s:
             metrics.schedule_late_seconds.observe(max(0.0, late_s))
         metrics.schedule_missed.inc(fired.missed)
+
+    async def _replay(self) -> None:
+        """Release what bulk retries may release now."""
         await replays.release(self._db)
+
+    async def _reprint(self) -> None:
+        """Print again the tickets that the conveyor has lost."""
         for queue in self._lanes:
             conveyor = await self._bus.conveyor(queue)
             lost = await dispatch.take_lost(self._db, queue, conveyor.oldest, LOST_AFTER_S, REPRINT_AT_MOST)
             await self._print(queue, lost, "lost")
-        self._tidied_at = time.monotonic()
 
     async def _supply(self, queue: str, lane: _Lane) -> float:
         """Bring one queue's conveyor up to its window. In how many seconds it should be looked at again."""

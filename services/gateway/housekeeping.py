@@ -66,6 +66,7 @@ class Housekeeper:
             metrics.stored_bytes.labels(queue).set(account["bytes"])
             if account["unaccounted"]:
                 logger.error("books.unbalanced", **account)
+        metrics.books_balanced.set_to_current_time()
 
     async def _remove_old(self) -> None:
         age_s = self._settings.retention_days * DAY_S
@@ -85,6 +86,15 @@ class Housekeeper:
 
     async def _empty_trash(self) -> None:
         while folders := await books.trash(self._db, JOBS_AT_A_TIME):
-            for folder in folders:
-                await self._blobs.delete_folder(folder)
-            await books.emptied(self._db, folders)
+            emptied = [folder for folder in folders if await self._empty(folder)]
+            await books.emptied(self._db, emptied)
+            if len(emptied) < len(folders):
+                return
+
+    async def _empty(self, folder: str) -> bool:
+        try:
+            await self._blobs.delete_folder(folder)
+        except Exception as error:  # whatever the store says: the others can go, and this one is tried again
+            logger.warning("trash.stuck", folder=folder, error=str(error))
+            return False
+        return True

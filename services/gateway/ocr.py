@@ -29,13 +29,7 @@ async def submit_ocr(request: Request) -> Response:
     state = request.app.state
     principal = await state.keys.principal(request)
     may_write(principal)
-    decision = await state.limiter.take(Policy("ocr", state.settings.ocr_limit_per_hour, 3600), principal.key_id)
-    if not decision.admitted:
-        raise LimitExceeded(
-            f"At most {decision.policy.limit} documents an hour.",
-            headers=decision.headers,
-            **{"violated-policies": [decision.policy.name]},
-        )
+    headers = await charge(request, principal)
     job_id = new_id()
     key = f"{job_folder(principal.tenant, job_id)}/upload"
     upload = await receive(request, state.blobs, key, max_bytes=state.settings.gateway_max_upload_bytes)
@@ -58,10 +52,25 @@ async def submit_ocr(request: Request) -> Response:
             fingerprint=_fingerprint(upload, fields),
             size=upload.stored.size,
         )
-        return await submit(request, job, decision.headers)
+        return await submit(request, job, headers)
     except (Invalid, IdempotencyMismatch):
         await state.blobs.delete(key)
         raise
+
+
+async def charge(request: Request, principal: Principal) -> dict[str, str]:
+    """Charge one document to the caller; the headers that say what is left. Raises LimitExceeded, Unavailable."""
+    state = request.app.state
+    policy = Policy("ocr", state.settings.ocr_limit_per_hour, 3600)
+    decision = await state.limiter.take(policy, principal.key_id)
+    if not decision.admitted:
+        raise LimitExceeded(
+            f"At most {policy.limit} documents an hour.",
+            headers=decision.headers,
+            **{"violated-policies": [policy.name]},
+        )
+    headers: dict[str, str] = decision.headers
+    return headers
 
 
 def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:

@@ -124,7 +124,7 @@ class InternalError(Problem):
 
 
 class ServiceUnavailable(Problem):
-    """Something this request needs is away. Nothing was done; try again."""
+    """Something this request needs is away. Try again, with an Idempotency-Key if it must not count twice."""
 
     status = 503
     title = "Service unavailable"

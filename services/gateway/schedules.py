@@ -6,7 +6,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from libs.common.ledger.jobs import new_id
 from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
 from services.gateway.auth import Principal, may_write
 from services.gateway.bodies import read_json
-from services.gateway.ocr import recurring_document
+from services.gateway.ocr import charge, recurring_document
 from services.gateway.problems import Conflict, Invalid, NotFound
 from services.gateway.submitting import JobFields, as_requested, submit
 
@@ -25,6 +25,19 @@ PREVIEWED = 5
 Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
 RECURRING: dict[str, Recurring] = {"ocr": recurring_document}
 """For each queue: turns a schedule's payload into (kind, payload) of its jobs; files go into the folder given."""
+CHARGES = {"ocr": charge}
+"""For each queue: what a run by hand costs, as a submission would."""
+SCHEDULES_AT_MOST = 1_000
+"""Of one tenant."""
+
+
+def _five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError("Minute, hour, day of month, month and day of week: five fields.")
+    return cron
+
+
+Cron = Annotated[str, Field(min_length=9, max_length=200), AfterValidator(_five_fields)]
 
 
 def _known_timezone(name: str) -> str:
@@ -42,7 +55,7 @@ class NewSchedule(JobFields):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
     queue: str
     payload: dict[str, Any]
-    cron: Annotated[str, Field(min_length=1, max_length=200)]
+    cron: Cron
     timezone: str = "UTC"
     catch_up: CatchUp = CatchUp.ONE
 
@@ -61,7 +74,7 @@ class Change(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cron: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    cron: Cron | None = None
     timezone: str | None = None
     catch_up: CatchUp | None = None
     paused: bool | None = None
@@ -76,6 +89,8 @@ async def create_schedule(request: Request) -> Response:
     """201 and the schedule. Its name is unique in the tenant."""
     principal, state = await _writer(request), request.app.state
     asked = await read_json(request, NewSchedule)
+    if len(await schedules.every(state.database, principal.tenant)) >= SCHEDULES_AT_MOST:
+        raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
     schedule = new_id()
     _upcoming(asked.cron, asked.timezone)
     folder = _folder(principal.tenant, schedule)
@@ -146,7 +161,8 @@ async def run_schedule(request: Request) -> Response:
     principal = await _writer(request)
     facts = await _find(request, principal)
     job = schedules.job_of(facts, principal.tenant, principal.key_id, new_id())
-    return await submit(request, as_requested(request, job, facts["id"].bytes), {})
+    headers = await CHARGES[facts["queue"]](request, principal)
+    return await submit(request, as_requested(request, job, facts["id"].bytes), headers)
 
 
 async def _writer(request: Request) -> Principal:

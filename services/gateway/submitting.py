@@ -21,7 +21,7 @@ from services.gateway.access import traceparent_of
 from services.gateway.auth import Principal
 from services.gateway.bodies import Moment
 from services.gateway.following import Facts, Following
-from services.gateway.problems import IdempotencyMismatch, Invalid
+from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid
 from services.gateway.rendering import job_document
 
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
@@ -102,7 +102,8 @@ async def submit(request: Request, job: NewJob, headers: dict[str, str]) -> Resp
                 raise IdempotencyMismatch
             headers = headers | {"Idempotency-Replayed": "true"}
         facts = await jobs.find(state.database, job.tenant, accepted.id)
-    assert facts is not None  # noqa: S101 - it was there a moment ago, and ended jobs stay for days
+    if facts is None:
+        raise Conflict("The job that this request made before has been removed.")
     if wait_s:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
         facts = await _until_ended(state.following, facts, wait_s, state.draining)

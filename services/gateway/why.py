@@ -54,10 +54,10 @@ def _scheduled(facts: dict[str, Any]) -> Explanation:
 
 
 def _running(facts: dict[str, Any]) -> Explanation:
-    evidence = {name: facts[name] for name in ("started_at", "attempt", "host", "pid", "progress")}
+    evidence = {name: facts[name] for name in ("started_at", "attempt", "progress")}
     if facts["cancel_requested_at"] is not None:
         return "cancelling", "It is running, and has been told to stop.", evidence
-    return "running", f"It is running, since {facts['started_at']:%H:%M:%S} UTC on {facts['host']}.", evidence
+    return "running", f"It is running, since {facts['started_at']:%Y-%m-%d %H:%M:%S} UTC.", evidence
 
 
 def _queued(facts: dict[str, Any]) -> Explanation:
@@ -84,8 +84,8 @@ def _held_back(facts: dict[str, Any]) -> Explanation:
     """It waits in the ledger: for a cap, or for its turn."""
     holding = [public_id(job_id) for job_id in facts["holding"]]
     cap, all_cap = facts["max_running_per_tenant"], facts["max_running"]
-    if cap is not None and len(holding) >= cap:
-        sentence = f"Only {cap} jobs of a tenant may run at once in this queue, and {len(holding)} do."
+    if cap is not None and facts["held"] >= cap:
+        sentence = f"Only {cap} jobs of a tenant may run at once in this queue, and {facts['held']} do."
         return "tenant_cap", sentence, {"max_running_per_tenant": cap, "held_by": holding}
     if all_cap is not None and facts["running"] + facts["tickets_ahead"] >= all_cap:
         sentence = f"Only {all_cap} jobs may run at once in this queue, and {facts['running']} do."

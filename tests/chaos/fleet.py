@@ -204,6 +204,8 @@ class Fleet:
             answer = await self._http.post(url, content=orjson.dumps(work), headers=headers)
         except httpx.HTTPError:
             return False
+        if "x-request-id" not in answer.headers:
+            return False  # a stranger, who took the port while the gateway was dead
         assert answer.status_code in (202, 503), answer.text
         return answer.status_code == 202
 

@@ -54,6 +54,10 @@ CROSS JOIN LATERAL (
 """
 
 
+ACCEPT_WITHIN_S = 5.0
+"""A commit that takes longer is tried again, on another connection."""
+
+
 @dataclass(slots=True, frozen=True)
 class Accepted:
     """What the ledger adds to a new job; or, where `id` is not the one asked for, the job that was there."""
@@ -74,7 +78,7 @@ async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[boo
     if it never does, dispatch notices. Raises Unavailable; repeating the call with the same jobs is safe.
     """
     columns = zip(*(_row(job, mark) for job, mark in zip(jobs, ticketed, strict=True)), strict=True)
-    rows = await db.fetch(_ACCEPT, *map(list, columns))
+    rows = await db.fetch(_ACCEPT, *map(list, columns), timeout_s=ACCEPT_WITHIN_S)
     known = {row[0]: Accepted(*row) for row in rows}
     for job in jobs:
         if job.id in known:

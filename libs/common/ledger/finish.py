@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
 
 # "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
-# Whoever asked for a cancel gets it at the next end of an attempt, unless that one had succeeded by then.
+# Whoever asked for a cancel gets it at the end of the attempt, unless that was an end in itself.
 _FINISH = """
 WITH ended AS (
   UPDATE ledger.jobs j SET
@@ -39,7 +39,8 @@ WITH ended AS (
     worker = NULL,
     failures = j.failures + u.failed::int,
     result = u.result::jsonb, artifacts = u.artifacts::jsonb,
-    errors = CASE WHEN u.error IS NULL THEN j.errors ELSE coalesce(j.errors, '[]') ||
+    errors = CASE WHEN u.error IS NULL THEN j.errors
+      ELSE CASE WHEN jsonb_array_length(j.errors) >= 50 THEN j.errors - 0 ELSE coalesce(j.errors, '[]') END ||
       (u.error::jsonb || jsonb_build_object('at', now(), 'attempt', j.attempt)) END,
     progress = coalesce(u.progress::jsonb, j.progress),
     finished_at = CASE WHEN u.state <> 'queued' OR j.cancel_requested_at IS NOT NULL THEN now() END,

@@ -9,7 +9,7 @@ COUNTED_AT_MOST = 10_000
 
 # Waiting jobs of one tenant go by rank; tenants take turns. So a job waits for those of its own tenant before it.
 _STANDING = f"""
-SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_at, w.host, w.pid,
+SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_at,
   (SELECT count(*) FROM ledger.workers v WHERE v.queue = j.queue) AS workers,
   (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers v WHERE v.queue = j.queue) AS slots,
   CASE WHEN j.state = 'queued' AND j.ticketed_at IS NULL THEN (SELECT count(*) FROM (
@@ -20,6 +20,9 @@ SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_
       AND a.ticketed_at < coalesce(j.ticketed_at, 'infinity') LIMIT {COUNTED_AT_MOST}) out) END AS tickets_ahead,
   CASE WHEN j.state = 'queued' THEN (SELECT count(*) FROM ledger.jobs a
     WHERE a.queue = j.queue AND a.state = 'running') END AS running,
+  CASE WHEN j.state = 'queued' THEN (SELECT count(*) FROM ledger.jobs a
+    WHERE a.queue = j.queue AND a.tenant = j.tenant
+      AND (a.state = 'running' OR (a.state = 'queued' AND a.ticketed_at IS NOT NULL))) END AS held,
   CASE WHEN j.state = 'queued' THEN ARRAY(SELECT id FROM ledger.jobs a
     WHERE a.queue = j.queue AND a.tenant = j.tenant
       AND (a.state = 'running' OR (a.state = 'queued' AND a.ticketed_at IS NOT NULL)) LIMIT 100) END AS holding
@@ -27,7 +30,6 @@ FROM (SELECT id, tenant, queue, state, attempt, failures, due_at, ticketed_at, s
              worker, cancel_requested_at, progress, errors -> -1 AS error, now() AS now
       FROM ledger.jobs WHERE id = $1 AND tenant = $2) j
 LEFT JOIN ledger.queues q ON q.name = j.queue
-LEFT JOIN ledger.workers w ON w.id = j.worker
 """  # noqa: S608 - made of constants
 
 

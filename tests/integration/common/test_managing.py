@@ -230,3 +230,20 @@ async def test_old_jobs_are_struck_off_and_their_folders_noted(database: Databas
     assert (await facts(database, waiting))["state"] == "queued"
     (account,) = await books.balance(database)
     assert (account["bytes"], account["unaccounted"]) == (1, 0)
+
+
+async def test_a_replay_goes_on_when_the_job_its_fuse_waits_for_is_cancelled(database: Database) -> None:
+    ids = await accepted(database, *(new_job() for _ in range(3)))
+    await end(database, ids, State.FAILED)
+    await begin_replay(database, Filter(states=managing.RETRYABLE), stop_after=1)
+    assert await replays.release(database) == 1
+    await managing.cancel(database, "dev", ids[0])
+    assert await replays.release(database) == 1
+
+
+async def test_a_budget_is_kept_by_many_housekeepers_together(database: Database) -> None:
+    ids = await accepted(database, *(new_job(bytes=1000) for _ in range(30)))
+    await end(database, ids, State.SUCCEEDED)
+    assert await books.stored_bytes(database) == 30_000
+    assert await books.strike_off(database, older_than_s=0, limit=10) == 10
+    assert await books.stored_bytes(database) == 20_000

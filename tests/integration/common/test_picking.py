@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.db import Database, fetch_within
 from libs.common.ledger import claim as leases
 from libs.common.ledger import dispatch, queues
 from libs.common.ledger.accept import accept
@@ -81,8 +81,10 @@ async def test_caps_hold_however_many_dispatchers_pick_at_once(database: Databas
     await queues.set_cap(database, "q", "max_running_per_tenant", 3)
     for tenant in "abcd":
         await waiting(database, tenant, 20)
-    rounds = await asyncio.gather(*(picked(database, 5) for _ in range(8)))
-    ids = [job_id for one in rounds for job_id in one.ids]
+    ids: list[UUID] = []
+    for _ in range(4):
+        rounds = await asyncio.gather(*(picked(database, 5) for _ in range(8)))
+        ids += [job_id for one in rounds for job_id in one.ids]
     assert len(ids) == len(set(ids)) == 7
     assert max(Counter(await tenants_of(database, ids)).values()) <= 3
 
@@ -133,3 +135,30 @@ async def test_a_pause_calls_tickets_in_and_refuses_claims_until_it_ends(databas
     again, _ = await picked(database, 10)
     assert sorted(again) == sorted(ids)
     assert len(await leases.claim(database, worker, again)) == 3
+
+
+async def test_a_cap_holds_for_tickets_that_were_out_before(database: Database) -> None:
+    jobs = [NewJob("a", "key", "q", "k", b"{}") for _ in range(20)]
+    await accept(database, jobs, ticketed=[True] * 20)
+    await queues.set_cap(database, "q", "max_running", 1)
+    worker = new_id()
+    await leases.register(database, worker, queue="q", slots=100, host="h", pid=1)
+    assert await leases.claim(database, worker, [job.id for job in jobs]) == []
+    assert len((await picked(database, 100)).ids) == 1
+
+
+async def test_many_full_tenants_do_not_hide_the_one_with_room(database: Database) -> None:
+    await queues.set_cap(database, "q", "max_running_per_tenant", 1)
+    for number in range(40):
+        await waiting(database, f"full{number:02}", 2)
+    assert len((await picked(database, 100)).ids) == 40
+    (wanted,) = await waiting(database, "zoe")
+    assert (await picked(database, 8)).ids == [wanted]
+
+
+async def test_a_dispatcher_that_froze_in_the_middle_holds_up_nobody_else(database: Database) -> None:
+    await waiting(database, "a")
+    async with database.begin() as frozen:
+        await fetch_within(frozen, "SELECT pg_advisory_xact_lock(hashtextextended('pick ' || $1, 0))", "q")
+        assert (await picked(database, 1)).ids == []  # at once, not after a time-out
+    assert len((await picked(database, 1)).ids) == 1

@@ -316,3 +316,32 @@ async def test_lost_tickets_are_printed_again(fleet: Fleet) -> None:
 
     async with fleet.working(handle):
         assert (await fleet.ended(job_id))["state"] == "succeeded"
+
+
+async def test_progress_that_cannot_be_stored_as_it_is_harms_nobody(fleet: Fleet) -> None:
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        job.progress(1, 2, "a\x00b\udcff")
+        return Done()
+
+    job_id = await fleet.submit()
+    async with fleet.working(handle):
+        facts = await fleet.ended(job_id)
+    assert (facts["state"], facts["progress"]["note"]) == ("succeeded", "ab?")
+
+
+async def test_a_handler_that_will_not_let_go_does_not_keep_the_worker_from_stopping(fleet: Fleet) -> None:
+    over = asyncio.Event()
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        while not over.is_set():
+            try:
+                await over.wait()
+            except asyncio.CancelledError:
+                continue
+        return Done()
+
+    job_id = await fleet.submit()
+    async with fleet.working(handle, grace_s=0):
+        await fleet.becomes(job_id, "running")
+    assert (await fleet.facts(job_id))["state"] == "queued"
+    over.set()

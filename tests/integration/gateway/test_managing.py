@@ -378,3 +378,50 @@ async def test_beyond_the_budget_in_bytes_the_oldest_go_first(gateway: Gateway) 
     assert_problem(await client.get(old), 404, "not-found")
     assert (await client.get(keep)).json()["state"] == "queued"
     assert len(gateway.blobs()) == 1
+
+
+@pytest.mark.parametrize("meaning", [{"queue": None}, {"state": None, "tag": None}])
+async def test_a_filter_of_nothing_but_nulls_is_empty(gateway: Gateway, meaning: dict[str, Any]) -> None:
+    client = await gateway.client()
+    path = await submitted(client)
+    assert_problem(await client.post("/v1/jobs/cancel", json={"filter": meaning}), 422, "invalid")
+    assert (await client.get(path)).json()["state"] == "queued"
+
+
+async def test_the_stream_of_a_job_that_is_removed_ends(gateway: Gateway) -> None:
+    client = await gateway.client()
+    stream = Stream(gateway, client, await submitted(client) + "/events")
+    await stream.has("state", state="queued")
+    await gateway.database.fetch("DELETE FROM ledger.jobs")
+    async with asyncio.timeout(60):
+        await stream.ended.wait()
+
+
+async def test_a_deleted_schedules_waiting_jobs_keep_their_document(gateway: Gateway) -> None:
+    client = await gateway.client()
+    schedule = (await recurring(client)).headers["location"]
+    run = (await client.post(schedule + "/run", headers={"Idempotency-Key": "one"})).headers["location"]
+    again = await client.post(schedule + "/run", headers={"Idempotency-Key": "one"})
+    assert again.headers["location"] == run
+    await client.delete(schedule)
+    await gateway.housekeeper.go_round()
+    assert len(gateway.blobs()) == 2
+    await client.post(run + "/cancel")
+    await gateway.housekeeper.go_round()
+    assert len(gateway.blobs()) == 1
+
+
+async def test_a_cap_that_is_not_given_stays(gateway: Gateway) -> None:
+    admin = await gateway.client(role=Role.ADMIN)
+    await admin.patch("/v1/queues/ocr", json={"max_running_per_tenant": 3})
+    queue = (await admin.patch("/v1/queues/ocr", json={"max_running": 5})).json()
+    assert (queue["max_running"], queue["max_running_per_tenant"]) == (5, 3)
+    queue = (await admin.patch("/v1/queues/ocr", json={"max_running": None})).json()
+    assert (queue["max_running"], queue["max_running_per_tenant"]) == (None, 3)
+    assert_problem(await admin.patch("/v1/queues/ocr", json={"max_running": 10**12}), 422, "invalid")
+
+
+async def test_head_of_a_stream_is_no_stream(gateway: Gateway) -> None:
+    client = await gateway.client()
+    head = await client.head(await submitted(client) + "/events")
+    assert (head.status_code, head.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")

@@ -27,3 +27,7 @@ def test_one_changed_character_fails_the_checksum() -> None:
 @given(st.text())
 def test_no_text_breaks_the_parser(text: str) -> None:
     assert parse_key(text) is None
+
+
+def test_a_key_that_is_not_ascii_is_no_key() -> None:
+    assert parse_key("argosy_dev_x_y_é") is None
