@@ -4,7 +4,7 @@ idle       from accept to the start of the handler, at 50 jobs a second
 recovery   from a worker's SIGKILL, or SIGTERM, to the start of the last of its jobs elsewhere
 fairness   a tenant with 100,000 jobs waiting, and then another with one
 priority   a low priority under a constant surplus of high ones; head starts are shortened by HASTE for this
-million    accepting and picking with 1,000,000 jobs waiting, beside an empty ledger
+million    accepting and picking with 1,000,000 jobs waiting, beside 10,000
 """
 
 import argparse
@@ -156,22 +156,21 @@ async def priority(servers: Trio, folder: Path, database: Database, dispatcher: 
 
 
 async def million(_servers: Trio, _folder: Path, database: Database, dispatcher: Dispatcher) -> None:
-    """Accept 20,000 and pick 1,000, with nothing waiting and with 1,000,000 of 1,000 tenants."""
+    """Accept 20,000 and pick 1,000, with 10 and with 1,000 jobs waiting of each of 1,000 tenants."""
     await accept_all(dispatcher, 5_000)
     figures = {}
-    for waiting in (0, 1_000_000):
+    for waiting in (10_000, 1_000_000):
         await database.fetch("TRUNCATE ledger.jobs")
-        if waiting:
-            await _fill(database, waiting)
-        accepts = sorted([20_000 / await accept_all(dispatcher, 20_000) for _ in range(3)])[1]
+        await _fill(database, waiting)
+        accepts = sorted([20_000 / await accept_all(dispatcher, 20_000) for _ in range(5)])[2]
         figures[waiting] = accepts, await _pick_ms(database)
-    (empty, empty_ms), (full, full_ms) = figures[0], figures[1_000_000]
+    (few, few_ms), (many, many_ms) = figures[10_000], figures[1_000_000]
     print(
-        f"million: accept {empty:,.0f}/s empty, {full:,.0f}/s with 1,000,000 waiting: {full / empty:.2f};"
-        f" pick of 1,000: {empty_ms:.1f} ms with 60,000 waiting, {full_ms:.1f} ms with 1,060,000"
+        f"million: accept {few:,.0f}/s with 10,000 waiting, {many:,.0f}/s with 1,000,000: {many / few:.2f};"
+        f" pick of 1,000 from 1,000 tenants: {few_ms:.1f} ms, {many_ms:.1f} ms"
     )
     plan = await database.fetch(
-        f"EXPLAIN (COSTS OFF) {picking.PICK}", QUEUE, ["tenant-7", "tenant-8"], [50, 50], 100
+        f"EXPLAIN (COSTS OFF) {picking.PICK}", QUEUE, ["tenant-7", "tenant-8"], [50, 50], 9
     )
     print("the plan of a pick:\n  " + "\n  ".join(row[0] for row in plan))
 
@@ -180,13 +179,14 @@ async def _fill(database: Database, number: int) -> None:
     await database.fetch(
         """INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,
                                     max_attempts, timeout_s, due_at)
-           SELECT gen_random_uuid(), 'tenant-' || n % 1000, 'bench', $1, 'noop', 'queued', 'normal',
+           SELECT uuidv7(), 'tenant-' || n % 1000, 'bench', $1, 'noop', 'queued', 'normal',
                   now() - n * interval '1 millisecond', '{}', '[]', 5, 60, now()
            FROM generate_series(1, $2::int) n""",
         QUEUE,
         number,
     )
     await database.fetch("VACUUM ANALYZE ledger.jobs")
+    await database.fetch("CHECKPOINT")  # what the filling left to write is not the accepts' to pay
 
 
 async def _pick_ms(database: Database) -> float:

@@ -17,6 +17,10 @@ NOBODY = 65534
 """The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
 
 
+SHARED_BUFFERS = "512MB"
+"""PostgreSQL's default of 128 MB is too small for a ledger of a million jobs; memory is taken as it is used."""
+
+
 class CannotRun(Exception):
     """A server cannot be started on this machine; the message says what would help."""
 
@@ -38,7 +42,13 @@ def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
     ordinary = _as_ordinary_user(folder, programs)
     if not (data / "PG_VERSION").exists():
         _initdb(ordinary, programs, folder, data, password)
-    settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *options)
+    settings = (
+        f"port={port}",
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        f"shared_buffers={SHARED_BUFFERS}",
+        *options,
+    )
     flags = [part for setting in settings for part in ("-c", setting)]
     return Server(
         "postgres",
