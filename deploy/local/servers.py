@@ -17,7 +17,7 @@ NOBODY = 65534
 """The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
 
 
-SHARED_BUFFERS = "512MB"
+SHARED_BUFFERS = "1GB"
 """PostgreSQL's default of 128 MB is too small for a ledger of a million jobs; memory is taken as it is used."""
 
 
