@@ -218,7 +218,8 @@ async def test_cancel_waiting_running_and_ended(gateway: Gateway) -> None:
     async with working(gateway, gate):
         await becomes(client, running, "running")
         answer = await client.post(running + "/cancel")
-        assert (answer.status_code, answer.json()["state"]) == (202, "running")
+        assert answer.status_code == 202
+        assert answer.json()["state"] in ("running", "cancelled")  # the worker may be as quick as the answer
         job = await becomes(client, running, "cancelled")
         assert job["failures"] == 0
 
