@@ -151,3 +151,17 @@ def may_administer(principal: Principal) -> None:
     """Raises Forbidden for all but admins."""
     if principal.role is not Role.ADMIN:
         raise Forbidden("This needs an admin's key.")
+
+
+async def writer(request: Request) -> Principal:
+    """The caller, who may write. Raises Unauthenticated, Forbidden, Unavailable."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    may_write(principal)
+    return principal
+
+
+async def admin(request: Request) -> Principal:
+    """The caller, who is an admin. Raises Unauthenticated, Forbidden, Unavailable."""
+    principal: Principal = await request.app.state.keys.principal(request)
+    may_administer(principal)
+    return principal

@@ -1,11 +1,12 @@
-"""JSON bodies and queries, read into models; every wrong field is reported."""
+"""JSON in and out: bodies and queries read into models, every wrong field reported; documents as answers."""
 
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
 from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
 
@@ -51,3 +52,8 @@ def read_query(request: Request, model: type[M]) -> M:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise invalid_fields(error, within="query") from error
+
+
+def answer(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The response with `document` as JSON."""
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")

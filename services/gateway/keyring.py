@@ -1,15 +1,14 @@
 """/v1/keys: an admin's keys to the tenant."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway import keys
-from services.gateway.auth import Principal, Role, may_administer
-from services.gateway.bodies import Moment, read_json
+from services.gateway.auth import Role, admin
+from services.gateway.bodies import Moment, answer, read_json
 from services.gateway.keys import Issued
 from services.gateway.problems import NotFound
 
@@ -35,7 +34,7 @@ class Rotation(BaseModel):
 
 async def create_key(request: Request) -> Response:
     """201 and the key, the only time it is shown."""
-    principal, state = await _admin(request), request.app.state
+    principal, state = await admin(request), request.app.state
     asked = await read_json(request, NewKey)
     issued = await keys.issue(
         state.database,
@@ -50,13 +49,13 @@ async def create_key(request: Request) -> Response:
 
 async def list_keys(request: Request) -> Response:
     """Every key of the tenant, without its secret."""
-    principal = await _admin(request)
-    return _answer({"keys": await keys.every(request.app.state.database, principal.tenant)})
+    principal = await admin(request)
+    return answer({"keys": await keys.every(request.app.state.database, principal.tenant)})
 
 
 async def revoke_key(request: Request) -> Response:
     """204; within a second the key opens nothing, at any gateway."""
-    principal, state = await _admin(request), request.app.state
+    principal, state = await admin(request), request.app.state
     key_id = _key_id(request)
     if not await keys.revoke(state.database, principal.tenant, key_id):
         raise NotFound("There is no such key, or it has been revoked already.")
@@ -66,7 +65,7 @@ async def revoke_key(request: Request) -> Response:
 
 async def rotate_key(request: Request) -> Response:
     """201 and a key in place of this one, which works on until the overlap is over."""
-    principal, state = await _admin(request), request.app.state
+    principal, state = await admin(request), request.app.state
     asked = await read_json(request, Rotation)
     key_id = _key_id(request)
     issued = await keys.rotate(
@@ -85,16 +84,6 @@ def _key_id(request: Request) -> str:
     return key_id
 
 
-async def _admin(request: Request) -> Principal:
-    principal: Principal = await request.app.state.keys.principal(request)
-    may_administer(principal)
-    return principal
-
-
 def _issued(issued: Issued) -> Response:
     headers = {"Location": f"/v1/keys/{issued.facts['id']}", "Cache-Control": "no-store"}
-    return _answer({"key": issued.key, **issued.facts}, 201, headers)
-
-
-def _answer(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(document), status, headers, media_type="application/json")
+    return answer({"key": issued.key, **issued.facts}, 201, headers)

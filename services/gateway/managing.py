@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,8 +11,8 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger import managing, replays
 from libs.common.ledger.jobs import Filter, State
 from libs.common.ledger.managing import Cancelled, PlaceTaken
-from services.gateway.auth import Principal, may_write
-from services.gateway.bodies import Moment, read_json
+from services.gateway.auth import Principal, writer
+from services.gateway.bodies import Moment, answer, read_json
 from services.gateway.jobs import find_job
 from services.gateway.problems import Conflict, NotFound
 from services.gateway.rendering import job_document
@@ -66,18 +65,18 @@ class BulkRetry(BulkCancel):
 
 async def cancel_job(request: Request) -> Response:
     """200 and the job where it waited; 202 where it runs and has been told to stop; 409 where it has ended."""
-    principal, state = await _writer(request), request.app.state
+    principal, state = await writer(request), request.app.state
     facts = await find_job(request)
     cancelled = await managing.cancel(state.database, principal.tenant, facts["id"])
     if cancelled is None:
         raise Conflict(f"The job has ended already: it is {facts['state']}.")
     await _tell_workers(request, [cancelled])
-    return _document(job_document(await find_job(request)), 202 if cancelled.state == State.RUNNING else 200)
+    return answer(job_document(await find_job(request)), 202 if cancelled.state == State.RUNNING else 200)
 
 
 async def retry_job(request: Request) -> Response:
     """202 and the job, in its queue again with all its tries; 409 where it has not failed or been cancelled."""
-    principal, state = await _writer(request), request.app.state
+    principal, state = await writer(request), request.app.state
     facts = await find_job(request)
     try:
         retried = await managing.retry(state.database, principal.tenant, facts["id"])
@@ -85,12 +84,12 @@ async def retry_job(request: Request) -> Response:
         raise Conflict(str(error)) from error
     if not retried:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
-    return _document(job_document(await find_job(request)), 202)
+    return answer(job_document(await find_job(request)), 202)
 
 
 async def cancel_jobs(request: Request) -> Response:
     """Cancel all that the filter means. `dry_run` counts first."""
-    principal, state = await _writer(request), request.app.state
+    principal, state = await writer(request), request.app.state
     asked = await read_json(request, BulkCancel)
     wanted = asked.filter.among(managing.LIVE)
     if asked.dry_run:
@@ -100,19 +99,19 @@ async def cancel_jobs(request: Request) -> Response:
         await _tell_workers(request, cancelled)
         stopping = sum(job.state == State.RUNNING for job in cancelled)
         ended, running = ended + len(cancelled) - stopping, running + stopping
-    return _document({"cancelled": ended, "cancelling": running}, 202 if running else 200)
+    return answer({"cancelled": ended, "cancelling": running}, 202 if running else 200)
 
 
 async def retry_jobs(request: Request) -> Response:
     """Retry all that the filter means, at `rate` and behind the fuse `stop_after`. `dry_run` counts first."""
-    principal, state = await _writer(request), request.app.state
+    principal, state = await writer(request), request.app.state
     asked = await read_json(request, BulkRetry)
     wanted = asked.filter.among(managing.RETRYABLE)
     if asked.dry_run:
         return await _counted(request, principal, wanted)
     matched = (await managing.count(state.database, principal.tenant, wanted))["matched"] if wanted.states else 0
     if not matched:
-        return _document({"matched": 0}, 200)
+        return answer({"matched": 0}, 200)
     if await replays.count_open(state.database, principal.tenant) >= replays.OPEN_AT_MOST:
         raise Conflict(f"{replays.OPEN_AT_MOST} replays go on already; cancel one, or wait for its end.")
     replay = await replays.start(
@@ -126,28 +125,22 @@ async def retry_jobs(request: Request) -> Response:
     )
     location = f"/v1/replays/{public_id(replay, 'replay')}"
     facts = await replays.find(state.database, principal.tenant, replay)
-    return _document(_replay_document(facts or {}), 202, {"Location": location})
+    return answer(_replay_document(facts or {}), 202, {"Location": location})
 
 
 async def show_replay(request: Request) -> Response:
     """How a bulk retry goes."""
     principal: Principal = await request.app.state.keys.principal(request)
-    return _document(_replay_document(await _find_replay(request, principal)))
+    return answer(_replay_document(await _find_replay(request, principal)))
 
 
 async def cancel_replay(request: Request) -> Response:
     """Release no more of its jobs."""
-    principal = await _writer(request)
+    principal = await writer(request)
     facts = await _find_replay(request, principal)
     if not await replays.stop(request.app.state.database, principal.tenant, facts["id"]):
         raise Conflict(f"The replay has ended already: it is {facts['state']}.")
-    return _document(_replay_document(await _find_replay(request, principal)))
-
-
-async def _writer(request: Request) -> Principal:
-    principal: Principal = await request.app.state.keys.principal(request)
-    may_write(principal)
-    return principal
+    return answer(_replay_document(await _find_replay(request, principal)))
 
 
 async def _find_replay(request: Request, principal: Principal) -> dict[str, Any]:
@@ -171,12 +164,8 @@ async def _tell_workers(request: Request, cancelled: list[Cancelled]) -> None:
 async def _counted(request: Request, principal: Principal, wanted: Filter) -> Response:
     nothing = {"matched": 0, "oldest": None, "newest": None}
     database = request.app.state.database
-    return _document(await managing.count(database, principal.tenant, wanted) if wanted.states else nothing)
+    return answer(await managing.count(database, principal.tenant, wanted) if wanted.states else nothing)
 
 
 def _replay_document(facts: dict[str, Any]) -> dict[str, Any]:
     return facts | {"id": public_id(facts["id"], "replay")}
-
-
-def _document(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(document), status, headers, media_type="application/json")

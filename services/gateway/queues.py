@@ -2,15 +2,14 @@
 
 from typing import Annotated, Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts import QUEUES
 from libs.common.ledger import queues
-from services.gateway.auth import may_administer
-from services.gateway.bodies import read_json
+from services.gateway.auth import admin
+from services.gateway.bodies import answer, read_json
 from services.gateway.problems import NotFound
 
 
@@ -25,9 +24,9 @@ class Caps(BaseModel):
 
 async def list_queues(request: Request) -> Response:
     """Every queue: depth by state, oldest waiting, rate, workers."""
-    may_administer(await request.app.state.keys.principal(request))
+    await admin(request)
     found = await queues.overview(request.app.state.database, list(QUEUES))
-    return _document({"queues": [_queue_document(facts) for facts in found]})
+    return answer({"queues": [_queue_document(facts) for facts in found]})
 
 
 async def pause_queue(request: Request) -> Response:
@@ -57,7 +56,7 @@ async def cap_queue(request: Request) -> Response:
 
 
 async def _administered(request: Request) -> str:
-    may_administer(await request.app.state.keys.principal(request))
+    await admin(request)
     name: str = request.path_params["name"]
     if name not in QUEUES:
         raise NotFound("There is no such queue.")
@@ -66,13 +65,9 @@ async def _administered(request: Request) -> str:
 
 async def _shown(request: Request, name: str) -> Response:
     (facts,) = await queues.overview(request.app.state.database, [name])
-    return _document(_queue_document(facts))
+    return answer(_queue_document(facts))
 
 
 def _queue_document(facts: dict[str, Any]) -> dict[str, Any]:
     depth = {state: facts[state] for state in ("scheduled", "queued", "running")}
     return {name: value for name, value in facts.items() if name not in depth} | {"depth": depth}
-
-
-def _document(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")

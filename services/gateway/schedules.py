@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +13,8 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger import books, schedules
 from libs.common.ledger.jobs import new_id
 from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
-from services.gateway.auth import Principal, may_write
-from services.gateway.bodies import read_json
+from services.gateway.auth import Principal, writer
+from services.gateway.bodies import answer, read_json
 from services.gateway.ocr import charge, recurring_document
 from services.gateway.problems import Conflict, Invalid, NotFound
 from services.gateway.submitting import JobFields, as_requested, submit
@@ -87,7 +86,7 @@ class Change(BaseModel):
 
 async def create_schedule(request: Request) -> Response:
     """201 and the schedule. Its name is unique in the tenant."""
-    principal, state = await _writer(request), request.app.state
+    principal, state = await writer(request), request.app.state
     asked = await read_json(request, NewSchedule)
     if len(await schedules.every(state.database, principal.tenant)) >= SCHEDULES_AT_MOST:
         raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
@@ -114,25 +113,25 @@ async def create_schedule(request: Request) -> Response:
         await state.blobs.delete_folder(folder)
         raise Conflict(f"There is a schedule named {asked.name!r} already.") from error
     document = _schedule_document(facts)
-    return _answer(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+    return answer(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
 
 
 async def list_schedules(request: Request) -> Response:
     """The tenant's schedules, by name."""
     principal: Principal = await request.app.state.keys.principal(request)
     found = await schedules.every(request.app.state.database, principal.tenant)
-    return _answer({"schedules": [_schedule_document(facts) for facts in found]})
+    return answer({"schedules": [_schedule_document(facts) for facts in found]})
 
 
 async def show_schedule(request: Request) -> Response:
     """One schedule, and when it fires next."""
     principal: Principal = await request.app.state.keys.principal(request)
-    return _answer(_schedule_document(await _find(request, principal)))
+    return answer(_schedule_document(await _find(request, principal)))
 
 
 async def change_schedule(request: Request) -> Response:
     """Change when it fires, pause it or let it go on. What was missed while paused stays missed."""
-    principal = await _writer(request)
+    principal = await writer(request)
     facts = await _find(request, principal)
     asked = await read_json(request, Change)
     wanted = {name: facts[name] for name in ("cron", "timezone", "catch_up")}
@@ -144,12 +143,12 @@ async def change_schedule(request: Request) -> Response:
     )
     if changed is None:
         raise NotFound("There is no such schedule.")
-    return _answer(_schedule_document(changed))
+    return answer(_schedule_document(changed))
 
 
 async def delete_schedule(request: Request) -> Response:
     """Remove it; the jobs it has made stay."""
-    principal, state = await _writer(request), request.app.state
+    principal, state = await writer(request), request.app.state
     facts = await _find(request, principal)
     await schedules.delete(state.database, principal.tenant, facts["id"])
     await books.throw_away(state.database, _folder(principal.tenant, facts["id"]), facts["id"])
@@ -158,17 +157,11 @@ async def delete_schedule(request: Request) -> Response:
 
 async def run_schedule(request: Request) -> Response:
     """Make its job now, whatever the clock says, and paused or not."""
-    principal = await _writer(request)
+    principal = await writer(request)
     facts = await _find(request, principal)
     job = schedules.job_of(facts, principal.tenant, principal.key_id, new_id())
     headers = await CHARGES[facts["queue"]](request, principal)
     return await submit(request, as_requested(request, job, facts["id"].bytes), headers)
-
-
-async def _writer(request: Request) -> Principal:
-    principal: Principal = await request.app.state.keys.principal(request)
-    may_write(principal)
-    return principal
 
 
 async def _find(request: Request, principal: Principal) -> dict[str, Any]:
@@ -200,7 +193,3 @@ def _schedule_document(facts: dict[str, Any]) -> dict[str, Any]:
         "paused": facts["paused_at"] is not None,
         "next": [] if facts["paused_at"] else _upcoming(facts["cron"], facts["timezone"]),
     }
-
-
-def _answer(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(document), status, headers, media_type="application/json")
