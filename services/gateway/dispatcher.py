@@ -28,8 +28,10 @@ from libs.common.ledger.picking import WINDOW_LARGEST, pick
 
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
+AWAITED_ROUND_S = 0.05
 DOWN_ROUND_S = 1.0
-"""Seconds between two looks at the queues: as a rule; where workers may run dry; where a server is away."""
+"""Seconds between two looks at the queues: as a rule; where workers may run dry; where work waits for the first
+worker to come; where a server is away."""
 TIDY_EVERY_S = 1.0
 """Seconds between two searches for lost tickets and dead workers."""
 WINDOW_S = 2.0
@@ -182,8 +184,10 @@ class Dispatcher:
         _size_window(lane, conveyor, demand)
         lane.room = 0 if demand.paused else max(0, lane.window - conveyor.depth)
         lane.open = not (demand.backlog or demand.paused or demand.capped)
-        if not demand.backlog or not lane.room:
+        if not demand.backlog:
             return ROUND_S
+        if not lane.room:
+            return ROUND_S if demand.slots or demand.paused else AWAITED_ROUND_S
         picked = await self._pick_and_print(queue, lane, demand)
         if not conveyor.depth or demand.capped:  # it had run dry, or places become free one by one
             return BUSY_ROUND_S if picked else ROUND_S
