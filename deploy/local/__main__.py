@@ -19,8 +19,8 @@ from deploy.migrations.__main__ import upgrade
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts import QUEUES
-from services.gateway.auth import Role
 from services.gateway.keys import issue
+from services.gateway.scopes import OPERATOR, ROLES, Role
 
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
@@ -165,7 +165,9 @@ async def _have_key(remembered: State, settings: DatabaseSettings) -> None:
     where = address.rpartition("@")[2] if "DATABASE_URL" in os.environ else "ours"
     if remembered.key is None or remembered.key_database != where:
         async with db.connect(settings, "up", patience_s=10) as database:
-            remembered.key = (await issue(database, "dev", "dev", "make up", Role.ADMIN)).key
+            everything = ROLES[Role.ADMIN] | OPERATOR
+            issued = await issue(database, "dev", "dev", "make up", Role.ADMIN, scopes=everything)
+            remembered.key = issued.key
         remembered.key_database = where
         remembered.save()
 

@@ -18,7 +18,12 @@ class ArgosyError(Exception):
     @property
     def code(self) -> str:
         """The error's name on the wire: the class name in snake_case, such as `page_timeout`."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        return code_of(type(self))
+
+
+def code_of(error: type[BaseException]) -> str:
+    """A class of errors as it is named on the wire."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", error.__name__).lower()
 
 
 class Unavailable(ArgosyError):

@@ -41,6 +41,9 @@ http_requests = Counter("argosy_http_requests", "Requests answered.", ["method",
 http_request_seconds = Histogram(
     "argosy_http_request_seconds", "Time to answer.", ["method", "route"], buckets=_SECONDS
 )
+requests_at_hand = Gauge("argosy_http_requests_at_hand", "Requests this process is answering.")
+requests_shed = Counter("argosy_http_requests_shed", "Requests refused because of overload.", ["urgency"])
+limiter_mode = Gauge("argosy_limiter_mode", "1 for who decides the limits: shared, alone or returning.", ["mode"])
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])
 
 page_seconds = Histogram(

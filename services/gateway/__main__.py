@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from libs.common import config, log
 from services.gateway.app import create_app, drain
 from services.gateway.config import Settings
+from services.gateway.connections import Protocol
 
 
 class Server(uvicorn.Server):
@@ -22,10 +23,11 @@ class Server(uvicorn.Server):
                 host=settings.gateway_host,
                 port=settings.gateway_port,
                 loop="uvloop",
-                http="httptools",
+                http=Protocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # see addresses.py
                 timeout_graceful_shutdown=int(settings.shutdown_grace_s),
             )
         )

@@ -1,16 +1,27 @@
-"""One log line and one measurement a request; a request id and a trace id for each."""
+"""The outermost layer: a request id and a trace id, the fields of every answer, one log line, one measurement."""
 
 import re
 import secrets
 import time
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import log, metrics
+from services.gateway.problems import InternalError, render
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000"),
+]
+_UNLESS_SAID = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+"""Answers are somebody's data, and no pages (OWASP ASVS 5.0, 14.3.2 and 3.4)."""
 
 logger = log.get("access")
 
@@ -32,24 +43,38 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
         traceparent = sent if _TRACEPARENT.fullmatch(sent) else _new_traceparent()
         scope["argosy.traceparent"] = traceparent
         request_id = f"req_{secrets.token_hex(12)}"
-        status = 500
+        status = 0
         started = time.perf_counter()
 
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = _completed(message["headers"], scope, request_id)
             await send(message)
 
         try:
             await self._app(scope, receive, send_marked)
+        except Exception:  # what nobody foresaw: the log has the traceback, the caller has not
+            logger.exception("request.bug", request_id=request_id, trace_id=log.trace_id_of(traceparent))
+            if status:
+                raise  # half an answer is out: the connection must break
+            await render(InternalError())(scope, receive, send_marked)
         finally:
-            _record(scope, status, time.perf_counter() - started, request_id, traceparent)
+            _record(scope, status or 499, time.perf_counter() - started, request_id, traceparent)
+
+
+def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
+    said = {name for name, _ in headers}
+    headers = [*headers, (b"x-request-id", request_id.encode()), *_ALWAYS]
+    headers += [field for field in _UNLESS_SAID if field[0] not in said]
+    for name, value in scope.get("argosy.headers", {}).items():
+        headers.append((name.lower().encode(), value.encode()))
+    return headers
 
 
 def _record(scope: Scope, status: int, seconds: float, request_id: str, traceparent: str) -> None:
@@ -59,12 +84,15 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str, tracepar
     metrics.http_request_seconds.labels(scope["method"], route).observe(seconds)
     if route in ("alive", "ready"):
         return
+    principal = scope.get("argosy.caller")
     logger.info(
         "request",
         method=scope["method"],
         path=scope["path"],
         status=status,
         ms=round(seconds * 1000, 2),
+        caller=principal and principal.user,
+        tenant=principal and principal.tenant,
         request_id=request_id,
         trace_id=log.trace_id_of(traceparent),
     )

@@ -1,47 +1,41 @@
-"""create_app: what is open while the gateway runs, and every route. Read this first."""
+"""create_app: what is open while the gateway runs, and in which order. Read this first, then routes.py."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
+import orjson
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.middleware.cors import CORSMiddleware
 
 from libs.common import bus, db, probes
 from libs.common.blobs import Blobs
 from libs.common.contracts import QUEUES
 from services.gateway.access import Access
-from services.gateway.artifacts import download
-from services.gateway.auth import Keys
+from services.gateway.addresses import Addresses
+from services.gateway.auth import Callers
 from services.gateway.config import Settings
 from services.gateway.dispatcher import Dispatcher
-from services.gateway.events import follow_job
 from services.gateway.following import Following
 from services.gateway.housekeeping import Housekeeper
-from services.gateway.jobs import list_jobs, show_job
-from services.gateway.keyring import create_key, list_keys, revoke_key, rotate_key
-from services.gateway.limits import Limiter
-from services.gateway.managing import cancel_job, cancel_jobs, cancel_replay, retry_job, retry_jobs, show_replay
-from services.gateway.ocr import submit_ocr
+from services.gateway.limits.limiter import Limiter
+from services.gateway.openapi import document
+from services.gateway.operations import Operation
 from services.gateway.problems import HANDLERS
-from services.gateway.queues import cap_queue, list_queues, pause_queue, resume_queue
-from services.gateway.schedules import (
-    change_schedule,
-    create_schedule,
-    delete_schedule,
-    list_schedules,
-    run_schedule,
-    show_schedule,
-)
-from services.gateway.why import explain_job
+from services.gateway.routes import OPEN, OPERATIONS, routes_for
+from services.gateway.shedding import Shedder
+from services.gateway.tokens import Tokens
+
+CORS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID", "traceparent")
+CORS_EXPOSED = ("Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "ETag")
 
 
-def create_app(settings: Settings, *, queues: Sequence[str] = QUEUES, routes: Sequence[Route] = ()) -> Starlette:
-    """The gateway as an ASGI application; `queues` and `routes` beyond the fleet's own are for its tests."""
+def create_app(
+    settings: Settings, *, queues: Sequence[str] = QUEUES, operations: Sequence[Operation] = ()
+) -> Starlette:
+    """The gateway as an ASGI application; `queues` and `operations` beyond the fleet's own are for its tests."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -50,85 +44,69 @@ def create_app(settings: Settings, *, queues: Sequence[str] = QUEUES, routes: Se
         )
         state = app.state
         state.settings = settings
+        state.openapi = orjson.dumps(document(OPERATIONS))
         state.draining = asyncio.Event()
+        state.addresses = Addresses(settings.proxies)
+        state.policies = settings.policies
         state.blobs = Blobs(settings)
-        state.limiter = Limiter(redis)
+        state.shedder = Shedder(settings.gateway_max_in_flight)
+        state.tokens = Tokens(settings, settings.gateway_env)
 
         def serving() -> bool:
             dispatcher: Dispatcher | None = getattr(state, "dispatcher", None)
             return dispatcher is not None and dispatcher.answered and not state.draining.is_set()
 
         async with (
+            aclosing(redis),
             db.connect(settings, "gateway") as state.database,
             bus.connect(settings, "gateway") as state.bus,
             probes.serving(settings, serving),
         ):
-            state.keys = Keys(state.database, settings.gateway_env)
+            state.callers = Callers(
+                state.database, state.bus, env=settings.gateway_env, policies=state.policies, tokens=state.tokens
+            )
+            state.limiter = Limiter(redis, state.bus, budget_s=settings.limits_budget_ms / 1000)
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
             state.following = Following(state.database, state.bus)
             housekeeper = Housekeeper(state.database, state.blobs, settings)
-            async with state.following.listening():
-                tasks = [asyncio.create_task(state.dispatcher.run()), asyncio.create_task(housekeeper.run())]
+            async with state.limiter.running(), state.following.listening():
+                background = (
+                    state.dispatcher.run(),
+                    housekeeper.run(),
+                    state.shedder.watch(),
+                    state.callers.listen(),
+                )
+                tasks = [asyncio.create_task(part) for part in background]
                 yield
                 for task in tasks:
                     task.cancel()
-        await redis.aclose()
 
-    return Starlette(
-        routes=[*ROUTES, *routes],
-        middleware=[Middleware(Access)],
+    app = Starlette(
+        routes=[*routes_for([*OPERATIONS, *operations]), *OPEN],
+        middleware=[Middleware(Access), *_cors(settings.origins)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
-async def alive(_request: Request) -> Response:
-    """The process turns. Asks no other server."""
-    return PlainTextResponse("ok\n")
-
-
-async def ready(request: Request) -> Response:
-    """Whether requests can be served: with the ledger, yes. The rest is told for the operator's eyes."""
-    state = request.app.state
-    database, redis = await asyncio.gather(state.database.reachable(), state.limiter.reachable())
-    parts = {"postgres": database, "redis": redis, "nats": state.bus.connected}
-    serving = database and not state.draining.is_set()
-    return JSONResponse({"ready": serving, **parts}, status_code=200 if serving else 503)
+def _cors(origins: list[str]) -> list[Middleware]:
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=CORS_HEADERS,
+            expose_headers=CORS_EXPOSED,
+            max_age=600,
+        )
+    ]
 
 
 def drain(app: Starlette) -> None:
     """The process has been told to stop: no more readiness, and followers may reconnect elsewhere."""
     app.state.draining.set()
     app.state.following.wake_all()
-
-
-ROUTES = [
-    Route("/v1/ocr", submit_ocr, methods=["POST"]),
-    Route("/v1/jobs", list_jobs),
-    Route("/v1/jobs/cancel", cancel_jobs, methods=["POST"]),
-    Route("/v1/jobs/retry", retry_jobs, methods=["POST"]),
-    Route("/v1/jobs/{id}", show_job),
-    Route("/v1/jobs/{id}/artifacts/{name}", download),
-    Route("/v1/jobs/{id}/cancel", cancel_job, methods=["POST"]),
-    Route("/v1/jobs/{id}/events", follow_job),
-    Route("/v1/jobs/{id}/retry", retry_job, methods=["POST"]),
-    Route("/v1/jobs/{id}/why", explain_job),
-    Route("/v1/keys", list_keys),
-    Route("/v1/keys", create_key, methods=["POST"]),
-    Route("/v1/keys/{id}", revoke_key, methods=["DELETE"]),
-    Route("/v1/keys/{id}/rotate", rotate_key, methods=["POST"]),
-    Route("/v1/queues", list_queues),
-    Route("/v1/queues/{name}", cap_queue, methods=["PATCH"]),
-    Route("/v1/queues/{name}/pause", pause_queue, methods=["POST"]),
-    Route("/v1/queues/{name}/resume", resume_queue, methods=["POST"]),
-    Route("/v1/replays/{id}", show_replay),
-    Route("/v1/replays/{id}/cancel", cancel_replay, methods=["POST"]),
-    Route("/v1/schedules", list_schedules),
-    Route("/v1/schedules", create_schedule, methods=["POST"]),
-    Route("/v1/schedules/{id}", show_schedule),
-    Route("/v1/schedules/{id}", change_schedule, methods=["PATCH"]),
-    Route("/v1/schedules/{id}", delete_schedule, methods=["DELETE"]),
-    Route("/v1/schedules/{id}/run", run_schedule, methods=["POST"]),
-    Route("/livez", alive),
-    Route("/readyz", ready),
-]

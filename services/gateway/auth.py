@@ -1,167 +1,164 @@
-"""Who is calling. A key is `argosy_<env>_<id>_<secret>_<checksum>`; only a hash of its secret is kept.
+"""Who is calling: `Authorization: Bearer`, with an API key (apikeys.py) or a token (tokens.py).
 
-The secret has 190 random bits, so a plain SHA-256 keeps it safe (OWASP ASVS 5.0, 6.5.2). The checksum lets a
-mistyped or made-up key be refused without asking the database, as GitHub's tokens do.
+What is known of keys and tenants is remembered for a while; whoever changes it tells all gateways, and without
+NATS nothing is believed for longer than a moment. So a revoked key works nowhere after a second.
 """
 
-import hashlib
+import asyncio
 import hmac
-import secrets
-import string
 import time
-import zlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from typing import Any
 
-from starlette.requests import Request
+import orjson
 
+from libs.common.batching import Batcher
+from libs.common.bus import Bus
 from libs.common.db import Database
-from services.gateway.problems import Forbidden, Unauthenticated
+from services.gateway.apikeys import parse_key, secret_hash
+from services.gateway.limits.policies import BadFigure, Policy, adjusted
+from services.gateway.problems import Unauthenticated
+from services.gateway.scopes import ROLES, Principal, Role, Scope
+from services.gateway.tokens import Identity, Tokens
 
-CACHED_FOR_S = 0.8
-"""How long a key is believed without looking: also the longest a revoked one still works."""
-CACHED_AT_MOST = 10_000
+BELIEVED_FOR_S = 10.0
+ALONE_BELIEVED_FOR_S = 0.8
+"""How long without looking: as a rule; while NATS cannot tell of changes."""
+REMEMBERED_AT_MOST = 10_000
+SUBJECT = "identity.changed"
+"""On the bus: the key or the tenant that was changed."""
 
-_ALPHABET = string.ascii_letters + string.digits
-
-
-class Role(StrEnum):
-    """What a key may do."""
-
-    ADMIN = "admin"
-    MEMBER = "member"
-    READ = "read"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A caller: the key is the user, the tenant owns the jobs."""
-
-    key_id: str
-    tenant: str
-    role: Role
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedKey:
-    """A well-formed key taken apart."""
-
-    env: str
-    id: str
-    secret: str
-
-
-def new_key(env: str) -> tuple[str, ParsedKey]:
-    """A fresh key as the caller sees it, the only time anybody does, and its parts."""
-    parts = ParsedKey(env, _random(12), _random(32))
-    body = f"argosy_{parts.env}_{parts.id}_{parts.secret}"
-    return f"{body}_{_checksum(body)}", parts
-
-
-def parse_key(text: str) -> ParsedKey | None:
-    """The parts of a key whose checksum is right, or None."""
-    body, _, checksum = text.rpartition("_")
-    parts = body.split("_")
-    if len(parts) != 4 or parts[0] != "argosy" or _checksum(body) != checksum:
-        return None
-    return ParsedKey(*parts[1:])
-
-
-def secret_hash(secret: str) -> bytes:
-    """What is stored of a secret."""
-    return hashlib.sha256(secret.encode()).digest()
-
-
-def _checksum(body: str) -> str:
-    return f"{zlib.crc32(body.encode()):08x}"
-
-
-def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
-_FIND = """
-SELECT tenant, role, secret_sha256, expires_at FROM identity.keys
-WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+_KEYS = """
+SELECT k.id, k.tenant, k.role, k.scopes, k.secret_sha256, k.expires_at,
+       (SELECT jsonb_object_agg(policy, figure) FROM identity.limits l WHERE l.tenant = k.tenant)
+FROM identity.keys k
+WHERE k.id = ANY($1::text[]) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+"""
+_TENANTS = """
+SELECT t.id, (SELECT jsonb_object_agg(policy, figure) FROM identity.limits l WHERE l.tenant = t.id)
+FROM identity.tenants t WHERE t.id = ANY($1::text[])
 """
 
 
 @dataclass(slots=True)
 class _Known:
-    principal: Principal
-    secret_sha256: bytes
+    tenant: str
+    believed_at: float
     until: float
+    epoch: int
+    policies: Mapping[str, Policy]
+    principal: Principal | None = None
+    secret_sha256: bytes = b""
 
 
-class Keys:
-    """Checks keys against the database, remembering each for a moment."""
+class Callers:
+    """Tells who calls, asking the database seldom. `policies`: the limits of whoever has none of its own."""
 
-    def __init__(self, database: Database, env: str) -> None:
+    def __init__(
+        self, database: Database, bus: Bus, *, env: str, policies: Mapping[str, Policy], tokens: Tokens
+    ) -> None:
         self._db = database
+        self._bus = bus
         self._env = env
+        self._policies = policies
+        self._tokens = tokens
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._reading_keys: Batcher[str, Any] = Batcher(lambda ids: self._read(_KEYS, ids))
+        self._reading_tenants: Batcher[str, Any] = Batcher(lambda ids: self._read(_TENANTS, ids))
 
-    async def principal(self, request: Request) -> Principal:
-        """The caller of `request`. Raises Unauthenticated, or Unavailable if the database is away."""
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        if not text or scheme.lower() != "bearer":
+    async def principal(self, authorization: str) -> Principal:
+        """The caller with this Authorization header. Raises Unauthenticated, or Unavailable without a database."""
+        scheme, _, credential = authorization.partition(" ")
+        credential = credential.strip()
+        if not credential or scheme.lower() != "bearer":
             raise Unauthenticated
-        parsed = parse_key(text.strip())
+        if credential.startswith("argosy_"):
+            return await self._by_key(credential)
+        return await self._by_token(await self._tokens.verify(credential))
+
+    async def listen(self) -> None:
+        """Run for ever: hear of changes."""
+        async with self._bus.listening(SUBJECT, self._hear):
+            await asyncio.Event().wait()
+
+    async def changed(self, *, key: str | None = None, tenant: str | None = None) -> None:
+        """A key, or a tenant's limits, are not what they were: let every gateway look anew."""
+        message = orjson.dumps({"key": key, "tenant": tenant})
+        self._hear(message)
+        await self._bus.publish(SUBJECT, message)
+
+    def _hear(self, message: bytes) -> None:
+        changed = orjson.loads(message)
+        if changed["key"]:
+            self._known.pop(f"key {changed['key']}", None)
+        if changed["tenant"]:
+            for name in [name for name, known in self._known.items() if known.tenant == changed["tenant"]]:
+                del self._known[name]
+
+    async def _by_key(self, text: str) -> Principal:
+        parsed = parse_key(text)
         if parsed is None or parsed.env != self._env:
             raise Unauthenticated("That is not a key of this environment.")
-        known = self._known.get(parsed.id)
-        if known is None or known.until < time.monotonic():
-            known = await self._look_up(parsed.id)
+        known = self._believed(f"key {parsed.id}") or self._learn_key(await self._reading_keys(parsed.id))
         if known is None or not hmac.compare_digest(known.secret_sha256, secret_hash(parsed.secret)):
             raise Unauthenticated("That key is unknown, expired or revoked.")
+        assert known.principal is not None  # noqa: S101 - keys have one
         return known.principal
 
-    def forget(self, key_id: str) -> None:
-        """A key has been changed: look at it anew."""
-        self._known.pop(key_id, None)
+    async def _by_token(self, identity: Identity) -> Principal:
+        name = f"tenant {identity.tenant}"
+        known = self._believed(name) or self._learn_tenant(await self._reading_tenants(identity.tenant))
+        if known is None:
+            raise Unauthenticated("The token's tenant is unknown here.")
+        return Principal(identity.user, identity.tenant, identity.role, ROLES[identity.role], known.policies)
 
-    async def _look_up(self, key_id: str) -> _Known | None:
-        rows = await self._db.fetch(_FIND, key_id)
-        if not rows:
-            self._known.pop(key_id, None)
+    def _believed(self, name: str) -> _Known | None:
+        known = self._known.get(name)
+        if known is None:
             return None
-        tenant, role, secret_sha256, expires_at = rows[0]
-        until = time.monotonic() + min(CACHED_FOR_S, _seconds_until(expires_at))
-        known = _Known(Principal(key_id, tenant, Role(role)), secret_sha256, until)
-        self._known[key_id] = known
-        self._known.move_to_end(key_id)
-        if len(self._known) > CACHED_AT_MOST:
+        now = time.monotonic()
+        told = self._bus.connected and known.epoch == self._bus.epoch
+        if now >= known.until or (not told and now >= known.believed_at + ALONE_BELIEVED_FOR_S):
+            return None
+        return known
+
+    def _learn_key(self, row: Any) -> _Known | None:
+        if row is None:
+            return None
+        key_id, tenant, role, scopes, secret_sha256, expires_at, figures = row
+        known = self._learn(f"key {key_id}", tenant, figures, expires_at)
+        allowed = ROLES[Role(role)] if scopes is None else frozenset(Scope(scope) for scope in scopes)
+        known.principal = Principal(key_id, tenant, Role(role), allowed, known.policies)
+        known.secret_sha256 = secret_sha256
+        return known
+
+    def _learn_tenant(self, row: Any) -> _Known | None:
+        return None if row is None else self._learn(f"tenant {row[0]}", row[0], row[1], None)
+
+    def _learn(
+        self, name: str, tenant: str, figures: Mapping[str, str] | None, expires_at: datetime | None
+    ) -> _Known:
+        now = time.monotonic()
+        lives_s = float("inf") if expires_at is None else expires_at.timestamp() - time.time()
+        until = now + min(BELIEVED_FOR_S, lives_s)
+        known = _Known(tenant, now, until, self._bus.epoch, self._policies_with(figures))
+        self._known[name] = known
+        self._known.move_to_end(name)
+        if len(self._known) > REMEMBERED_AT_MOST:
             self._known.popitem(last=False)
         return known
 
+    def _policies_with(self, figures: Mapping[str, str] | None) -> Mapping[str, Policy]:
+        if not figures:
+            return self._policies
+        try:
+            return adjusted(self._policies, figures)
+        except BadFigure:  # entered by a newer version: what it does not know does not count
+            return self._policies
 
-def _seconds_until(moment: datetime | None) -> float:
-    return float("inf") if moment is None else moment.timestamp() - time.time()
-
-
-def may_write(principal: Principal) -> None:
-    """Raises Forbidden for a key that may only read."""
-    if principal.role is Role.READ:
-        raise Forbidden("This key may only read.")
-
-
-def may_administer(principal: Principal) -> None:
-    """Raises Forbidden for all but admins."""
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("This needs an admin's key.")
-
-
-async def writer(request: Request) -> Principal:
-    """The caller, who may write. Raises Unauthenticated, Forbidden, Unavailable."""
-    principal: Principal = await request.app.state.keys.principal(request)
-    may_write(principal)
-    return principal
-
-
-async def admin(request: Request) -> Principal:
-    """The caller, who is an admin. Raises Unauthenticated, Forbidden, Unavailable."""
-    principal: Principal = await request.app.state.keys.principal(request)
-    may_administer(principal)
-    return principal
+    async def _read(self, sql: str, ids: list[str]) -> list[Any]:
+        rows = {row[0]: row for row in await self._db.fetch(sql, list(dict.fromkeys(ids)))}
+        return [rows.get(id_) for id_ in ids]

@@ -1,5 +1,6 @@
 """JSON in and out: bodies and queries read into models, every wrong field reported; documents as answers."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -54,6 +55,6 @@ def read_query(request: Request, model: type[M]) -> M:
         raise invalid_fields(error, within="query") from error
 
 
-def answer(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer(document: Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """The response with `document` as JSON."""
     return Response(orjson.dumps(document), status, headers, media_type="application/json")

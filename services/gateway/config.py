@@ -1,8 +1,11 @@
 """Every setting of the gateway."""
 
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.config import (
     BlobSettings,
@@ -12,16 +15,21 @@ from libs.common.config import (
     ProbeSettings,
     ShutdownSettings,
 )
+from services.gateway.limits.policies import DEFAULTS, Policy, adjusted
 
 
-class RedisSettings(Environment):
-    """The Redis of the limits: REDIS_URL, or its parts."""
+class LimitSettings(Environment):
+    """The rate limits, and the Redis that counts them: REDIS_URL, or its parts."""
 
     redis_url: SecretStr | None = None
     redis_host: str = "127.0.0.1"
     redis_port: int = 6379
     redis_password: SecretStr | None = None
     redis_db: int = 0
+    limits: str = ""
+    """Where they differ from limits/policies.py: `api=600/min, ocr=100/h, ip=off, search=shadow 60/min`."""
+    limits_budget_ms: Annotated[float, Field(gt=0)] = 10.0
+    """Milliseconds that Redis may take for a decision; then the gateway decides by its share."""
 
     @property
     def redis_address(self) -> str:
@@ -30,6 +38,56 @@ class RedisSettings(Environment):
             return self.redis_url.get_secret_value()
         password = f":{self.redis_password.get_secret_value()}@" if self.redis_password else ""
         return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """The limits of tenants that have none of their own."""
+        return adjusted(DEFAULTS, _figures(self.limits))
+
+    @field_validator("limits")
+    @classmethod
+    def _can_be_read(cls, limits: str) -> str:
+        adjusted(DEFAULTS, _figures(limits))
+        return limits
+
+
+class TokenSettings(Environment):
+    """JWTs: of an outside issuer (all of JWT_…), and our own (TOKEN_SECRET)."""
+
+    token_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Signs the tokens of POST /v1/auth/token; the same at every gateway. Without it there are none."""
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_jwks_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    jwt_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Either the address of the issuer's public keys, or a secret shared with it."""
+    jwt_algorithms: str = ""
+    """RS256 with a JWKS, HS256 with a secret, where nothing is said."""
+    jwt_tenant: str | None = None
+    """The tenant of everybody with such a token; or else a claim says it."""
+    jwt_tenant_claim: str = "tenant"
+    jwt_role_claim: str = "role"
+    jwt_role: Literal["admin", "member", "read"] = "member"
+    """Where the claim says none of admin, member and read."""
+
+    @property
+    def algorithms(self) -> list[str]:
+        """What an outside token may be signed with."""
+        named = [name for name in re.split(r"[,\s]+", self.jwt_algorithms) if name]
+        return named or ["HS256" if self.jwt_secret is not None else "RS256"]
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.jwt_issuer is None:
+            return self
+        if not self.jwt_audience:
+            raise ValueError("JWT_ISSUER needs JWT_AUDIENCE: a token for somebody else must not open this")
+        if (self.jwt_jwks_url is None) == (self.jwt_secret is None):
+            raise ValueError("JWT_ISSUER needs either JWT_JWKS_URL or JWT_SECRET")
+        symmetric = {name.startswith("HS") for name in self.algorithms}
+        if symmetric != {self.jwt_secret is not None} or "none" in self.algorithms:
+            raise ValueError("JWT_ALGORITHMS: HS… with JWT_SECRET only, all others with JWT_JWKS_URL only")
+        return self
 
 
 class RetentionSettings(Environment):
@@ -41,7 +99,14 @@ class RetentionSettings(Environment):
 
 
 class Settings(
-    DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, RedisSettings, RetentionSettings, ShutdownSettings
+    DatabaseSettings,
+    BusSettings,
+    BlobSettings,
+    ProbeSettings,
+    LimitSettings,
+    TokenSettings,
+    RetentionSettings,
+    ShutdownSettings,
 ):
     """What the gateway reads from the environment."""
 
@@ -50,5 +115,47 @@ class Settings(
     gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
     """The environment that API keys must name: a staging key opens nothing in production."""
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
-    ocr_limit_per_hour: Annotated[int, Field(gt=0)] = 50
-    """Documents per hour and user."""
+    gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000
+    """Requests at once in this process. Submits are refused at 60 % of it, status and cancel last."""
+    trusted_proxies: str = ""
+    """Networks of the proxies in front, such as `10.0.0.0/8, fd00::/8`: whose X-Forwarded-For is believed."""
+    cors_origins: str = ""
+    """Origins whose pages may call this, such as `https://app.example.com`."""
+
+    @property
+    def origins(self) -> list[str]:
+        """CORS_ORIGINS, one by one."""
+        return _listed(self.cors_origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: str) -> str:
+        for network in _listed(networks):
+            ip_network(network)
+        return networks
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in _listed(origins):
+            if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin):
+                raise ValueError(f"{origin!r} is no origin such as https://app.example.com")
+        return origins
+
+    @property
+    def proxies(self) -> list[str]:
+        """TRUSTED_PROXIES, one by one."""
+        return _listed(self.trusted_proxies)
+
+
+def _listed(text: str) -> list[str]:
+    return [part for part in re.split(r"[,\s]+", text) if part]
+
+
+def _figures(text: str) -> dict[str, str]:
+    """`a=1/s, b=off` as a mapping. Raises ValueError."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all("=" in part for part in parts):
+        raise ValueError("write it like api=600/min, ocr=100/h")
+    pairs = [part.split("=", 1) for part in parts]
+    return {name.strip(): figure.strip() for name, figure in pairs}

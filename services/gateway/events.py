@@ -5,7 +5,7 @@ state, or when this gateway is about to stop: clients reconnect by themselves, a
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import orjson
 from starlette.requests import Request
@@ -46,5 +46,5 @@ async def _stream(following: Following, facts: Facts, draining: asyncio.Event) -
                 yield b": still here\n\n"
 
 
-def _event(name: str, document: dict[str, object]) -> bytes:
+def _event(name: str, document: Mapping[str, object]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(document) + b"\n\n"

@@ -13,10 +13,12 @@ from starlette.responses import Response
 from libs.common.contracts.ids import parse_id
 from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, State
-from services.gateway.auth import Principal, Role
 from services.gateway.bodies import read_query
+from services.gateway.documents import JobPage, JobWithErrors
+from services.gateway.door import caller
 from services.gateway.problems import Invalid, NotFound
 from services.gateway.rendering import error_history, job_document
+from services.gateway.scopes import Role
 
 
 class Listing(BaseModel):
@@ -33,9 +35,10 @@ class Listing(BaseModel):
 
 async def show_job(request: Request) -> Response:
     """One job; 304 if the caller has this version of it already."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     facts = await find_job(request)
-    document = job_document(facts) | {"errors": error_history(facts, with_tracebacks=principal.role is Role.ADMIN)}
+    errors = error_history(facts, with_tracebacks=principal.role is Role.ADMIN)
+    document: JobWithErrors = {**job_document(facts), "errors": errors}
     body = orjson.dumps(document)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -46,7 +49,7 @@ async def show_job(request: Request) -> Response:
 
 async def list_jobs(request: Request) -> Response:
     """The caller's jobs, newest first, a page at a time."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     wanted = read_query(request, Listing)
     found = await ledger.page(
         request.app.state.database,
@@ -56,7 +59,7 @@ async def list_jobs(request: Request) -> Response:
         limit=wanted.limit + 1,
     )
     page, more = found[: wanted.limit], len(found) > wanted.limit
-    document: dict[str, Any] = {
+    document: JobPage = {
         "jobs": [job_document(facts) for facts in page],
         "next_cursor": _cursor(page[-1]["id"]) if more else None,
     }
@@ -65,7 +68,7 @@ async def list_jobs(request: Request) -> Response:
 
 async def find_job(request: Request) -> dict[str, Any]:
     """The facts of the job in the path. Raises NotFound, for another tenant's job too."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     job_id = parse_id(request.path_params["id"])
     facts = None
     if job_id is not None:

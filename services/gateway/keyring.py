@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway import keys
-from services.gateway.auth import Role, admin
 from services.gateway.bodies import Moment, answer, read_json
+from services.gateway.door import caller
 from services.gateway.keys import Issued
-from services.gateway.problems import NotFound
+from services.gateway.problems import Forbidden, NotFound
+from services.gateway.scopes import ROLES, Role, Scope
 
 
 class NewKey(BaseModel):
@@ -20,6 +21,8 @@ class NewKey(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
     role: Role = Role.MEMBER
+    scopes: Annotated[frozenset[Scope], Field(min_length=1)] | None = None
+    """Less than the role has, or all of it. Nobody can give a scope that they do not have."""
     expires_at: Moment | None = None
 
 
@@ -34,14 +37,18 @@ class Rotation(BaseModel):
 
 async def create_key(request: Request) -> Response:
     """201 and the key, the only time it is shown."""
-    principal, state = await admin(request), request.app.state
+    principal, state = caller(request), request.app.state
     asked = await read_json(request, NewKey)
+    given = ROLES[asked.role] if asked.scopes is None else asked.scopes
+    if not given <= principal.scopes:
+        raise Forbidden(f"You do not have these scopes yourself: {', '.join(sorted(given - principal.scopes))}.")
     issued = await keys.issue(
         state.database,
         state.settings.gateway_env,
         principal.tenant,
         asked.name,
         asked.role,
+        scopes=asked.scopes,
         expires_at=asked.expires_at,
     )
     return _issued(issued)
@@ -49,23 +56,23 @@ async def create_key(request: Request) -> Response:
 
 async def list_keys(request: Request) -> Response:
     """Every key of the tenant, without its secret."""
-    principal = await admin(request)
+    principal = caller(request)
     return answer({"keys": await keys.every(request.app.state.database, principal.tenant)})
 
 
 async def revoke_key(request: Request) -> Response:
     """204; within a second the key opens nothing, at any gateway."""
-    principal, state = await admin(request), request.app.state
+    principal, state = caller(request), request.app.state
     key_id = _key_id(request)
     if not await keys.revoke(state.database, principal.tenant, key_id):
         raise NotFound("There is no such key, or it has been revoked already.")
-    state.keys.forget(key_id)
+    await state.callers.changed(key=key_id)
     return Response(status_code=204)
 
 
 async def rotate_key(request: Request) -> Response:
     """201 and a key in place of this one, which works on until the overlap is over."""
-    principal, state = await admin(request), request.app.state
+    principal, state = caller(request), request.app.state
     asked = await read_json(request, Rotation)
     key_id = _key_id(request)
     issued = await keys.rotate(
@@ -73,7 +80,7 @@ async def rotate_key(request: Request) -> Response:
     )
     if issued is None:
         raise NotFound("There is no such key, or it has ended.")
-    state.keys.forget(key_id)
+    await state.callers.changed(key=key_id)
     return _issued(issued)
 
 

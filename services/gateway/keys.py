@@ -1,7 +1,8 @@
 """API keys: issued, listed, rotated with an overlap, revoked. A key is shown once, when it is made.
 
 python -m services.gateway.keys TENANT makes one and prints it: how the first key of an environment is made;
-the tenant is entered if it is new. After that, admins have /v1/keys (keyring.py).
+the tenant is entered if it is new. With --operator it may also steer the queues and tenants of the fleet. After
+that, admins have /v1/keys (keyring.py).
 """
 
 import argparse
@@ -9,15 +10,19 @@ import asyncio
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
+
 from libs.common import config, db
 from libs.common.db import Database
-from services.gateway.auth import Role, new_key, secret_hash
+from services.gateway.apikeys import new_key, secret_hash
 from services.gateway.config import Settings
+from services.gateway.scopes import OPERATOR, ROLES, Role, Scopes
 
-_SHOWN = "id, name, role, created_at, expires_at, revoked_at"
+_SHOWN = "id, name, role, scopes, created_at, expires_at, revoked_at"
 _TENANT = "INSERT INTO identity.tenants (id) VALUES ($1) ON CONFLICT DO NOTHING"
 _KEY = f"""
-INSERT INTO identity.keys (id, tenant, name, role, secret_sha256, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO identity.keys (id, tenant, name, role, secret_sha256, expires_at, scopes)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING {_SHOWN}
 """  # noqa: S608 - made of constants
 _EVERY = f"SELECT {_SHOWN} FROM identity.keys WHERE tenant = $1 ORDER BY created_at, id"  # noqa: S608
@@ -27,7 +32,7 @@ UPDATE identity.keys SET revoked_at = now() WHERE tenant = $1 AND id = $2 AND re
 _EXPIRE = """
 UPDATE identity.keys SET expires_at = least(expires_at, now() + $3 * interval '1 second')
 WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-RETURNING name, role
+RETURNING name, role, scopes
 """
 
 
@@ -39,12 +44,22 @@ class Issued(NamedTuple):
 
 
 async def issue(
-    database: Database, env: str, tenant: str, name: str, role: Role, *, expires_at: datetime | None = None
+    database: Database,
+    env: str,
+    tenant: str,
+    name: str,
+    role: Role,
+    *,
+    scopes: Scopes | None = None,
+    expires_at: datetime | None = None,
 ) -> Issued:
-    """A new key for `tenant`. Raises Unavailable."""
+    """A new key for `tenant`. `scopes`: None for all that the role has. Raises Unavailable."""
     text, parts = new_key(env)
     await database.fetch(_TENANT, tenant)
-    rows = await database.fetch(_KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at)
+    listed = None if scopes is None else orjson.dumps(sorted(scopes)).decode()
+    rows = await database.fetch(
+        _KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at, listed
+    )
     return Issued(text, dict(rows[0]))
 
 
@@ -66,13 +81,16 @@ async def rotate(database: Database, env: str, tenant: str, key_id: str, *, over
     rows = await database.fetch(_EXPIRE, tenant, key_id, overlap_s)
     if not rows:
         return None
-    return await issue(database, env, tenant, rows[0]["name"], Role(rows[0]["role"]))
+    name, role, scopes = rows[0]
+    kept = None if scopes is None else frozenset(scopes)
+    return await issue(database, env, tenant, name, Role(role), scopes=kept)
 
 
-async def _main(tenant: str, name: str, role: Role) -> None:
+async def _main(tenant: str, name: str, role: Role, operator: bool) -> None:
     settings = config.load(Settings)
+    scopes = ROLES[role] | OPERATOR if operator else None
     async with db.connect(settings, "keys", patience_s=10) as database:
-        print((await issue(database, settings.gateway_env, tenant, name, role)).key)
+        print((await issue(database, settings.gateway_env, tenant, name, role, scopes=scopes)).key)
 
 
 if __name__ == "__main__":
@@ -80,5 +98,6 @@ if __name__ == "__main__":
     parser.add_argument("tenant")
     parser.add_argument("--name", default="first")
     parser.add_argument("--role", type=Role, choices=list(Role), default=Role.ADMIN)
+    parser.add_argument("--operator", action="store_true", help="may also steer queues and tenants of the fleet")
     arguments = parser.parse_args()
-    asyncio.run(_main(arguments.tenant, arguments.name, arguments.role))
+    asyncio.run(_main(arguments.tenant, arguments.name, arguments.role, arguments.operator))

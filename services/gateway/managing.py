@@ -11,11 +11,12 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger import managing, replays
 from libs.common.ledger.jobs import Filter, State
 from libs.common.ledger.managing import Cancelled, PlaceTaken
-from services.gateway.auth import Principal, writer
 from services.gateway.bodies import Moment, answer, read_json
+from services.gateway.door import caller
 from services.gateway.jobs import find_job
 from services.gateway.problems import Conflict, NotFound
 from services.gateway.rendering import job_document
+from services.gateway.scopes import Principal
 
 
 class Meaning(BaseModel):
@@ -65,7 +66,7 @@ class BulkRetry(BulkCancel):
 
 async def cancel_job(request: Request) -> Response:
     """200 and the job where it waited; 202 where it runs and has been told to stop; 409 where it has ended."""
-    principal, state = await writer(request), request.app.state
+    principal, state = caller(request), request.app.state
     facts = await find_job(request)
     cancelled = await managing.cancel(state.database, principal.tenant, facts["id"])
     if cancelled is None:
@@ -76,7 +77,7 @@ async def cancel_job(request: Request) -> Response:
 
 async def retry_job(request: Request) -> Response:
     """202 and the job, in its queue again with all its tries; 409 where it has not failed or been cancelled."""
-    principal, state = await writer(request), request.app.state
+    principal, state = caller(request), request.app.state
     facts = await find_job(request)
     try:
         retried = await managing.retry(state.database, principal.tenant, facts["id"])
@@ -89,7 +90,7 @@ async def retry_job(request: Request) -> Response:
 
 async def cancel_jobs(request: Request) -> Response:
     """Cancel all that the filter means. `dry_run` counts first."""
-    principal, state = await writer(request), request.app.state
+    principal, state = caller(request), request.app.state
     asked = await read_json(request, BulkCancel)
     wanted = asked.filter.among(managing.LIVE)
     if asked.dry_run:
@@ -104,7 +105,7 @@ async def cancel_jobs(request: Request) -> Response:
 
 async def retry_jobs(request: Request) -> Response:
     """Retry all that the filter means, at `rate` and behind the fuse `stop_after`. `dry_run` counts first."""
-    principal, state = await writer(request), request.app.state
+    principal, state = caller(request), request.app.state
     asked = await read_json(request, BulkRetry)
     wanted = asked.filter.among(managing.RETRYABLE)
     if asked.dry_run:
@@ -117,7 +118,7 @@ async def retry_jobs(request: Request) -> Response:
     replay = await replays.start(
         state.database,
         principal.tenant,
-        principal.key_id,
+        principal.user,
         wanted,
         matched=matched,
         rate=asked.rate,
@@ -130,13 +131,13 @@ async def retry_jobs(request: Request) -> Response:
 
 async def show_replay(request: Request) -> Response:
     """How a bulk retry goes."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     return answer(_replay_document(await _find_replay(request, principal)))
 
 
 async def cancel_replay(request: Request) -> Response:
     """Release no more of its jobs."""
-    principal = await writer(request)
+    principal = caller(request)
     facts = await _find_replay(request, principal)
     if not await replays.stop(request.app.state.database, principal.tenant, facts["id"]):
         raise Conflict(f"The replay has ended already: it is {facts['state']}.")

@@ -13,9 +13,9 @@ from libs.common.contracts.ids import parse_id
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import new_id
-from services.gateway.auth import Principal, may_write
-from services.gateway.limits import Policy
-from services.gateway.problems import IdempotencyMismatch, Invalid, LimitExceeded, invalid_fields
+from services.gateway.door import caller
+from services.gateway.problems import IdempotencyMismatch, Invalid, invalid_fields
+from services.gateway.scopes import Principal
 from services.gateway.submitting import JobFields, new_job, submit
 from services.gateway.uploads import Upload, receive
 
@@ -27,9 +27,7 @@ class OcrSubmission(OcrOptions, JobFields):
 async def submit_ocr(request: Request) -> Response:
     """multipart: `file`, and `options` as JSON if any."""
     state = request.app.state
-    principal = await state.keys.principal(request)
-    may_write(principal)
-    headers = await charge(request, principal)
+    principal = caller(request)
     job_id = new_id()
     key = f"{job_folder(principal.tenant, job_id)}/upload"
     upload = await receive(request, state.blobs, key, max_bytes=state.settings.gateway_max_upload_bytes)
@@ -52,25 +50,10 @@ async def submit_ocr(request: Request) -> Response:
             fingerprint=_fingerprint(upload, fields),
             size=upload.stored.size,
         )
-        return await submit(request, job, headers)
+        return await submit(request, job)
     except (Invalid, IdempotencyMismatch):
         await state.blobs.delete(key)
         raise
-
-
-async def charge(request: Request, principal: Principal) -> dict[str, str]:
-    """Charge one document to the caller; the headers that say what is left. Raises LimitExceeded, Unavailable."""
-    state = request.app.state
-    policy = Policy("ocr", state.settings.ocr_limit_per_hour, 3600)
-    decision = await state.limiter.take(policy, principal.key_id)
-    if not decision.admitted:
-        raise LimitExceeded(
-            f"At most {policy.limit} documents an hour.",
-            headers=decision.headers,
-            **{"violated-policies": [policy.name]},
-        )
-    headers: dict[str, str] = decision.headers
-    return headers
 
 
 def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:

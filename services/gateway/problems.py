@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from libs.common import log
-from libs.common.errors import ArgosyError, Unavailable
+from libs.common.errors import ArgosyError, Unavailable, code_of
 
 logger = log.get("problems")
 
@@ -67,6 +67,16 @@ class MethodNotAllowed(Problem):
     title = "Method not allowed"
 
 
+class RequestTimeout(Problem):
+    """The body did not come, or came too slowly."""
+
+    status = 408
+    title = "Request timeout"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Connection": "close"})
+
+
 class TooLarge(Problem):
     """The body is larger than is accepted."""
 
@@ -116,11 +126,31 @@ class LimitExceeded(Problem):
     title = "Rate limit exceeded"
 
 
+class DeadlineExceeded(Problem):
+    """This took too long and was given up. Try again, with an Idempotency-Key if it must not count twice."""
+
+    status = 503
+    title = "Deadline exceeded"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})
+
+
 class InternalError(Problem):
     """This is our fault, and it has been logged."""
 
     status = 500
     title = "Internal error"
+
+
+class Overloaded(Problem):
+    """There is more to do than can be done. Try again in a moment."""
+
+    status = 503
+    title = "Overloaded"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
 
 
 class ServiceUnavailable(Problem):
@@ -166,15 +196,15 @@ async def on_disconnect(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def on_bug(_request: Request, _error: Exception) -> Response:
-    """What nobody foresaw. The log has the traceback, the caller has not."""
-    return render(InternalError())
+def problem_type(problem: type[Problem]) -> str:
+    """The URI that names a kind of problem."""
+    return f"urn:argosy:problem:{code_of(problem).replace('_', '-')}"
 
 
 def render(problem: Problem) -> Response:
     """The response for `problem`."""
     document = {
-        "type": f"urn:argosy:problem:{problem.code.replace('_', '-')}",
+        "type": problem_type(type(problem)),
         "title": problem.title,
         "status": problem.status,
         "detail": str(problem),
@@ -193,5 +223,4 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_exception,
     Unavailable: on_unavailable,
     ClientDisconnect: on_disconnect,
-    Exception: on_bug,
 }

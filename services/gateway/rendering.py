@@ -4,20 +4,29 @@ from typing import Any
 from urllib.parse import quote
 
 from libs.common.contracts.ids import public_id
+from services.gateway.documents import Artifact, Failure, Job, JobError, Progress
 
-_NO_PROGRESS = {"done": 0, "total": None, "note": None}
-_AS_THEY_ARE = ("queue", "kind", "state", "priority", "attempt", "failures", "max_attempts")
-_MOMENTS = ("created_at", "due_at", "started_at", "finished_at", "cancel_requested_at")
+_NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None}
 
 
-def job_document(facts: dict[str, Any]) -> dict[str, Any]:
+def job_document(facts: dict[str, Any]) -> Job:
     """The JSON document for the facts of a job in the ledger."""
     job_id = public_id(facts["id"])
     return {
         "id": job_id,
-        **{name: facts[name] for name in _AS_THEY_ARE},
+        "queue": facts["queue"],
+        "kind": facts["kind"],
+        "state": facts["state"],
+        "priority": facts["priority"],
+        "attempt": facts["attempt"],
+        "failures": facts["failures"],
+        "max_attempts": facts["max_attempts"],
         "progress": facts["progress"] or _NO_PROGRESS,
-        **{name: facts[name] for name in _MOMENTS},
+        "created_at": facts["created_at"],
+        "due_at": facts["due_at"],
+        "started_at": facts["started_at"],
+        "finished_at": facts["finished_at"],
+        "cancel_requested_at": facts["cancel_requested_at"],
         "result": facts["result"],
         "artifacts": [_artifact(job_id, artifact) for artifact in facts["artifacts"] or ()],
         "error": _error(facts["error"]),
@@ -27,16 +36,24 @@ def job_document(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _artifact(job_id: str, artifact: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: artifact[name] for name in ("name", "media_type", "size", "sha256")}
-    return shown | {"url": f"/v1/jobs/{job_id}/artifacts/{quote(artifact['name'])}"}
+def _artifact(job_id: str, artifact: dict[str, Any]) -> Artifact:
+    return {
+        "name": artifact["name"],
+        "media_type": artifact["media_type"],
+        "size": artifact["size"],
+        "sha256": artifact["sha256"],
+        "url": f"/v1/jobs/{job_id}/artifacts/{quote(artifact['name'])}",
+    }
 
 
-def _error(error: dict[str, Any] | None) -> dict[str, Any] | None:
-    return error and {name: error.get(name) for name in ("code", "message", "retryable")}
+def _error(error: dict[str, Any] | None) -> JobError | None:
+    if error is None:
+        return None
+    return {"code": error.get("code"), "message": error.get("message"), "retryable": error.get("retryable")}
 
 
-def error_history(facts: dict[str, Any], *, with_tracebacks: bool) -> list[dict[str, Any]]:
+def error_history(facts: dict[str, Any], *, with_tracebacks: bool) -> list[Failure]:
     """Every failure of a job, oldest first. Tracebacks are for admins: they tell of the code."""
     shown = ("at", "attempt", "code", "type", "message", "retryable", *(["traceback"] if with_tracebacks else []))
-    return [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]
+    history: list[Any] = [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]
+    return history

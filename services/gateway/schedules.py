@@ -13,10 +13,12 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger import books, schedules
 from libs.common.ledger.jobs import new_id
 from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
-from services.gateway.auth import Principal, writer
 from services.gateway.bodies import answer, read_json
-from services.gateway.ocr import charge, recurring_document
+from services.gateway.documents import Schedule
+from services.gateway.door import caller, charge_user
+from services.gateway.ocr import recurring_document
 from services.gateway.problems import Conflict, Invalid, NotFound
+from services.gateway.scopes import Principal
 from services.gateway.submitting import JobFields, as_requested, submit
 
 PREVIEWED = 5
@@ -24,8 +26,8 @@ PREVIEWED = 5
 Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
 RECURRING: dict[str, Recurring] = {"ocr": recurring_document}
 """For each queue: turns a schedule's payload into (kind, payload) of its jobs; files go into the folder given."""
-CHARGES = {"ocr": charge}
-"""For each queue: what a run by hand costs, as a submission would."""
+CHARGES = {"ocr": "ocr"}
+"""For each queue: the policy that a run by hand is charged to, as a submission is."""
 SCHEDULES_AT_MOST = 1_000
 """Of one tenant."""
 
@@ -86,7 +88,7 @@ class Change(BaseModel):
 
 async def create_schedule(request: Request) -> Response:
     """201 and the schedule. Its name is unique in the tenant."""
-    principal, state = await writer(request), request.app.state
+    principal, state = caller(request), request.app.state
     asked = await read_json(request, NewSchedule)
     if len(await schedules.every(state.database, principal.tenant)) >= SCHEDULES_AT_MOST:
         raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
@@ -98,7 +100,7 @@ async def create_schedule(request: Request) -> Response:
         facts = await schedules.create(
             state.database,
             principal.tenant,
-            principal.key_id,
+            principal.user,
             schedule=schedule,
             name=asked.name,
             queue=asked.queue,
@@ -118,20 +120,20 @@ async def create_schedule(request: Request) -> Response:
 
 async def list_schedules(request: Request) -> Response:
     """The tenant's schedules, by name."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     found = await schedules.every(request.app.state.database, principal.tenant)
     return answer({"schedules": [_schedule_document(facts) for facts in found]})
 
 
 async def show_schedule(request: Request) -> Response:
     """One schedule, and when it fires next."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     return answer(_schedule_document(await _find(request, principal)))
 
 
 async def change_schedule(request: Request) -> Response:
     """Change when it fires, pause it or let it go on. What was missed while paused stays missed."""
-    principal = await writer(request)
+    principal = caller(request)
     facts = await _find(request, principal)
     asked = await read_json(request, Change)
     wanted = {name: facts[name] for name in ("cron", "timezone", "catch_up")}
@@ -148,7 +150,7 @@ async def change_schedule(request: Request) -> Response:
 
 async def delete_schedule(request: Request) -> Response:
     """Remove it; the jobs it has made stay."""
-    principal, state = await writer(request), request.app.state
+    principal, state = caller(request), request.app.state
     facts = await _find(request, principal)
     await schedules.delete(state.database, principal.tenant, facts["id"])
     await books.throw_away(state.database, _folder(principal.tenant, facts["id"]), facts["id"])
@@ -157,11 +159,11 @@ async def delete_schedule(request: Request) -> Response:
 
 async def run_schedule(request: Request) -> Response:
     """Make its job now, whatever the clock says, and paused or not."""
-    principal = await writer(request)
+    principal = caller(request)
     facts = await _find(request, principal)
-    job = schedules.job_of(facts, principal.tenant, principal.key_id, new_id())
-    headers = await CHARGES[facts["queue"]](request, principal)
-    return await submit(request, as_requested(request, job, facts["id"].bytes), headers)
+    job = schedules.job_of(facts, principal.tenant, principal.user, new_id())
+    await charge_user(request, CHARGES[facts["queue"]])
+    return await submit(request, as_requested(request, job, facts["id"].bytes))
 
 
 async def _find(request: Request, principal: Principal) -> dict[str, Any]:
@@ -183,13 +185,25 @@ def _folder(tenant: str, schedule: UUID) -> str:
     return f"schedules/{tenant}/{schedule.hex}"
 
 
-def _schedule_document(facts: dict[str, Any]) -> dict[str, Any]:
-    shown = ("name", "queue", "kind", "cron", "timezone", "catch_up", "created_at", "last_at", "missed")
+def _schedule_document(facts: dict[str, Any]) -> Schedule:
+    fields = facts["fields"]
     return {
         "id": public_id(facts["id"], "schedule"),
-        **{name: facts[name] for name in shown},
+        "name": facts["name"],
+        "queue": facts["queue"],
+        "kind": facts["kind"],
         "payload": {name: value for name, value in facts["payload"].items() if name != "source"},
-        **facts["fields"],
+        "cron": facts["cron"],
+        "timezone": facts["timezone"],
+        "catch_up": facts["catch_up"],
+        "created_at": facts["created_at"],
+        "last_at": facts["last_at"],
+        "missed": facts["missed"],
         "paused": facts["paused_at"] is not None,
         "next": [] if facts["paused_at"] else _upcoming(facts["cron"], facts["timezone"]),
+        "priority": fields["priority"],
+        "max_attempts": fields["max_attempts"],
+        "timeout_s": fields["timeout_s"],
+        "unique_for": fields["unique_for"],
+        "tags": fields["tags"],
     }

@@ -18,11 +18,11 @@ from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.access import traceparent_of
-from services.gateway.auth import Principal
 from services.gateway.bodies import Moment
 from services.gateway.following import Facts, Following
 from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid
 from services.gateway.rendering import job_document
+from services.gateway.scopes import Principal
 
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
 WAIT_AT_MOST_S = 60
@@ -58,7 +58,7 @@ def new_job(
     return NewJob(
         id=job_id,
         tenant=principal.tenant,
-        created_by=principal.key_id,
+        created_by=principal.user,
         queue=queue,
         kind=kind,
         payload=payload,
@@ -85,12 +85,13 @@ def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
     )
 
 
-async def submit(request: Request, job: NewJob, headers: dict[str, str]) -> Response:
+async def submit(request: Request, job: NewJob) -> Response:
     """Commit the job, then answer 202; or, with `Prefer: wait`, 200 and the finished job if it ends in time.
 
     A request that was made before gets the job it got then. Raises IdempotencyMismatch, Unavailable.
     """
     state = request.app.state
+    headers: dict[str, str] = {}
     wait_s = _wait_s(request)
     accepted: Accepted = await state.dispatcher.accept(job)
     if accepted.id == job.id:

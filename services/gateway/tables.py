@@ -1,6 +1,7 @@
 """The tables of the schema `identity`. Only the gateway writes them."""
 
 from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData(schema="identity")
 
@@ -20,9 +21,31 @@ keys = Table(
     Column("tenant", Text, ForeignKey("identity.tenants.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
+    Column("scopes", JSONB),  # null: all that the role has
     Column("secret_sha256", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("expires_at", Moment),
     Column("revoked_at", Moment),
     CheckConstraint("role IN ('admin', 'member', 'read')", name="keys_role"),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("tenant", Text, ForeignKey("identity.tenants.id"), primary_key=True),
+    Column("policy", Text, primary_key=True),
+    Column("figure", Text, nullable=False),  # as in limits/policies.py: 600/min, shadow 50/h, off
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),  # in lower case
+    Column("tenant", Text, ForeignKey("identity.tenants.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("password", Text, nullable=False),  # argon2id, with its parameters and its salt
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("disabled_at", Moment),
+    CheckConstraint("role IN ('admin', 'member', 'read')", name="accounts_role"),
 )

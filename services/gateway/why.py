@@ -8,13 +8,13 @@ from starlette.responses import Response
 
 from libs.common.contracts.ids import public_id
 from libs.common.ledger import standing
-from services.gateway.auth import Principal
+from services.gateway.door import caller
 from services.gateway.jobs import find_job
 
 
 async def explain_job(request: Request) -> Response:
     """The sentence, a code for programs, and the facts it rests on."""
-    principal: Principal = await request.app.state.keys.principal(request)
+    principal = caller(request)
     job = await find_job(request)
     facts = await standing.standing(request.app.state.database, principal.tenant, job["id"])
     code, sentence, evidence = explain(facts or job)

@@ -22,8 +22,9 @@ from deploy.local.servers import Server
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.ledger import books
-from services.gateway.auth import Role
 from services.gateway.keys import issue
+from services.gateway.scopes import Role
+from tests.limits import NO_LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAYS = 2
@@ -95,7 +96,8 @@ class ServerProcess:
         """Send it a signal and wait for its end."""
         assert self._process is not None
         if number is signal.SIGKILL:
-            os.killpg(self._process.pid, number)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
         else:
             self._process.send_signal(number)
         self._process.wait()
@@ -145,6 +147,7 @@ class Fleet:
             "BLOB_URL": (self.folder / "blobs").as_uri(),
             "PROBES_PORT": "0",
             "DB_MAX_CONNECTIONS": "4",
+            "LIMITS": f"{NO_LIMITS}, ip=1000000/min, ocr=1000000/min",
         }
         for number in range(GATEWAYS):
             port = free_port()

@@ -4,28 +4,26 @@ import hashlib
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from libs.common import config, log
 from libs.common.ledger.jobs import new_id
 from services.gateway.__main__ import Server
 from services.gateway.app import create_app
 from services.gateway.config import Settings
-from services.gateway.limits import Policy
+from services.gateway.door import caller
+from services.gateway.operations import Operation
+from services.gateway.scopes import Scope
+from services.gateway.shedding import Urgency
 from services.gateway.submitting import JobFields, new_job, submit
 from tests.chaos.worker import QUEUE
-
-LIMIT = Policy("chaos", 1_000_000, 60)
 
 
 async def submit_chaos(request: Request) -> Response:
     """Authenticated, limited and committed like any other job."""
-    principal = await request.app.state.keys.principal(request)
     payload = await request.body()
-    decision = await request.app.state.limiter.take(LIMIT, principal.key_id)
     job = new_job(
         request,
-        principal,
+        caller(request),
         JobFields(),
         job_id=new_id(),
         queue=QUEUE,
@@ -33,11 +31,20 @@ async def submit_chaos(request: Request) -> Response:
         payload=payload,
         fingerprint=hashlib.sha256(payload).digest(),
     )
-    return await submit(request, job, decision.headers)
+    return await submit(request, job)
 
+
+OPERATION = Operation(
+    method="POST",
+    path="/v1/chaos",
+    endpoint=submit_chaos,
+    scope=Scope.JOBS_WRITE,
+    limits=("ocr",),
+    urgency=Urgency.SUBMIT,
+)
 
 if __name__ == "__main__":
     settings = config.load(Settings)
     log.setup("gateway")
-    app = create_app(settings, queues=[QUEUE], routes=[Route("/v1/chaos", submit_chaos, methods=["POST"])])
+    app = create_app(settings, queues=[QUEUE], operations=[OPERATION])
     Server(app, settings).run()

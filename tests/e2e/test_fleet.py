@@ -18,6 +18,7 @@ import pytest
 
 from deploy.local.running import free_port
 from tests import pictures
+from tests.limits import NO_LIMITS
 from tests.polling import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ class Fleet:
         for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "BLOB_URL"):
             environment.pop(name, None)
         environment |= self.variables()
-        environment["OCR_LIMIT_PER_HOUR"] = "1000"
+        environment["LIMITS"] = NO_LIMITS
         done = subprocess.run(
             [sys.executable, "-m", "deploy.local", *words],
             env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -10,6 +10,7 @@ from libs.common.db import Database
 from services.gateway.app import create_app
 from services.gateway.config import Settings
 from tests.integration.gateway.gateway import LIMIT, Gateway
+from tests.limits import NO_LIMITS
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
             "blob_url": (tmp_path / "blobs").as_uri(),
             "probes_port": 0,
             "gateway_max_upload_bytes": 1_000_000,
-            "ocr_limit_per_hour": LIMIT,
+            "limits": f"{NO_LIMITS}, ocr={LIMIT}/h",
+            "token_secret": "a secret of the tests, and of nobody else",
         }
     )
     app = create_app(settings)

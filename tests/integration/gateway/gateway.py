@@ -8,9 +8,9 @@ import httpx
 from starlette.applications import Starlette
 
 from libs.common.db import Database
-from services.gateway.auth import Role
 from services.gateway.housekeeping import Housekeeper
 from services.gateway.keys import issue
+from services.gateway.scopes import OPERATOR, ROLES, Role
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)
 LIMIT = 20
@@ -31,8 +31,11 @@ class Gateway:
         state = self.app.state
         return Housekeeper(state.database, state.blobs, state.settings)
 
-    async def client(self, tenant: str = "dev", role: Role = Role.MEMBER) -> httpx.AsyncClient:
-        key = (await issue(self.database, "dev", tenant, "test", role)).key
+    async def client(
+        self, tenant: str = "dev", role: Role = Role.MEMBER, *, operator: bool = False
+    ) -> httpx.AsyncClient:
+        scopes = ROLES[role] | OPERATOR if operator else None
+        key = (await issue(self.database, "dev", tenant, "test", role, scopes=scopes)).key
         return self.anonymous(Authorization=f"Bearer {key}")
 
     def anonymous(self, **headers: str) -> httpx.AsyncClient:

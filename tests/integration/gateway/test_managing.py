@@ -15,7 +15,7 @@ from libs.common.errors import Reject
 from libs.common.job import Done, Job
 from libs.common.worker import Worker
 from services.gateway.app import drain
-from services.gateway.auth import Role
+from services.gateway.scopes import Role
 from tests.integration.gateway.gateway import Gateway, assert_problem, upload
 from tests.polling import until
 
@@ -260,8 +260,8 @@ async def test_bulk_calls_want_a_filter_and_count_first(gateway: Gateway) -> Non
     assert (await client.get(answer.headers["location"])).json()["jobs"] == {"queued": 2}
 
 
-async def test_queues_are_for_admins(gateway: Gateway) -> None:
-    member, admin = await gateway.client(), await gateway.client(role=Role.ADMIN)
+async def test_queues_are_for_operators(gateway: Gateway) -> None:
+    member, admin = await gateway.client(role=Role.ADMIN), await gateway.client(operator=True)
     for call in (member.get("/v1/queues"), member.post("/v1/queues/ocr/pause"), member.patch("/v1/queues/ocr")):
         assert_problem(await call, 403, "forbidden")
     assert_problem(await admin.post("/v1/queues/none/pause"), 404, "not-found")
@@ -283,7 +283,7 @@ async def test_queues_are_for_admins(gateway: Gateway) -> None:
 
 
 async def test_a_tenants_cap_holds_jobs_back_and_why_says_so(gateway: Gateway) -> None:
-    client, admin, gate = await gateway.client(), await gateway.client(role=Role.ADMIN), asyncio.Event()
+    client, admin, gate = await gateway.client(), await gateway.client(operator=True), asyncio.Event()
     capped = await admin.patch("/v1/queues/ocr", json={"max_running_per_tenant": 1})
     assert capped.json()["max_running_per_tenant"] == 1
     async with working(gateway, gate):
@@ -413,7 +413,7 @@ async def test_a_deleted_schedules_waiting_jobs_keep_their_document(gateway: Gat
 
 
 async def test_a_cap_that_is_not_given_stays(gateway: Gateway) -> None:
-    admin = await gateway.client(role=Role.ADMIN)
+    admin = await gateway.client(operator=True)
     await admin.patch("/v1/queues/ocr", json={"max_running_per_tenant": 3})
     queue = (await admin.patch("/v1/queues/ocr", json={"max_running": 5})).json()
     assert (queue["max_running"], queue["max_running_per_tenant"]) == (5, 3)

@@ -1,0 +1,253 @@
+"""The documents this API answers with: their types here, their schemas in /openapi.json."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from libs.common.ledger.jobs import Priority, State
+from services.gateway.scopes import Role, Scope
+
+
+class Progress(TypedDict):
+    """How far the running attempt has come."""
+
+    done: int
+    total: int | None
+    note: str | None
+
+
+class Artifact(TypedDict):
+    """A file that a job made."""
+
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    url: str
+
+
+class JobError(TypedDict):
+    """Why the last attempt failed."""
+
+    code: str | None
+    message: str | None
+    retryable: bool | None
+
+
+class Job(TypedDict):
+    """A job."""
+
+    id: str
+    queue: str
+    kind: str
+    state: State
+    priority: Priority
+    attempt: int
+    failures: int
+    max_attempts: int
+    progress: Progress
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    result: dict[str, Any] | None
+    artifacts: list[Artifact]
+    error: JobError | None
+    tags: list[str]
+    schedule: str | None
+    replay: str | None
+
+
+class Failure(TypedDict, total=False):
+    """One attempt that failed; `traceback` is for admins."""
+
+    at: datetime
+    attempt: int
+    code: str
+    type: str | None
+    message: str
+    retryable: bool | None
+    traceback: str | None
+
+
+class JobWithErrors(Job):
+    """A job, and every failure so far, oldest first."""
+
+    errors: list[Failure]
+
+
+class JobPage(TypedDict):
+    """Some jobs, newest first; `next_cursor` leads to the older ones."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+class Explanation(TypedDict):
+    """Why a job is not running: in one sentence, as a code, and the facts it rests on."""
+
+    code: str
+    sentence: str
+    facts: dict[str, Any]
+
+
+class Counted(TypedDict):
+    """What a filter means: how many jobs, and from when to when they were made."""
+
+    matched: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+class Cancelled(TypedDict):
+    """How many jobs were cancelled at once, and how many run and have been told to stop."""
+
+    cancelled: int
+    cancelling: int
+
+
+class Nothing(TypedDict):
+    """The filter means no job that could be retried."""
+
+    matched: int
+
+
+class Replay(TypedDict):
+    """A bulk retry; `jobs`: how those it released fare."""
+
+    id: str
+    state: Literal["releasing", "finished", "stopped", "cancelled"]
+    reason: str | None
+    filter: dict[str, Any]
+    rate: float | None
+    stop_after: int | None
+    matched: int
+    released: int
+    created_at: datetime
+    ended_at: datetime | None
+    jobs: dict[State, int]
+
+
+class Schedule(TypedDict):
+    """A recurring job; `next` are the times it fires next."""
+
+    id: str
+    name: str
+    queue: str
+    kind: str
+    payload: dict[str, Any]
+    cron: str
+    timezone: str
+    catch_up: Literal["skip", "one", "all"]
+    created_at: datetime
+    last_at: datetime | None
+    missed: int
+    paused: bool
+    next: list[datetime]
+    priority: Priority
+    max_attempts: int
+    timeout_s: float
+    unique_for: str | None
+    tags: list[str]
+
+
+class Schedules(TypedDict):
+    """The tenant's schedules, by name."""
+
+    schedules: list[Schedule]
+
+
+class Depth(TypedDict):
+    """Unfinished jobs of a queue, by state."""
+
+    scheduled: int
+    queued: int
+    running: int
+
+
+class Queue(TypedDict):
+    """A queue of the whole fleet."""
+
+    name: str
+    depth: Depth
+    paused_at: datetime | None
+    max_running: int | None
+    max_running_per_tenant: int | None
+    workers: int
+    slots: int
+    worker_seen_at: datetime | None
+    oldest_waiting_at: datetime | None
+    ended_last_minute: int
+
+
+class Queues(TypedDict):
+    """Every queue."""
+
+    queues: list[Queue]
+
+
+class Key(TypedDict):
+    """An API key, without its secret. `scopes`: null for all of its role."""
+
+    id: str
+    name: str
+    role: Role
+    scopes: list[Scope] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class IssuedKey(Key):
+    """A new API key, and the only time it is shown."""
+
+    key: str
+
+
+class Keys(TypedDict):
+    """Every key of the tenant."""
+
+    keys: list[Key]
+
+
+class Limit(TypedDict):
+    """How the caller stands with one limit. `window_s`: null for a bound on what runs at once."""
+
+    policy: str
+    per: Literal["all", "ip", "account", "user"]
+    limit: int
+    window_s: int | None
+    remaining: int
+    resets_in_s: int | None
+    shadow: bool
+
+
+class Limits(TypedDict):
+    """The caller's limits. `mode`: who decides them at this moment."""
+
+    mode: Literal["shared", "alone", "returning"]
+    limits: list[Limit]
+
+
+class TenantLimits(TypedDict):
+    """What a tenant has of its own, by policy, as it is written; everything else is as for all."""
+
+    tenant: str
+    limits: dict[str, str]
+
+
+class Token(TypedDict):
+    """A short-lived token, to be sent like a key."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class WrongField(TypedDict):
+    """A field, and what is wrong with it."""
+
+    field: str
+    message: str

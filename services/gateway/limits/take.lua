@@ -1,0 +1,84 @@
+-- Decides the limits of many requests in one step, on Redis's own clock (the gateways' clocks differ).
+--
+--   KEYS  {epoch, counter…}
+--   ARGV  {epoch, prefix, (algorithm, enforced, limit, window in µs) for each counter,
+--          (requests, how many counters, their positions…) for each group}
+--   ->    {now in µs, (granted, (remaining, µs until one more is free) for each of its counters) for each group}
+--   or    {now in µs} alone where the epoch is another: Redis was wiped, and the gateways must restore it first
+--
+-- A group is some requests with the same counters. All of a request's counters are charged, or none is.
+-- A counter that is not enforced stops at its limit; what remains of it is then below 0, by what came on top.
+--   log      sorted set; score: time of admission in µs; member: <prefix>:<group>:<number>
+--   buckets  hash; field: number of a sixteenth of a window, value: admissions in it
+
+local BUCKETS = 16
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {now} end
+
+local counters, at = {}, 3
+for i = 2, #KEYS do
+  local c = {key = KEYS[i], log = ARGV[at] == 'log', enforced = ARGV[at + 1] == '1',
+             limit = tonumber(ARGV[at + 2]), window = tonumber(ARGV[at + 3]), used = 0, free = 0}
+  at = at + 4
+  if c.log then
+    redis.call('ZREMRANGEBYSCORE', c.key, '-inf', string.format('%.0f', now - c.window))
+    c.used = redis.call('ZCARD', c.key)
+    local oldest = c.used > 0 and redis.call('ZRANGE', c.key, 0, 0, 'WITHSCORES')[2]
+    if oldest then c.free = tonumber(oldest) + c.window - now end
+  else
+    c.width = math.ceil(c.window / BUCKETS)
+    c.bucket = math.floor(now / c.width)
+    local oldest, stored = c.bucket - BUCKETS, redis.call('HGETALL', c.key)
+    local first
+    for f = 1, #stored, 2 do
+      local bucket = tonumber(stored[f])
+      if bucket < oldest then
+        redis.call('HDEL', c.key, stored[f])
+      else
+        c.used = c.used + tonumber(stored[f + 1])
+        if not first or bucket < first then first = bucket end
+      end
+    end
+    if first then c.free = (first + BUCKETS + 1) * c.width - now end
+  end
+  counters[i - 1] = c
+end
+
+local function charge(c, amount, group)
+  if amount <= 0 then return end
+  if c.log then
+    local added, score = {}, string.format('%.0f', now)
+    for number = 0, amount - 1 do
+      added[#added + 1] = score
+      added[#added + 1] = ARGV[2] .. ':' .. group .. ':' .. number
+    end
+    redis.call('ZADD', c.key, unpack(added))
+    if c.used == 0 then c.free = c.window end
+  else
+    redis.call('HINCRBY', c.key, string.format('%.0f', c.bucket), amount)
+    if c.used == 0 then c.free = (c.bucket + BUCKETS + 1) * c.width - now end
+  end
+  c.used = c.used + amount
+  redis.call('PEXPIRE', c.key, math.ceil(c.window / 1000 * (1 + 2 / BUCKETS)))
+end
+
+local answer, group = {now}, 0
+while at <= #ARGV do
+  local granted, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  for i = at + 2, at + 1 + count do
+    local c = counters[tonumber(ARGV[i])]
+    if c.enforced then granted = math.max(0, math.min(granted, c.limit - c.used)) end
+  end
+  answer[#answer + 1] = granted
+  for i = at + 2, at + 1 + count do
+    local c = counters[tonumber(ARGV[i])]
+    local fits = math.min(granted, math.max(0, c.limit - c.used))
+    charge(c, fits, group)
+    answer[#answer + 1] = c.limit - c.used - (granted - fits)
+    answer[#answer + 1] = math.ceil(c.free)
+  end
+  at = at + 2 + count
+  group = group + 1
+end
+return answer

@@ -1,0 +1,156 @@
+"""Every operation of the API: who may call it, what it is charged to, what it takes and answers."""
+
+from collections.abc import Iterable
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from services.gateway import documents as d
+from services.gateway.accounts import SignIn, sign_in
+from services.gateway.artifacts import download
+from services.gateway.door import Door
+from services.gateway.events import follow_job
+from services.gateway.health import alive, ready
+from services.gateway.jobs import Listing, list_jobs, show_job
+from services.gateway.keyring import NewKey, Rotation, create_key, list_keys, revoke_key, rotate_key
+from services.gateway.managing import (
+    BulkCancel,
+    BulkRetry,
+    cancel_job,
+    cancel_jobs,
+    cancel_replay,
+    retry_job,
+    retry_jobs,
+    show_replay,
+)
+from services.gateway.ocr import OcrSubmission, submit_ocr
+from services.gateway.openapi import show_docs, show_openapi
+from services.gateway.operations import NO_CONTENT, Answer, Operation
+from services.gateway.problems import (
+    Conflict,
+    IdempotencyMismatch,
+    MethodNotAllowed,
+    NotFound,
+    RangeNotSatisfiable,
+)
+from services.gateway.queues import Caps, cap_queue, list_queues, pause_queue, resume_queue
+from services.gateway.schedules import (
+    Change,
+    NewSchedule,
+    change_schedule,
+    create_schedule,
+    delete_schedule,
+    list_schedules,
+    run_schedule,
+    show_schedule,
+)
+from services.gateway.scopes import Scope as S
+from services.gateway.shedding import Urgency
+from services.gateway.tenants import Figures, set_tenant_limits, show_limits, show_tenant_limits
+from services.gateway.why import explain_job
+
+SUBMIT = {200: Answer(d.Job, headers=("Location",)), 202: Answer(d.Job, headers=("Location",))}
+SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
+SUBMIT_WITHIN_S = 900.0
+"""An upload may take its time (door.py says how slow it may be), and the caller may wait a minute for the job."""
+
+
+def _op(method: str, path: str, endpoint: object, scope: S | None, **rest: object) -> Operation:
+    return Operation(method=method, path=path, endpoint=endpoint, scope=scope, **rest)  # type: ignore[arg-type]
+
+
+OPERATIONS = (
+    _op("POST", "/v1/ocr", submit_ocr, S.OCR_WRITE, limits=("ocr", "uploads"), urgency=Urgency.SUBMIT,
+        multipart=OcrSubmission, headers=SUBMIT_HEADERS, deadline_s=SUBMIT_WITHIN_S, answers=SUBMIT,
+        problems=(Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=Listing,
+        answers={200: Answer(d.JobPage)}),
+    _op("POST", "/v1/jobs/cancel", cancel_jobs, S.JOBS_WRITE, body=BulkCancel, deadline_s=60.0,
+        answers={200: Answer(d.Counted | d.Cancelled), 202: Answer(d.Cancelled)}),
+    _op("POST", "/v1/jobs/retry", retry_jobs, S.JOBS_WRITE, body=BulkRetry,
+        answers={200: Answer(d.Counted | d.Nothing), 202: Answer(d.Replay, headers=("Location",))},
+        problems=(Conflict,)),
+    _op("GET", "/v1/jobs/{id}", show_job, S.JOBS_READ, urgency=Urgency.STATUS,
+        answers={200: Answer(d.JobWithErrors, headers=("ETag",)), 304: NO_CONTENT}, problems=(NotFound,)),
+    _op("GET", "/v1/jobs/{id}/artifacts/{name}", download, S.JOBS_READ, deadline_s=None,
+        answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
+        problems=(NotFound, RangeNotSatisfiable)),
+    _op("POST", "/v1/jobs/{id}/cancel", cancel_job, S.JOBS_WRITE, urgency=Urgency.STATUS,
+        answers={200: Answer(d.Job), 202: Answer(d.Job)}, problems=(NotFound, Conflict)),
+    _op("GET", "/v1/jobs/{id}/events", follow_job, S.JOBS_READ, limits=("api", "streams"), urgency=Urgency.STATUS,
+        deadline_s=None, answers={200: Answer(media_type="text/event-stream")}, problems=(NotFound,)),
+    _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, answers={202: Answer(d.Job)},
+        problems=(NotFound, Conflict)),
+    _op("GET", "/v1/jobs/{id}/why", explain_job, S.JOBS_READ, urgency=Urgency.STATUS,
+        answers={200: Answer(d.Explanation)}, problems=(NotFound,)),
+    _op("GET", "/v1/replays/{id}", show_replay, S.JOBS_READ, answers={200: Answer(d.Replay)},
+        problems=(NotFound,)),
+    _op("POST", "/v1/replays/{id}/cancel", cancel_replay, S.JOBS_WRITE, answers={200: Answer(d.Replay)},
+        problems=(NotFound, Conflict)),
+    _op("GET", "/v1/schedules", list_schedules, S.SCHEDULES_READ, answers={200: Answer(d.Schedules)}),
+    _op("POST", "/v1/schedules", create_schedule, S.SCHEDULES_WRITE, body=NewSchedule, deadline_s=60.0,
+        answers={201: Answer(d.Schedule, headers=("Location",))}, problems=(Conflict,)),
+    _op("GET", "/v1/schedules/{id}", show_schedule, S.SCHEDULES_READ, answers={200: Answer(d.Schedule)},
+        problems=(NotFound,)),
+    _op("PATCH", "/v1/schedules/{id}", change_schedule, S.SCHEDULES_WRITE, body=Change,
+        answers={200: Answer(d.Schedule)}, problems=(NotFound,)),
+    _op("DELETE", "/v1/schedules/{id}", delete_schedule, S.SCHEDULES_WRITE, answers={204: NO_CONTENT},
+        problems=(NotFound,)),
+    _op("POST", "/v1/schedules/{id}/run", run_schedule, S.SCHEDULES_WRITE, urgency=Urgency.SUBMIT,
+        headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(NotFound, Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/limits", show_limits, S.LIMITS_READ, limits=(), urgency=Urgency.STATUS,
+        answers={200: Answer(d.Limits)}),
+    _op("POST", "/v1/auth/token", sign_in, None, body=SignIn, answers={200: Answer(d.Token)},
+        problems=(NotFound,)),
+    _op("GET", "/v1/keys", list_keys, S.KEYS_READ, answers={200: Answer(d.Keys)}),
+    _op("POST", "/v1/keys", create_key, S.KEYS_WRITE, body=NewKey,
+        answers={201: Answer(d.IssuedKey, headers=("Location",))}),
+    _op("DELETE", "/v1/keys/{id}", revoke_key, S.KEYS_WRITE, answers={204: NO_CONTENT}, problems=(NotFound,)),
+    _op("POST", "/v1/keys/{id}/rotate", rotate_key, S.KEYS_WRITE, body=Rotation,
+        answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(NotFound,)),
+    _op("GET", "/v1/queues", list_queues, S.QUEUES_READ, answers={200: Answer(d.Queues)}),
+    _op("PATCH", "/v1/queues/{name}", cap_queue, S.QUEUES_WRITE, body=Caps, answers={200: Answer(d.Queue)},
+        problems=(NotFound,)),
+    _op("POST", "/v1/queues/{name}/pause", pause_queue, S.QUEUES_WRITE, answers={200: Answer(d.Queue)},
+        problems=(NotFound,)),
+    _op("POST", "/v1/queues/{name}/resume", resume_queue, S.QUEUES_WRITE, answers={200: Answer(d.Queue)},
+        problems=(NotFound,)),
+    _op("GET", "/v1/tenants/{id}/limits", show_tenant_limits, S.TENANTS_READ,
+        answers={200: Answer(d.TenantLimits)}, problems=(NotFound,)),
+    _op("PUT", "/v1/tenants/{id}/limits", set_tenant_limits, S.TENANTS_WRITE, body=Figures,
+        answers={200: Answer(d.TenantLimits)}, problems=(NotFound,)),
+)  # fmt: skip
+
+
+class Path:
+    """All operations of one path, as an ASGI application."""
+
+    def __init__(self, doors: dict[str, Door]) -> None:
+        self._doors = doors
+        self._allowed = ", ".join(sorted({*doors, *(["HEAD"] if "GET" in doors else [])}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to the door of its method."""
+        door = self._doors.get("GET" if scope["method"] == "HEAD" else scope["method"])
+        if door is None:
+            raise MethodNotAllowed(headers={"Allow": self._allowed})
+        scope["endpoint"] = door
+        await door(scope, receive, send)
+
+
+def routes_for(operations: Iterable[Operation]) -> list[Route]:
+    """One route a path, in the order given."""
+    paths: dict[str, dict[str, Door]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = Door(operation)
+    return [Route(path, Path(doors)) for path, doors in paths.items()]
+
+
+OPEN = [
+    Route("/livez", alive),
+    Route("/readyz", ready),
+    Route("/openapi.json", show_openapi),
+    Route("/docs", show_docs),
+]
+"""Outside the door: nobody's data, and nothing that costs anything."""

@@ -1,0 +1,59 @@
+"""What a caller may do. Every operation needs one scope; a role is a set of scopes, and a key may have fewer.
+
+Queues and tenants belong to the whole fleet, not to a tenant: their scopes are in no role, and only the command
+line, or somebody who has them, can give them to a key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.gateway.limits.policies import Policy
+
+
+class Scope(StrEnum):
+    """One thing that may be done."""
+
+    JOBS_READ = "jobs:read"
+    JOBS_WRITE = "jobs:write"
+    OCR_WRITE = "ocr:write"
+    SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
+    LIMITS_READ = "limits:read"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    QUEUES_READ = "queues:read"
+    QUEUES_WRITE = "queues:write"
+    TENANTS_READ = "tenants:read"
+    TENANTS_WRITE = "tenants:write"
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    READ = "read"
+
+
+Scopes = frozenset[Scope]
+
+_READ = frozenset({Scope.JOBS_READ, Scope.SCHEDULES_READ, Scope.LIMITS_READ})
+_MEMBER = _READ | {Scope.JOBS_WRITE, Scope.OCR_WRITE, Scope.SCHEDULES_WRITE}
+ROLES: Mapping[Role, Scopes] = {
+    Role.READ: _READ,
+    Role.MEMBER: _MEMBER,
+    Role.ADMIN: _MEMBER | {Scope.KEYS_READ, Scope.KEYS_WRITE},
+}
+OPERATOR: Scopes = frozenset({Scope.QUEUES_READ, Scope.QUEUES_WRITE, Scope.TENANTS_READ, Scope.TENANTS_WRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller: a key or a token is the user, the tenant owns the jobs. `policies`: its tenant's rate limits."""
+
+    user: str
+    tenant: str
+    role: Role
+    scopes: Scopes
+    policies: Mapping[str, Policy]

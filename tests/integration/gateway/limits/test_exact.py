@@ -1,0 +1,166 @@
+"""Never more than the limit in any window: random traffic on four gateways whose clocks are a second apart."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from deploy.local.running import Trio
+from libs.common.bus import Bus
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.policies import Charge, Charges, Per, Policy
+from tests.integration.gateway.limits.gateways import Gateways, most_in_a_window
+
+PATIENT_S = 2.0
+"""A budget that no busy machine exceeds: these tests are about Redis's decisions."""
+
+_users = count()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_never_more_than_the_limit_in_any_window(servers: Trio, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311
+    limit, window_s = dice.randint(3, 40), dice.choice((1, 2))
+    orders = {
+        "redis": servers.redis.url,
+        "nats": servers.nats.url,
+        "user": f"exact-{seed}",
+        "policies": [("api", limit, window_s), ("large", 2_000, 1)],
+        "seed": seed,
+        "seconds": 3 * window_s,
+        "pause_s": 0.02,
+        "budget_s": PATIENT_S,
+    }
+    gateways = Gateways(orders)
+    await gateways.start()
+    admissions, modes = await gateways.admitted()
+    assert most_in_a_window(admissions, window_s * 1_000_000) <= limit
+    assert len(admissions) >= 2 * limit, "the limit is used as well as kept"
+    assert modes == {"shared"}
+
+
+@pytest.fixture
+async def redis(servers: Trio) -> AsyncIterator[Redis]:
+    client = Redis.from_url(servers.redis.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def both(redis: Redis, nats_bus: Bus) -> list[Limiter]:
+    """The limiters of two gateways."""
+    made = [Limiter(redis, nats_bus, budget_s=PATIENT_S) for _ in range(2)]
+    for limiter in made:
+        await limiter._check_in()
+    return made
+
+
+@pytest.fixture
+def limiter(both: list[Limiter]) -> Limiter:
+    """The limiter of one."""
+    return both[0]
+
+
+def charged(*figures: tuple[str, int, int], shadow: str = "") -> Charges:
+    user = f"user-{next(_users)}"
+    policies = [
+        Policy(name, Per.USER, limit, window_s, shadow=name == shadow) for name, limit, window_s in figures
+    ]
+    return tuple(Charge.of(policy, user) for policy in policies)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limits=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    bursts=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 15)), min_size=1, max_size=5),
+)
+async def test_all_or_nothing(both: list[Limiter], limits: list[int], bursts: list[tuple[int, int]]) -> None:
+    """Whatever the limits and the bursts: each policy is charged with what was admitted, and nothing else."""
+    charges = charged(*((f"p{number}", limit, 60) for number, limit in enumerate(limits)))
+    admitted = 0
+    for who, many in bursts:
+        decisions = await asyncio.gather(*(both[who].take(charges) for _ in range(many)))
+        admitted += sum(decision.admitted for decision in decisions)
+        for decision in decisions:
+            assert decision.admitted or decision.violated
+    assert admitted == min(min(limits), sum(many for _, many in bursts))
+    standings = await both[0].standing(charges)
+    assert [standing.remaining for standing in standings] == [limit - admitted for limit in limits]
+
+
+async def test_what_redis_knows_is_not_asked_again(limiter: Limiter, redis: Redis) -> None:
+    """A key over its limit is refused without Redis, until its time comes; another limit of its own ends that."""
+    ((policy, key),) = charges = charged(("api", 1, 1))
+    assert (await limiter.take(charges)).admitted
+    assert not (await limiter.take(charges)).admitted
+    calls = await evalsha_calls(redis)
+    decisions = [await limiter.take(charges) for _ in range(20)]
+    assert not any(decision.admitted for decision in decisions)
+    assert await evalsha_calls(redis) == calls
+    assert decisions[0].headers == {
+        "RateLimit-Policy": '"api";q=1;w=1', "RateLimit": '"api";r=0;t=1', "Retry-After": "1",
+    }  # fmt: skip
+    more = Policy(policy.name, policy.per, 2, 1)
+    assert (await limiter.take((Charge(more, key),))).admitted
+    await asyncio.sleep(1.0)
+    assert (await limiter.take(charges)).admitted
+
+
+async def evalsha_calls(redis: Redis) -> int:
+    return int((await redis.info("commandstats"))["cmdstat_evalsha"]["calls"])
+
+
+async def test_headers_are_true(limiter: Limiter) -> None:
+    """Whoever keeps to r and t is never refused."""
+    charges = charged(("api", 5, 2), ("burst", 2, 1))
+    loop = asyncio.get_running_loop()
+    until = loop.time() + 5
+    served = 0
+    while loop.time() < until:
+        decision = await limiter.take(charges)
+        assert decision.admitted
+        served += 1
+        waits = [standing.free_s for standing in decision.standings if not standing.remaining]
+        await asyncio.sleep(max(waits, default=0))
+    assert served >= 5
+
+
+async def test_large_limits_are_counted_in_buckets_and_never_exceeded(limiter: Limiter) -> None:
+    charges = charged(("large", 1500, 1))
+    loop = asyncio.get_running_loop()
+    admitted = []
+    until = loop.time() + 2.5
+    while loop.time() < until:
+        asked = loop.time()
+        decisions = await asyncio.gather(*(limiter.take(charges) for _ in range(200)))
+        answered = loop.time()
+        admitted += [(asked, answered)] * sum(decision.admitted for decision in decisions)
+        await asyncio.sleep(0.01)
+    for begin, _ in set(admitted):
+        assert sum(asked >= begin and answered < begin + 1 for asked, answered in admitted) <= 1500
+    assert len(admitted) >= 2 * 1500
+
+
+async def test_a_shadow_refuses_nobody(limiter: Limiter) -> None:
+    charges = charged(("api", 50, 60), ("search", 3, 60), shadow="search")
+    decisions = [await limiter.take(charges) for _ in range(10)]
+    assert all(decision.admitted for decision in decisions)
+    assert "search" not in decisions[0].headers["RateLimit-Policy"]
+
+
+async def test_places_are_given_back(limiter: Limiter) -> None:
+    policy = Policy("uploads", Per.USER, 2, 60, at_once=True)
+    charges = (Charge.of(policy, f"user-{next(_users)}"),)
+    first, second = await limiter.take(charges), await limiter.take(charges)
+    third = await limiter.take(charges)
+    assert [first.admitted, second.admitted, third.admitted] == [True, True, False]
+    assert third.headers["RateLimit-Policy"] == '"uploads";q=2;qu="concurrent-requests"'
+    limiter.give_back(first)
+    await limiter._giving_back.drain()
+    assert (await limiter.take(charges)).admitted
+    assert not (await limiter.take(charges)).admitted

@@ -1,0 +1,159 @@
+"""Redis killed, away, back and empty: nobody gets a fresh start, and nobody gets more than the limit."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.local import servers as embedded
+from deploy.local.running import Trio, free_port
+from libs.common.bus import Bus
+from services.gateway.limits.limiter import Limiter, Mode
+from services.gateway.limits.policies import Charge, Charges, Per, Policy
+from tests.chaos.fleet import ServerProcess
+from tests.integration.gateway.limits.gateways import Gateways, most_in_a_window
+from tests.polling import until
+
+_users = count()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A Redis that a test may kill."""
+    server = ServerProcess(embedded.redis(tmp_path / "redis", free_port(), embedded.new_password()), tmp_path)
+    server.start()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+async def two(redis_server: ServerProcess, nats_bus: Bus, servers: Trio) -> AsyncIterator[tuple[Limiter, Limiter]]:
+    """The limiters of two gateways that know of each other."""
+    redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
+    first, second = (Limiter(redis, nats_bus, budget_s=1.0) for _ in range(2))
+    async with first.running(), second.running():
+
+        async def acquainted() -> bool:
+            return first._peers == {second.gateway} and second._peers == {first.gateway}
+
+        await until(acquainted)
+        yield first, second
+    await redis.aclose()
+
+
+def charged(limit: int, window_s: int = 60, **more: bool) -> Charges:
+    return (Charge.of(Policy("api", Per.USER, limit, window_s, **more), f"outage-{next(_users)}"),)
+
+
+async def admitted(limiter: Limiter, charges: Charges, asked: int) -> int:
+    decisions = await asyncio.gather(*(limiter.take(charges) for _ in range(asked)))
+    return sum(decision.admitted for decision in decisions)
+
+
+async def mode(limiter: Limiter, wanted: Mode) -> None:
+    async def is_reached() -> bool:
+        return limiter.mode is wanted
+
+    await until(is_reached)
+
+
+async def killed(server: ServerProcess, *limiters: Limiter) -> None:
+    server.stop(signal.SIGKILL)
+    for limiter in limiters:
+        await mode(limiter, Mode.ALONE)
+
+    async def have_told_each_other() -> bool:
+        return not any(limiter._memory.unheard for limiter in limiters)
+
+    await until(have_told_each_other)
+
+
+async def test_what_was_left_is_shared_out_and_merged_on_return(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess
+) -> None:
+    first, second = two
+    charges, fresh = charged(20), charged(7)
+    assert await admitted(first, charges, 8) == 8
+    await killed(redis_server, first, second)
+    assert await admitted(first, charges, 50) == 6, "half of the 12 that were left"
+    assert await admitted(second, charges, 50) == 6
+    assert await admitted(first, fresh, 50) == await admitted(second, fresh, 50) == 3
+    redis_server.start()  # empty
+    for limiter in two:
+        await mode(limiter, Mode.SHARED)
+    assert await admitted(first, charges, 50) == 0
+    assert await admitted(second, charges, 50) == 0
+    assert await admitted(first, fresh, 50) == 1
+
+
+@pytest.mark.parametrize("limit", [20, 5_000])
+async def test_a_wiped_redis_is_no_fresh_start(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess, limit: int
+) -> None:
+    first, second = two
+    charges = charged(limit)
+    assert await admitted(first, charges, limit // 2) == limit // 2
+    async with Redis.from_url(redis_server.server.url) as redis:
+        await redis.flushall()
+    later = await admitted(second, charges, limit)
+    for limiter in two:
+        await mode(limiter, Mode.SHARED)
+    later += await admitted(second, charges, limit)
+    assert later == limit - limit // 2
+
+
+async def test_signing_in_stays_strict_until_everybody_has_told(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess
+) -> None:
+    first, second = two
+    charges = charged(6, strict=True)
+    assert await admitted(second, charges, 2) == 2
+    first._memory.begin_alone({second.gateway})
+    assert first._memory.share(charges[0], first._shared.now_us(), 2)[0] == 0, "nobody has told anything"
+    first._memory.end_alone()
+    await killed(redis_server, first, second)
+    assert await admitted(first, charges, 9) == await admitted(second, charges, 9) == 2
+
+
+async def test_places_given_back_in_an_outage_are_free_afterwards(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess
+) -> None:
+    first, second = two
+    charges = charged(2, at_once=True)
+    held = [await first.take(charges) for _ in range(2)]
+    await killed(redis_server, first, second)
+    first.give_back(held[0])
+    redis_server.start()
+    for limiter in two:
+        await mode(limiter, Mode.SHARED)
+    assert await admitted(second, charges, 3) == 1
+
+
+async def test_through_a_kill_a_wipe_and_the_return(servers: Trio, redis_server: ServerProcess) -> None:
+    """Four gateways with wrong clocks under random traffic: at most 1.05 of the limit in any window."""
+    limit, window_s, seconds = 60, 3, 14
+    orders = {
+        "redis": redis_server.server.url,
+        "nats": servers.nats.url,
+        "user": "through",
+        "policies": [("api", limit, window_s)],
+        "seed": 7,
+        "seconds": seconds,
+        "pause_s": 0.02,
+        "budget_s": 1.0,
+    }
+    gateways = Gateways(orders)
+    await gateways.start()
+    running = asyncio.create_task(gateways.admitted())
+    await asyncio.sleep(3)
+    redis_server.stop(signal.SIGKILL)
+    await asyncio.sleep(4)
+    redis_server.start()
+    admissions, modes = await running
+    assert {"shared", "alone"} <= modes
+    assert most_in_a_window(admissions, window_s * 1_000_000) <= 1.05 * limit
+    assert len(admissions) >= limit * seconds / window_s / 2, "and it is of use meanwhile"
