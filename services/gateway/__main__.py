@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
+        self._drain_s = settings.gateway_drain_s
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Remember the loop: signals come from outside it."""
@@ -39,9 +40,15 @@ class Server(uvicorn.Server):
         await super().startup(sockets)  # type: ignore[arg-type]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal to stop."""
-        self._loop.call_soon_threadsafe(drain, self._app)
-        super().handle_exit(sig, frame)
+        """A signal to stop: serve on until it is known that this gateway is not ready. A second one: stop now."""
+        if self._app.state.draining.is_set():
+            super().handle_exit(sig, frame)
+        else:
+            self._loop.call_soon_threadsafe(self._drain, sig, frame)
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
+        drain(self._app)
+        self._loop.call_later(self._drain_s, super().handle_exit, sig, frame)
 
 
 def main() -> None:

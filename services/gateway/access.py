@@ -55,6 +55,8 @@ class Access:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _completed(message["headers"], scope, request_id)
+                if scope["app"].state.draining.is_set():  # the next request goes to another gateway
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:

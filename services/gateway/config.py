@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.config import (
+    STOPPING_TAKES_S,
     BlobSettings,
     BusSettings,
     DatabaseSettings,
@@ -115,12 +116,23 @@ class Settings(
     gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
     """The environment that API keys must name: a staging key opens nothing in production."""
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
+    gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0
+    """Seconds after SIGTERM in which requests are still taken, until whoever sends them knows better."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000
     """Requests at once in this process. Submits are refused at 60 % of it, status and cancel last."""
     trusted_proxies: str = ""
     """Networks of the proxies in front, such as `10.0.0.0/8, fd00::/8`: whose X-Forwarded-For is believed."""
     cors_origins: str = ""
     """Origins whose pages may call this, such as `https://app.example.com`."""
+
+    @model_validator(mode="after")
+    def _there_is_time_to_drain(self) -> Self:
+        if self.gateway_drain_s + self.shutdown_grace_s + STOPPING_TAKES_S > self.termination_grace_s:
+            raise ValueError(
+                f"GATEWAY_DRAIN_S, SHUTDOWN_GRACE_S and the {STOPPING_TAKES_S:g} s that stopping takes are more than "
+                f"TERMINATION_GRACE_S"
+            )
+        return self
 
     @property
     def origins(self) -> list[str]:

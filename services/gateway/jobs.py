@@ -29,7 +29,7 @@ class Listing(BaseModel):
     queue: str | None = None
     state: State | None = None
     tag: str | None = None
-    cursor: str | None = None
+    cursor: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{22}$")] | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 50
 
 

@@ -21,7 +21,7 @@ class NewKey(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
     role: Role = Role.MEMBER
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)] | None = None
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=50)] | None = None
     """Less than the role has, or all of it. Nobody can give a scope that they do not have."""
     expires_at: Moment | None = None
 
@@ -39,7 +39,8 @@ async def create_key(request: Request) -> Response:
     """201 and the key, the only time it is shown."""
     principal, state = caller(request), request.app.state
     asked = await read_json(request, NewKey)
-    given = ROLES[asked.role] if asked.scopes is None else asked.scopes
+    fewer = None if asked.scopes is None else frozenset(asked.scopes)
+    given = ROLES[asked.role] if fewer is None else fewer
     if not given <= principal.scopes:
         raise Forbidden(f"You do not have these scopes yourself: {', '.join(sorted(given - principal.scopes))}.")
     issued = await keys.issue(
@@ -48,7 +49,7 @@ async def create_key(request: Request) -> Response:
         principal.tenant,
         asked.name,
         asked.role,
-        scopes=asked.scopes,
+        scopes=fewer,
         expires_at=asked.expires_at,
     )
     return _issued(issued)

@@ -1,13 +1,15 @@
 """Cancel and retry: one job, or all that a filter means."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.events import cancel_subject, encode_cancels
 from libs.common.contracts.ids import parse_id, public_id
+from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger import managing, replays
 from libs.common.ledger.jobs import Filter, State
 from libs.common.ledger.managing import Cancelled, PlaceTaken
@@ -22,15 +24,23 @@ from services.gateway.scopes import Principal
 class Meaning(BaseModel):
     """Which jobs are meant. Never all: at least one field must be given."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
-    queue: str | None = None
-    kind: str | None = None
-    state: State | None = None
-    tag: str | None = None
-    error_code: str | None = None
-    created_before: Moment | None = None
-    created_after: Moment | None = None
+    queue: str | SkipJsonSchema[None] = None
+    kind: str | SkipJsonSchema[None] = None
+    state: State | SkipJsonSchema[None] = None
+    tag: str | SkipJsonSchema[None] = None
+    error_code: str | SkipJsonSchema[None] = None
+    created_before: Moment | SkipJsonSchema[None] = None
+    created_after: Moment | SkipJsonSchema[None] = None
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if any(getattr(self, name) is None for name in self.model_fields_set):
+            raise ValueError("Leave out what does not matter, instead of null.")
+        if not self.model_fields_set:
+            raise ValueError("An empty filter would mean every job; say which.")
+        return self
 
     def among(self, states: tuple[State, ...]) -> Filter:
         """As a filter over jobs in one of `states`; a state that is not among them matches nothing."""
@@ -47,20 +57,13 @@ class BulkCancel(BaseModel):
     filter: Meaning
     dry_run: bool = False
 
-    @field_validator("filter")
-    @classmethod
-    def _is_not_empty(cls, meaning: Meaning) -> Meaning:
-        if not meaning.model_dump(exclude_none=True):
-            raise ValueError("An empty filter would mean every job; say which.")
-        return meaning
-
 
 class BulkRetry(BulkCancel):
     """The body of POST /v1/jobs/retry."""
 
     rate: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Jobs released a second; None: all at once."""
-    stop_after: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    stop_after: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
     """Stop if so many fail again before the first has succeeded."""
 
 

@@ -1,10 +1,10 @@
 """POST /v1/ocr: a document in, a job out."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,8 +13,9 @@ from libs.common.contracts.ids import parse_id
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import new_id
+from services.gateway.bodies import parse_json
 from services.gateway.door import caller
-from services.gateway.problems import IdempotencyMismatch, Invalid, invalid_fields
+from services.gateway.problems import BadRequest, Conflict, IdempotencyMismatch, Invalid, invalid_fields
 from services.gateway.scopes import Principal
 from services.gateway.submitting import JobFields, new_job, submit
 from services.gateway.uploads import Upload, receive
@@ -66,19 +67,15 @@ def _fields(fields: dict[str, str]) -> OcrSubmission:
     if unknown:
         raise Invalid(errors=[{"field": name, "message": "Unknown field"} for name in unknown])
     try:
-        document: Any = orjson.loads(fields.get("options") or "{}")
-    except orjson.JSONDecodeError as error:
-        raise Invalid(errors=[{"field": "options", "message": f"Not JSON: {error}"}]) from error
-    try:
-        return OcrSubmission.model_validate(document)
-    except ValidationError as error:
-        raise invalid_fields(error, within="options") from error
+        return parse_json(fields.get("options") or "{}", OcrSubmission, within="options")
+    except BadRequest as error:
+        raise Invalid(errors=[{"field": "options", "message": str(error)}]) from error
 
 
 class RecurringDocument(OcrOptions):
     """The payload of a recurring OCR job: a document that was submitted before, and how to read it."""
 
-    document: str
+    document: Annotated[str, Field(pattern="^job_[0-9a-f]{32}$")]
 
 
 async def recurring_document(
@@ -98,8 +95,7 @@ async def recurring_document(
             raise FileNotFoundError
         await state.blobs.copy(found["source"], source)
     except FileNotFoundError:
-        message = "There is no OCR job of this id, or its document is no longer kept."
-        raise Invalid(errors=[{"field": "body.payload.document", "message": message}]) from None
+        raise Conflict("There is no OCR job of that id, or its document is no longer kept.") from None
     options = OcrOptions(**asked.model_dump(exclude={"document"}))
     recurring = OcrPayload(
         source=source, filename=found["filename"], media_type=found["media_type"], options=options

@@ -24,7 +24,6 @@ TO_THE_KNOWN = (p.Unauthenticated, p.Forbidden)
 WITH_A_BODY = (p.BadRequest, p.RequestTimeout, p.TooLarge, p.UnsupportedMediaType, p.Invalid)
 WITH_A_QUERY = (p.BadRequest, p.Invalid)
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
-WAIT = r"^wait=\d{1,2}$"
 
 _HEADERS: dict[str, Document] = {
     "Idempotency-Key": {
@@ -34,7 +33,7 @@ _HEADERS: dict[str, Document] = {
     },
     "Prefer": {
         "description": "wait=N: answer with the finished job if it ends within N seconds, 60 at most (RFC 7240).",
-        "schema": {"type": "string", "pattern": WAIT},
+        "schema": {"type": "string"},
         "example": "wait=30",
     },
 }
@@ -198,7 +197,8 @@ def _multipart(operation: Operation, schemas: dict[str, Document]) -> Document:
             "properties": {
                 "file": {
                     "type": "string",
-                    "contentMediaType": "application/octet-stream",
+                    "format": "binary",
+                    "minLength": 1,
                     "description": "PDF, PNG, JPEG, TIFF or WebP; what it is, its first bytes say.",
                 },
                 "options": schemas[_name(operation.multipart)],
@@ -214,8 +214,8 @@ def _answers(operation: Operation, schemas: dict[str, Document]) -> Document:
     for status, answer in operation.answers.items():
         described: Document = {"description": _STATUS.get(status, "Done.")}
         if answer.media_type is not None:
-            schema = schemas[_name(answer.document)] if answer.document is not None else {"type": "string"}
-            described["content"] = {answer.media_type: {"schema": schema}}
+            shown = {} if answer.document is None else {"schema": schemas[_name(answer.document)]}
+            described["content"] = {answer.media_type: shown}
         described["headers"] = {name: {"schema": {"type": "string"}} for name in answer.headers}
         answers[str(status)] = described
     return answers

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts import QUEUES
+from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger import queues
 from services.gateway.bodies import answer, read_json
 from services.gateway.documents import Queue
@@ -18,8 +19,8 @@ class Caps(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_running: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    max_running_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_running: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
+    max_running_per_tenant: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
 
 
 async def list_queues(request: Request) -> Response:

@@ -16,7 +16,7 @@ from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
 from services.gateway.bodies import answer, read_json
 from services.gateway.documents import Schedule
 from services.gateway.door import caller, charge_user
-from services.gateway.ocr import recurring_document
+from services.gateway.ocr import RecurringDocument, recurring_document
 from services.gateway.problems import Conflict, Invalid, NotFound
 from services.gateway.scopes import Principal
 from services.gateway.submitting import JobFields, as_requested, submit
@@ -38,7 +38,10 @@ def _five_fields(cron: str) -> str:
     return cron
 
 
-Cron = Annotated[str, Field(min_length=9, max_length=200), AfterValidator(_five_fields)]
+Cron = Annotated[
+    str, Field(min_length=9, max_length=200, json_schema_extra={"format": "cron"}), AfterValidator(_five_fields)
+]
+TimeZone = Annotated[str, Field(json_schema_extra={"format": "timezone"})]
 
 
 def _known_timezone(name: str) -> str:
@@ -49,15 +52,21 @@ def _known_timezone(name: str) -> str:
     return name
 
 
+def _payload_schema(schema: dict[str, Any]) -> None:
+    """What the queues make of it, for /openapi.json."""
+    schema.clear()
+    schema.update(RecurringDocument.model_json_schema())
+
+
 class NewSchedule(JobFields):
     """The body of POST /v1/schedules: when, what, and the fields of its jobs."""
 
     run_at: None = Field(default=None, exclude=True)
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
-    queue: str
-    payload: dict[str, Any]
+    queue: Annotated[str, Field(json_schema_extra={"enum": list(RECURRING)})]
+    payload: Annotated[dict[str, Any], Field(json_schema_extra=_payload_schema)]
     cron: Cron
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     catch_up: CatchUp = CatchUp.ONE
 
     _timezone = field_validator("timezone")(_known_timezone)
@@ -76,7 +85,7 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     cron: Cron | None = None
-    timezone: str | None = None
+    timezone: TimeZone | None = None
     catch_up: CatchUp | None = None
     paused: bool | None = None
 

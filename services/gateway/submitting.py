@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import public_id
+from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import NewJob, Priority
@@ -35,7 +36,7 @@ class JobFields(BaseModel):
 
     priority: Priority = Priority.NORMAL
     run_at: Moment | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=25)] = 5
+    max_attempts: Annotated[int, Field(ge=1, le=25), WHOLE] = 5
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
     unique_for: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
     """At most one unfinished job of the tenant in this queue has this key; a second submission gets that job."""

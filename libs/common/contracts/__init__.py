@@ -2,6 +2,7 @@
 
 ids     public ids: job_…, schedule_…, replay_…
 events  what workers tell of their jobs, and what they are told
+numbers whole numbers, however JSON writes them
 ocr     the payload and the artifacts of an OCR job
 """
 

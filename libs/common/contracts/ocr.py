@@ -2,13 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from libs.common.contracts.numbers import WHOLE
 
 MEDIA_TYPES = ("application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp")
 """What can be read."""
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,30}(/[A-Za-z_]{1,40})?$")]
 PAGES_PATTERN = r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?(,[1-9]\d{0,5}(-[1-9]\d{0,5})?)*$"
+
+
+MODES = (1, *range(3, 14))
+"""Tesseract's page segmentation modes that give text."""
+
+
+def _is_mode(psm: int) -> int:
+    if psm not in MODES:
+        raise ValueError(f"One of {', '.join(map(str, MODES))}.")
+    return psm
 
 
 class OcrOptions(BaseModel):
@@ -18,11 +30,14 @@ class OcrOptions(BaseModel):
 
     languages: Annotated[tuple[Language, ...], Field(max_length=8)] = ()
     """Tesseract's names, such as `eng` or `deu`; empty: the worker's default."""
-    dpi: Annotated[int, Field(ge=72, le=600)] = 300
+    dpi: Annotated[int, Field(ge=72, le=600), WHOLE] = 300
     """Dots per inch at which PDF pages are rasterised."""
-    pages: Annotated[str, Field(pattern=PAGES_PATTERN, max_length=1000)] | None = None
+    pages: (
+        Annotated[str, Field(pattern=PAGES_PATTERN, max_length=1000, json_schema_extra={"format": "page-ranges"})]
+        | None
+    ) = None
     """Which pages, counted from 1: `1-3,7`; None: all."""
-    psm: Literal[1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13] = 3
+    psm: Annotated[int, Field(json_schema_extra={"enum": list(MODES)}), AfterValidator(_is_mode), WHOLE] = 3
     """Tesseract's page segmentation mode."""
 
     @field_validator("pages")

@@ -1,0 +1,116 @@
+"""Too much to do, and gateways that come and go: who is refused first, and that nobody is dropped."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.running import Trio
+from libs.common.db import Database
+from services.gateway.keys import issue
+from services.gateway.problems import Overloaded
+from services.gateway.scopes import Role
+from services.gateway.shedding import Shedder, Urgency
+from tests.integration.gateway.gateway import Gateway, assert_problem, upload
+from tests.integration.gateway.live import LiveGateway, serving
+
+
+def test_submits_are_shed_first_and_status_last() -> None:
+    shedder, let_in = Shedder(100), []
+    for _ in range(120):
+        for urgency in Urgency:
+            carrying = shedder.carrying(urgency)
+            try:
+                carrying.__enter__()
+            except Overloaded:
+                continue
+            let_in.append((urgency, carrying))
+    assert len(let_in) == 100
+    order = [urgency for urgency, _ in let_in]
+    assert Urgency.SUBMIT not in order[60:]
+    assert set(order[80:]) == {Urgency.STATUS}
+    for _, carrying in let_in:
+        carrying.__exit__(None, None, None)
+    with shedder.carrying(Urgency.SUBMIT):
+        pass
+
+
+def test_a_late_event_loop_sheds_all_but_status() -> None:
+    shedder = Shedder(100)
+    shedder._late_s = 2.0
+    for urgency in (Urgency.SUBMIT, Urgency.MANAGE):
+        with pytest.raises(Overloaded), shedder.carrying(urgency):
+            pass
+    with shedder.carrying(Urgency.STATUS):
+        pass
+
+
+async def test_status_and_cancel_work_while_submits_are_shed(gateway: Gateway) -> None:
+    client = await gateway.client()
+    path = (await client.post("/v1/ocr", **upload())).headers["location"]
+    gateway.app.state.shedder._late_s = 60.0
+    problem = await client.post("/v1/ocr", **upload())
+    assert_problem(problem, 503, "overloaded")
+    assert problem.headers["retry-after"] == "1"
+    gateway.app.state.shedder._late_s = 60.0
+    assert (await client.get(path)).status_code == 200
+    assert (await client.post(f"{path}/cancel")).status_code == 200
+
+
+class Balancer:
+    """A client that keeps to gateways that say they are ready, as a load balancer does."""
+
+    def __init__(self, gateways: list[LiveGateway], key: str) -> None:
+        self._gateways = gateways
+        self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        self._ready = set(gateways)
+        self.codes: list[int] = []
+        self.accepted: set[str] = set()
+        self.over = False
+
+    async def probe(self) -> None:
+        """Ask /readyz all the time."""
+        while not self.over:
+            for gateway in self._gateways:
+                try:
+                    ready = (await self._client.get(f"{gateway.url}/readyz")).status_code == 200
+                except httpx.TransportError:
+                    ready = False
+                (self._ready.add if ready else self._ready.discard)(gateway)
+            await asyncio.sleep(0.05)
+
+    async def call(self, turn: int) -> None:
+        """Submit and list, as fast as answers come."""
+        while not self.over:
+            gateway = sorted(self._ready, key=lambda one: one.port)[turn % max(1, len(self._ready))]
+            turn += 1
+            answer = await self._client.post(f"{gateway.url}/v1/ocr", **upload())
+            self.codes.append(answer.status_code)
+            self.accepted.add(answer.json()["id"])
+            self.codes.append((await self._client.get(f"{gateway.url}/v1/jobs?limit=1")).status_code)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+async def test_a_rolling_restart_fails_nobody(
+    servers: Trio, database_url: str, database: Database, tmp_path: Path
+) -> None:
+    key = (await issue(database, "dev", "dev", "load", Role.MEMBER)).key
+    async with serving(servers, database_url, tmp_path, number=2) as gateways:
+        balancer = Balancer(gateways, key)
+        tasks = [asyncio.create_task(balancer.probe())]
+        tasks += [asyncio.create_task(balancer.call(turn)) for turn in range(8)]
+        for gateway in gateways * 2:
+            before = len(balancer.codes)
+            await gateway.restart()
+            while len(balancer.codes) < before + 50:
+                assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
+                await asyncio.sleep(0.05)
+        balancer.over = True
+        await asyncio.gather(*tasks)
+        await balancer.close()
+    assert set(balancer.codes) == {200, 202}
+    rows = await database.fetch("SELECT count(*) FROM ledger.jobs")
+    assert rows[0][0] == len(balancer.accepted)
