@@ -11,7 +11,7 @@ S ?= ocr
 N ?= 1
 SEEDS ?= 20
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos check fmt bench-jobs bench-queue bench-ocr bench-peers lock
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos check fmt bench-jobs bench-queue bench-ocr bench-gateway bench-peers lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-queue: setup ## Waiting times, recovery, fairness, a million jobs
 bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
 	@$(RUN) -m deploy.local.tesseract
 	$(RUN) -m benchmarks.ocr
+
+bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
+	@$(RUN) -m benchmarks.gateway
 
 bench-peers: setup ## No-op jobs and killed workers, beside BullMQ, arq, Taskiq, Celery, Dramatiq, FastStream
 	@$(RUN) -m benchmarks.peers

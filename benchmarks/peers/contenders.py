@@ -70,8 +70,8 @@ def _serving(make: Callable[[Path, int, str], Server], folder: Path) -> Iterator
         yield {"BENCH_URL": server.url}
 
 
-def _install_python(folder: Path, needs: Sequence[str]) -> None:
-    """A virtual environment with `needs`, made once."""
+def install_python(folder: Path, needs: Sequence[str]) -> None:
+    """A virtual environment with `needs`, made once. Raises CannotInstall."""
     mark = folder / "installed"
     if mark.exists() and mark.read_text() == " ".join(needs):
         return
@@ -81,11 +81,11 @@ def _install_python(folder: Path, needs: Sequence[str]) -> None:
     mark.write_text(" ".join(needs))
 
 
-def _install_node(folder: Path) -> None:
-    """The scripts, copied so that Node finds the packages beside them, and those packages."""
+def install_node(scripts: Path, folder: Path) -> None:
+    """The scripts, copied so that Node finds the packages beside them, and these. Raises CannotInstall."""
     if not shutil.which("node") or not shutil.which("npm"):
         raise CannotInstall("it needs Node.js, and node or npm is not here")
-    shutil.copytree(HERE / "bullmq", folder, dirs_exist_ok=True)
+    shutil.copytree(scripts, folder, dirs_exist_ok=True)
     mark = folder / "installed"
     wanted = (folder / "package.json").read_text()
     if mark.exists() and mark.read_text() == wanted:
@@ -113,7 +113,7 @@ def _python(
         produce=[*script, "produce"],
         work=[*script, "work"],
         serving=partial(_serving, server),
-        install=partial(_install_python, folder, needs),
+        install=partial(install_python, folder, needs),
     )
 
 
@@ -135,7 +135,7 @@ BULLMQ = Contender(
     produce=["node", str(INSTALLED / "bullmq" / "producer.mjs")],
     work=["node", str(INSTALLED / "bullmq" / "worker.mjs")],
     serving=partial(_serving, servers.redis),
-    install=partial(_install_node, INSTALLED / "bullmq"),
+    install=partial(install_node, HERE / "bullmq", INSTALLED / "bullmq"),
     is_python_peer=False,
 )
 CELERY = _python(

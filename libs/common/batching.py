@@ -17,35 +17,45 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Item, Answer]):
     """Turns calls for one item into calls for many.
 
-    `flush` gets a list of at most `max_size` items and returns one answer for each, in order.
+    `flush` gets a list of at most `max_size` items and returns one answer for each, in order; at most `at_once`
+    flushes are under way.
     If it raises Unavailable, every caller of that batch gets the exception. If it raises anything else, each
     item is flushed once more alone, so that a bad one spoils nobody else's call.
     """
 
     def __init__(
-        self, flush: Callable[[list[Item]], Awaitable[Sequence[Answer]]], *, max_size: int = 1000
+        self,
+        flush: Callable[[list[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        max_size: int = 1000,
+        at_once: int = 1,
     ) -> None:
         self._flush = flush
         self._max_size = max_size
+        self._at_once = at_once
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
-        self._flushing: asyncio.Task[None] | None = None
+        self._flushing: set[asyncio.Task[None]] = set()
+        self._about_to_flush = False
 
     def __call__(self, item: Item) -> "asyncio.Future[Answer]":
         """Send `item` with the next flush. The future holds its answer."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, future))
-        if self._flushing is None:
-            self._flushing = loop.create_task(self._flush_all())
+        if not self._about_to_flush and len(self._flushing) < self._at_once:
+            self._about_to_flush = True
+            task = loop.create_task(self._flush_all())
+            self._flushing.add(task)
         return future
 
     async def drain(self) -> None:
         """Wait until everything handed in so far has been flushed."""
-        while self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        while self._flushing:
+            await asyncio.wait(self._flushing)
 
     async def _flush_all(self) -> None:
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._about_to_flush = False
         try:
             while self._waiting:
                 batch = self._waiting[: self._max_size]
@@ -57,7 +67,9 @@ class Batcher(Generic[Item, Answer]):
             self._waiting.clear()
             raise
         finally:
-            self._flushing = None
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101
+            self._flushing.discard(task)
 
     async def _flush_batch(self, batch: list[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
         try:

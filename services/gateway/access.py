@@ -1,9 +1,11 @@
 """The outermost layer: a request id and a trace id, the fields of every answer, one log line, one measurement."""
 
+import random
 import re
-import secrets
 import time
+from functools import lru_cache
 
+from prometheus_client import Counter, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +24,8 @@ _UNLESS_SAID = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 """Answers are somebody's data, and no pages (OWASP ASVS 5.0, 14.3.2 and 3.4)."""
+
+_ids = random.Random()  # noqa: S311 - ids are no secrets, only different
 
 logger = log.get("access")
 
@@ -46,7 +50,7 @@ class Access:
         sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
         traceparent = sent if _TRACEPARENT.fullmatch(sent) else _new_traceparent()
         scope["argosy.traceparent"] = traceparent
-        request_id = f"req_{secrets.token_hex(12)}"
+        request_id = f"req_{_ids.getrandbits(96):024x}"
         status = 0
         started = time.perf_counter()
 
@@ -74,21 +78,23 @@ def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str
     said = {name for name, _ in headers}
     headers = [*headers, (b"x-request-id", request_id.encode()), *_ALWAYS]
     headers += [field for field in _UNLESS_SAID if field[0] not in said]
-    for name, value in scope.get("argosy.headers", {}).items():
-        headers.append((name.lower().encode(), value.encode()))
-    return headers
+    decided: list[tuple[bytes, bytes]] = scope.get("argosy.headers", [])
+    return headers + decided
 
 
 def _record(scope: Scope, status: int, seconds: float, request_id: str, traceparent: str) -> None:
     # The endpoint's name, not the path: one time series each, whatever callers make up.
     route = getattr(scope.get("endpoint"), "__name__", "unknown")
-    metrics.http_requests.labels(scope["method"], route, str(status)).inc()
-    metrics.http_request_seconds.labels(scope["method"], route).observe(seconds)
+    count, measure = _metrics_of(scope["method"], route, status)
+    count.inc()
+    measure.observe(seconds)
     if route in ("alive", "ready"):
         return
     principal = scope.get("argosy.caller")
-    logger.info(
-        "request",
+    log.line(
+        part="access",
+        event="request",
+        level="info",
         method=scope["method"],
         path=scope["path"],
         status=status,
@@ -100,5 +106,11 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str, tracepar
     )
 
 
+@lru_cache(maxsize=1024)
+def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    seconds = metrics.http_request_seconds.labels(method, route)
+    return metrics.http_requests.labels(method, route, str(status)), seconds
+
+
 def _new_traceparent() -> str:
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    return f"00-{_ids.getrandbits(128):032x}-{_ids.getrandbits(64):016x}-01"

@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from libs.common import bus, db, probes
 from libs.common.blobs import Blobs
@@ -17,14 +19,16 @@ from services.gateway.access import Access
 from services.gateway.addresses import Addresses
 from services.gateway.auth import Callers
 from services.gateway.config import Settings
+from services.gateway.deadlines import Deadlines
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.following import Following
+from services.gateway.health import Readiness
 from services.gateway.housekeeping import Housekeeper
 from services.gateway.limits.limiter import Limiter
-from services.gateway.openapi import document
+from services.gateway.openapi import document, page
 from services.gateway.operations import Operation
 from services.gateway.problems import HANDLERS
-from services.gateway.routes import OPEN, OPERATIONS, routes_for
+from services.gateway.routes import OPEN, OPERATIONS, Table, routes_for
 from services.gateway.shedding import Shedder
 from services.gateway.tokens import Tokens
 
@@ -44,12 +48,15 @@ def create_app(
         )
         state = app.state
         state.settings = settings
-        state.openapi = orjson.dumps(document(OPERATIONS))
+        described = document(OPERATIONS)
+        state.openapi, state.docs = orjson.dumps(described), page(described)
+        state.ready = Readiness()
         state.draining = asyncio.Event()
         state.addresses = Addresses(settings.proxies)
         state.policies = settings.policies
         state.blobs = Blobs(settings)
         state.shedder = Shedder(settings.gateway_max_in_flight)
+        state.deadlines = Deadlines()
         state.tokens = Tokens(settings, settings.gateway_env)
 
         def serving() -> bool:
@@ -74,6 +81,7 @@ def create_app(
                     state.dispatcher.run(),
                     housekeeper.run(),
                     state.shedder.watch(),
+                    state.deadlines.watch(),
                     state.callers.listen(),
                 )
                 tasks = [asyncio.create_task(part) for part in background]
@@ -81,14 +89,20 @@ def create_app(
                 for task in tasks:
                     task.cancel()
 
-    app = Starlette(
-        routes=[*routes_for([*OPERATIONS, *operations]), *OPEN],
-        middleware=[Middleware(Access), *_cors(settings.origins)],
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
-    )
-    app.router.redirect_slashes = False
+    app = Gateway(middleware=[Middleware(Access), *_cors(settings.origins)], exception_handlers=HANDLERS)
+    app.router = Table([*routes_for([*OPERATIONS, *operations]), *OPEN], lifespan)
     return app
+
+
+class Gateway(Starlette):
+    """Starlette with only our own layers: Access is the outermost one, and answers for bugs."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """From the outside in: ours, the rendering of errors, the routes."""
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        for layer, args, kwargs in reversed(self.user_middleware):
+            app = layer(app, *args, **kwargs)
+        return app
 
 
 def _cors(origins: list[str]) -> list[Middleware]:

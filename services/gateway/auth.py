@@ -1,7 +1,7 @@
 """Who is calling: `Authorization: Bearer`, with an API key (apikeys.py) or a token (tokens.py).
 
-What is known of keys and tenants is remembered for a while; whoever changes it tells all gateways, and without
-NATS nothing is believed for longer than a moment. So a revoked key works nowhere after a second.
+What is known of keys and tenants is believed for a moment, and whoever changes it tells all gateways to look anew.
+So a revoked key works nowhere after a second, whatever became of the telling.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from services.gateway.problems import Unauthenticated
 from services.gateway.scopes import ROLES, Principal, Role, Scope
 from services.gateway.tokens import Identity, Tokens
 
-BELIEVED_FOR_S = 10.0
-ALONE_BELIEVED_FOR_S = 0.8
-"""How long without looking: as a rule; while NATS cannot tell of changes."""
+BELIEVED_FOR_S = 0.8
+"""How long without looking. Those who look at the same time share a query."""
 REMEMBERED_AT_MOST = 10_000
+FIGURES_AT_MOST = 1_000
 SUBJECT = "identity.changed"
 """On the bus: the key or the tenant that was changed."""
 
@@ -46,9 +46,7 @@ FROM identity.tenants t WHERE t.id = ANY($1::text[])
 @dataclass(slots=True)
 class _Known:
     tenant: str
-    believed_at: float
     until: float
-    epoch: int
     policies: Mapping[str, Policy]
     principal: Principal | None = None
     secret_sha256: bytes = b""
@@ -66,6 +64,7 @@ class Callers:
         self._policies = policies
         self._tokens = tokens
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._adjusted: dict[bytes, Mapping[str, Policy]] = {}
         self._reading_keys: Batcher[str, Any] = Batcher(lambda ids: self._read(_KEYS, ids))
         self._reading_tenants: Batcher[str, Any] = Batcher(lambda ids: self._read(_TENANTS, ids))
 
@@ -119,32 +118,35 @@ class Callers:
         known = self._known.get(name)
         if known is None:
             return None
-        now = time.monotonic()
-        told = self._bus.connected and known.epoch == self._bus.epoch
-        if now >= known.until or (not told and now >= known.believed_at + ALONE_BELIEVED_FOR_S):
-            return None
-        return known
+        return known if time.monotonic() < known.until else None
 
     def _learn_key(self, row: Any) -> _Known | None:
         if row is None:
             return None
-        key_id, tenant, role, scopes, secret_sha256, expires_at, figures = row
-        known = self._learn(f"key {key_id}", tenant, figures, expires_at)
+        asked_at, (key_id, tenant, role, scopes, secret_sha256, expires_at, figures) = row
+        known = self._learn(f"key {key_id}", tenant, figures, asked_at, expires_at)
         allowed = ROLES[Role(role)] if scopes is None else frozenset(Scope(scope) for scope in scopes)
         known.principal = Principal(key_id, tenant, Role(role), allowed, known.policies)
         known.secret_sha256 = secret_sha256
         return known
 
     def _learn_tenant(self, row: Any) -> _Known | None:
-        return None if row is None else self._learn(f"tenant {row[0]}", row[0], row[1], None)
+        if row is None:
+            return None
+        asked_at, (tenant, figures) = row
+        return self._learn(f"tenant {tenant}", tenant, figures, asked_at)
 
     def _learn(
-        self, name: str, tenant: str, figures: Mapping[str, str] | None, expires_at: datetime | None
+        self,
+        name: str,
+        tenant: str,
+        figures: Mapping[str, str] | None,
+        asked_at: float,
+        expires_at: datetime | None = None,
     ) -> _Known:
-        now = time.monotonic()
         lives_s = float("inf") if expires_at is None else expires_at.timestamp() - time.time()
-        until = now + min(BELIEVED_FOR_S, lives_s)
-        known = _Known(tenant, now, until, self._bus.epoch, self._policies_with(figures))
+        until = min(asked_at + BELIEVED_FOR_S, time.monotonic() + lives_s)
+        known = _Known(tenant, until, self._policies_with(figures))
         self._known[name] = known
         self._known.move_to_end(name)
         if len(self._known) > REMEMBERED_AT_MOST:
@@ -154,11 +156,19 @@ class Callers:
     def _policies_with(self, figures: Mapping[str, str] | None) -> Mapping[str, Policy]:
         if not figures:
             return self._policies
-        try:
-            return adjusted(self._policies, figures)
-        except BadFigure:  # entered by a newer version: what it does not know does not count
-            return self._policies
+        name = orjson.dumps(figures, option=orjson.OPT_SORT_KEYS)
+        known = self._adjusted.get(name)
+        if known is None:
+            try:
+                known = adjusted(self._policies, figures)
+            except BadFigure:  # entered by a newer version: what this one does not know does not count
+                known = self._policies
+            if len(self._adjusted) >= FIGURES_AT_MOST:
+                self._adjusted.clear()
+            self._adjusted[name] = known
+        return known
 
     async def _read(self, sql: str, ids: list[str]) -> list[Any]:
-        rows = {row[0]: row for row in await self._db.fetch(sql, list(dict.fromkeys(ids)))}
+        asked_at = time.monotonic()  # what changes from here on may not be in the answer
+        rows = {row[0]: (asked_at, tuple(row)) for row in await self._db.fetch(sql, list(dict.fromkeys(ids)))}
         return [rows.get(id_) for id_ in ids]

@@ -129,8 +129,8 @@ class Settings(
     def _there_is_time_to_drain(self) -> Self:
         if self.gateway_drain_s + self.shutdown_grace_s + STOPPING_TAKES_S > self.termination_grace_s:
             raise ValueError(
-                f"GATEWAY_DRAIN_S, SHUTDOWN_GRACE_S and the {STOPPING_TAKES_S:g} s that stopping takes are more than "
-                f"TERMINATION_GRACE_S"
+                f"GATEWAY_DRAIN_S, SHUTDOWN_GRACE_S and the {STOPPING_TAKES_S:g} s that stopping takes are more "
+                f"than TERMINATION_GRACE_S"
             )
         return self
 

@@ -13,6 +13,7 @@ class Protocol(HttpToolsProtocol):
     """Uvicorn's, which has a time limit between requests but none for the first one, and none for a slow head."""
 
     _watch: asyncio.TimerHandle | None = None
+    _in_head = True
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -20,12 +21,15 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._expect_head()
 
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._expect_head()
+        super().on_message_begin()
+
     def data_received(self, data: bytes) -> None:
         """More of a request."""
-        if self._watch is None and (self.cycle is None or self.cycle.response_complete):
-            self._expect_head()
         super().data_received(data)
-        if self._watch is not None:  # still no end of the head
+        if self._in_head and self._watch is not None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_AT_MOST:
                 self._too_slow()
@@ -41,10 +45,12 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._watch = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)
+        self._in_head, self._head_bytes = True, 0
+        if self._watch is None:
+            self._watch = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)
 
     def _head_came(self) -> None:
+        self._in_head = False
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -52,4 +58,4 @@ class Protocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._head_came()
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
+            self.transport.abort()

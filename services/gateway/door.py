@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.routing import request_response
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as Connection
 
+from libs.common.errors import Unavailable
 from services.gateway.limits.decisions import Decision
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
 from services.gateway.operations import Operation
 from services.gateway.problems import (
-    DeadlineExceeded,
     Forbidden,
     LimitExceeded,
     RequestTimeout,
@@ -34,6 +33,8 @@ BODY_GRACE_S = 20.0
 BODY_BYTES_PER_S = 1024
 """A body must come at this rate, after some grace; so must an answer be taken, a message at a time."""
 TAKEN_WITHIN_S = 60.0
+CALLERS_AT_MOST = 5_000
+"""Whose charges are kept ready, for each operation."""
 
 
 def caller(request: Request) -> Principal:
@@ -48,38 +49,62 @@ class Door:
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.__name__ = operation.endpoint.__name__  # what the access log and the metrics call it
-        self._app = request_response(operation.endpoint)
+        self._known: dict[tuple[str, str], tuple[Mapping[str, Policy], Charges]] = {}
         self._limits = (*EVERYBODY, *EVERY_USER, *operation.limits) if operation.scope else EVERYBODY
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Let a request in, or raise the Problem that says why not."""
         state = scope["app"].state
-        with state.shedder.carrying(self.operation.urgency):
-            place = state.addresses.of(scope)
-            policies, user = state.policies, ""
-            if self.operation.scope is not None:
-                principal = await self._identified(scope, place)
-                policies, user = principal.policies, principal.user
-            decision = await state.limiter.take(charges(policies, self._limits, place=place, user=user))
+        state.shedder.let_in(self.operation.urgency)
+        if self.operation.deadline_s is None:  # a stream may take hours; there are other bounds for those
+            state.shedder.let_out()
+            await self._let_in(scope, receive, send)
+            return
+        try:
+            await self._let_in(scope, receive, send)
+        finally:
+            state.shedder.let_out()
+
+    async def _let_in(self, scope: Connection, receive: Receive, send: Send) -> None:
+        state = scope["app"].state
+        place = state.addresses.of(scope)
+        policies, user = state.policies, ""
+        if self.operation.scope is not None:
+            principal = await self._identified(scope, place)
+            policies, user = principal.policies, principal.user
+        decision = await state.limiter.take(self._charges(policies, place, user))
+        try:
             _admit(scope, decision)
-            try:
-                await self._serve(scope, receive, send)
-            finally:
-                if decision.places:
-                    state.limiter.give_back(decision)
+            await self._serve(scope, receive, send)
+        finally:
+            if decision.places:
+                state.limiter.give_back(decision)
+
+    def _charges(self, policies: Mapping[str, Policy], place: str, user: str) -> Charges:
+        """What this request is charged with; the same object for the same caller, as long as its policies hold."""
+        name = (user, place)
+        known = self._known.get(name)
+        if known is None or known[0] is not policies:
+            if len(self._known) >= CALLERS_AT_MOST:
+                self._known.clear()
+            known = self._known[name] = policies, charges(policies, self._limits, place=place, user=user)
+        return known[1]
 
     async def _identified(self, scope: Connection, place: str) -> Principal:
         """The caller, who may do this. Raises Unauthenticated, Forbidden, LimitExceeded, Unavailable."""
         state = scope["app"].state
+        everybody = charges(state.policies, EVERYBODY, place=place)
+        if refusal := state.limiter.refusal(everybody):  # before anything is looked up
+            _admit(scope, refusal)
         authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:
             principal: Principal = await state.callers.principal(authorization.decode("latin-1"))
-        except Unauthenticated:
-            _admit(scope, await state.limiter.take(charges(state.policies, EVERYBODY, place=place)))
+        except (Unauthenticated, Unavailable):
+            _admit(scope, await state.limiter.take(everybody))
             raise
         scope["argosy.caller"] = principal
         if self.operation.scope not in principal.scopes:
-            _admit(scope, await state.limiter.take(charges(principal.policies, EVERYBODY, place=place)))
+            _admit(scope, await state.limiter.take(everybody))
             raise Forbidden(f"This needs the scope {self.operation.scope}, which the caller does not have.")
         return principal
 
@@ -89,22 +114,24 @@ class Door:
                 raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
             receive = _in_time(receive)
         if self.operation.deadline_s is None:
-            await self._app(scope, receive, _taken_in_time(send))
+            await self._answer(scope, receive, _taken_in_time(send))
             return
-        try:
-            async with asyncio.timeout(self.operation.deadline_s) as deadline:
-                await self._app(scope, receive, send)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise DeadlineExceeded from None
+        with scope["app"].state.deadlines.within(self.operation.deadline_s):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Connection, receive: Receive, send: Send) -> None:
+        response = await self.operation.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
-def charges(policies: Mapping[str, Policy], names: Sequence[str], **subjects: str) -> Charges:
-    """What a request is charged with. `subjects`: its `place`, its `user`, the `account` it names."""
-    found = {Per.ALL: "-", Per.IP: subjects.get("place"), Per.USER: subjects.get("user")}
-    found[Per.ACCOUNT] = subjects.get("account")
-    return tuple([Charge.of(policies[name], str(found[policies[name].per])) for name in names])
+def charges(
+    policies: Mapping[str, Policy], names: Sequence[str], *, place: str = "", user: str = "", account: str = ""
+) -> Charges:
+    """What a request is charged with: its address, the key or token that sent it, the account it names."""
+    subjects = {Per.ALL: "-", Per.IP: place, Per.USER: user, Per.ACCOUNT: account}
+    return Charges(
+        [Charge.of(policies[name], subjects[policies[name].per]) for name in names if policies[name].limit]
+    )
 
 
 async def charge_account(request: Request, email: str) -> None:
@@ -127,15 +154,22 @@ async def charge_user(request: Request, *names: str) -> None:
 
 def _admit(scope: Connection, decision: Decision) -> None:
     """Note the header fields for the answer, whatever it will be. Raises LimitExceeded."""
-    known = scope.setdefault("argosy.headers", {})
-    for name, value in decision.headers.items():
-        together = name in known and name.startswith("RateLimit")
-        known[name] = f"{known[name]}, {value}" if together else value
+    known = scope.get("argosy.headers")
+    scope["argosy.headers"] = decision.raw_headers if known is None else _merged(known, decision.raw_headers)
     if not decision.admitted:
         violated = [s.policy for s in decision.standings if s.policy.name in decision.violated]
         detail = " ".join([_explained(policy) for policy in violated])
         members: dict[str, Any] = {"violated-policies": list(decision.violated)}
         raise LimitExceeded(detail, **members)
+
+
+def _merged(known: list[tuple[bytes, bytes]], more: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The fields of two decisions about one request: lists grow, and the later time to come back counts."""
+    fields = dict(known)
+    for name, value in more:
+        together = name in fields and name.startswith(b"ratelimit")
+        fields[name] = fields[name] + b", " + value if together else value
+    return list(fields.items())
 
 
 def _explained(policy: Policy) -> str:

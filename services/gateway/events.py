@@ -18,6 +18,8 @@ from services.gateway.rendering import job_document
 KEEP_ALIVE_S = 15.0
 """Silence after which a comment is sent, so that no proxy on the way closes the stream."""
 RECONNECT_AFTER_MS = 1000
+AT_MOST_S = 3000.0
+"""A stream ends before its place among the caller's `streams` does; clients come back, and are looked at anew."""
 
 
 async def follow_job(request: Request) -> Response:
@@ -34,7 +36,8 @@ async def follow_job(request: Request) -> Response:
 async def _stream(following: Following, facts: Facts, draining: asyncio.Event) -> AsyncIterator[bytes]:
     yield f"retry: {RECONNECT_AFTER_MS}\n\n".encode()
     with following.follow(facts) as follower:
-        while not (draining.is_set() or follower.gone):
+        until = asyncio.get_running_loop().time() + AT_MOST_S
+        while not (draining.is_set() or follower.gone) and asyncio.get_running_loop().time() < until:
             latest, progress = await follower.next(KEEP_ALIVE_S)
             if latest is not None:
                 yield _event("state", job_document(latest))

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.gateway import keys
 from services.gateway.bodies import Moment, answer, read_json
 from services.gateway.door import caller
-from services.gateway.keys import Issued
+from services.gateway.keys import Issued, NotYours
 from services.gateway.problems import Forbidden, NotFound
 from services.gateway.scopes import ROLES, Role, Scope
 
@@ -41,6 +41,8 @@ async def create_key(request: Request) -> Response:
     asked = await read_json(request, NewKey)
     fewer = None if asked.scopes is None else frozenset(asked.scopes)
     given = ROLES[asked.role] if fewer is None else fewer
+    if not ROLES[asked.role] <= ROLES[principal.role]:
+        raise Forbidden(f"You are no {asked.role} yourself.")
     if not given <= principal.scopes:
         raise Forbidden(f"You do not have these scopes yourself: {', '.join(sorted(given - principal.scopes))}.")
     issued = await keys.issue(
@@ -76,9 +78,17 @@ async def rotate_key(request: Request) -> Response:
     principal, state = caller(request), request.app.state
     asked = await read_json(request, Rotation)
     key_id = _key_id(request)
-    issued = await keys.rotate(
-        state.database, state.settings.gateway_env, principal.tenant, key_id, overlap_s=asked.overlap_s
-    )
+    try:
+        issued = await keys.rotate(
+            state.database,
+            state.settings.gateway_env,
+            principal.tenant,
+            key_id,
+            overlap_s=asked.overlap_s,
+            within=principal.scopes,
+        )
+    except NotYours as error:
+        raise Forbidden("That key can do more than yours, so yours cannot take its place.") from error
     if issued is None:
         raise NotFound("There is no such key, or it has ended.")
     await state.callers.changed(key=key_id)

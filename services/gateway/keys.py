@@ -14,9 +14,10 @@ import orjson
 
 from libs.common import config, db
 from libs.common.db import Database
+from libs.common.errors import ArgosyError
 from services.gateway.apikeys import new_key, secret_hash
 from services.gateway.config import Settings
-from services.gateway.scopes import OPERATOR, ROLES, Role, Scopes
+from services.gateway.scopes import OPERATOR, ROLES, Role, Scope, Scopes
 
 _SHOWN = "id, name, role, scopes, created_at, expires_at, revoked_at"
 _TENANT = "INSERT INTO identity.tenants (id) VALUES ($1) ON CONFLICT DO NOTHING"
@@ -29,11 +30,18 @@ _EVERY = f"SELECT {_SHOWN} FROM identity.keys WHERE tenant = $1 ORDER BY created
 _REVOKE = """
 UPDATE identity.keys SET revoked_at = now() WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL RETURNING id
 """
+_LIVING = """
+SELECT name, role, scopes, expires_at FROM identity.keys
+WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
 _EXPIRE = """
 UPDATE identity.keys SET expires_at = least(expires_at, now() + $3 * interval '1 second')
-WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-RETURNING name, role, scopes
+WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL
 """
+
+
+class NotYours(ArgosyError):
+    """A key with these scopes is not yours to make."""
 
 
 class Issued(NamedTuple):
@@ -73,17 +81,23 @@ async def revoke(database: Database, tenant: str, key_id: str) -> bool:
     return bool(await database.fetch(_REVOKE, tenant, key_id))
 
 
-async def rotate(database: Database, env: str, tenant: str, key_id: str, *, overlap_s: float) -> Issued | None:
+async def rotate(
+    database: Database, env: str, tenant: str, key_id: str, *, overlap_s: float, within: Scopes
+) -> Issued | None:
     """A new key in place of an old one, which works for `overlap_s` seconds more; None if there is none.
 
-    Raises Unavailable.
+    The new one can do as much and lives as long. Raises NotYours if that is more than `within`; Unavailable.
     """
-    rows = await database.fetch(_EXPIRE, tenant, key_id, overlap_s)
+    rows = await database.fetch(_LIVING, tenant, key_id)
     if not rows:
         return None
-    name, role, scopes = rows[0]
-    kept = None if scopes is None else frozenset(scopes)
-    return await issue(database, env, tenant, name, Role(role), scopes=kept)
+    name, role, scopes, expires_at = rows[0]
+    kept = None if scopes is None else frozenset(Scope(scope) for scope in scopes)
+    if not (ROLES[Role(role)] if kept is None else kept) <= within:
+        raise NotYours
+    issued = await issue(database, env, tenant, name, Role(role), scopes=kept, expires_at=expires_at)
+    await database.fetch(_EXPIRE, tenant, key_id, overlap_s)
+    return issued
 
 
 async def _main(tenant: str, name: str, role: Role, operator: bool) -> None:

@@ -1,9 +1,10 @@
 """Every operation of the API: who may call it, what it is charged to, what it takes and answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.routing import Match, Route, Router
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from services.gateway import documents as d
 from services.gateway.accounts import SignIn, sign_in
@@ -137,6 +138,34 @@ class Path:
             raise MethodNotAllowed(headers={"Allow": self._allowed})
         scope["endpoint"] = door
         await door(scope, receive, send)
+
+
+class Table(Router):
+    """Starlette's router, looking only at routes that can match: those with the request's first two segments."""
+
+    def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Starlette]) -> None:
+        super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
+        self._by_beginning: dict[str, list[Route]] = {}
+        for route in routes:
+            self._by_beginning.setdefault(_beginning(route.path), []).append(route)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to its route. Raises NotFound."""
+        if scope["type"] != "http":
+            await super().app(scope, receive, send)
+            return
+        for route in self._by_beginning.get(_beginning(scope["path"]), ()):
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                await route.handle(scope, receive, send)
+                return
+        raise NotFound
+
+
+def _beginning(path: str) -> str:
+    """`/v1/jobs` of `/v1/jobs/{id}/events`."""
+    return "/".join(path.split("/", 3)[:3])
 
 
 def routes_for(operations: Iterable[Operation]) -> list[Route]:

@@ -6,8 +6,6 @@ are refused first, then what lists and manages, and status and cancel last (http
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 
 from libs.common import metrics
@@ -35,18 +33,17 @@ class Shedder:
         self._late_s = 0.0
         metrics.requests_at_hand.set_function(lambda: self._at_hand)
 
-    @contextmanager
-    def carrying(self, urgency: Urgency) -> Iterator[None]:
-        """One request more while the block runs. Raises Overloaded."""
+    def let_in(self, urgency: Urgency) -> None:
+        """One request more, until it is let out. Raises Overloaded."""
         late = self._late_s > TOO_LATE_S and urgency is not Urgency.STATUS
         if late or self._at_hand >= self._most * urgency.value:
             metrics.requests_shed.labels(urgency.name.lower()).inc()
             raise Overloaded
         self._at_hand += 1
-        try:
-            yield
-        finally:
-            self._at_hand -= 1
+
+    def let_out(self) -> None:
+        """It has been answered."""
+        self._at_hand -= 1
 
     async def watch(self) -> None:
         """Run for ever: how late the event loop comes round."""

@@ -59,6 +59,10 @@ async def set_tenant_limits(request: Request) -> Response:
     state = request.app.state
     tenant = await _known(request)
     asked = await read_json(request, Figures)
+    others = [name for name in asked.limits if name in state.policies and state.policies[name].per is not Per.USER]
+    if others:
+        message = f"{', '.join(others)}: counted for all tenants together, so no tenant has its own."
+        raise Invalid(errors=[{"field": "body.limits", "message": message}])
     try:
         adjusted(state.policies, asked.limits)
     except BadFigure as error:

@@ -22,9 +22,11 @@ LIFE_S = 900
 """Of a token of ours."""
 LEEWAY_S = 30
 JWKS_EVERY_S = 30.0
+JWKS_LIFE_S = 3600.0
 JWKS_TIMEOUT_S = 5.0
 JWKS_AT_MOST = 256 * 1024
-"""Not more often than this are an issuer's keys fetched, however many unknown ones are asked for; and how much."""
+"""An issuer's keys are fetched once in JWKS_EVERY_S at most, however many unknown ones are asked for, and anew
+after JWKS_LIFE_S, when it may have withdrawn some."""
 AUDIENCE = "argosy"
 _REFUSED = "That token is not valid here, or has expired."
 
@@ -123,9 +125,9 @@ class Tokens:
 
     async def _public_key(self, kid: str) -> Any:
         """The issuer's key of that id. Raises Unauthenticated if it has none."""
-        if kid not in self._jwks:
+        if kid not in self._jwks or time.monotonic() - self._fetched_at > JWKS_LIFE_S:
             async with self._fetching:
-                if kid not in self._jwks and time.monotonic() - self._fetched_at > JWKS_EVERY_S:
+                if time.monotonic() - self._fetched_at > JWKS_EVERY_S:
                     self._fetched_at = time.monotonic()
                     await self._fetch_keys()
         if kid not in self._jwks:

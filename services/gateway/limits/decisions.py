@@ -5,9 +5,10 @@ its window, `r` what remains of it, `t` in how many seconds there will be more. 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-from services.gateway.limits.policies import Charges, Per, Policy
+from services.gateway.limits.policies import Charges, Policy
 
 PLACE_RETRY_S = 1
 """When to try again where too much runs at once: nobody knows when a place becomes free."""
@@ -28,14 +29,18 @@ class Place(NamedTuple):
     member: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
-    """Admitted or not, by which policies not, and how the subjects stand with each."""
+    """Admitted or not, by which policies not, and how the subjects stand with each. `fields`: RateLimit-Policy.
+
+    Requests that were decided together share one, and what is made of it.
+    """
 
     admitted: bool
     standings: tuple[Standing, ...] = ()
     violated: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
+    fields: str = ""
 
     @property
     def retry_after_s(self) -> int:
@@ -43,32 +48,26 @@ class Decision:
         waits = [s.free_s for s in self.standings if s.policy.name in self.violated]
         return max(waits, default=PLACE_RETRY_S)
 
-    @property
+    @cached_property
     def headers(self) -> dict[str, str]:
         """RateLimit-Policy, RateLimit, and Retry-After where it was refused."""
-        shown = [s for s in self.standings if _is_shown(s.policy)]
         headers = {} if self.admitted else {"Retry-After": str(self.retry_after_s)}
-        if shown:
-            headers["RateLimit-Policy"] = ", ".join([_quota(s.policy) for s in shown])
-            headers["RateLimit"] = ", ".join([_remaining(s) for s in shown])
+        if self.fields:
+            headers["RateLimit-Policy"] = self.fields
+            headers["RateLimit"] = ", ".join([_remaining(s) for s in self.standings if s.policy.is_shown])
         return headers
+
+    @cached_property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The same, as ASGI wants them."""
+        return [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
 
 
 def refused(charges: Charges, violated: list[tuple[int, int]]) -> Decision:
     """A refusal by the charges at the positions in `violated`, each with the seconds until it has a place."""
-    standings = tuple(Standing(charges[position].policy, 0, free_s) for position, free_s in violated)
-    return Decision(False, standings, tuple(s.policy.name for s in standings))
-
-
-def _is_shown(policy: Policy) -> bool:
-    # What the whole service can carry is nobody's business; a shadow is not a promise yet.
-    return policy.per is not Per.ALL and not policy.shadow
-
-
-def _quota(policy: Policy) -> str:
-    if policy.at_once:
-        return f'"{policy.name}";q={policy.limit};qu="concurrent-requests"'
-    return f'"{policy.name}";q={policy.limit};w={policy.window_s}'
+    standings = tuple(Standing(charges.each[position].policy, 0, free_s) for position, free_s in violated)
+    fields = ", ".join([s.policy.quota for s in standings if s.policy.is_shown])
+    return Decision(False, standings, tuple(s.policy.name for s in standings), fields=fields)
 
 
 def _remaining(standing: Standing) -> str:

@@ -59,6 +59,8 @@ class Memory:
         self._heard: dict[str, Told] = {}
         self.alone = False
         """Whether admissions go by this gateway's share."""
+        self.has_untold = False
+        """Whether Redis may not know of all that was admitted."""
         self.unheard: set[str] = set()
         """Gateways that may have admitted what this one does not know of."""
 
@@ -66,6 +68,7 @@ class Memory:
         """Remember an admission."""
         subject = self._subject(charge)
         subject.drop_old(admission.time_us)
+        self.has_untold = self.has_untold or not admission.in_redis
         admissions = subject.since if self.alone else subject.before
         width_us = charge.policy.bucket_us
         if width_us:
@@ -79,7 +82,7 @@ class Memory:
     def take_back(self, charge: Charge, prefix: str, amount: int) -> None:
         """An admission by share, made a moment ago, was decided by Redis in the end."""
         subject = self._subject(charge)
-        for admission in reversed(subject.since):
+        for admission in chain(reversed(subject.since), reversed(subject.before)):
             if amount <= 0:
                 return
             if not admission.in_redis and (charge.policy.bucket_us or admission.prefix == prefix):
@@ -103,10 +106,10 @@ class Memory:
                     admissions.remove(admission)
                     return
 
-    def hear(self, gateway: str, told: Told, *, last: bool) -> None:
-        """Another gateway tells what it admitted, in one message or several."""
+    def hear(self, gateway: str, told: Told, *, complete: bool) -> None:
+        """Another gateway tells what it admitted, in one message or several; `complete`: these were all."""
         self._heard[gateway] = {**self._heard.get(gateway, {}), **told}
-        if last:
+        if complete:
             self.unheard.discard(gateway)
 
     def tell(self, now_us: int) -> dict[str, list[tuple[int, int]]]:
@@ -135,6 +138,7 @@ class Memory:
 
     def untold(self, now_us: int, *, wiped: bool) -> Iterator[tuple[str, Policy, list[Admission]]]:
         """What Redis has to be told: what it did not decide; if it was `wiped`, everything."""
+        self.has_untold = False
         for key, subject in self._subjects.items():
             subject.drop_old(now_us)
             everything = chain(subject.before, subject.since)

@@ -5,7 +5,7 @@ no limit. `shadow 60/min` counts and reports, and refuses nobody.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -52,12 +52,17 @@ class Policy:
     @property
     def exact(self) -> bool:
         """Whether every admission is logged."""
-        return self.limit <= LOG_AT_MOST
+        return self.at_once or self.limit <= LOG_AT_MOST
 
     @property
     def bucket_us(self) -> int:
         """The width of a bucket; of a log, which has none, 0."""
         return 0 if self.exact else -(-self.window_s * 1_000_000 // BUCKETS)
+
+    @property
+    def counter(self) -> str:
+        """How it is counted: counts of different kinds are kept apart."""
+        return "log" if self.exact else f"buckets-{self.bucket_us}"
 
     @property
     def counts_for_us(self) -> int:
@@ -69,6 +74,18 @@ class Policy:
         """As it is written."""
         shadow = "shadow " if self.shadow else ""
         return f"{shadow}{self.limit} at once" if self.at_once else f"{shadow}{self.limit}/{self.window_s}s"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether callers are told. What the whole fleet can carry is nobody's business, a shadow no promise."""
+        return self.per is not Per.ALL and not self.shadow
+
+    @property
+    def quota(self) -> str:
+        """As an item of RateLimit-Policy."""
+        if self.at_once:
+            return f'"{self.name}";q={self.limit};qu="concurrent-requests"'
+        return f'"{self.name}";q={self.limit};w={self.window_s}'
 
     def with_figure(self, figure: str) -> "Policy":
         """The same policy with another figure. Raises BadFigure."""
@@ -121,8 +138,22 @@ class Charge(NamedTuple):
     @classmethod
     def of(cls, policy: Policy, subject: str) -> "Charge":
         """The charge to `subject`; its `key` is where Redis keeps the count."""
-        return cls(policy, f"argosy:limit:{policy.name}:{subject}")
+        return cls(policy, f"argosy:limit:{policy.name}:{policy.counter}:{subject}")
 
 
-Charges = tuple[Charge, ...]
-"""Everything one request is charged with: all of it or nothing."""
+class Charges:
+    """Everything one request is charged with: all of it or nothing. `name`: the same for the same counters."""
+
+    __slots__ = ("each", "fields", "name")
+
+    def __init__(self, each: Iterable[Charge]) -> None:
+        self.each = tuple(each)
+        self.name = tuple([charge.key for charge in self.each])
+        self.fields = ", ".join([charge.policy.quota for charge in self.each if charge.policy.is_shown])
+        """RateLimit-Policy."""
+
+    def __iter__(self) -> Iterator[Charge]:
+        return iter(self.each)
+
+    def __len__(self) -> int:
+        return len(self.each)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
@@ -105,8 +106,9 @@ class Shared:
 
     async def check_in(self, new_epoch: str, *, gone_after_s: float, deciding: bool) -> CheckIn:
         """Say that this gateway is there, if it is `deciding` by Redis. Raises Lost."""
-        gateway = self._gateway if deciding else ""
-        answer = await self._patiently(self._run("checkin", [EPOCH, GATEWAYS], [new_epoch, gateway, gone_after_s]))
+        known = self.epoch if deciding else ""
+        args = [new_epoch, self._gateway, known, gone_after_s]
+        answer = await self._patiently(self._run("checkin", [EPOCH, GATEWAYS], args))
         self._note_time(answer[0])
         names, times = answer[2::2], answer[3::2]
         seen = {name.decode(): int(float(at)) for name, at in zip(names, times, strict=True)}
@@ -121,10 +123,13 @@ class Shared:
                 args += ("log" if policy.exact else "buckets", policy.window_s * 1_000_000, len(admissions))
                 for a in admissions:
                     args += (a.time_us, a.amount, a.prefix, a.first)
-            await self._patiently(self._run("restore", [key for key, _, _ in part], args))
-            for _, _, admissions in part:
-                for admission in admissions:
-                    admission.in_redis = True
+                    a.in_redis = True  # from now on nothing is added to it
+            try:
+                await self._patiently(self._run("restore", [key for key, _, _ in part], args))
+            except Lost:
+                for admission in chain.from_iterable(admissions for _, _, admissions in part):
+                    admission.in_redis = False
+                raise
 
     async def give_back(self, places: Sequence[Place]) -> None:
         """Free places of policies that bound what runs at once. Raises Lost."""

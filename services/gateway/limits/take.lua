@@ -24,7 +24,8 @@ for i = 2, #KEYS do
   if c.log then
     redis.call('ZREMRANGEBYSCORE', c.key, '-inf', string.format('%.0f', now - c.window))
     c.used = redis.call('ZCARD', c.key)
-    local oldest = c.used > 0 and redis.call('ZRANGE', c.key, 0, 0, 'WITHSCORES')[2]
+    local first = math.max(0, c.used - c.limit)  -- more than the limit, after it was lowered
+    local oldest = c.used > 0 and redis.call('ZRANGE', c.key, first, first, 'WITHSCORES')[2]
     if oldest then c.free = tonumber(oldest) + c.window - now end
   else
     c.width = math.ceil(c.window / BUCKETS)

@@ -7,6 +7,7 @@ are in test_tokens.py.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -69,6 +70,20 @@ async def test_s4_a_key_has_no_more_scopes_than_it_was_given(gateway: Gateway) -
     for body in ({"name": "x", "role": "admin"}, {"name": "x", "scopes": [Scope.QUEUES_WRITE]}):
         assert_problem(await limited.post("/v1/keys", json=body), 403, "forbidden")
     assert (await limited.post("/v1/keys", json={"name": "x", "scopes": ["ocr:write"]})).status_code == 201
+
+
+async def test_s4_rotating_gives_no_more_than_one_has(gateway: Gateway) -> None:
+    admin, _ = await gateway.client(role=Role.ADMIN), await gateway.client(operator=True)
+    keys = (await admin.get("/v1/keys")).json()["keys"]
+    operators = next(key for key in keys if Scope.QUEUES_WRITE in (key["scopes"] or ()))
+    assert_problem(await admin.post(f"/v1/keys/{operators['id']}/rotate", json={}), 403, "forbidden")
+    body = {"name": "keeper", "role": "member", "scopes": ["keys:write", "jobs:read"]}
+    keeper = gateway.anonymous(Authorization=f"Bearer {(await admin.post('/v1/keys', json=body)).json()['key']}")
+    body = {"name": "x", "role": "admin", "scopes": ["jobs:read"]}
+    assert_problem(await keeper.post("/v1/keys", json=body), 403, "forbidden")
+    ending = (await admin.post("/v1/keys", json={"name": "y", "expires_at": "2999-01-01T00:00:00Z"})).json()
+    rotated = (await admin.post(f"/v1/keys/{ending['id']}/rotate", json={})).json()
+    assert rotated["expires_at"] == ending["expires_at"]
 
 
 async def test_s5_what_another_tenant_has_is_not_there(gateway: Gateway) -> None:
@@ -171,6 +186,21 @@ async def test_s12_a_head_that_never_ends_is_cut_off(live: LiveGateway) -> None:
     assert time.monotonic() - begun < 55, "long before the test would have given up"
     large = [b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X: " + b"a" * 16_000 + b"\r\n"] * 20]
     assert b"200" not in await raw(live, *large)
+
+
+async def test_s12_a_head_that_grows_behind_an_answer_is_cut_off(live: LiveGateway) -> None:
+    begun = [b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n"] * 20
+    sent = 0
+    reader, writer = await asyncio.open_connection("127.0.0.1", live.port, limit=1024)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        for part in (*begun, b"GET / HTTP/1.1\r\n", *[b"X: " + b"a" * 16_000 + b"\r\n"] * 2_000):
+            writer.write(part)
+            async with asyncio.timeout(20):
+                await writer.drain()
+            sent += len(part)
+    assert not reader.at_eof() or sent
+    assert sent < 16_000_000, "what fits into the buffers of the two ends, and no more"
+    writer.close()
 
 
 async def test_s12_a_body_that_trickles_in_is_cut_off(live: LiveGateway, database: Database) -> None:

@@ -46,7 +46,9 @@ async def test_a_tenants_own_figures_hold_at_once_and_for_nobody_else(gateway: G
     assert (await operator.get("/v1/tenants/acme/limits")).json() == {"tenant": "acme", "limits": {}}
 
 
-@pytest.mark.parametrize("figures", [{"api": "many"}, {"api": "0/s"}, {"speed": "1/s"}, {"api": "3 at once"}])
+@pytest.mark.parametrize(
+    "figures", [{"api": "many"}, {"api": "0/s"}, {"speed": "1/s"}, {"api": "3 at once"}, {"ip": "1/s"}]
+)
 async def test_figures_that_are_none(gateway: Gateway, figures: dict[str, str]) -> None:
     operator = await gateway.client("acme", operator=True)
     answer = await operator.put("/v1/tenants/acme/limits", json={"limits": figures})

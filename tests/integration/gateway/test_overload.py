@@ -20,30 +20,26 @@ def test_submits_are_shed_first_and_status_last() -> None:
     shedder, let_in = Shedder(100), []
     for _ in range(120):
         for urgency in Urgency:
-            carrying = shedder.carrying(urgency)
             try:
-                carrying.__enter__()
+                shedder.let_in(urgency)
             except Overloaded:
                 continue
-            let_in.append((urgency, carrying))
+            let_in.append(urgency)
     assert len(let_in) == 100
-    order = [urgency for urgency, _ in let_in]
-    assert Urgency.SUBMIT not in order[60:]
-    assert set(order[80:]) == {Urgency.STATUS}
-    for _, carrying in let_in:
-        carrying.__exit__(None, None, None)
-    with shedder.carrying(Urgency.SUBMIT):
-        pass
+    assert Urgency.SUBMIT not in let_in[60:]
+    assert set(let_in[80:]) == {Urgency.STATUS}
+    for _ in let_in:
+        shedder.let_out()
+    shedder.let_in(Urgency.SUBMIT)
 
 
 def test_a_late_event_loop_sheds_all_but_status() -> None:
     shedder = Shedder(100)
     shedder._late_s = 2.0
     for urgency in (Urgency.SUBMIT, Urgency.MANAGE):
-        with pytest.raises(Overloaded), shedder.carrying(urgency):
-            pass
-    with shedder.carrying(Urgency.STATUS):
-        pass
+        with pytest.raises(Overloaded):
+            shedder.let_in(urgency)
+    shedder.let_in(Urgency.STATUS)
 
 
 async def test_status_and_cancel_work_while_submits_are_shed(gateway: Gateway) -> None:

@@ -100,8 +100,8 @@ async def test_cancelling_a_flush_leaves_no_caller_waiting() -> None:
     batcher = Batcher(flush, max_size=1)
     futures = [batcher(1), batcher(2)]
     await asyncio.sleep(0)
-    assert batcher._flushing is not None
-    batcher._flushing.cancel()
+    (flushing,) = batcher._flushing
+    flushing.cancel()
     for future in futures:
         with pytest.raises(asyncio.CancelledError):
             await future

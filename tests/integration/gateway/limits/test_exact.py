@@ -56,7 +56,7 @@ async def both(redis: Redis, nats_bus: Bus) -> list[Limiter]:
     """The limiters of two gateways."""
     made = [Limiter(redis, nats_bus, budget_s=PATIENT_S) for _ in range(2)]
     for limiter in made:
-        await limiter._check_in()
+        await limiter._outages.check_in()
     return made
 
 
@@ -71,7 +71,7 @@ def charged(*figures: tuple[str, int, int], shadow: str = "") -> Charges:
     policies = [
         Policy(name, Per.USER, limit, window_s, shadow=name == shadow) for name, limit, window_s in figures
     ]
-    return tuple(Charge.of(policy, user) for policy in policies)
+    return Charges(Charge.of(policy, user) for policy in policies)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -106,7 +106,7 @@ async def test_what_redis_knows_is_not_asked_again(limiter: Limiter, redis: Redi
         "RateLimit-Policy": '"api";q=1;w=1', "RateLimit": '"api";r=0;t=1', "Retry-After": "1",
     }  # fmt: skip
     more = Policy(policy.name, policy.per, 2, 1)
-    assert (await limiter.take((Charge(more, key),))).admitted
+    assert (await limiter.take(Charges([Charge(more, key)]))).admitted
     await asyncio.sleep(1.0)
     assert (await limiter.take(charges)).admitted
 
@@ -155,7 +155,7 @@ async def test_a_shadow_refuses_nobody(limiter: Limiter) -> None:
 
 async def test_places_are_given_back(limiter: Limiter) -> None:
     policy = Policy("uploads", Per.USER, 2, 60, at_once=True)
-    charges = (Charge.of(policy, f"user-{next(_users)}"),)
+    charges = Charges([Charge.of(policy, f"user-{next(_users)}")])
     first, second = await limiter.take(charges), await limiter.take(charges)
     third = await limiter.take(charges)
     assert [first.admitted, second.admitted, third.admitted] == [True, True, False]

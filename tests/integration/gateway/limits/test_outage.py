@@ -12,8 +12,10 @@ from redis.asyncio import Redis
 from deploy.local import servers as embedded
 from deploy.local.running import Trio, free_port
 from libs.common.bus import Bus
-from services.gateway.limits.limiter import Limiter, Mode
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.outages import Mode
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
+from services.gateway.limits.shared import Lost
 from tests.chaos.fleet import ServerProcess
 from tests.integration.gateway.limits.gateways import Gateways, most_in_a_window
 from tests.polling import until
@@ -38,7 +40,7 @@ async def two(redis_server: ServerProcess, nats_bus: Bus, servers: Trio) -> Asyn
     async with first.running(), second.running():
 
         async def acquainted() -> bool:
-            return first._peers == {second.gateway} and second._peers == {first.gateway}
+            return first._outages.peers == {second.gateway} and second._outages.peers == {first.gateway}
 
         await until(acquainted)
         yield first, second
@@ -46,7 +48,7 @@ async def two(redis_server: ServerProcess, nats_bus: Bus, servers: Trio) -> Asyn
 
 
 def charged(limit: int, window_s: int = 60, **more: bool) -> Charges:
-    return (Charge.of(Policy("api", Per.USER, limit, window_s, **more), f"outage-{next(_users)}"),)
+    return Charges([Charge.of(Policy("api", Per.USER, limit, window_s, **more), f"outage-{next(_users)}")])
 
 
 async def admitted(limiter: Limiter, charges: Charges, asked: int) -> int:
@@ -113,10 +115,81 @@ async def test_signing_in_stays_strict_until_everybody_has_told(
     charges = charged(6, strict=True)
     assert await admitted(second, charges, 2) == 2
     first._memory.begin_alone({second.gateway})
-    assert first._memory.share(charges[0], first._shared.now_us(), 2)[0] == 0, "nobody has told anything"
+    assert first._memory.share(charges.each[0], first._shared.now_us(), 2)[0] == 0, "nobody has told anything"
     first._memory.end_alone()
     await killed(redis_server, first, second)
     assert await admitted(first, charges, 9) == await admitted(second, charges, 9) == 2
+
+
+async def test_who_starts_in_an_outage_lets_nobody_in_on_a_guess(
+    redis_server: ServerProcess, nats_bus: Bus, two: tuple[Limiter, Limiter]
+) -> None:
+    first, second = two
+    signing_in = charged(6, strict=True)
+    assert await admitted(first, signing_in, 6) == 6
+    await killed(redis_server, first, second)
+    redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
+    newcomer = Limiter(redis, nats_bus, budget_s=1.0)
+    async with newcomer.running():
+        assert await admitted(newcomer, signing_in, 6) == 0
+    await redis.aclose()
+
+
+async def test_one_gateway_cut_off_makes_all_keep_to_their_share(two: tuple[Limiter, Limiter]) -> None:
+    first, second = two
+    charges = charged(20)
+    first._outages._lose(Lost("It is out of reach from here."))
+    assert first.mode is Mode.ALONE
+
+    async def is_told() -> bool:
+        return second.mode is not Mode.SHARED
+
+    mine = await admitted(first, charges, 20)
+    await until(is_told)
+    assert mine + await admitted(second, charges, 20) <= 20
+    for limiter in two:
+        await mode(limiter, Mode.SHARED)
+    assert await admitted(first, charges, 20) + await admitted(second, charges, 20) + mine <= 20
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((60, 60), (5_000, 60)), ((5_000, 60), (6_000, 3600)), ((9, 900), (5, 1))]
+)
+async def test_a_figure_that_changes_its_kind_changes_nothing_else(
+    two: tuple[Limiter, Limiter], before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    first, _ = two
+    subject = f"changed-{next(_users)}"
+    old, new = (Charges([Charge.of(Policy("api", Per.USER, *figure), subject)]) for figure in (before, after))
+    assert await admitted(first, old, before[0] + 1) == before[0]
+    decision = await first.take(new)
+    assert first.mode is Mode.SHARED
+    assert decision.admitted or decision.retry_after_s <= after[1]
+
+
+async def test_many_places_are_given_back_too(two: tuple[Limiter, Limiter]) -> None:
+    first, _ = two
+    charges = charged(2_000, at_once=True)
+    decisions = await asyncio.gather(*(first.take(charges) for _ in range(1_500)))
+    for decision in decisions:
+        first.give_back(decision)
+    await first._giving_back.drain()
+    assert await admitted(first, charges, 2_100) == 2_000
+
+
+async def test_whoever_goes_away_while_it_is_decided_keeps_no_place(two: tuple[Limiter, Limiter]) -> None:
+    first, _ = two
+    charges = charged(1, at_once=True)
+    leaving = asyncio.create_task(first.take(charges))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+    async def is_free() -> int:
+        return await admitted(first, charges, 1)
+
+    await until(is_free)
 
 
 async def test_places_given_back_in_an_outage_are_free_afterwards(

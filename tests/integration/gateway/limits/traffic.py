@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from libs.common import bus, log
 from libs.common.config import BusSettings
 from services.gateway.limits.limiter import Limiter
-from services.gateway.limits.policies import Charge, Per, Policy
+from services.gateway.limits.policies import Charge, Charges, Per, Policy
 
 
 def put_clock_wrong(by_ms: int) -> None:
@@ -28,7 +28,7 @@ def put_clock_wrong(by_ms: int) -> None:
 
 async def run(orders: dict[str, Any]) -> None:
     policies = [Policy(name, Per.USER, limit, window_s) for name, limit, window_s in orders["policies"]]
-    charges = tuple(Charge.of(policy, orders["user"]) for policy in policies)
+    charges = Charges(Charge.of(policy, orders["user"]) for policy in policies)
     dice = random.Random(orders["seed"])  # noqa: S311
     settings = BusSettings.model_validate({"nats_url": orders["nats"]})
     redis = Redis.from_url(orders["redis"], socket_connect_timeout=1, socket_timeout=1)
@@ -50,7 +50,7 @@ async def run(orders: dict[str, Any]) -> None:
             await asyncio.gather(*asking)
 
 
-async def ask(limiter: Limiter, charges: tuple[Charge, ...]) -> None:
+async def ask(limiter: Limiter, charges: Charges) -> None:
     asked = time.monotonic_ns() // 1000
     if (await limiter.take(charges)).admitted:
         print(asked, time.monotonic_ns() // 1000, limiter.mode.value, flush=True)

@@ -1,0 +1,52 @@
+"""python -m benchmarks.gateway.bare: what Starlette and uvicorn do alone, and with nothing but our limits."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from libs.common import bus
+from libs.common.config import BusSettings
+from services.gateway.door import charges
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.policies import DEFAULTS, adjusted
+
+POLICIES = adjusted(DEFAULTS, {"global": "900000/s", "ip": "900000/s", "burst": "900000/s", "api": "900000/s"})
+CHARGES = charges(POLICIES, ("global", "ip", "burst", "api"), place="127.0.0.1", user="bench")
+"""Kept ready for a caller, as the gateway does."""
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """The limiter, as the gateway has it."""
+    redis = Redis.from_url(os.environ["REDIS_URL"])
+    async with bus.connect(BusSettings(), "bench") as connected:
+        app.state.limiter = Limiter(redis, connected, budget_s=1.0)
+        async with app.state.limiter.running():
+            yield
+
+
+async def hello(_request: Request) -> Response:
+    """Nothing but an answer."""
+    return Response(b'{"hello":"world"}', media_type="application/json")
+
+
+async def limited(request: Request) -> Response:
+    """The same, charged to four policies."""
+    decision = await request.app.state.limiter.take(CHARGES)
+    return Response(b'{"hello":"world"}', headers=decision.headers, media_type="application/json")
+
+
+app = Starlette(routes=[Route("/", hello), Route("/limited", limited)], lifespan=lifespan)
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app, port=int(os.environ["PORT"]), loop="uvloop", http="httptools", access_log=False, log_level="warning",
+        backlog=4096,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""python -m benchmarks.gateway.served: the real gateway, with a greeting and a small job beside its own."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common import config, log
+from libs.common.ledger.jobs import new_id
+from services.gateway.__main__ import Server
+from services.gateway.app import create_app
+from services.gateway.bodies import read_json
+from services.gateway.config import Settings
+from services.gateway.door import caller
+from services.gateway.operations import Operation
+from services.gateway.scopes import Scope
+from services.gateway.shedding import Urgency
+from services.gateway.submitting import JobFields, new_job, submit
+
+QUEUE = "bench"
+
+
+class Work(BaseModel):
+    """A small job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: Annotated[int, Field(ge=0)]
+    note: str = ""
+
+
+async def hello(_request: Request) -> Response:
+    """Nothing but an answer."""
+    return Response(b'{"hello":"world"}', media_type="application/json")
+
+
+async def submit_work(request: Request) -> Response:
+    """Commit a small job."""
+    asked = await read_json(request, Work)
+    payload = asked.model_dump_json().encode()
+    job = new_job(
+        request, caller(request), JobFields(), job_id=new_id(), queue=QUEUE, kind="work", payload=payload,
+        fingerprint=b"",
+    )  # fmt: skip
+    return await submit(request, job)
+
+
+OPERATIONS = [
+    Operation(method="GET", path="/hello", endpoint=hello, scope=Scope.JOBS_READ),
+    Operation(
+        method="POST",
+        path="/work",
+        endpoint=submit_work,
+        scope=Scope.JOBS_WRITE,
+        urgency=Urgency.SUBMIT,
+        body=Work,
+    ),
+]
+
+if __name__ == "__main__":
+    settings = config.load(Settings)
+    log.setup("gateway")
+    Server(create_app(settings, queues=[QUEUE], operations=OPERATIONS), settings).run()
