@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import uvloop
 from pydantic import BaseModel
 
-from libs.common import bus, config, db, log, probes
+from libs.common import bus, collector, config, db, log, probes
 from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
@@ -75,6 +75,7 @@ async def _serve(service: Service[S, P, D], settings: S) -> None:
 async def _work(service: Service[S, P, D], settings: S, begun: asyncio.Event, stop: asyncio.Event) -> None:
     async with _opened(service, settings) as worker, worker.lease.kept():
         begun.set()
+        collector.calm()
         await worker.run(stop)
 
 

@@ -7,7 +7,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-from libs.common import config, log
+from libs.common import collector, config, log
 from services.gateway.app import create_app, drain
 from services.gateway.config import Settings
 from services.gateway.connections import Protocol
@@ -38,6 +38,7 @@ class Server(uvicorn.Server):
         """Remember the loop: signals come from outside it."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]
+        collector.calm()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop: serve on until it is known that this gateway is not ready. A second one: stop now."""

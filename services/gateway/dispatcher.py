@@ -40,6 +40,8 @@ PICKED_AT_A_TIME = 1_000
 LOST_AFTER_S = 3.0
 """A ticket this much older than the oldest one on the conveyor is not there any more."""
 REPRINT_AT_MOST = 5_000
+COMMITS = 2
+"""Commits under way at once: while the disk takes one, the next is prepared."""
 ACCEPT_PATIENCE_S = 3.0
 """How long an accept waits for PostgreSQL to come back before the caller is told 503."""
 
@@ -73,7 +75,7 @@ class Dispatcher:
         self._db = database
         self._bus = bus
         self._lanes = {queue: _Lane() for queue in queues}
-        self._accepting = Batcher(self._accept)
+        self._accepting = Batcher(self._accept, at_once=COMMITS)
         self._tidied_at = float("-inf")
         self._answered_at = float("-inf")
         self._silent_until = float("-inf")
