@@ -81,6 +81,7 @@ bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract 
 
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway
+	$(RUN) -m benchmarks.gateway.outages
 
 bench-peers: setup ## No-op jobs and killed workers, beside BullMQ, arq, Taskiq, Celery, Dramatiq, FastStream
 	@$(RUN) -m benchmarks.peers

@@ -110,7 +110,7 @@ def ours(stack: ExitStack, folder: Path) -> list[Row]:
     three = stack.enter_context(trio(folder))
     settings = DatabaseSettings.model_validate({"database_url": three.postgres.url})
     upgrade(settings)
-    key = uvloop.run(_key(settings))
+    key = uvloop.run(key_for(settings))
     environment = {
         "DATABASE_URL": three.postgres.url,
         "REDIS_URL": three.redis.url,
@@ -133,7 +133,8 @@ def ours(stack: ExitStack, folder: Path) -> list[Row]:
     ]
 
 
-async def _key(settings: DatabaseSettings) -> str:
+async def key_for(settings: DatabaseSettings) -> str:
+    """A key that may submit."""
     async with db.connect(settings, "bench") as database:
         return (await issue(database, "dev", "dev", "bench", Role.MEMBER)).key
 
