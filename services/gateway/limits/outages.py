@@ -23,7 +23,7 @@ from libs.common.backoff import delays
 from libs.common.bus import Bus
 from services.gateway.limits.decisions import Place
 from services.gateway.limits.memory import Memory
-from services.gateway.limits.shared import CheckIn, Lost, Shared, Wiped
+from services.gateway.limits.shared import PATIENCE_S, CheckIn, Lost, Shared, Wiped
 
 CHECK_IN_EVERY_S = 1.0
 TELL_EVERY_S = 2.0
@@ -87,7 +87,7 @@ class Outages:
             tasks += [*self._telling, *([self._waiting] if self._waiting else [])]
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)  # a connection must not be left in the midst of an answer
+            await asyncio.wait(tasks, timeout=PATIENCE_S)  # no connection is left in the midst of an answer
 
     async def lose(self, error: Lost | Wiped) -> None:
         """Redis went away, or forgot: from here on by share, as soon as the others have told what they know."""
