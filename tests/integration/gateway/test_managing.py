@@ -356,7 +356,7 @@ async def test_a_senseless_schedule_is_refused(gateway: Gateway, changes: dict[s
 async def test_another_tenants_document_cannot_be_scheduled(gateway: Gateway) -> None:
     theirs = (await submitted(await gateway.client("other"))).rpartition("/")[2]
     answer = await recurring(await gateway.client(), payload={"document": theirs})
-    assert_problem(answer, 422, "invalid")
+    assert_problem(answer, 409, "conflict")
 
 
 async def test_what_is_old_is_removed_with_its_files(gateway: Gateway) -> None:
