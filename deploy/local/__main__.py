@@ -24,6 +24,7 @@ from services.gateway.scopes import OPERATOR, ROLES, Role
 
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 30.0
 
 
 def up() -> None:
@@ -62,7 +63,8 @@ def down() -> None:
         for name in (*QUEUES, "gateway"):
             supervisor.ask("stop", name=name, waiting=True)
         supervisor.ask("quit", waiting=True)
-        _wait("the supervisor's end", lambda: not supervisor.leftovers(), complain=False)
+        _wait("the supervisor's end", lambda: not supervisor.leftovers(), within_s=STOP_WITHIN_S, complain=False)
+        supervisor.sweep()  # a server that was restarted just then may have been forgotten
         print("The fleet is down. Its data is kept in .run/; `make up` goes on with it.")
     elif swept := supervisor.sweep():
         print(f"There was no supervisor; {swept} processes that it left behind have been stopped.")
@@ -180,15 +182,15 @@ def _gateway_ready() -> bool:
         return False
 
 
-def _wait(what: str, done: Callable[[], bool], *, complain: bool = True) -> None:
-    """Poll until `done`; a dot a second shows that it goes on. Raises CannotRun after a minute."""
+def _wait(what: str, done: Callable[[], bool], *, within_s: float = READY_WITHIN_S, complain: bool = True) -> None:
+    """Poll until `done`; a dot a second shows that it goes on. Raises CannotRun after `within_s` seconds."""
     begun = shown = time.monotonic()
     while not done():
         now = time.monotonic()
-        if now - begun > READY_WITHIN_S:
+        if now - begun > within_s:
             if not complain:
                 return
-            raise CannotRun(f"{what} is not ready after {READY_WITHIN_S:.0f} s; see {LOGS}/")
+            raise CannotRun(f"{what} is not ready after {within_s:.0f} s; see {LOGS}/")
         if now - shown > 1:
             print("." if shown > begun else f"waiting for {what} ", end="", flush=True)
             shown = now

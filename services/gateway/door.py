@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Message, Receive, Send
@@ -37,6 +37,10 @@ CALLERS_AT_MOST = 5_000
 """Whose charges are kept ready, for each operation."""
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
 def caller(request: Request) -> Principal:
     """Who sent this request, which has passed the door."""
     principal: Principal = request.scope["argosy.caller"]
@@ -50,6 +54,7 @@ class Door:
         self.operation = operation
         self.__name__ = operation.endpoint.__name__  # what the access log and the metrics call it
         self._known: dict[tuple[str, str], tuple[Mapping[str, Policy], Charges]] = {}
+        self._ready: dict[str, Charges] = {}
         self._limits = (*EVERYBODY, *EVERY_USER, *operation.limits) if operation.scope else EVERYBODY
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -85,15 +90,22 @@ class Door:
         name = (user, place)
         known = self._known.get(name)
         if known is None or known[0] is not policies:
-            if len(self._known) >= CALLERS_AT_MOST:
-                self._known.clear()
-            known = self._known[name] = policies, charges(policies, self._limits, place=place, user=user)
+            charged = charges(policies, self._limits, place=place, user=user)
+            known = self._keep(self._known, name, (policies, charged))
         return known[1]
+
+    def _keep(self, ready: dict[K, V], name: K, value: V) -> V:
+        if len(ready) >= CALLERS_AT_MOST:
+            ready.clear()
+        ready[name] = value
+        return value
 
     async def _identified(self, scope: Connection, place: str) -> Principal:
         """The caller, who may do this. Raises Unauthenticated, Forbidden, LimitExceeded, Unavailable."""
         state = scope["app"].state
-        everybody = charges(state.policies, EVERYBODY, place=place)
+        everybody = self._ready.get(place)
+        if everybody is None:
+            everybody = self._keep(self._ready, place, charges(state.policies, EVERYBODY, place=place))
         if refusal := state.limiter.refusal(everybody):  # before anything is looked up
             _admit(scope, refusal)
         authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
