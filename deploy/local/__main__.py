@@ -24,7 +24,6 @@ from services.gateway.scopes import OPERATOR, ROLES, Role
 
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
-STOP_WITHIN_S = 30.0
 
 
 def up() -> None:
@@ -63,7 +62,12 @@ def down() -> None:
         for name in (*QUEUES, "gateway"):
             supervisor.ask("stop", name=name, waiting=True)
         supervisor.ask("quit", waiting=True)
-        _wait("the supervisor's end", lambda: not supervisor.leftovers(), within_s=STOP_WITHIN_S, complain=False)
+        _wait(
+            "the supervisor's end",
+            lambda: not supervisor.leftovers(),
+            within_s=supervisor.STOP_WITHIN_S,
+            complain=False,
+        )
         supervisor.sweep()  # a server that was restarted just then may have been forgotten
         print("The fleet is down. Its data is kept in .run/; `make up` goes on with it.")
     elif swept := supervisor.sweep():

@@ -20,6 +20,7 @@ from services.gateway.bodies import answer, read_json
 from services.gateway.config import Settings
 from services.gateway.documents import Token
 from services.gateway.door import charge_account
+from services.gateway.keys import enter_tenant
 from services.gateway.problems import NotFound, Unauthenticated
 from services.gateway.scopes import Role
 from services.gateway.tokens import LIFE_S, Identity
@@ -33,7 +34,6 @@ _AT_ONCE = asyncio.Semaphore(2)
 """Each takes 64 MiB and a core for tens of milliseconds."""
 
 _FIND = "SELECT id, tenant, role, password FROM identity.accounts WHERE email = $1 AND disabled_at IS NULL"
-_TENANT = "INSERT INTO identity.tenants (id) VALUES ($1) ON CONFLICT DO NOTHING"
 _ENTER = """
 INSERT INTO identity.accounts (id, email, tenant, role, password) VALUES (gen_random_uuid(), $1, $2, $3, $4)
 ON CONFLICT (email) DO UPDATE SET tenant = excluded.tenant, role = excluded.role, password = excluded.password
@@ -72,7 +72,7 @@ async def sign_in(request: Request) -> Response:
 async def enter(database: Database, tenant: str, email: str, role: Role, password: str) -> None:
     """Make an account, or change it. Raises Unavailable."""
     hashed = await asyncio.to_thread(_HASHER.hash, password)
-    await database.fetch(_TENANT, tenant)
+    await enter_tenant(database, tenant)
     await database.fetch(_ENTER, email.lower(), tenant, role.value, hashed)
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from libs.common.contracts.ids import parse_id
 from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, State
-from services.gateway.bodies import read_query
+from services.gateway.bodies import answer, read_query
 from services.gateway.documents import JobPage, JobWithErrors
 from services.gateway.door import caller
 from services.gateway.problems import Invalid, NotFound
@@ -63,7 +63,7 @@ async def list_jobs(request: Request) -> Response:
         "jobs": [job_document(facts) for facts in page],
         "next_cursor": _cursor(page[-1]["id"]) if more else None,
     }
-    return Response(orjson.dumps(document), media_type="application/json")
+    return answer(document)
 
 
 async def find_job(request: Request) -> dict[str, Any]:

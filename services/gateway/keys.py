@@ -51,6 +51,11 @@ class Issued(NamedTuple):
     facts: dict[str, Any]
 
 
+async def enter_tenant(database: Database, tenant: str) -> None:
+    """Have `tenant`, if it is new. Raises Unavailable."""
+    await database.fetch(_TENANT, tenant)
+
+
 async def issue(
     database: Database,
     env: str,
@@ -63,7 +68,7 @@ async def issue(
 ) -> Issued:
     """A new key for `tenant`. `scopes`: None for all that the role has. Raises Unavailable."""
     text, parts = new_key(env)
-    await database.fetch(_TENANT, tenant)
+    await enter_tenant(database, tenant)
     listed = None if scopes is None else orjson.dumps(sorted(scopes)).decode()
     rows = await database.fetch(
         _KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at, listed

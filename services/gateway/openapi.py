@@ -267,8 +267,11 @@ def page(api: Document) -> str:
 
 
 def _section(method: str, path: str, operation: Document) -> str:
-    inputs = [parameter for parameter in operation["parameters"]]
-    told = {"parameters": inputs, "body": operation.get("requestBody"), "answers": operation["responses"]}
+    told = {
+        "parameters": operation["parameters"],
+        "body": operation.get("requestBody"),
+        "answers": operation["responses"],
+    }
     details = "".join(
         f"<details><summary>{name}</summary><pre>{_pretty(value)}</pre></details>"
         for name, value in told.items()

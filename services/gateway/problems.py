@@ -1,6 +1,7 @@
 """Any error → application/problem+json (RFC 9457). The only place where errors become HTTP statuses."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import orjson
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ class Problem(ArgosyError):
 
     status = 400
     title = "Bad request"
+    always: ClassVar[Mapping[str, str]] = {}
+    """Header fields of every such answer."""
 
     def __init__(
         self,
@@ -28,7 +31,7 @@ class Problem(ArgosyError):
         **members: Any,
     ) -> None:
         super().__init__(detail)
-        self.headers = headers or {}
+        self.headers = {**self.always, **(headers or {})}
         self.members = members
 
 
@@ -41,9 +44,7 @@ class Unauthenticated(Problem):
 
     status = 401
     title = "Unauthenticated"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+    always: ClassVar = {"WWW-Authenticate": "Bearer"}
 
 
 class Forbidden(Problem):
@@ -72,9 +73,7 @@ class RequestTimeout(Problem):
 
     status = 408
     title = "Request timeout"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"Connection": "close"})
+    always: ClassVar = {"Connection": "close"}
 
 
 class TooLarge(Problem):
@@ -131,9 +130,7 @@ class DeadlineExceeded(Problem):
 
     status = 503
     title = "Deadline exceeded"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"Retry-After": "2"})
+    always: ClassVar = {"Retry-After": "2"}
 
 
 class InternalError(Problem):
@@ -148,9 +145,7 @@ class Overloaded(Problem):
 
     status = 503
     title = "Overloaded"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"Retry-After": "1"})
+    always: ClassVar = {"Retry-After": "1"}
 
 
 class ServiceUnavailable(Problem):
@@ -158,9 +153,7 @@ class ServiceUnavailable(Problem):
 
     status = 503
     title = "Service unavailable"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"Retry-After": "2"})
+    always: ClassVar = {"Retry-After": "2"}
 
 
 def invalid_fields(error: ValidationError, *, within: str) -> Invalid:

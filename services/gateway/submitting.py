@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +18,7 @@ from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.access import traceparent_of
-from services.gateway.bodies import Moment
+from services.gateway.bodies import Moment, answer
 from services.gateway.following import Facts, Following
 from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid
 from services.gateway.rendering import job_document
@@ -109,12 +108,8 @@ async def submit(request: Request, job: NewJob) -> Response:
     if wait_s:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
         facts = await _until_ended(state.following, facts, wait_s, state.draining)
-    return Response(
-        orjson.dumps(job_document(facts)),
-        status_code=200 if wait_s and facts["finished_at"] else 202,
-        headers={"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers},
-        media_type="application/json",
-    )
+    headers = {"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers}
+    return answer(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.ids import public_id
 from libs.common.ledger import standing
+from services.gateway.bodies import answer
 from services.gateway.door import caller
 from services.gateway.jobs import find_job
 
@@ -19,7 +19,7 @@ async def explain_job(request: Request) -> Response:
     facts = await standing.standing(request.app.state.database, principal.tenant, job["id"])
     code, sentence, evidence = explain(facts or job)
     document = {"code": code, "sentence": sentence, "facts": evidence}
-    return Response(orjson.dumps(document), media_type="application/json")
+    return answer(document)
 
 
 Explanation = tuple[str, str, dict[str, Any]]

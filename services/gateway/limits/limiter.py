@@ -158,7 +158,9 @@ class Limiter:
         prefix = f"{self.gateway}:{self._batches}"
         if self.mode is Mode.ALONE:
             return self._answers(groups, None, self._decide_by_share(groups, prefix), prefix)
-        mine = self._decide_by_share(groups, prefix) if self.mode is Mode.RETURNING else None
+        mine = None
+        if self.mode is Mode.RETURNING:
+            mine = self._decide_by_share(groups, prefix, in_redis=True)
         asked = (
             groups if mine is None else [Group(g.charges, m.admitted) for g, m in zip(groups, mine, strict=True)]
         )
@@ -168,6 +170,8 @@ class Limiter:
             await self._outages.lose(error)
             if mine is None:
                 mine = self._decide_by_share(groups, prefix)
+            else:
+                self._redis_was_not_told(groups, mine, prefix)
             await self._give_back_late(groups, mine, prefix)
             return self._answers(groups, None, mine, prefix)
         self._remember(asked, granted, prefix, now_us, mine)
@@ -184,7 +188,17 @@ class Limiter:
         ]
         await self._outages.give_back(late)
 
-    def _decide_by_share(self, groups: Sequence[Group], prefix: str) -> list[Granted]:
+    def _redis_was_not_told(self, groups: Sequence[Group], mine: Sequence[Granted], prefix: str) -> None:
+        """What was admitted by share stands, and Redis has to hear of it later."""
+        for number, (group, granted) in enumerate(zip(groups, mine, strict=True)):
+            if granted.admitted:
+                name, now_us = f"{prefix}:{number}", self._shared.now_us()
+                for charge in group.charges:
+                    self._memory.take_back(charge, name, granted.admitted)
+                self._admit(group.charges, granted.admitted, name, now_us, in_redis=False)
+
+    def _decide_by_share(self, groups: Sequence[Group], prefix: str, *, in_redis: bool = False) -> list[Granted]:
+        """What fits this gateway's share; `in_redis`: Redis is asked too, and so will know."""
         now_us, gateways = self._shared.now_us(), self._outages.gateways
         granted = []
         for number, (charges, wanted) in enumerate((group.charges, group.count) for group in groups):
@@ -194,7 +208,7 @@ class Limiter:
             ]
             count = max(0, min([wanted, *enforced]))
             if count:
-                self._admit(charges, count, f"{prefix}:{number}", now_us, in_redis=False)
+                self._admit(charges, count, f"{prefix}:{number}", now_us, in_redis=in_redis)
                 left = [(places - count, free_us) for places, free_us in left]
             granted.append(Granted(count, left))
         return granted
@@ -215,12 +229,12 @@ class Limiter:
         now_us: int,
         mine: Sequence[Granted] | None,
     ) -> None:
-        """What Redis granted, in place of what the share would have."""
+        """What Redis granted; where the share would have more, that is taken back."""
         for number, (group, answer) in enumerate(zip(groups, granted, strict=True)):
             if mine is not None:
                 for charge in group.charges:
-                    self._memory.take_back(charge, f"{prefix}:{number}", mine[number].admitted)
-            if answer.admitted:
+                    self._memory.take_back(charge, f"{prefix}:{number}", mine[number].admitted - answer.admitted)
+            elif answer.admitted:
                 self._admit(group.charges, answer.admitted, f"{prefix}:{number}", now_us, in_redis=True)
             for charge, (remaining, free_us) in zip(group.charges, answer.left, strict=True):
                 self._memory.saw(charge, remaining, now_us)

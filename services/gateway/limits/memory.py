@@ -8,7 +8,7 @@ each other. So for one subject, with everything in one window:
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -18,7 +18,7 @@ SUBJECTS_AT_MOST = 50_000
 """Of those remembered, the ones that came longest ago are forgotten first."""
 UNKNOWN_RETRY_US = 1_000_000
 
-Told = Mapping[str, list[tuple[int, int]]]
+Told = dict[str, list[tuple[int, int]]]
 """What a gateway tells of itself: for each counter, (time in µs, amount) of what it has admitted."""
 
 
@@ -80,12 +80,12 @@ class Memory:
         admissions.append(admission)
 
     def take_back(self, charge: Charge, prefix: str, amount: int) -> None:
-        """An admission by share, made a moment ago, was decided by Redis in the end."""
+        """Of what was admitted a moment ago under the name `prefix`, the last `amount` were not after all."""
         subject = self._subject(charge)
         for admission in chain(reversed(subject.since), reversed(subject.before)):
             if amount <= 0:
                 return
-            if not admission.in_redis and (charge.policy.bucket_us or admission.prefix == prefix):
+            if charge.policy.bucket_us or admission.prefix == prefix:
                 taken = min(amount, admission.amount)
                 admission.amount -= taken
                 amount -= taken
@@ -112,9 +112,9 @@ class Memory:
         if complete:
             self.unheard.discard(gateway)
 
-    def tell(self, now_us: int) -> dict[str, list[tuple[int, int]]]:
+    def tell(self, now_us: int) -> Told:
         """What this gateway has admitted."""
-        told = {}
+        told: Told = {}
         for key, subject in self._subjects.items():
             subject.drop_old(now_us)
             if subject.before or subject.since:

@@ -22,7 +22,7 @@ from libs.common import log, metrics
 from libs.common.backoff import delays
 from libs.common.bus import Bus
 from services.gateway.limits.decisions import Place
-from services.gateway.limits.memory import Memory
+from services.gateway.limits.memory import Memory, Told
 from services.gateway.limits.shared import PATIENCE_S, CheckIn, Lost, Shared, Wiped
 
 CHECK_IN_EVERY_S = 1.0
@@ -183,7 +183,7 @@ class Outages:
         self._all_told.set()
 
     async def _come_back(self, seen: CheckIn) -> None:
-        """Redis answers: tell it everything, also what is admitted meanwhile, then let it decide too."""
+        """Redis answers: tell it everything, then let it decide too."""
         await self._tell_redis(wiped=seen.epoch != self._shared.epoch)
         self._shared.epoch = seen.epoch
         self._returned_us = seen.now_us
@@ -191,27 +191,32 @@ class Outages:
         self._note_mode()
 
     async def _tell_redis(self, *, wiped: bool) -> None:
-        """Let Redis know what it did not decide; if it was `wiped`, everything."""
-        while wiped or self._memory.has_untold:
-            untold = list(self._memory.untold(self._shared.now_us(), wiped=wiped))
-            try:
-                await self._shared.restore(untold)
-            except Lost:
-                self._memory.has_untold = True
-                raise
-            wiped = False
+        """Let Redis know what it did not decide; if it was `wiped`, everything.
+
+        Once, however much is admitted meanwhile: the next check-in tells of that, before shares are given up.
+        """
+        if not (wiped or self._memory.has_untold):
+            return
+        try:
+            await self._shared.restore(list(self._memory.untold(self._shared.now_us(), wiped=wiped)))
+        except Lost:
+            self._memory.has_untold = True
+            raise
 
     async def _pay_back(self) -> None:
-        while self._owed:
-            owed, self._owed = self._owed, []
-            try:
-                await self._shared.give_back(owed)
-            except BaseException:
-                self._owed += owed
-                raise
+        if not self._owed:
+            return
+        owed, self._owed = self._owed, []
+        try:
+            await self._shared.give_back(owed)
+        except BaseException:
+            self._owed += owed
+            raise
 
     def _join(self, seen: CheckIn, others: set[str]) -> None:
         """Let Redis decide alone once every other gateway lets it decide too, or has stopped."""
+        if self._memory.has_untold:
+            return
         waited_s = (seen.now_us - self._returned_us) / 1e6
         returned = {gateway for gateway in others if seen.seen[gateway] >= self._returned_us}
         if self.peers - {STRANGER} <= returned or waited_s > GONE_AFTER_S:
@@ -271,9 +276,6 @@ class Outages:
         for number, admitted in enumerate(messages, 1):
             message = {"gateway": self._gateway, "admitted": admitted, "answering": answering}
             await self._bus.publish(SUBJECT, orjson.dumps(message | {"part": number, "parts": len(messages)}))
-
-
-Told = dict[str, list[tuple[int, int]]]
 
 
 def _parts_of(told: Told) -> Iterator[Told]:

@@ -58,3 +58,9 @@ def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, 
     assert problem["type"] == f"urn:argosy:problem:{kind}"
     assert problem["status"] == status
     return problem
+
+
+async def submitted(client: httpx.AsyncClient, **kwargs: Any) -> str:
+    answer = await client.post("/v1/ocr", **upload(**kwargs))
+    assert answer.status_code == 202, answer.text
+    return str(answer.headers["location"])

@@ -108,6 +108,28 @@ async def test_a_wiped_redis_is_no_fresh_start(
     assert later == limit - limit // 2
 
 
+async def test_they_return_to_redis_under_load_that_never_pauses(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess
+) -> None:
+    charges, over, let_in = charged(1_000_000), False, 0
+
+    async def load(limiter: Limiter) -> None:
+        nonlocal let_in
+        while not over:
+            let_in += (await limiter.take(charges)).admitted
+            await asyncio.sleep(0)  # a share is decided without waiting for anybody
+
+    loads = [asyncio.create_task(load(limiter)) for limiter in two for _ in range(8)]
+    await killed(redis_server, *two)
+    redis_server.start()
+    for limiter in two:
+        await mode(limiter, Mode.SHARED)
+    over = True
+    await asyncio.gather(*loads)
+    left = (await two[0].standing(charges))[0].remaining
+    assert left <= 1_000_000 - let_in, "nothing that was admitted has been forgotten"
+
+
 async def test_signing_in_stays_strict_until_everybody_has_told(
     two: tuple[Limiter, Limiter], redis_server: ServerProcess
 ) -> None:
