@@ -53,7 +53,7 @@ def database_settings(database_url: str) -> DatabaseSettings:
 @pytest.fixture
 async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
     """A pool on this test's database."""
-    async with db.connect(database_settings, "test") as connected:
+    async with db.connect(database_settings, "test", role=None) as connected:
         yield connected
 
 

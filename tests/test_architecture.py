@@ -121,6 +121,23 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert readers <= allowed
 
 
+def test_a_statement_for_a_tenant_runs_as_that_tenant() -> None:
+    """Whoever is given a tenant lets PostgreSQL see to it (tests/integration/common/test_isolation.py)."""
+    exceptions = {
+        "libs.common.ledger.standing.standing",  # counts how many jobs of all tenants go before one
+        "services.gateway.accounts.enter",  # an account can be moved to another tenant
+    }
+    places = ("libs.common.ledger", "services.gateway")
+    for path in (path for path in SOURCES if module_name(path).startswith(places)):
+        for function in functions(parse(path)):
+            if "tenant" not in {argument.arg for argument in function.args.args}:
+                continue
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                if isinstance(call.func, ast.Attribute) and call.func.attr == "fetch":
+                    name = f"{module_name(path)}.{function.name}"
+                    assert name in exceptions or "tenant" in {word.arg for word in call.keywords}, name
+
+
 def test_one_module_imports_each_outside_thing() -> None:
     homes = {
         "sqlalchemy.ext": {"libs.common.db"},

@@ -135,7 +135,7 @@ def ours(stack: ExitStack, folder: Path) -> list[Row]:
 
 async def key_for(settings: DatabaseSettings) -> str:
     """A key that may submit."""
-    async with db.connect(settings, "bench") as database:
+    async with db.connect(settings, "bench", role=None) as database:
         return (await issue(database, "dev", "dev", "bench", Role.MEMBER)).key
 
 

@@ -110,7 +110,7 @@ async def maltreat(found: dict[str, ServerProcess], url: str, key: str) -> Seen:
 
 async def lost(settings: DatabaseSettings, seen: Seen) -> int:
     """How many jobs were answered with 202 and are not in the ledger."""
-    async with db.connect(settings, "bench") as database:
+    async with db.connect(settings, "bench", role=None) as database:
         rows = await database.fetch("SELECT id FROM ledger.jobs")
     return len({parse_id(job) for job in seen.accepted} - {row[0] for row in rows})
 

@@ -24,6 +24,7 @@ from services.gateway.scopes import OPERATOR, ROLES, Role
 
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
+SERVICES_LOGIN = "argosy_services"
 
 
 def up() -> None:
@@ -43,6 +44,7 @@ def up() -> None:
     settings = DatabaseSettings.model_validate({"database_url": addresses["postgres"]})
     _wait("database", lambda: asyncio.run(_reachable(settings)))
     upgrade(settings)
+    asyncio.run(_have_login(remembered, settings))
     asyncio.run(_have_key(remembered, settings))
     for name in ("gateway", *QUEUES):
         supervisor.ask("start", name=name, waiting=True)
@@ -150,7 +152,8 @@ def _addresses(remembered: State) -> dict[str, str]:
 def _environment(addresses: dict[str, str]) -> dict[str, str]:
     """What every service of the fleet is given."""
     return {
-        "DATABASE_URL": addresses["postgres"],
+        "DATABASE_URL": _external().get("postgres")
+        or addresses["postgres"].replace("//argosy:", f"//{SERVICES_LOGIN}:"),
         "REDIS_URL": addresses["redis"],
         "NATS_URL": addresses["nats"],
         "BLOB_URL": os.environ.get("BLOB_URL") or (RUN / "blobs").as_uri(),
@@ -160,9 +163,21 @@ def _environment(addresses: dict[str, str]) -> dict[str, str]:
 
 async def _reachable(settings: DatabaseSettings) -> bool:
     with suppress(Exception):
-        async with db.connect(settings, "up", patience_s=0) as database:
+        async with db.connect(settings, "up", role=None, patience_s=0) as database:
             return await database.reachable()
     return False
+
+
+async def _have_login(remembered: State, settings: DatabaseSettings) -> None:
+    """The login of the services in our own server: nobody by itself, a member of the roles that they work as."""
+    if "DATABASE_URL" in os.environ:
+        return
+    async with db.connect(settings, "up", role=None, patience_s=10) as database:
+        if not await database.fetch("SELECT FROM pg_roles WHERE rolname = $1", SERVICES_LOGIN):
+            await database.fetch(
+                f"CREATE ROLE {SERVICES_LOGIN} LOGIN NOINHERIT PASSWORD '{remembered.password}'"
+                " IN ROLE argosy_gateway, argosy_worker, argosy_tenant"
+            )
 
 
 async def _have_key(remembered: State, settings: DatabaseSettings) -> None:
@@ -170,7 +185,7 @@ async def _have_key(remembered: State, settings: DatabaseSettings) -> None:
     address = settings.database_url.get_secret_value()
     where = address.rpartition("@")[2] if "DATABASE_URL" in os.environ else "ours"
     if remembered.key is None or remembered.key_database != where:
-        async with db.connect(settings, "up", patience_s=10) as database:
+        async with db.connect(settings, "up", role=db.Role.GATEWAY, patience_s=10) as database:
             everything = ROLES[Role.ADMIN] | OPERATOR
             issued = await issue(database, "dev", "dev", "make up", Role.ADMIN, scopes=everything)
             remembered.key = issued.key

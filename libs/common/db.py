@@ -5,6 +5,9 @@ last is used next, and what has been idle for `db_idle_timeout` is closed by a s
 
 Two ways in, one pool: `fetch` runs a single statement on the bare driver (a statement is its own
 transaction, and hot paths send whole batches through one), `begin` opens a SQLAlchemy transaction.
+
+A process works as a role that owns nothing (`Role`), so row-level security holds for it whoever it logs in as.
+With `tenant`, a statement runs as a role that sees and writes that tenant's rows only.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -21,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from libs.common import metrics
+from libs.common import log, metrics
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
 from libs.common.errors import Unavailable
@@ -46,9 +50,22 @@ LOST = (
 )
 """What the driver raises when trying the same again later can help."""
 
+logger = log.get("database")
+
 Rows = list[Any]
 Connection = AsyncConnection
 """What `Database.begin` yields: a connection in a transaction."""
+
+
+class Role(StrEnum):
+    """What a process may do in the database; the migrations make these roles."""
+
+    GATEWAY = "argosy_gateway"
+    WORKER = "argosy_worker"
+
+
+_ENTER = "BEGIN; SET LOCAL ROLE argosy_tenant; SELECT set_config('argosy.tenant', '{}', true)"
+"""For this transaction only: a connection that goes back to the pool belongs to no tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +95,22 @@ class Database:
         in_use: int = min(pool.checkedout(), self._open)
         return PoolStats(total=self._open, in_use=in_use, idle=self._open - in_use, waiting=self._waiting)
 
-    async def fetch(self, sql: str, *args: object, timeout_s: float = COMMAND_TIMEOUT_S) -> Rows:
+    async def fetch(
+        self, sql: str, *args: object, tenant: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> Rows:
         """Run one statement with `$1, $2, …` in a transaction of its own; its rows, if it returns any.
 
-        Raises Unavailable if the server cannot be reached, or not in time. The statement may then have run or not.
+        With `tenant` it sees that tenant's rows and no others. Raises Unavailable if the server cannot be reached,
+        or not in time. The statement may then have run or not.
         """
         async with self._connection() as connection:
             driver = await _driver(connection)
             try:
-                rows: Rows = await driver.fetch(sql, *args, timeout=timeout_s)
+                if tenant is None:
+                    rows: Rows = await driver.fetch(sql, *args, timeout=timeout_s)
+                else:
+                    async with _as_tenant(driver, tenant):
+                        rows = await driver.fetch(sql, *args, timeout=timeout_s)
             except LOST as error:
                 await connection.invalidate()
                 raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
@@ -178,6 +202,24 @@ async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
     return list(result.all()) if result.returns_rows else []
 
 
+@asynccontextmanager
+async def _as_tenant(driver: Any, tenant: str) -> AsyncIterator[None]:
+    """A transaction that is `tenant`'s. Three messages to the server, where asyncpg's own would be four."""
+    if "\x00" in tenant:
+        raise ValueError("a tenant's name has no NUL")
+    try:
+        await driver.execute(_ENTER.format(tenant.replace("'", "''")))
+        yield
+        await driver.execute("COMMIT")
+    except asyncpg.PostgresError as error:
+        if not isinstance(error, LOST):
+            await driver.execute("ROLLBACK")
+        raise
+    except BaseException:  # cancelled half way: nobody else may find this transaction open
+        driver.terminate()
+        raise
+
+
 async def _driver(connection: AsyncConnection) -> Any:
     """asyncpg's connection behind `connection`, exchanged first if the server closed it while it was idle."""
     driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -190,27 +232,40 @@ async def _driver(connection: AsyncConnection) -> Any:
         raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
 
 
+async def _answers(database: Database) -> None:
+    try:
+        await database.fetch("SELECT 1")
+    except Unavailable as error:  # nobody else will say so while the process waits: the password may be wrong
+        logger.warning("database.waiting", error=str(error))
+        raise
+
+
 @asynccontextmanager
 async def connect(
-    settings: DatabaseSettings, name: str, *, patience_s: float | None = None
+    settings: DatabaseSettings, name: str, *, role: Role | None, patience_s: float | None = None
 ) -> AsyncIterator[Database]:
     """Open the pool of process `name` and close it after the block.
 
-    Waits for a server that is not there yet, `patience_s` seconds at most (None: for ever), then raises
-    Unavailable. `name` shows in pg_stat_activity.
+    Waits for a server that is not there yet, or has not been migrated, `patience_s` seconds at most (None: for
+    ever), then raises Unavailable. `name` shows in pg_stat_activity. It works as `role`; None: as it logs in.
     """
     timeout_s = settings.db_connection_timeout / 1000
+    working_as = {} if role is None else {"role": role.value}
 
     async def open_connection() -> Any:
-        return await asyncpg.connect(
-            settings.database_url.get_secret_value(),
-            timeout=timeout_s,
-            command_timeout=COMMAND_TIMEOUT_S,
-            server_settings={
-                "application_name": f"argosy-{name}",
-                "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
-            },
-        )
+        try:
+            return await asyncpg.connect(
+                settings.database_url.get_secret_value(),
+                timeout=timeout_s,
+                command_timeout=COMMAND_TIMEOUT_S,
+                server_settings={
+                    "application_name": f"argosy-{name}",
+                    "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
+                    **working_as,
+                },
+            )
+        except asyncpg.InvalidParameterValueError as error:
+            raise ConnectionError(f"{error}: has the database been migrated?") from error
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -223,7 +278,7 @@ async def connect(
     )
     database = Database(engine, settings)
     try:
-        await until_available(lambda: database.fetch("SELECT 1"), patience_s=patience_s)
+        await until_available(lambda: _answers(database), patience_s=patience_s)
         await database._keep_minimum()
         database._export()
         sweeping = asyncio.create_task(database._sweep_for_ever())

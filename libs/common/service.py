@@ -84,7 +84,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
     worker: Worker[P, D] | None = None
     async with (
         probes.serving(settings, lambda: worker is not None and worker.ready),
-        db.connect(settings, service.name) as database,
+        db.connect(settings, service.name, role=db.Role.WORKER) as database,
         bus.connect(settings, service.name) as conveyor,
         service.resources(settings, Platform(database, Blobs(settings))) as deps,
     ):

@@ -89,7 +89,7 @@ async def _verify(hashed: str, password: str) -> bool:
 
 async def _main(tenant: str, email: str, role: Role, password: str) -> None:
     settings = config.load(Settings)
-    async with db.connect(settings, "accounts", patience_s=10) as database:
+    async with db.connect(settings, "accounts", role=db.Role.GATEWAY, patience_s=10) as database:
         await enter(database, tenant, email, role, password)
 
 

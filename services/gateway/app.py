@@ -65,7 +65,7 @@ def create_app(
 
         async with (
             aclosing(redis),
-            db.connect(settings, "gateway") as state.database,
+            db.connect(settings, "gateway", role=db.Role.GATEWAY) as state.database,
             bus.connect(settings, "gateway") as state.bus,
             probes.serving(settings, serving),
         ):

@@ -53,7 +53,7 @@ class Issued(NamedTuple):
 
 async def enter_tenant(database: Database, tenant: str) -> None:
     """Have `tenant`, if it is new. Raises Unavailable."""
-    await database.fetch(_TENANT, tenant)
+    await database.fetch(_TENANT, tenant, tenant=tenant)
 
 
 async def issue(
@@ -71,19 +71,19 @@ async def issue(
     await enter_tenant(database, tenant)
     listed = None if scopes is None else orjson.dumps(sorted(scopes)).decode()
     rows = await database.fetch(
-        _KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at, listed
+        _KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at, listed, tenant=tenant
     )
     return Issued(text, dict(rows[0]))
 
 
 async def every(database: Database, tenant: str) -> list[dict[str, Any]]:
     """The keys of `tenant`, oldest first, the revoked ones too. Raises Unavailable."""
-    return [dict(row) for row in await database.fetch(_EVERY, tenant)]
+    return [dict(row) for row in await database.fetch(_EVERY, tenant, tenant=tenant)]
 
 
 async def revoke(database: Database, tenant: str, key_id: str) -> bool:
     """End a key; False if there is none, or it has ended. Raises Unavailable."""
-    return bool(await database.fetch(_REVOKE, tenant, key_id))
+    return bool(await database.fetch(_REVOKE, tenant, key_id, tenant=tenant))
 
 
 async def rotate(
@@ -93,7 +93,7 @@ async def rotate(
 
     The new one can do as much and lives as long. Raises NotYours if that is more than `within`; Unavailable.
     """
-    rows = await database.fetch(_LIVING, tenant, key_id)
+    rows = await database.fetch(_LIVING, tenant, key_id, tenant=tenant)
     if not rows:
         return None
     name, role, scopes, expires_at = rows[0]
@@ -101,14 +101,14 @@ async def rotate(
     if not (ROLES[Role(role)] if kept is None else kept) <= within:
         raise NotYours
     issued = await issue(database, env, tenant, name, Role(role), scopes=kept, expires_at=expires_at)
-    await database.fetch(_EXPIRE, tenant, key_id, overlap_s)
+    await database.fetch(_EXPIRE, tenant, key_id, overlap_s, tenant=tenant)
     return issued
 
 
 async def _main(tenant: str, name: str, role: Role, operator: bool) -> None:
     settings = config.load(Settings)
     scopes = ROLES[role] | OPERATOR if operator else None
-    async with db.connect(settings, "keys", patience_s=10) as database:
+    async with db.connect(settings, "keys", role=db.Role.GATEWAY, patience_s=10) as database:
         print((await issue(database, settings.gateway_env, tenant, name, role, scopes=scopes)).key)
 
 

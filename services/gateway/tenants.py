@@ -67,21 +67,21 @@ async def set_tenant_limits(request: Request) -> Response:
         adjusted(state.policies, asked.limits)
     except BadFigure as error:
         raise Invalid(errors=[{"field": "body.limits", "message": str(error)}]) from error
-    await state.database.fetch(_CLEAR, tenant, list(asked.limits))
-    await state.database.fetch(_SET, tenant, list(asked.limits), list(asked.limits.values()))
+    await state.database.fetch(_CLEAR, tenant, list(asked.limits), tenant=tenant)
+    await state.database.fetch(_SET, tenant, list(asked.limits), list(asked.limits.values()), tenant=tenant)
     await state.callers.changed(tenant=tenant)
     return answer(await _shown(state.database, tenant))
 
 
 async def _known(request: Request) -> str:
     tenant: str = request.path_params["id"]
-    if "\x00" in tenant or not await request.app.state.database.fetch(_KNOWN, tenant):
+    if "\x00" in tenant or not await request.app.state.database.fetch(_KNOWN, tenant, tenant=tenant):
         raise NotFound("There is no such tenant.")
     return tenant
 
 
 async def _shown(database: Database, tenant: str) -> TenantLimits:
-    rows = await database.fetch(_SHOW, tenant)
+    rows = await database.fetch(_SHOW, tenant, tenant=tenant)
     return {"tenant": tenant, "limits": {row[0]: row[1] for row in rows}}
 
 

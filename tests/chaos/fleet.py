@@ -137,7 +137,7 @@ class Fleet:
         command = [sys.executable, "-m", "deploy.migrations"]
         migrating = await asyncio.create_subprocess_exec(*command, env=address, cwd=ROOT)
         assert await migrating.wait() == 0
-        async with db.connect(settings, "chaos") as database:
+        async with db.connect(settings, "chaos", role=None) as database:
             await database.fetch("CREATE TABLE effects (job uuid NOT NULL, attempt int NOT NULL)")
             self._key = (await issue(database, "dev", "chaos", "chaos", Role.ADMIN)).key
         environment = {
@@ -252,7 +252,7 @@ class Fleet:
     async def account(self) -> dict[str, int]:
         """The end of it all: jobs by what went wrong with them."""
         settings = DatabaseSettings.model_validate({"database_url": self.database_url})
-        async with db.connect(settings, "chaos") as database:
+        async with db.connect(settings, "chaos", role=None) as database:
             (row,) = await database.fetch(
                 """SELECT count(*), count(*) FILTER (WHERE state <> 'succeeded'), coalesce(sum(attempt - 1), 0),
                           count(*) FILTER (WHERE effects = 0), count(*) FILTER (WHERE effects > 1)

@@ -252,7 +252,7 @@ async def documents(fleet: Fleet, path: str) -> list[Any]:
     """The rows of ocr.documents for a job."""
     environment = (fleet.folder / "services.env").read_text()
     url = next(line.split("'")[1] for line in environment.splitlines() if "DATABASE_URL" in line)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings={"role": "argosy_worker"})
     try:
         digits = path.rpartition("_")[2]
         return list(await connection.fetch("SELECT * FROM ocr.documents WHERE job_id = $1::text::uuid", digits))

@@ -73,14 +73,15 @@ FACTS = """id, tenant, queue, kind, state, priority, attempt, failures, max_atte
 
 async def find(db: Database, tenant: str, job_id: UUID) -> dict[str, Any] | None:
     """The facts of one job of `tenant` with all its `errors`, or None. Raises Unavailable."""
-    rows = await db.fetch(f"SELECT {FACTS}, errors FROM ledger.jobs WHERE id = $1 AND tenant = $2", job_id, tenant)  # noqa: S608
+    sql = f"SELECT {FACTS}, errors FROM ledger.jobs WHERE id = $1 AND tenant = $2"  # noqa: S608
+    rows = await db.fetch(sql, job_id, tenant, tenant=tenant)
     return dict(rows[0]) if rows else None
 
 
 async def payload(db: Database, tenant: str, job_id: UUID, *, queue: str) -> dict[str, Any] | None:
     """The payload of a job of `tenant` in `queue`, or None. Raises Unavailable."""
     sql = "SELECT payload FROM ledger.jobs WHERE id = $1 AND tenant = $2 AND queue = $3"
-    rows = await db.fetch(sql, job_id, tenant, queue)
+    rows = await db.fetch(sql, job_id, tenant, queue, tenant=tenant)
     return rows[0][0] if rows else None
 
 
@@ -141,4 +142,4 @@ async def page(
         values.append(before)
         condition += f" AND id < ${len(values)}"
     sql = f"SELECT {FACTS} FROM ledger.jobs WHERE {condition} ORDER BY id DESC LIMIT {limit:d}"  # noqa: S608
-    return [dict(row) for row in await db.fetch(sql, *values)]
+    return [dict(row) for row in await db.fetch(sql, *values, tenant=tenant)]

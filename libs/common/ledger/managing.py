@@ -60,7 +60,8 @@ class Cancelled(NamedTuple):
 
 async def cancel(db: Database, tenant: str, job_id: UUID) -> Cancelled | None:
     """Cancel one job; None if it has ended already, or is not there. Raises Unavailable."""
-    rows = await db.fetch(_CANCEL.format(condition="tenant = $1 AND id = $2", limit=1), tenant, job_id)
+    sql = _CANCEL.format(condition="tenant = $1 AND id = $2", limit=1)
+    rows = await db.fetch(sql, tenant, job_id, tenant=tenant)
     return Cancelled(*rows[0]) if rows else None
 
 
@@ -71,7 +72,7 @@ async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancell
     """
     condition, values = wanted.condition(tenant)
     condition += " AND cancel_requested_at IS NULL AND state IN ('scheduled', 'queued', 'running')"
-    rows = await db.fetch(_CANCEL.format(condition=condition, limit=AT_A_TIME), *values)
+    rows = await db.fetch(_CANCEL.format(condition=condition, limit=AT_A_TIME), *values, tenant=tenant)
     return [Cancelled(*row) for row in rows]
 
 
@@ -81,7 +82,7 @@ async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
     Raises PlaceTaken, Unavailable.
     """
     try:
-        return bool(await db.fetch(_RETRY, tenant, [job_id], None))
+        return bool(await db.fetch(_RETRY, tenant, [job_id], None, tenant=tenant))
     except asyncpg.UniqueViolationError as error:
         raise PlaceTaken from error
 
@@ -101,5 +102,5 @@ async def count(db: Database, tenant: str, wanted: Filter) -> dict[str, Any]:
     """`matched`, and when the `oldest` and the `newest` of them were accepted. Raises Unavailable."""
     condition, values = wanted.condition(tenant)
     sql = f"SELECT count(*), min(created_at), max(created_at) FROM ledger.jobs WHERE {condition}"  # noqa: S608
-    (row,) = await db.fetch(sql, *values)
+    (row,) = await db.fetch(sql, *values, tenant=tenant)
     return dict(zip(("matched", "oldest", "newest"), row, strict=True))

@@ -37,6 +37,7 @@ async def start(
         "INSERT INTO ledger.replays (id, tenant, created_by, filter, rate, stop_after, matched)"
         " VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
         replay, tenant, created_by, orjson.dumps(asdict(wanted)).decode(), rate, stop_after, matched,
+        tenant=tenant,
     )  # fmt: skip
     return replay
 
@@ -44,16 +45,18 @@ async def start(
 async def count_open(db: Database, tenant: str) -> int:
     """How many replays of the tenant go on. Raises Unavailable."""
     sql = "SELECT count(*)::int FROM ledger.replays WHERE tenant = $1 AND state = 'releasing'"
-    ((number,),) = await db.fetch(sql, tenant)
+    ((number,),) = await db.fetch(sql, tenant, tenant=tenant)
     return int(number)
 
 
 async def find(db: Database, tenant: str, replay: UUID) -> dict[str, Any] | None:
     """The facts of a replay, and how its jobs fare. Raises Unavailable."""
-    rows = await db.fetch(f"SELECT {_FACTS} FROM ledger.replays WHERE tenant = $1 AND id = $2", tenant, replay)  # noqa: S608
+    sql = f"SELECT {_FACTS} FROM ledger.replays WHERE tenant = $1 AND id = $2"  # noqa: S608
+    rows = await db.fetch(sql, tenant, replay, tenant=tenant)
     if not rows:
         return None
-    states = await db.fetch("SELECT state, count(*) FROM ledger.jobs WHERE replay = $1 GROUP BY state", replay)
+    sql = "SELECT state, count(*) FROM ledger.jobs WHERE replay = $1 GROUP BY state"
+    states = await db.fetch(sql, replay, tenant=tenant)
     return dict(rows[0]) | {"jobs": {row[0]: row[1] for row in states}}
 
 
@@ -63,7 +66,7 @@ async def stop(db: Database, tenant: str, replay: UUID) -> bool:
         await db.fetch(
             "UPDATE ledger.replays SET state = 'cancelled', reason = 'Cancelled by hand.', ended_at = now()"
             " WHERE tenant = $1 AND id = $2 AND state = 'releasing' RETURNING id",
-            tenant, replay,
+            tenant, replay, tenant=tenant,
         )
     )  # fmt: skip
 

@@ -131,7 +131,7 @@ async def create(
     next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
     rows = await db.fetch(
         _CREATE, schedule, tenant, created_by, name, queue, kind, payload.decode(), orjson.dumps(fields).decode(),
-        cron, timezone, catch_up, next_at,
+        cron, timezone, catch_up, next_at, tenant=tenant,
     )  # fmt: skip
     if not rows:
         raise NameTaken
@@ -146,27 +146,28 @@ async def change(
     Raises BadCron, Unavailable.
     """
     next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
-    rows = await db.fetch(_CHANGE, tenant, schedule, cron, timezone, catch_up, next_at, paused)
+    rows = await db.fetch(_CHANGE, tenant, schedule, cron, timezone, catch_up, next_at, paused, tenant=tenant)
     return dict(rows[0]) if rows else None
 
 
 async def every(db: Database, tenant: str) -> list[dict[str, Any]]:
     """A tenant's schedules, by name. Raises Unavailable."""
-    rows = await db.fetch(f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 ORDER BY name", tenant)  # noqa: S608
+    sql = f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 ORDER BY name"  # noqa: S608
+    rows = await db.fetch(sql, tenant, tenant=tenant)
     return [dict(row) for row in rows]
 
 
 async def find(db: Database, tenant: str, schedule: UUID) -> dict[str, Any] | None:
     """One schedule's facts, or None. Raises Unavailable."""
     sql = f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 AND id = $2"  # noqa: S608
-    rows = await db.fetch(sql, tenant, schedule)
+    rows = await db.fetch(sql, tenant, schedule, tenant=tenant)
     return dict(rows[0]) if rows else None
 
 
 async def delete(db: Database, tenant: str, schedule: UUID) -> bool:
     """Remove a schedule; the jobs it has made stay. False if there is none. Raises Unavailable."""
     sql = "DELETE FROM ledger.schedules WHERE tenant = $1 AND id = $2 RETURNING id"
-    return bool(await db.fetch(sql, tenant, schedule))
+    return bool(await db.fetch(sql, tenant, schedule, tenant=tenant))
 
 
 def job_of(facts: dict[str, Any], tenant: str, created_by: str, job_id: UUID) -> NewJob:

@@ -18,7 +18,7 @@ def settings(url: str, **changes: int) -> DatabaseSettings:
 
 
 async def test_the_minimum_is_open_from_the_start_and_named(database_url: str, database: Database) -> None:
-    async with db.connect(settings(database_url), "victim") as pool:
+    async with db.connect(settings(database_url), "victim", role=None) as pool:
         assert pool.stats() == db.PoolStats(total=2, in_use=0, idle=2, waiting=0)
         (row,) = await database.fetch(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'argosy-victim'"
@@ -27,7 +27,7 @@ async def test_the_minimum_is_open_from_the_start_and_named(database_url: str, d
 
 
 async def test_callers_beyond_the_maximum_wait_and_are_counted(database_url: str) -> None:
-    async with db.connect(settings(database_url, db_max_connections=2), "test") as pool:
+    async with db.connect(settings(database_url, db_max_connections=2), "test", role=None) as pool:
         release = asyncio.Event()
 
         async def hold() -> None:
@@ -48,13 +48,13 @@ async def test_callers_beyond_the_maximum_wait_and_are_counted(database_url: str
 
 async def test_waiting_for_a_connection_ends_with_the_timeout(database_url: str) -> None:
     bounds = settings(database_url, db_max_connections=1, db_min_connections=1, db_connection_timeout=50)
-    async with db.connect(bounds, "test") as pool, pool.begin():
+    async with db.connect(bounds, "test", role=None) as pool, pool.begin():
         with pytest.raises(Unavailable):
             await pool.fetch("SELECT 1")
 
 
 async def test_idle_connections_above_the_minimum_are_closed(database_url: str) -> None:
-    async with db.connect(settings(database_url, db_idle_timeout=1), "test") as pool:
+    async with db.connect(settings(database_url, db_idle_timeout=1), "test", role=None) as pool:
         await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.05)") for _ in range(6)))
         assert pool.stats().total == 6
 
@@ -68,14 +68,14 @@ async def test_idle_connections_above_the_minimum_are_closed(database_url: str) 
 
 
 async def test_connections_in_use_lately_are_kept(database_url: str) -> None:
-    async with db.connect(settings(database_url), "test") as pool:
+    async with db.connect(settings(database_url), "test", role=None) as pool:
         await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.05)") for _ in range(6)))
         await pool._close_idle()
         assert pool.stats().total == 6
 
 
 async def test_connections_that_died_idle_are_exchanged_unnoticed(database_url: str, database: Database) -> None:
-    async with db.connect(settings(database_url), "victim") as pool:
+    async with db.connect(settings(database_url), "victim", role=None) as pool:
         await database.fetch(KILL_OTHERS)
 
         async def gone() -> bool:
@@ -97,7 +97,7 @@ async def test_connections_that_died_idle_are_exchanged_unnoticed(database_url: 
 
 
 async def test_a_connection_killed_in_the_act_is_unavailable(database_url: str, database: Database) -> None:
-    async with db.connect(settings(database_url), "victim") as pool:
+    async with db.connect(settings(database_url), "victim", role=None) as pool:
         sleeping = asyncio.create_task(pool.fetch("SELECT pg_sleep(600)"))
 
         async def killed() -> bool:
@@ -125,5 +125,5 @@ async def test_a_transaction_rolls_back_where_it_raises(database: Database) -> N
 
 async def test_an_absent_server_is_unavailable_after_the_patience() -> None:
     with pytest.raises(Unavailable):
-        async with db.connect(settings("postgresql://u:p@127.0.0.1:1/d"), "test", patience_s=0):
+        async with db.connect(settings("postgresql://u:p@127.0.0.1:1/d"), "test", role=None, patience_s=0):
             pass
