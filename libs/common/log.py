@@ -29,18 +29,25 @@ about: ContextVar[Subject | None] = ContextVar("about", default=None)
 Logger = structlog.typing.FilteringBoundLogger
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """The trace id in a W3C `traceparent` header, or None."""
-    parts = (traceparent or "").split("-")
-    return parts[1] if len(parts) >= 4 else None
+class Trace(NamedTuple):
+    """What a W3C `traceparent` says: the trace, and the request of ours in it, whose id is the span's."""
+
+    trace_id: str
+    request_id: str
+
+    @classmethod
+    def of(cls, traceparent: str) -> "Trace":
+        """Read it."""
+        _, trace_id, span, _ = traceparent.split("-")
+        return cls(trace_id, f"req_{span}")
 
 
 def _add_subject(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     subject = about.get()
     if subject is not None:
         event["job_id"] = public_id(subject.job_id)
-        if trace_id := trace_id_of(subject.trace):
-            event["trace_id"] = trace_id
+        if subject.trace is not None:
+            event.update(Trace.of(subject.trace)._asdict())
     return event
 
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.common import log, metrics
 from services.gateway.problems import InternalError, render
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
@@ -31,7 +31,7 @@ logger = log.get("access")
 
 
 def traceparent_of(request: Request) -> str:
-    """The W3C traceparent of this request: the caller's, or one of our own."""
+    """The W3C traceparent of this request: in the caller's trace, or one of our own, with a span of its own."""
     traceparent: str = request.scope["argosy.traceparent"]
     return traceparent
 
@@ -48,9 +48,8 @@ class Access:
             await self._app(scope, receive, send)
             return
         sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
-        traceparent = sent if _TRACEPARENT.fullmatch(sent) else _new_traceparent()
-        scope["argosy.traceparent"] = traceparent
-        request_id = f"req_{_ids.getrandbits(96):024x}"
+        scope["argosy.traceparent"] = traceparent = _traceparent(sent)
+        trace = log.Trace.of(traceparent)
         status = 0
         started = time.perf_counter()
 
@@ -58,7 +57,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _completed(message["headers"], scope, request_id)
+                message["headers"] = _completed(message["headers"], scope, trace.request_id)
                 if scope["app"].state.draining.is_set():  # the next request goes to another gateway
                     message["headers"].append((b"connection", b"close"))
             await send(message)
@@ -66,12 +65,12 @@ class Access:
         try:
             await self._app(scope, receive, send_marked)
         except Exception:  # what nobody foresaw: the log has the traceback, the caller has not
-            logger.exception("request.bug", request_id=request_id, trace_id=log.trace_id_of(traceparent))
+            logger.exception("request.bug", **trace._asdict())
             if status:
                 raise  # half an answer is out: the connection must break
             await render(InternalError())(scope, receive, send_marked)
         finally:
-            _record(scope, status or 499, time.perf_counter() - started, request_id, traceparent)
+            _record(scope, status or 499, time.perf_counter() - started, trace)
 
 
 def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
@@ -82,7 +81,7 @@ def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str
     return headers + decided
 
 
-def _record(scope: Scope, status: int, seconds: float, request_id: str, traceparent: str) -> None:
+def _record(scope: Scope, status: int, seconds: float, trace: log.Trace) -> None:
     # The endpoint's name, not the path: one time series each, whatever callers make up.
     route = getattr(scope.get("endpoint"), "__name__", "unknown")
     count, measure = _metrics_of(scope["method"], route, status)
@@ -101,8 +100,8 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str, tracepar
         ms=round(seconds * 1000, 2),
         caller=principal and principal.user,
         tenant=principal and principal.tenant,
-        request_id=request_id,
-        trace_id=log.trace_id_of(traceparent),
+        request_id=trace.request_id,
+        trace_id=trace.trace_id,
     )
 
 
@@ -112,5 +111,8 @@ def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogra
     return metrics.http_requests.labels(method, route, str(status)), seconds
 
 
-def _new_traceparent() -> str:
-    return f"00-{_ids.getrandbits(128):032x}-{_ids.getrandbits(64):016x}-01"
+def _traceparent(sent: str) -> str:
+    """The trace that was sent, or a new one; the span is this request (https://www.w3.org/TR/trace-context/)."""
+    found = _TRACEPARENT.fullmatch(sent)
+    trace_id, flags = found.groups() if found else (f"{_ids.getrandbits(128) or 1:032x}", "01")
+    return f"00-{trace_id}-{_ids.getrandbits(64) or 1:016x}-{flags}"

@@ -56,6 +56,7 @@ class Job(TypedDict):
     artifacts: list[Artifact]
     error: JobError | None
     tags: list[str]
+    traceparent: str | None
     schedule: str | None
     replay: str | None
 

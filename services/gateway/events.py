@@ -5,14 +5,17 @@ state, or when this gateway is about to stop: clients reconnect by themselves, a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from libs.common.errors import Unavailable
+from services.gateway.auth import Callers
 from services.gateway.following import Facts, Following
 from services.gateway.jobs import find_job
+from services.gateway.problems import Unauthenticated
 from services.gateway.rendering import job_document
 
 KEEP_ALIVE_S = 15.0
@@ -29,16 +32,22 @@ async def follow_job(request: Request) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="text/event-stream")
-    stream = _stream(state.following, facts, state.draining)
+    callers: Callers = state.callers
+    credential = request.headers["authorization"]
+    stream = _stream(state.following, facts, state.draining, lambda: _welcome(callers, credential))
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def _stream(following: Following, facts: Facts, draining: asyncio.Event) -> AsyncIterator[bytes]:
+async def _stream(
+    following: Following, facts: Facts, draining: asyncio.Event, welcome: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
     yield f"retry: {RECONNECT_AFTER_MS}\n\n".encode()
     with following.follow(facts) as follower:
         until = asyncio.get_running_loop().time() + AT_MOST_S
         while not (draining.is_set() or follower.gone) and asyncio.get_running_loop().time() < until:
             latest, progress = await follower.next(KEEP_ALIVE_S)
+            if not await welcome():
+                return
             if latest is not None:
                 yield _event("state", job_document(latest))
                 if latest["finished_at"]:
@@ -47,6 +56,17 @@ async def _stream(following: Following, facts: Facts, draining: asyncio.Event) -
                 yield _event("progress", progress)
             else:
                 yield b": still here\n\n"
+
+
+async def _welcome(callers: Callers, credential: str) -> bool:
+    """Whether the caller may still be told anything: a key can be revoked while its stream is open."""
+    try:
+        await callers.principal(credential)
+    except Unauthenticated:
+        return False
+    except Unavailable:  # nobody can say; without the database there is nothing to tell either
+        return True
+    return True
 
 
 def _event(name: str, document: Mapping[str, object]) -> bytes:

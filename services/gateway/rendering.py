@@ -31,6 +31,7 @@ def job_document(facts: dict[str, Any]) -> Job:
         "artifacts": [_artifact(job_id, artifact) for artifact in facts["artifacts"] or ()],
         "error": _error(facts["error"]),
         "tags": facts["tags"],
+        "traceparent": facts["trace"],
         "schedule": facts["schedule"] and public_id(facts["schedule"], "schedule"),
         "replay": facts["replay"] and public_id(facts["replay"], "replay"),
     }

@@ -153,5 +153,6 @@ def _facts(job: NewJob, accepted: Accepted) -> Facts:
         "created_at": accepted.created_at,
         "due_at": accepted.due_at,
         "tags": list(job.tags),
+        "trace": job.trace,
         "schedule": job.schedule,
     }

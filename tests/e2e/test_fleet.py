@@ -116,6 +116,23 @@ async def test_a_document_goes_in_and_its_text_comes_out(fleet: Fleet) -> None:
     assert pictures.word_f1(text, " ".join(pictures.LINES)) > 0.95
 
 
+async def test_a_request_is_found_again_in_the_workers_log(fleet: Fleet) -> None:
+    """The caller's trace and the request's id: in the answer, in the job, in the log of who worked on it."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with fleet.client() as client:
+        answer = await client.post(
+            "/v1/ocr",
+            files={"file": ("broken.pdf", b"%PDF-1.7 and no more")},
+            headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
+        )
+    request_id = answer.headers["x-request-id"]
+    job = await fleet.ended(answer.headers["location"])
+    assert job["traceparent"] == f"00-{trace}-{request_id.removeprefix('req_')}-01"
+    lines = [json.loads(line) for line in (fleet.folder / "logs" / "ocr.log").read_text().splitlines()]
+    (failed,) = [line for line in lines if line.get("job_id") == job["id"] and line["event"] == "job.failed"]
+    assert (failed["request_id"], failed["trace_id"]) == (request_id, trace)
+
+
 async def test_a_second_up_is_no_harm(fleet: Fleet) -> None:
     before = {process.pid for process in fleet.processes("-m")}
     assert "already running" in fleet.command("up")

@@ -67,7 +67,7 @@ class NewJob:
 
 FACTS = """id, tenant, queue, kind, state, priority, attempt, failures, max_attempts,
   created_at, due_at, started_at, finished_at, cancel_requested_at, progress, result, artifacts,
-  CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error, tags, schedule, replay"""
+  CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error, tags, trace, schedule, replay"""
 """What is read of a job: the columns that callers are shown, and who they belong to."""
 
 

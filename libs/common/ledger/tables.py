@@ -34,7 +34,7 @@ jobs = Table(
     Column("rank", Moment, nullable=False),  # due time less the priority's head start; smallest first
     Column("payload", JSONB, nullable=False),
     Column("tags", JSONB, nullable=False),
-    Column("trace", Text),  # W3C traceparent of the request that submitted it
+    Column("trace", Text),  # W3C traceparent; its span is the request that submitted it
     Column("attempt", Integer, nullable=False, server_default=text("0")),  # the fencing token
     Column("failures", Integer, nullable=False, server_default=text("0")),  # retries used
     Column("crashes", Integer, nullable=False, server_default=text("0")),  # workers that died holding it

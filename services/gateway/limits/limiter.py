@@ -22,8 +22,6 @@ from services.gateway.limits.shared import Granted, Group, Lost, Shared, Wiped
 
 DECIDED_AT_A_TIME = 200
 """Requests in one script: Redis does nothing else meanwhile."""
-FLIGHTS = 4
-"""Scripts under way at once: who comes while one is asked need not wait for its answer."""
 OVER_AT_MOST = 10_000
 
 
@@ -43,7 +41,7 @@ class _Answer(NamedTuple):
         """One for each request of the group, in the order they came."""
         fields, standings = group.charges.fields, self.standings
         refused = group.count - self.admitted
-        if any(policy.at_once for policy, _ in group.charges):
+        if group.charges.holds_places:
             let_in = [
                 Decision(True, standings, places=self._places(group.charges, turn), fields=fields)
                 for turn in range(self.admitted)
@@ -65,9 +63,7 @@ class Limiter:
         self._shared = Shared(redis, gateway=self.gateway, budget_s=budget_s)
         self._memory = Memory()
         self._outages = Outages(self.gateway, self._shared, self._memory, bus)
-        self._deciding: Batcher[Charges, Decision] = Batcher(
-            self._decide, max_size=DECIDED_AT_A_TIME, at_once=FLIGHTS
-        )
+        self._deciding: Batcher[Charges, Decision] = Batcher(self._decide, max_size=DECIDED_AT_A_TIME)
         self._giving_back: Batcher[Place, None] = Batcher(self._give_back)
         self._over: OrderedDict[str, _Over] = OrderedDict()
         self._batches = 0
@@ -84,6 +80,8 @@ class Limiter:
         if refusal := self.refusal(charges):
             return refusal
         deciding = self._deciding(charges)
+        if not charges.holds_places:
+            return await deciding
         try:
             return await asyncio.shield(deciding)
         except asyncio.CancelledError:  # the caller has gone: what was granted must not stay taken

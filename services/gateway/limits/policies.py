@@ -144,13 +144,15 @@ class Charge(NamedTuple):
 class Charges:
     """Everything one request is charged with: all of it or nothing. `name`: the same for the same counters."""
 
-    __slots__ = ("each", "fields", "name")
+    __slots__ = ("each", "fields", "holds_places", "name")
 
     def __init__(self, each: Iterable[Charge]) -> None:
         self.each = tuple(each)
         self.name = tuple([charge.key for charge in self.each])
         self.fields = ", ".join([charge.policy.quota for charge in self.each if charge.policy.is_shown])
         """RateLimit-Policy."""
+        self.holds_places = any(charge.policy.at_once for charge in self.each)
+        """Whether the end of the request gives something back."""
 
     def __iter__(self) -> Iterator[Charge]:
         return iter(self.each)

@@ -2,7 +2,8 @@
 
 S2 a revoked key · S3 rotation · S4 scopes · S5 another tenant's things · S7 extra fields · S10 forged addresses ·
 S12 slow and large requests · S13 compressed bodies · S21, S22 what is logged and what is told · S23 smuggling ·
-S24 headers and CORS · S27 what is public · S29 the last place, taken once. S8, S9 and S11, tokens and passwords,
+S24 headers and CORS · S27 what is public · S28 failing closed · S29 the last place, taken once. S6 is in
+common/test_isolation.py, S25, streams, in test_managing.py. S8, S9 and S11, tokens and passwords,
 are in test_tokens.py.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -110,6 +112,24 @@ async def test_s5_what_another_tenant_has_is_not_there(gateway: Gateway) -> None
     listed = [(await mine.get(path)).json() for path in ("/v1/jobs", "/v1/schedules")]
     assert (listed[0]["jobs"], listed[1]["schedules"]) == ([], [])
     assert (await theirs.get(f"/v1/schedules/{ids['schedules']}")).json()["paused"] is False
+
+
+async def test_s28_without_the_database_nobody_gets_in(gateway: Gateway, servers: Trio, database_url: str) -> None:
+    """Not even who was known a moment ago, and through no door."""
+    client = await gateway.client(operator=True, role=Role.ADMIN)
+    assert (await client.get("/v1/limits")).status_code == 200
+    name = database_url.rpartition("/")[2]
+    elsewhere = await asyncpg.connect(servers.postgres.url)
+    try:
+        await elsewhere.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await elsewhere.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    finally:
+        await elsewhere.close()
+    await gateway.app.state.callers.changed(key=client.headers["authorization"].split("_")[2])
+    for operation in OPERATIONS:
+        answer = await client.request(operation.method, filled(operation.path))
+        expected = (503,) if operation.scope else (404, 415, 503)
+        assert answer.status_code in expected, (operation.path, answer.text)
 
 
 async def test_s2_a_revoked_key_works_nowhere_a_second_later(

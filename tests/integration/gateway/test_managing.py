@@ -122,6 +122,22 @@ async def test_events_of_another_tenants_job_are_not_there(gateway: Gateway) -> 
         assert_problem(await stranger.post(path + suffix), 404, "not-found")
 
 
+async def test_s25_a_stream_ends_with_its_key(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.events.KEEP_ALIVE_S", 0.1)
+    client, gate = await gateway.client(), asyncio.Event()
+    path = await submitted(client)
+    stream = Stream(gateway, client, path + "/events")
+    await stream.has("state", state="queued")
+    await gateway.database.fetch("UPDATE identity.keys SET revoked_at = now()")
+    async with asyncio.timeout(30):
+        await stream.ended.wait()
+    gate.set()
+    other = await gateway.client()
+    async with working(gateway, gate):
+        await becomes(other, path, "succeeded")
+    assert [data["state"] for _, data in stream.events] == ["queued"]
+
+
 async def test_a_lost_message_is_made_up_for(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     client = await gateway.client()
     path = await submitted(client)
