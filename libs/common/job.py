@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from libs.common.blobs import job_folder
 from libs.common.db import Connection
+from libs.common.ledger.flows import Child, NewChild
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -31,13 +32,18 @@ class Job(Generic[P]):
     kind: str
     payload: P
     report: Callable[[dict[str, Any]], None] = field(repr=False)
+    parent: UUID | None = None
+    children: tuple[Child, ...] = ()
+    """All of them, ended, in the order they were made; none before this job has fanned out."""
 
     def progress(self, done: int, total: int | None, note: str | None = None) -> None:
         """Say how far the work is. Cheap: call it as often as something changes."""
         self.report({"done": done, "total": total, "note": None if note is None else storable(note)})
 
     def blob_key(self, name: str) -> str:
-        """Where this attempt's file `name` goes; no other attempt writes there."""
+        """Where this attempt's file `name` goes; no other attempt does. A child's lie with its parent's."""
+        if self.parent is not None:
+            return f"{job_folder(self.tenant, self.parent)}/{self.id.hex}/{self.attempt}/{name}"
         return f"{job_folder(self.tenant, self.id)}/{self.attempt}/{name}"
 
 
@@ -63,3 +69,13 @@ class Done:
     result: dict[str, Any] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     effects: Effects | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class FanOut:
+    """Not done yet: `children` do the work, as jobs of the same queue.
+
+    When they have all ended the job is run once more, with what became of them in `Job.children`.
+    """
+
+    children: tuple[NewChild, ...]

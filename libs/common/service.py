@@ -16,7 +16,7 @@ from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
 from libs.common.db import Database
-from libs.common.job import Done, Job
+from libs.common.job import Done, FanOut, Job
 from libs.common.worker import DEFAULT_BACKOFF, Worker
 
 logger = log.get("service")
@@ -45,7 +45,7 @@ class Service(Generic[S, P, D]):
     settings: type[S]
     payload: type[P]
     resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
-    handle: Callable[[Job[P], D], Awaitable[Done]]
+    handle: Callable[[Job[P], D], Awaitable[Done | FanOut]]
     backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF
     """How long a kind of job waits between its tries."""
 

@@ -7,7 +7,7 @@ await drain(database, bus, "ocr", Payload, handle, deps)   every waiting job to 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import orjson
@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.job import Done, Job
-from libs.common.ledger import dispatch
-from libs.common.ledger.jobs import new_id
+from libs.common.job import Done, FanOut, Job
+from libs.common.ledger import dispatch, flows
+from libs.common.ledger.flows import Child, NewChild
+from libs.common.ledger.jobs import State, new_id
 from libs.common.ledger.picking import WINDOW_LARGEST, pick
 from libs.common.worker import Worker
 
@@ -35,24 +36,42 @@ class Ran:
 
 
 async def run_inline(
-    handle: Callable[[Job[P], D], Awaitable[Done]],
+    handle: Callable[[Job[P], D], Awaitable[Done | FanOut]],
     payload: P,
     deps: D,
     *,
     tenant: str = "test",
     kind: str = "test",
 ) -> Ran:
-    """Run `handle` once, with no ledger and no retries. Raises what it raises."""
+    """Run `handle`, and for its children if it fans out, with no ledger and no retries. Raises what it raises."""
     progress: list[dict[str, Any]] = []
-    done = await handle(Job(new_id(), 1, tenant, kind, payload, progress.append), deps)
-    return Ran(done, progress)
+    job = Job(new_id(), 1, tenant, kind, payload, progress.append)
+    end = await handle(job, deps)
+    if isinstance(end, FanOut):
+        ended = []
+        for child in end.children:
+            theirs = type(payload).model_validate_json(child.payload)
+            done = await handle(Job(child.id, 1, tenant, child.kind, theirs, lambda _: None, job.id), deps)
+            if isinstance(done, FanOut):
+                raise AssertionError("children of children are not run inline")
+            ended.append(_ended(child, done))
+            progress.append({"done": len(ended), "total": len(end.children), "note": None})
+        job.children, job.attempt = tuple(ended), 2
+        end = await handle(job, deps)
+    if isinstance(end, FanOut):
+        raise AssertionError("a job fans out once")
+    return Ran(end, progress)
+
+
+def _ended(child: NewChild, done: Done) -> Child:
+    artifacts = [asdict(artifact) for artifact in done.artifacts]
+    return Child(child.id, State.SUCCEEDED, orjson.loads(child.payload), done.result, artifacts, None)
 
 
 async def enqueued(database: Database, **facts: str) -> list[dict[str, Any]]:
     """The unfinished jobs whose columns (queue, kind, tenant, …) are as given, oldest first, with payload."""
     rows = await database.fetch(
-        "SELECT to_jsonb(j) FROM ledger.jobs j WHERE state IN ('scheduled', 'queued', 'running')"
-        " AND to_jsonb(j) @> $1::jsonb ORDER BY id",
+        "SELECT to_jsonb(j) FROM ledger.jobs j WHERE finished_at IS NULL AND to_jsonb(j) @> $1::jsonb ORDER BY id",
         orjson.dumps(facts).decode(),
     )
     return [row[0] for row in rows]
@@ -63,7 +82,7 @@ async def drain(
     bus: Bus,
     queue: str,
     payload: type[P],
-    handle: Callable[[Job[P], D], Awaitable[Done]],
+    handle: Callable[[Job[P], D], Awaitable[Done | FanOut]],
     deps: D,
 ) -> int:
     """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs.
@@ -85,6 +104,7 @@ async def drain(
     async with worker.lease.kept():
         while True:
             await dispatch.promote_due(database)
+            await flows.wake(database)
             ids, _ = await pick(database, queue, WINDOW_LARGEST, await dispatch.demand(database, queue))
             if not ids:
                 return runs

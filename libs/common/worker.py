@@ -18,8 +18,9 @@ from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
-from libs.common.job import Done, Job
+from libs.common.job import Done, FanOut, Job
 from libs.common.lease import Lease, Running, Stop
+from libs.common.ledger import flows
 from libs.common.ledger.claim import Claim, claim
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import State
@@ -60,7 +61,7 @@ class Worker(Generic[P, D]):
         self,
         queue: str,
         payload: type[P],
-        handle: Callable[[Job[P], D], Awaitable[Done]],
+        handle: Callable[[Job[P], D], Awaitable[Done | FanOut]],
         deps: D,
         *,
         database: Database,
@@ -158,13 +159,13 @@ class Worker(Generic[P, D]):
             self.lease.held.pop((claimed.id, claimed.attempt), None)
             self._freed.set()
 
-    async def _attempt(self, running: Running) -> Done | Outcome | None:
+    async def _attempt(self, running: Running) -> Done | FanOut | Outcome | None:
         """Run the handler. What to write about it; None if the job is no longer ours."""
         if running.stopped_for is not None:
             return self._stopped(running.claim, running.stopped_for)
         running.in_handler = True
         try:
-            return await self._handle(self._job(running), self._deps)
+            return await self._handle(await self._job(running), self._deps)
         except asyncio.CancelledError as error:
             if running.stopped_for is not None:
                 return self._stopped(running.claim, running.stopped_for)
@@ -188,7 +189,7 @@ class Worker(Generic[P, D]):
     def _verdict(self, claimed: Claim, error: BaseException) -> Outcome:
         return verdict(claimed, error, self._backoff(claimed.kind))
 
-    def _job(self, running: Running) -> Job[P]:
+    async def _job(self, running: Running) -> Job[P]:
         claimed = running.claim
         try:
             payload = self._payload.model_validate_json(claimed.payload)
@@ -198,10 +199,16 @@ class Worker(Generic[P, D]):
         def report(progress: dict[str, Any]) -> None:
             self.lease.progressed(running, progress)
 
-        return Job(claimed.id, claimed.attempt, claimed.tenant, claimed.kind, payload, report)
+        job = Job(claimed.id, claimed.attempt, claimed.tenant, claimed.kind, payload, report, claimed.parent)
+        if claimed.children:
+            job.children = await until_available(lambda: flows.children_of(self._db, claimed.id))
+        return job
 
-    async def _end(self, running: Running, end: Done | Outcome) -> None:
+    async def _end(self, running: Running, end: Done | FanOut | Outcome) -> None:
         claimed = running.claim
+        if isinstance(end, FanOut):
+            await self._fan_out(claimed, end)
+            return
         outcome = end if isinstance(end, Outcome) else _success(claimed, end)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:
@@ -213,11 +220,36 @@ class Worker(Generic[P, D]):
             outcome = self._verdict(claimed, error)
             taken = await self._ending(outcome)
         self._ended[outcome.state].inc()
+        if claimed.parent is not None and outcome.state is not State.QUEUED:
+            await self._wake(claimed.parent)
         if not taken:
             self._fenced.inc()
             logger.warning("job.fenced", attempt=claimed.attempt)
         elif outcome.error is not None:
             logger.warning("job.failed", attempt=claimed.attempt, state=outcome.state, **outcome.error)
+
+    async def _fan_out(self, claimed: Claim, fan_out: FanOut) -> None:
+        """Let the job wait for its children."""
+        progress = {"done": 0, "total": len(fan_out.children), "note": None}
+        tickets = await until_available(
+            lambda: flows.fan_out(
+                self._db, self.lease.worker, claimed.id, claimed.attempt, fan_out.children, progress
+            )
+        )
+        if tickets is None:  # it was cancelled meanwhile, or is not ours; or this was done, and the answer lost
+            await self._ending(cancelled(claimed))
+            return
+        await self._bus.print_tickets(self._queue, tickets)
+        await self.lease.tell([(claimed.id.hex, State.WAITING, None)])
+
+    async def _wake(self, parent: UUID) -> None:
+        """A child has ended: its parent has come further, and if it was the last one, goes on."""
+        try:
+            for ready, queue in await flows.wake(self._db, [parent]):
+                await self._bus.print_tickets(queue, [ready])
+        except Unavailable as error:  # the dispatcher looks too
+            logger.warning("wake.unavailable", error=str(error))
+        await self.lease.tell([(parent.hex, State.WAITING, None)])
 
     async def _end_with_effects(self, outcome: Outcome, done: Done) -> bool:
         """Write the end together with the handler's own rows, or neither."""

@@ -19,7 +19,7 @@ from libs.common.batching import Batcher
 from libs.common.bus import Bus, Conveyor
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.ledger import dispatch, replays, schedules
+from libs.common.ledger import dispatch, flows, replays, schedules
 from libs.common.ledger.accept import Accepted, accept
 from libs.common.ledger.claim import HEARTBEAT_EVERY_S
 from libs.common.ledger.dispatch import Demand
@@ -121,7 +121,7 @@ class Dispatcher:
                 await dispatch.promote_due(self._db)
                 self._note_answer()
                 if time.monotonic() - self._tidied_at >= TIDY_EVERY_S:
-                    for part in (self._recover, self._fire, self._replay, self._reprint):
+                    for part in (self._recover, self._wake, self._fire, self._replay, self._reprint):
                         await self._guarded(part)
                     self._tidied_at = time.monotonic()
                 for queue, lane in self._lanes.items():
@@ -159,6 +159,11 @@ class Dispatcher:
         if recovered:
             metrics.jobs_recovered.inc(recovered)
             logger.warning("dispatch.recovered", jobs=recovered)
+
+    async def _wake(self) -> None:
+        """Queue the jobs whose children have ended, where the worker that ended the last one could not."""
+        for job_id, queue in await flows.wake(self._db):
+            await self._print(queue, [job_id], "due")
 
     async def _fire(self) -> None:
         """Make the recurring jobs whose time has come."""

@@ -10,11 +10,12 @@ from services.gateway.scopes import Role, Scope
 
 
 class Progress(TypedDict):
-    """How far the running attempt has come."""
+    """How far the running attempt has come; while a job waits for its children, how far they have."""
 
     done: int
     total: int | None
     note: str | None
+    seconds_left: int | None
 
 
 class Artifact(TypedDict):
@@ -47,6 +48,8 @@ class Job(TypedDict):
     failures: int
     max_attempts: int
     progress: Progress
+    parent: str | None
+    children: int
     created_at: datetime
     due_at: datetime
     started_at: datetime | None
@@ -166,6 +169,7 @@ class Depth(TypedDict):
     scheduled: int
     queued: int
     running: int
+    waiting: int
 
 
 class Queue(TypedDict):

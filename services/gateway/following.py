@@ -18,11 +18,12 @@ from libs.common.contracts.events import decode_events, events_subject
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger import jobs
+from libs.common.ledger.jobs import State
 
 RECHECK_S = 2.0
 
 Facts = dict[str, Any]
-Version = tuple[str, int, int]
+Version = tuple[str, int, int, int | None]
 """What makes a job's facts new: its state, its attempt, and the failures so far."""
 
 logger = log.get("following")
@@ -186,4 +187,5 @@ class Following:
 
 
 def _version(facts: Facts) -> Version:
-    return facts["state"], facts["attempt"], facts["failures"]
+    done = (facts["progress"] or {}).get("done") if facts["state"] == State.WAITING else None
+    return facts["state"], facts["attempt"], facts["failures"], done

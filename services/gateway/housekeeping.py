@@ -59,7 +59,7 @@ class Housekeeper:
         accounts = await books.balance(self._db)
         for account in accounts:
             queue = account["queue"]
-            for state in ("scheduled", "queued", "running"):
+            for state in ("scheduled", "queued", "running", "waiting"):
                 metrics.jobs_in_state.labels(queue, state).set(account[state])
             metrics.jobs_unaccounted.labels(queue).set(account["unaccounted"])
             metrics.oldest_waiting_seconds.labels(queue).set(account["oldest_waiting_s"])

@@ -21,16 +21,21 @@ from services.gateway.rendering import error_history, job_document
 from services.gateway.scopes import Role
 
 
-class Listing(BaseModel):
-    """The query of GET /v1/jobs."""
+class Paging(BaseModel):
+    """The query of a list."""
 
     model_config = ConfigDict(extra="forbid")
+
+    cursor: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{22}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+class Listing(Paging):
+    """The query of GET /v1/jobs."""
 
     queue: str | None = None
     state: State | None = None
     tag: str | None = None
-    cursor: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{22}$")] | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 50
 
 
 async def show_job(request: Request) -> Response:
@@ -49,12 +54,23 @@ async def show_job(request: Request) -> Response:
 
 async def list_jobs(request: Request) -> Response:
     """The caller's jobs, newest first, a page at a time."""
-    principal = caller(request)
     wanted = read_query(request, Listing)
+    states = (wanted.state,) if wanted.state else None
+    return await _page(request, Filter(queue=wanted.queue, states=states, tag=wanted.tag), wanted)
+
+
+async def list_children(request: Request) -> Response:
+    """The jobs that do the work of one, the last ones first, with what they have come to so far."""
+    wanted = read_query(request, Paging)
+    facts = await find_job(request)
+    return await _page(request, Filter(parent=facts["id"]), wanted)
+
+
+async def _page(request: Request, filter_: Filter, wanted: Paging) -> Response:
     found = await ledger.page(
         request.app.state.database,
-        principal.tenant,
-        Filter(queue=wanted.queue, states=(wanted.state,) if wanted.state else None, tag=wanted.tag),
+        caller(request).tenant,
+        filter_,
         before=_parse_cursor(wanted.cursor),
         limit=wanted.limit + 1,
     )

@@ -72,10 +72,11 @@ async def cancel_job(request: Request) -> Response:
     principal, state = caller(request), request.app.state
     facts = await find_job(request)
     cancelled = await managing.cancel(state.database, principal.tenant, facts["id"])
-    if cancelled is None:
+    if not cancelled:
         raise Conflict(f"The job has ended already: it is {facts['state']}.")
-    await _tell_workers(request, [cancelled])
-    return answer(job_document(await find_job(request)), 202 if cancelled.state == State.RUNNING else 200)
+    await _tell_workers(request, cancelled)
+    now = await find_job(request)
+    return answer(job_document(now), 200 if now["finished_at"] else 202)
 
 
 async def retry_job(request: Request) -> Response:
@@ -86,6 +87,8 @@ async def retry_job(request: Request) -> Response:
         retried = await managing.retry(state.database, principal.tenant, facts["id"])
     except PlaceTaken as error:
         raise Conflict(str(error)) from error
+    if facts["parent"] is not None:
+        raise Conflict(f"It is a part of {public_id(facts['parent'])}: retry that.")
     if not retried:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
     return answer(job_document(await find_job(request)), 202)
@@ -101,8 +104,9 @@ async def cancel_jobs(request: Request) -> Response:
     ended = running = 0
     while wanted.states and (cancelled := await managing.cancel_some(state.database, principal.tenant, wanted)):
         await _tell_workers(request, cancelled)
-        stopping = sum(job.state == State.RUNNING for job in cancelled)
-        ended, running = ended + len(cancelled) - stopping, running + stopping
+        whole = [job for job in cancelled if job.parent is None]
+        stopping = sum(job.state == State.RUNNING for job in whole)
+        ended, running = ended + len(whole) - stopping, running + stopping
     return answer({"cancelled": ended, "cancelling": running}, 202 if running else 200)
 
 

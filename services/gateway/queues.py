@@ -70,7 +70,12 @@ async def _shown(request: Request, name: str) -> Response:
 def _queue_document(facts: dict[str, Any]) -> Queue:
     return {
         "name": facts["name"],
-        "depth": {"scheduled": facts["scheduled"], "queued": facts["queued"], "running": facts["running"]},
+        "depth": {
+            "scheduled": facts["scheduled"],
+            "queued": facts["queued"],
+            "running": facts["running"],
+            "waiting": facts["waiting"],
+        },
         "paused_at": facts["paused_at"],
         "max_running": facts["max_running"],
         "max_running_per_tenant": facts["max_running_per_tenant"],

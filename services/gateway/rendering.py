@@ -6,7 +6,7 @@ from urllib.parse import quote
 from libs.common.contracts.ids import public_id
 from services.gateway.documents import Artifact, Failure, Job, JobError, Progress
 
-_NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None}
+_NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None, "seconds_left": None}
 
 
 def job_document(facts: dict[str, Any]) -> Job:
@@ -21,7 +21,9 @@ def job_document(facts: dict[str, Any]) -> Job:
         "attempt": facts["attempt"],
         "failures": facts["failures"],
         "max_attempts": facts["max_attempts"],
-        "progress": facts["progress"] or _NO_PROGRESS,
+        "progress": {**_NO_PROGRESS, **(facts["progress"] or {})},
+        "parent": facts["parent"] and public_id(facts["parent"]),
+        "children": facts["children"],
         "created_at": facts["created_at"],
         "due_at": facts["due_at"],
         "started_at": facts["started_at"],

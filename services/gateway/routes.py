@@ -12,7 +12,7 @@ from services.gateway.artifacts import download
 from services.gateway.door import Door
 from services.gateway.events import follow_job
 from services.gateway.health import alive, ready
-from services.gateway.jobs import Listing, list_jobs, show_job
+from services.gateway.jobs import Listing, Paging, list_children, list_jobs, show_job
 from services.gateway.keyring import NewKey, Rotation, create_key, list_keys, revoke_key, rotate_key
 from services.gateway.managing import (
     BulkCancel,
@@ -78,6 +78,8 @@ OPERATIONS = (
         problems=(NotFound, RangeNotSatisfiable)),
     _op("POST", "/v1/jobs/{id}/cancel", cancel_job, S.JOBS_WRITE, urgency=Urgency.STATUS,
         answers={200: Answer(d.Job), 202: Answer(d.Job)}, problems=(NotFound, Conflict)),
+    _op("GET", "/v1/jobs/{id}/children", list_children, S.JOBS_READ, query=Paging,
+        answers={200: Answer(d.JobPage)}, problems=(NotFound,)),
     _op("GET", "/v1/jobs/{id}/events", follow_job, S.JOBS_READ, limits=("api", "streams"), urgency=Urgency.STATUS,
         deadline_s=None, answers={200: Answer(media_type="text/event-stream")}, problems=(NotFound,)),
     _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, answers={202: Answer(d.Job)},

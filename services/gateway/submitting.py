@@ -139,7 +139,17 @@ async def _until_ended(following: Following, facts: Facts, wait_s: int, draining
 def _facts(job: NewJob, accepted: Accepted) -> Facts:
     """The new job as reading it from the ledger would show it."""
     nothing: dict[str, Any] = dict.fromkeys(
-        ("started_at", "finished_at", "cancel_requested_at", "progress", "result", "artifacts", "error", "replay")
+        (
+            "started_at",
+            "finished_at",
+            "cancel_requested_at",
+            "progress",
+            "result",
+            "artifacts",
+            "error",
+            "replay",
+            "parent",
+        )
     )
     return nothing | {
         "id": job.id,
@@ -148,6 +158,7 @@ def _facts(job: NewJob, accepted: Accepted) -> Facts:
         "state": accepted.state,
         "priority": job.priority,
         "attempt": 0,
+        "children": 0,
         "failures": 0,
         "max_attempts": job.max_attempts,
         "created_at": accepted.created_at,

@@ -34,6 +34,10 @@ def explain(facts: dict[str, Any]) -> Explanation:
             return _queued(facts)
         case "running":
             return _running(facts)
+        case "waiting":
+            progress = facts["progress"]
+            sentence = f"Its parts are at work: {progress['done']} of {progress['total']} have ended."
+            return "waiting", sentence, {"progress": progress}
     return (
         facts["state"],
         f"It has ended: it {'was cancelled' if facts['state'] == 'cancelled' else facts['state']}.",

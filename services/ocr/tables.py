@@ -1,7 +1,7 @@
 """The tables of the schema `ocr`. Only this service writes them."""
 
-from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, Table, Text, text
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy import Column, DateTime, Double, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData(schema="ocr")
 
@@ -17,3 +17,15 @@ documents = Table(
 )
 
 Index("documents_by_tenant", documents.c.tenant, documents.c.finished_at)
+
+readings = Table(  # pages read before: the same pixels, engine and options give the same words
+    "readings",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("folder", Text, nullable=False),  # of the blob store; it goes when its job goes
+    Column("summary", JSONB, nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+Index("readings_by_age", readings.c.read_at)

@@ -2,7 +2,8 @@
 
     accept ──> scheduled ──due──> queued ──claim──> running ──> succeeded
                                     ^                 │ ├─────> failed
-                                    └──retry/release──┘ └─────> cancelled
+                                    ├──retry/release──┤ └─────> cancelled
+                                    └──── waiting <───┘   (for its children)
 
 jobs        the states, a job as it is accepted, and reading jobs back
 accept      committed before anybody is told so; the same request, or the same unique_for, is one job
@@ -11,6 +12,7 @@ picking     which waiting jobs come next: fair to tenants, by rank, within the c
 claim       a worker takes jobs, and shows that it still lives
 finish      how an attempt ended, written only by the worker that still holds the job
 managing    cancel and retry, by hand
+flows       a job whose children do its work, and which waits for them
 replays     bulk retries, at a rate and behind a fuse
 schedules   recurring jobs
 queues      pause, caps, and how each queue stands

@@ -49,7 +49,7 @@ CROSS JOIN LATERAL (
   SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND idempotency_key = asked.idempotency_key
   UNION ALL
   SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND queue = asked.queue
-    AND unique_key = asked.unique_key AND state IN ('scheduled', 'queued', 'running')
+    AND unique_key = asked.unique_key AND state IN ('scheduled', 'queued', 'running', 'waiting')
   LIMIT 1) j
 """
 

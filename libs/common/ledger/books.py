@@ -21,9 +21,9 @@ WITH booked AS (
 live AS ({LIVE})
 SELECT queue, coalesce(accepted, 0)::bigint AS accepted, coalesce(ended, 0)::bigint AS ended,
        coalesce(bytes, 0)::bigint AS bytes, coalesce(scheduled, 0) AS scheduled, coalesce(queued, 0) AS queued,
-       coalesce(running, 0) AS running,
+       coalesce(running, 0) AS running, coalesce(waiting, 0) AS waiting,
        coalesce(extract(epoch FROM now() - oldest_waiting_at), 0)::float8 AS oldest_waiting_s,
-       (coalesce(accepted, 0) - coalesce(ended, 0) - coalesce(scheduled + queued + running, 0))::bigint
+       (coalesce(accepted, 0) - coalesce(ended, 0) - coalesce(scheduled + queued + running + waiting, 0))::bigint
          AS unaccounted
 FROM booked FULL JOIN live USING (queue)
 """  # noqa: S608 - made of constants
@@ -50,18 +50,19 @@ async def sum_up(db: Database) -> None:
 # at this moment keeps its upload, and no crash leaves a file that nobody knows of. The folder is blobs.job_folder.
 _STRIKE_OFF = """
 WITH gone AS (
-  DELETE FROM ledger.jobs WHERE id IN (
-    SELECT id FROM ledger.jobs WHERE finished_at < now() - $1 * interval '1 second'
-    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-  RETURNING id, tenant, queue, state, attempt, bytes),
+  DELETE FROM ledger.jobs j USING (
+    SELECT id FROM ledger.jobs WHERE finished_at < now() - $1 * interval '1 second' AND parent IS NULL
+    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED) old
+  WHERE j.id = old.id OR j.parent = old.id
+  RETURNING j.id, tenant, queue, state, attempt, bytes, parent),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
   SELECT queue, 'bytes', -sum(bytes) FROM gone GROUP BY queue HAVING sum(bytes) > 0),
 noted AS (
   INSERT INTO ledger.trash (folder)
   SELECT 'jobs/' || tenant || '/' || replace(id::text, '-', '') FROM gone
-  WHERE bytes > 0 OR attempt > 1 OR state <> 'succeeded')
-SELECT FROM gone
+  WHERE parent IS NULL AND (bytes > 0 OR attempt > 1 OR state <> 'succeeded'))
+SELECT FROM gone WHERE parent IS NULL
 """
 
 
@@ -80,7 +81,7 @@ async def stored_bytes(db: Database) -> int:
 _TRASH = """
 SELECT folder FROM ledger.trash t
 WHERE schedule IS NULL OR NOT EXISTS (
-  SELECT FROM ledger.jobs j WHERE j.schedule = t.schedule AND j.state IN ('scheduled', 'queued', 'running'))
+  SELECT FROM ledger.jobs j WHERE j.schedule = t.schedule AND j.finished_at IS NULL)
 LIMIT $1
 """
 

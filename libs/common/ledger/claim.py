@@ -30,6 +30,8 @@ class Claim(NamedTuple):
     payload: str
     trace: str | None
     waited_s: float
+    parent: UUID | None
+    children: int
 
 
 _REGISTER = """
@@ -54,7 +56,7 @@ WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
                   WHERE w.id = $2 AND q.paused_at IS NOT NULL)
   AND {LAZILY}
 RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind, payload::text, trace,
-          extract(epoch FROM started_at - due_at)::float8
+          extract(epoch FROM started_at - due_at)::float8, parent, children
 """  # noqa: S608 - made of constants
 
 

@@ -19,6 +19,8 @@ class State(StrEnum):
     SCHEDULED = "scheduled"
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
+    """For its children."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -65,8 +67,16 @@ class NewJob:
     """Of the upload that the job keeps in the blob store."""
 
 
-FACTS = """id, tenant, queue, kind, state, priority, attempt, failures, max_attempts,
-  created_at, due_at, started_at, finished_at, cancel_requested_at, progress, result, artifacts,
+# While its children work, a job has come as far as they have. How fast they end since it was last queued tells how
+# long the others will take.
+PROGRESS = """CASE WHEN state <> 'waiting' THEN progress ELSE (
+  SELECT progress || jsonb_build_object('done', (progress ->> 'done')::int + ended, 'seconds_left', round(
+    extract(epoch FROM now() - begun) * (born - ended) / nullif(lately, 0)))
+  FROM (SELECT count(*) AS born, count(finished_at) AS ended, greatest(jobs.due_at, min(created_at)) AS begun,
+               count(*) FILTER (WHERE finished_at > jobs.due_at) AS lately
+        FROM ledger.jobs c WHERE c.parent = jobs.id) children) END AS progress"""
+FACTS = f"""id, tenant, queue, kind, state, priority, attempt, failures, max_attempts, parent, children,
+  created_at, due_at, started_at, finished_at, cancel_requested_at, {PROGRESS}, result, artifacts,
   CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error, tags, trace, schedule, replay"""
 """What is read of a job: the columns that callers are shown, and who they belong to."""
 
@@ -91,9 +101,13 @@ async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: dict(row) for row in rows}
 
 
-async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, int, int]]:
-    """Of many jobs, only what tells whether their facts are new: id, state, attempt, failures."""
-    sql = "SELECT id, state, attempt, failures FROM ledger.jobs WHERE id = ANY($1)"
+_WAITED_FOR = """CASE WHEN state = 'waiting' THEN (SELECT (progress ->> 'done')::int + count(finished_at)
+  FROM ledger.jobs c WHERE c.parent = jobs.id) END"""
+
+
+async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, int, int, int | None]]:
+    """Of many jobs, only what tells whether their facts are new: id, state, attempt, failures, children ended."""
+    sql = f"SELECT id, state, attempt, failures, {_WAITED_FOR} FROM ledger.jobs WHERE id = ANY($1)"  # noqa: S608
     return [tuple(row) for row in await db.fetch(sql, ids)]
 
 
@@ -108,6 +122,8 @@ class Filter:
     error_code: str | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
+    parent: UUID | None = None
+    """Of which its children are meant; None: jobs that are nobody's children."""
 
     def condition(self, tenant: str) -> tuple[str, list[object]]:
         """A condition on ledger.jobs with `$1, $2, …`, and their values.
@@ -122,6 +138,9 @@ class Filter:
                 values.append(value)
                 parts.append(condition.format(f"${len(values)}"))
 
+        add("parent = {}", self.parent)
+        if self.parent is None:
+            parts.append("parent IS NULL")
         add("queue = {}", self.queue)
         add("kind = {}", self.kind)
         add("tags @> {}::jsonb", None if self.tag is None else orjson.dumps([self.tag]).decode())

@@ -13,7 +13,7 @@ from libs.common.ledger.jobs import Filter, State
 
 AT_A_TIME = 5_000
 """Jobs changed in one statement of a bulk call."""
-LIVE = (State.SCHEDULED, State.QUEUED, State.RUNNING)
+LIVE = (State.SCHEDULED, State.QUEUED, State.RUNNING, State.WAITING)
 RETRYABLE = (State.FAILED, State.CANCELLED)
 
 
@@ -22,31 +22,40 @@ class PlaceTaken(ArgosyError):
 
 
 # A job that waits ends at once. One that runs is told to (see worker.py), and ends when its handler has let go.
+# Its children go with it.
 _CANCEL = """
-WITH cancelled AS (
+WITH meant AS (SELECT id FROM ledger.jobs WHERE {condition} LIMIT {limit:d} FOR UPDATE),
+cancelled AS (
   UPDATE ledger.jobs SET
     state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
     finished_at = CASE WHEN state <> 'running' THEN now() END,
     cancel_requested_at = now(), ticketed_at = NULL
-  WHERE id IN (SELECT id FROM ledger.jobs WHERE {condition} LIMIT {limit:d} FOR UPDATE)
-    AND state IN ('scheduled', 'queued', 'running')
-  RETURNING id, queue, state, finished_at),
+  WHERE (id IN (SELECT id FROM meant) OR parent IN (SELECT id FROM meant)) AND finished_at IS NULL
+  RETURNING id, queue, state, parent, finished_at),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
   SELECT queue, 'ended', count(*) FROM cancelled WHERE finished_at IS NOT NULL GROUP BY queue)
-SELECT id, queue, state FROM cancelled
+SELECT id, queue, state, parent FROM cancelled
 """
-# `attempt` goes on: it is the fence. The errors stay: they are the history.
+# `attempt` goes on: it is the fence. The errors stay: they are the history. Of a job with children, only those
+# that have not succeeded work again, and it waits for them; if all have, only its last step is left to do.
 _RETRY = """
-WITH retried AS (
-  UPDATE ledger.jobs SET
-    state = 'queued', failures = 0, crashes = 0, due_at = now(), rank = now() - (due_at - rank),
-    finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, progress = NULL, replay = $3
-  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled')
-  RETURNING id, queue),
+WITH meant AS (
+  SELECT id FROM ledger.jobs
+  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled') AND parent IS NULL FOR UPDATE),
+retried AS (
+  UPDATE ledger.jobs j SET
+    state = CASE WHEN EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = j.id AND c.state <> 'succeeded')
+            THEN 'waiting' ELSE 'queued' END,
+    failures = 0, crashes = 0, due_at = now(), rank = now() - (due_at - rank),
+    finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL,
+    replay = CASE WHEN parent IS NULL THEN $3::uuid END,
+    progress = (SELECT jsonb_build_object('done', 0, 'total', j.children, 'note', NULL) WHERE j.children > 0)
+  WHERE (id IN (SELECT id FROM meant) OR parent IN (SELECT id FROM meant)) AND state IN ('failed', 'cancelled')
+  RETURNING id, queue, parent),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'ended', -count(*) FROM retried GROUP BY queue)
-SELECT id FROM retried
+SELECT id FROM retried WHERE parent IS NULL
 """
 
 
@@ -56,22 +65,23 @@ class Cancelled(NamedTuple):
     id: UUID
     queue: str
     state: State
+    parent: UUID | None
 
 
-async def cancel(db: Database, tenant: str, job_id: UUID) -> Cancelled | None:
-    """Cancel one job; None if it has ended already, or is not there. Raises Unavailable."""
+async def cancel(db: Database, tenant: str, job_id: UUID) -> list[Cancelled]:
+    """Cancel one job and its children; nothing if it has ended already, or is not there. Raises Unavailable."""
     sql = _CANCEL.format(condition="tenant = $1 AND id = $2", limit=1)
     rows = await db.fetch(sql, tenant, job_id, tenant=tenant)
-    return Cancelled(*rows[0]) if rows else None
+    return [Cancelled(*row) for row in rows]
 
 
 async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancelled]:
-    """Cancel up to AT_A_TIME of the jobs that `wanted` means and that nobody has cancelled yet.
+    """Cancel up to AT_A_TIME jobs that `wanted` means and that nobody has cancelled yet, and their children.
 
     Call again until there are none. Raises Unavailable.
     """
     condition, values = wanted.condition(tenant)
-    condition += " AND cancel_requested_at IS NULL AND state IN ('scheduled', 'queued', 'running')"
+    condition += " AND cancel_requested_at IS NULL AND finished_at IS NULL"
     rows = await db.fetch(_CANCEL.format(condition=condition, limit=AT_A_TIME), *values, tenant=tenant)
     return [Cancelled(*row) for row in rows]
 

@@ -21,6 +21,7 @@ SELECT queue,
        count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
        count(*) FILTER (WHERE state = 'queued') AS queued,
        count(*) FILTER (WHERE state = 'running') AS running,
+       count(*) FILTER (WHERE state = 'waiting') AS waiting,
        min(due_at) FILTER (WHERE state = 'queued') AS oldest_waiting_at
 FROM (
   SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'scheduled'
@@ -29,7 +30,9 @@ FROM (
   UNION ALL
   SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'queued' AND ticketed_at IS NOT NULL
   UNION ALL
-  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'running') live
+  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'running'
+  UNION ALL
+  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'waiting') live
 GROUP BY queue
 """
 """How each queue's unfinished jobs stand. Counts them, so its cost grows with the backlog."""
@@ -38,7 +41,7 @@ _OVERVIEW = f"""
 WITH live AS ({LIVE})
 SELECT name, paused_at, max_running, max_running_per_tenant, worker_seen_at, oldest_waiting_at,
        coalesce(scheduled, 0) AS scheduled, coalesce(queued, 0) AS queued, coalesce(running, 0) AS running,
-       ended_last_minute, workers, slots
+       coalesce(waiting, 0) AS waiting, ended_last_minute, workers, slots
 FROM unnest($1::text[]) AS name
 LEFT JOIN ledger.queues q USING (name)
 LEFT JOIN live ON live.queue = name

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.db import Database
+from libs.common.ledger.jobs import PROGRESS
 
 COUNTED_AT_MOST = 10_000
 
@@ -27,7 +28,7 @@ SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_
     WHERE a.queue = j.queue AND a.tenant = j.tenant
       AND (a.state = 'running' OR (a.state = 'queued' AND a.ticketed_at IS NOT NULL)) LIMIT 100) END AS holding
 FROM (SELECT id, tenant, queue, state, attempt, failures, due_at, ticketed_at, started_at, finished_at, rank,
-             worker, cancel_requested_at, progress, errors -> -1 AS error, now() AS now
+             worker, cancel_requested_at, {PROGRESS}, errors -> -1 AS error, now() AS now
       FROM ledger.jobs WHERE id = $1 AND tenant = $2) j
 LEFT JOIN ledger.queues q ON q.name = j.queue
 """  # noqa: S608 - made of constants

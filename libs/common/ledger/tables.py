@@ -57,8 +57,11 @@ jobs = Table(
     Column("schedule", UUID),  # the recurring job that made this one
     Column("replay", UUID),  # the bulk retry that last released it
     Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # of its upload and its artifacts
+    Column("parent", UUID),  # the job that made this one, to do a part of its work
+    Column("children", Integer, nullable=False, server_default=text("0")),  # how many it made
     CheckConstraint(
-        "state IN ('scheduled', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"
+        "state IN ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')",
+        name="jobs_state",
     ),
     # Rows change three times in quick succession: leave room on the page, and vacuum by count, not by share.
     postgresql_with={
@@ -83,7 +86,9 @@ Index(
 )
 Index("jobs_scheduled", jobs.c.due_at, postgresql_where=text("state = 'scheduled'"))
 Index("jobs_running", jobs.c.worker, postgresql_where=text("state = 'running'"))
-Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id.desc())
+Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id.desc(), postgresql_where=text("parent IS NULL"))
+Index("jobs_children", jobs.c.parent, jobs.c.id, postgresql_where=text("parent IS NOT NULL"))
+Index("jobs_flows", jobs.c.queue, jobs.c.id, postgresql_where=text("state = 'waiting'"))
 Index(
     "jobs_idempotent",
     jobs.c.tenant,
@@ -97,10 +102,15 @@ Index(
     jobs.c.queue,
     jobs.c.unique_key,
     unique=True,
-    postgresql_where=text("unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running')"),
+    postgresql_where=text("unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running', 'waiting')"),
 )
 Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
-Index("jobs_failed", jobs.c.tenant, jobs.c.id, postgresql_where=text("state IN ('failed', 'cancelled')"))
+Index(
+    "jobs_failed",
+    jobs.c.tenant,
+    jobs.c.id,
+    postgresql_where=text("state IN ('failed', 'cancelled') AND parent IS NULL"),
+)
 Index("jobs_recurring", jobs.c.schedule, postgresql_where=text("schedule IS NOT NULL"))
 Index("jobs_replayed", jobs.c.replay, postgresql_where=text("replay IS NOT NULL"))
 

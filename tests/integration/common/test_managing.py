@@ -55,10 +55,9 @@ async def unaccounted(database: Database) -> dict[str, int]:
 async def test_a_waiting_job_is_cancelled_at_once(database: Database) -> None:
     waiting, scheduled = await accepted(database, new_job(), new_job())
     for job_id in (waiting, scheduled):
-        cancelled = await managing.cancel(database, "dev", job_id)
-        assert cancelled is not None
+        (cancelled,) = await managing.cancel(database, "dev", job_id)
         assert cancelled.state == "cancelled"
-    assert await managing.cancel(database, "dev", waiting) is None
+    assert await managing.cancel(database, "dev", waiting) == []
     assert await leases.claim(database, await worker(database), [waiting]) == []
     assert await unaccounted(database) == {"q": 0}
 
@@ -68,8 +67,7 @@ async def test_a_running_job_is_asked_to_stop_and_ends_cancelled_whichever_way_i
     ids = await accepted(database, *(new_job() for _ in range(4)))
     released, retried, done, orphan = await leases.claim(database, worker_id, ids)
     for job_id in ids:
-        cancelled = await managing.cancel(database, "dev", job_id)
-        assert cancelled is not None
+        (cancelled,) = await managing.cancel(database, "dev", job_id)
         assert cancelled.state == "running"
     lease = await leases.heartbeat(database, worker_id)
     assert lease is not None

@@ -10,7 +10,7 @@ from libs.common.verdict import TimedOut, released, verdict
 
 
 def claim(failures: int = 0, max_attempts: int = 3) -> Claim:
-    return Claim(new_id(), 7, failures, max_attempts, 60.0, "dev", "k", "{}", None, 0.0)
+    return Claim(new_id(), 7, failures, max_attempts, 60.0, "dev", "k", "{}", None, 0.0, None, 0)
 
 
 class NoGood(Reject):

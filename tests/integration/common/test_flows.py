@@ -1,0 +1,245 @@
+"""Flows: children do the work, the parent waits for them and takes its last step, whatever happens on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import BaseModel
+
+from libs.common.bus import Bus
+from libs.common.db import Database
+from libs.common.errors import Reject
+from libs.common.job import Done, FanOut, Job
+from libs.common.ledger import books, dispatch, flows, jobs, managing
+from libs.common.ledger.accept import accept
+from libs.common.ledger.flows import NewChild
+from libs.common.ledger.jobs import Filter, NewJob, State
+from libs.common.worker import Worker
+from services.gateway.dispatcher import Dispatcher
+from tests.polling import until
+
+
+class Sum(BaseModel):
+    """Numbers to add up; a child has one."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass
+class Adder:
+    """A handler that adds up numbers by letting a child look at each. A number in `bad` cannot be looked at."""
+
+    bad: set[int] = field(default_factory=set)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    looked: list[int] = field(default_factory=list)
+
+    async def handle(self, job: Job[Sum], _deps: None) -> Done | FanOut:
+        numbers = job.payload.numbers
+        if job.kind == "number":
+            await self.gate.wait()
+            self.looked.append(numbers[0])
+            if numbers[0] in self.bad:
+                raise Reject(f"{numbers[0]} is bad.")
+            return Done({"number": numbers[0]})
+        if not job.children:
+            payloads = [orjson.dumps({"numbers": [number]}) for number in numbers]
+            return FanOut(tuple(NewChild("number", payload) for payload in payloads))
+        failed = [child for child in job.children if child.state is not State.SUCCEEDED]
+        if failed:
+            raise Reject(f"{len(failed)} of {len(job.children)} could not be looked at.")
+        return Done({"sum": sum((child.result or {})["number"] for child in job.children)})
+
+
+@pytest.fixture
+def adder() -> Adder:
+    made = Adder()
+    made.gate.set()
+    return made
+
+
+@asynccontextmanager
+async def at_work(
+    database: Database, bus: Bus, queue: str, adder: Adder, *, workers: int = 1
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """A dispatcher and `workers` workers while the block runs."""
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        worker = Worker(queue, Sum, adder.handle, None, database=database, bus=bus, slots=3, grace_s=5)
+        async with worker.lease.kept():
+            await worker.run(stop)
+
+    dispatcher = Dispatcher(database, bus, [queue])
+    dispatching = asyncio.create_task(dispatcher.run())
+    working = [asyncio.create_task(work()) for _ in range(workers)]
+    try:
+        yield working
+    finally:
+        stop.set()
+        await asyncio.gather(*working, return_exceptions=True)
+        dispatching.cancel()
+
+
+async def submitted(database: Database, queue: str, numbers: range) -> NewJob:
+    payload = Sum(numbers=tuple(numbers)).model_dump_json().encode()
+    job = NewJob("dev", "key", queue, "sum", payload, max_attempts=1)
+    await accept(database, [job], ticketed=[False])
+    return job
+
+
+async def facts(database: Database, job: NewJob) -> dict[str, Any]:
+    found = await jobs.find(database, "dev", job.id)
+    assert found is not None
+    return found
+
+
+async def becomes(database: Database, job: NewJob, state: str) -> dict[str, Any]:
+    async def there() -> dict[str, Any] | None:
+        found = await facts(database, job)
+        return found if found["state"] == state else None
+
+    found = await until(there)
+    assert found is not None
+    return found
+
+
+async def unaccounted(database: Database, queue: str) -> int:
+    (account,) = [row for row in await books.balance(database) if row["queue"] == queue]
+    return int(account["unaccounted"])
+
+
+async def test_a_flow_runs_to_its_end(database: Database, nats_bus: Bus, queue: str, adder: Adder) -> None:
+    async with at_work(database, nats_bus, queue, adder, workers=3):
+        job = await submitted(database, queue, range(50))
+        ended = await becomes(database, job, "succeeded")
+    assert ended["result"] == {"sum": sum(range(50))}
+    assert (ended["children"], ended["attempt"]) == (50, 2)
+    assert sorted(adder.looked) == list(range(50))
+    assert await unaccounted(database, queue) == 0
+
+
+async def test_what_waits_shows_how_far_its_children_are(
+    database: Database, nats_bus: Bus, queue: str, adder: Adder
+) -> None:
+    adder.gate.clear()
+    async with at_work(database, nats_bus, queue, adder):
+        job = await submitted(database, queue, range(6))
+        waiting = await becomes(database, job, "waiting")
+        assert (waiting["progress"]["done"], waiting["progress"]["total"]) == (0, 6)
+        assert await unaccounted(database, queue) == 0
+        assert [row["id"] for row in await jobs.page(database, "dev", Filter())] == [job.id]
+        assert len(await jobs.page(database, "dev", Filter(parent=job.id))) == 6
+        await database.fetch(
+            "UPDATE ledger.jobs SET state = 'succeeded', finished_at = now(), started_at = now(),"
+            " result = '{\"number\": 5}' WHERE parent = $1 AND payload = '{\"numbers\": [5]}'",
+            job.id,
+        )
+        assert (await facts(database, job))["progress"]["done"] == 1
+        assert (await facts(database, job))["progress"]["seconds_left"] is not None
+        adder.gate.set()
+        assert (await becomes(database, job, "succeeded"))["result"] == {"sum": 15}
+
+
+async def test_only_what_failed_is_tried_again(
+    database: Database, nats_bus: Bus, queue: str, adder: Adder
+) -> None:
+    adder.bad = {3, 4}
+    async with at_work(database, nats_bus, queue, adder):
+        job = await submitted(database, queue, range(10))
+        failed = await becomes(database, job, "failed")
+        assert failed["error"]["message"] == "2 of 10 could not be looked at."
+        adder.bad.clear()
+        adder.looked.clear()
+        (child,) = await jobs.page(database, "dev", Filter(parent=job.id, states=(State.FAILED,)), limit=1)
+        assert not await managing.retry(database, "dev", child["id"])
+        assert await managing.retry(database, "dev", job.id)
+        assert (await becomes(database, job, "succeeded"))["result"] == {"sum": 45}
+    assert sorted(adder.looked) == [3, 4]
+    assert await unaccounted(database, queue) == 0
+
+
+async def test_a_cancel_reaches_every_child(database: Database, nats_bus: Bus, queue: str, adder: Adder) -> None:
+    adder.gate.clear()
+    async with at_work(database, nats_bus, queue, adder):
+        job = await submitted(database, queue, range(20))
+        await becomes(database, job, "waiting")
+
+        async def some_run() -> bool:
+            return bool(await jobs.page(database, "dev", Filter(parent=job.id, states=(State.RUNNING,))))
+
+        await until(some_run)
+        cancelled = await managing.cancel(database, "dev", job.id)
+        assert len(cancelled) == 21
+        assert (await facts(database, job))["state"] == "cancelled"
+
+        async def all_ended() -> bool:
+            states = (State.QUEUED, State.RUNNING, State.SCHEDULED)
+            return not await jobs.page(database, "dev", Filter(parent=job.id, states=states))
+
+        await until(all_ended, patience_s=60)
+        assert adder.looked == []
+        adder.gate.set()
+        assert await managing.retry(database, "dev", job.id)
+        assert (await becomes(database, job, "succeeded"))["result"] == {"sum": sum(range(20))}
+    assert await unaccounted(database, queue) == 0
+
+
+async def test_a_worker_that_dies_after_the_last_child_is_made_up_for(database: Database, queue: str) -> None:
+    job = await submitted(database, queue, range(2))
+    await database.fetch("UPDATE ledger.jobs SET state = 'running' WHERE id = $1", job.id)
+    children = [NewChild("number", b'{"numbers": [1]}') for _ in range(2)]
+    progress = {"done": 0, "total": 2, "note": None}
+    assert await flows.fan_out(database, job.id, job.id, 0, children, progress) is None  # it has no such worker
+    await database.fetch("UPDATE ledger.jobs SET worker = id WHERE id = $1", job.id)
+    assert len(await flows.fan_out(database, job.id, job.id, 0, children, progress) or []) == 2
+    assert await flows.fan_out(database, job.id, job.id, 0, children, progress) is None
+    assert await flows.wake(database) == []
+    await database.fetch("UPDATE ledger.jobs SET state = 'failed', finished_at = now() WHERE parent = $1", job.id)
+    assert await flows.wake(database) == [(job.id, queue)]
+    assert await flows.wake(database) == []
+
+
+async def test_many_workers_wake_a_parent_once(database: Database, queue: str) -> None:
+    """The children end at the same time, in many transactions: one of them sees that all have."""
+    for _ in range(20):
+        job = await submitted(database, queue, range(8))
+        await database.fetch("UPDATE ledger.jobs SET state = 'running', worker = id WHERE id = $1", job.id)
+        children = [NewChild("number", b'{"numbers": [1]}') for _ in range(8)]
+        await flows.fan_out(database, job.id, job.id, 0, children, {"done": 0, "total": 8, "note": None})
+
+        async def end(child: NewChild, parent: NewJob = job) -> int:
+            sql = "UPDATE ledger.jobs SET state = 'succeeded', finished_at = now() WHERE id = $1"
+            await database.fetch(sql, child.id)
+            return len(await flows.wake(database, [parent.id]))
+
+        assert sum(await asyncio.gather(*map(end, children))) == 1
+        await database.fetch("DELETE FROM ledger.jobs WHERE state = 'queued'")
+
+
+async def test_a_paused_queue_gets_no_tickets_from_a_fan_out(database: Database, queue: str) -> None:
+    job = await submitted(database, queue, range(2))
+    await database.fetch("UPDATE ledger.jobs SET state = 'running', worker = id WHERE id = $1", job.id)
+    await database.fetch("INSERT INTO ledger.queues (name, paused_at) VALUES ($1, now())", queue)
+    children = [NewChild("number", b'{"numbers": [1]}') for _ in range(2)]
+    progress = {"done": 0, "total": 2, "note": None}
+    assert await flows.fan_out(database, job.id, job.id, 0, children, progress) == []
+    demand = await dispatch.demand(database, queue)
+    assert demand.backlog
+    assert demand.paused
+
+
+async def test_children_are_struck_off_with_their_parent(
+    database: Database, nats_bus: Bus, queue: str, adder: Adder
+) -> None:
+    async with at_work(database, nats_bus, queue, adder):
+        job = await submitted(database, queue, range(5))
+        await becomes(database, job, "succeeded")
+    await database.fetch("UPDATE ledger.jobs SET finished_at = now() - interval '1 day' WHERE parent = $1", job.id)
+    assert await books.strike_off(database, older_than_s=3600, limit=100) == 0
+    await database.fetch("UPDATE ledger.jobs SET finished_at = now() - interval '1 day'")
+    assert await books.strike_off(database, older_than_s=3600, limit=100) == 1
+    assert await database.fetch("SELECT FROM ledger.jobs") == []
