@@ -1,33 +1,56 @@
 """The pages' parts joined into the document's artifacts. Runs in the sandbox; memory does not grow with pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import ceil
 from pathlib import Path
 
+import img2pdf
 import pikepdf
 
-from services.ocr.documents import PDF
-from services.ocr.pages import PageFiles
+from libs.common.contracts.ocr import Page
+from services.ocr import formats
+from services.ocr.documents import PDF, flattened_frames, resolution_of
+from services.ocr.pages import ASSUMED_DPI, PageFiles
 from services.ocr.refusals import UnreadableDocument
 
 PREVIEW_CHARACTERS = 500
+LONGEST_PAGE_IN = 200
+"""Inches: the longest edge of a PDF page (ISO 32000-1, annex C)."""
 TEXT, WORDS, SEARCHABLE = "text.txt", "words.json", "document.pdf"
-MEDIA_TYPES = {TEXT: "text/plain; charset=utf-8", WORDS: "application/json", SEARCHABLE: PDF}
+FORMATS = {"document.hocr": formats.hocr, "document.alto.xml": formats.alto, "words.tsv": formats.tsv}
+MEDIA_TYPES = {
+    TEXT: "text/plain; charset=utf-8",
+    WORDS: "application/json",
+    SEARCHABLE: PDF,
+    "document.hocr": "text/vnd.hocr+html",
+    "document.alto.xml": "application/alto+xml",
+    "words.tsv": "text/tab-separated-values; charset=utf-8",
+}
 
 
 def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int], total: int) -> str:
-    """Write `text.txt`, `words.json` and `document.pdf` of the pages `numbers` into `folder`.
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`.
 
     `total` is how many pages the source has. The beginning of the text is returned as a preview.
     """
     pages = [PageFiles(folder, number) for number in numbers]
     _join_texts(pages, folder / TEXT)
     _join_words(pages, folder / WORDS)
-    if media_type == PDF:
-        _overlay(source, pages, total, folder / SEARCHABLE)
-    else:
-        _concatenate(pages, folder / SEARCHABLE)
+    for name, format_ in FORMATS.items():
+        with (folder / name).open("w") as file:
+            file.writelines(format_(_read(pages)))
+    original = source
+    if media_type != PDF:
+        original = folder / "pictures.pdf"
+        _picture_pdf(source, folder, original)
+    _overlay(original, pages, total, folder / SEARCHABLE)
     with (folder / TEXT).open() as file:
         return file.read(PREVIEW_CHARACTERS).strip()
+
+
+def _read(pages: Sequence[PageFiles]) -> Iterator[Page]:
+    for page in pages:
+        yield Page.model_validate_json(page.path(".json").read_bytes())
 
 
 def _join_texts(pages: Sequence[PageFiles], path: Path) -> None:
@@ -59,14 +82,25 @@ def _overlay(source: Path, pages: Sequence[PageFiles], total: int, path: Path) -
             for number in range(total, 0, -1):
                 if number not in wanted:
                     del document.pages[number - 1]
-            document.save(path)
+            document.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)
     except pikepdf.PdfError as error:
         raise UnreadableDocument(f"The PDF cannot be rewritten: {error}") from error
 
 
-def _concatenate(pages: Sequence[PageFiles], path: Path) -> None:
-    with pikepdf.new() as document:
-        for page in pages:
-            with pikepdf.open(page.path(".pdf")) as part:
-                document.pages.extend(part.pages)
-        document.save(path)
+def _picture_pdf(source: Path, folder: Path, path: Path) -> None:
+    """A PDF of the pictures as they are, not encoded anew where PDF can hold them."""
+    dpi = resolution_of(source) or ASSUMED_DPI
+
+    def layout(width_px: int, height_px: int, _dpi: tuple[int, int]) -> tuple[float, float, float, float]:
+        fitting = max(dpi, ceil(max(width_px, height_px) / LONGEST_PAGE_IN))
+        size = (width_px * 72 / fitting, height_px * 72 / fitting)
+        return (*size, *size)
+
+    with path.open("wb") as file:
+        try:
+            img2pdf.convert(source, layout_fun=layout, rotation=img2pdf.Rotation.ifvalid, outputstream=file)
+        except Exception:  # it says no in a dozen ways: transparency, 16 bits, WebP's modes; those are drawn anew
+            file.seek(0)
+            file.truncate()
+            drawn = [str(frame) for frame in flattened_frames(source, folder)]
+            img2pdf.convert(drawn, layout_fun=layout, outputstream=file)

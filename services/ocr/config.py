@@ -11,7 +11,7 @@ class Settings(WorkerSettings):
     """What the OCR worker reads from the environment."""
 
     ocr_concurrency: Annotated[int, Field(ge=1, le=256)] = 2
-    """Pages read at once, over all documents of this process; one a core is right."""
+    """Pages read at once by this process; one a core is right."""
     ocr_languages: str = "eng"
     """Read with these where a job names none: Tesseract's names, joined by `+`."""
     ocr_max_pages: Annotated[int, Field(ge=1)] = 3000
@@ -23,5 +23,5 @@ class Settings(WorkerSettings):
 
     @property
     def slots(self) -> int:
-        """Documents at once: as many as pages, so that one long document does not hold up all others."""
+        """Jobs at once: each is a page, or a document that is taken apart or put together."""
         return self.ocr_concurrency

@@ -41,6 +41,13 @@ class Picture:
     height: int
     dpi: int | None
 
+    @contextmanager
+    def open(self) -> Iterator[Image.Image]:
+        """Its pixels."""
+        with Image.open(self.path) as image:
+            image.load()
+            yield image
+
 
 def count_pages(source: Path, media_type: str, at_most: int) -> int:
     """How many pages the document has. Raises a Reject where it cannot be read."""
@@ -87,7 +94,7 @@ def open_image(source: Path) -> Iterator[Image.Image]:
         raise UnreadableDocument(f"The image cannot be read: {error}") from error
 
 
-def render_pdf_page(page: pypdfium2.PdfPage, dpi: int, pixels_at_most: int, path: Path) -> Picture:
+def draw_pdf_page(page: pypdfium2.PdfPage, dpi: int, pixels_at_most: int, path: Path) -> Picture:
     """Draw a PDF page in grey at `dpi`, or at less if that were too many pixels."""
     width_pt, height_pt = page.get_size()
     scale = dpi / POINTS_PER_INCH
@@ -122,6 +129,33 @@ def prepare_image(source: Path, frame: int, pixels_at_most: int, path: Path) -> 
         return Picture(path, grey.width, grey.height, None if scaled else dpi)
 
 
+def resolution_of(source: Path) -> int | None:
+    """Dots per inch that an image file states, if that can be true."""
+    with open_image(source) as image:
+        return _dpi(image)
+
+
+def flattened_frames(source: Path, folder: Path) -> Iterator[Path]:
+    """Every frame of an image file as a PNG in `folder`, upright, opaque and in 8 bits a channel."""
+    with open_image(source) as image:
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            frame = ImageOps.exif_transpose(image)
+            grey = frame.mode in ("1", "L", "LA") or frame.mode.startswith("I")
+            flat = _grey(frame) if grey else _flat(frame)
+            path = folder / f"frame-{number:06d}.png"
+            flat.save(path)
+            yield path
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """In colour, on white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
 def _check_structure(source: Path) -> None:
     """Raises where the result could not be written into a copy of the PDF in the end: better now than then."""
     try:
@@ -135,9 +169,7 @@ def _check_structure(source: Path) -> None:
 
 def _grey(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = _flat(image)
     if image.mode.startswith("I"):  # 16 bits and more: convert() would cut them off, not scale them
         image = image.convert("I").point(lambda value: value * (1 / 256))
     return image.convert("L")

@@ -1,12 +1,16 @@
-"""The meaning of the OCR service. Read this first."""
+"""The meaning of the OCR service. Read this first.
 
-import asyncio
+A document of one page is read at once. A longer one fans out: each page is a job of its own, which any worker
+takes and which alone is tried again if it fails; when all have ended, the document puts their parts together.
+"""
+
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -14,17 +18,23 @@ from sqlalchemy import insert
 from libs.common import metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
-from libs.common.db import Connection
-from libs.common.job import Artifact, Done, Effects, Job
+from libs.common.db import Connection, Database
+from libs.common.job import Artifact, Done, Effects, FanOut, Job
+from libs.common.ledger.flows import Child, NewChild
+from libs.common.ledger.jobs import State
 from libs.common.service import Platform
-from services.ocr import tesseract
+from services.ocr import readings, tesseract
 from services.ocr.assembling import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
-from services.ocr.documents import count_pages
-from services.ocr.pages import PageFiles, PageSummary, read_page
-from services.ocr.refusals import LanguageNotInstalled, NoSuchPage, SourceMissing
+from services.ocr.documents import PDF, count_pages
+from services.ocr.pages import PageFiles, Prepared, prepare_page, recognise_page
+from services.ocr.refusals import LanguageNotInstalled, NoSuchPage, PagesFailed
 from services.ocr.sandbox import Limits, Sandbox
+from services.ocr.sources import Sources, sources
 from services.ocr.tables import documents
+
+PARTS = {".txt": "text/plain; charset=utf-8", ".json": "application/json", ".pdf": PDF}
+"""Of a page; the last one, the layer of recognised text, is not there if the page had text of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +42,14 @@ class Deps:
     """What the handler needs."""
 
     settings: Settings
+    database: Database
     blobs: Blobs
     sandbox: Sandbox
-    places: asyncio.Semaphore
-    """One for each page that may be read at once."""
+    sources: Sources
     languages: frozenset[str]
     """Installed."""
+    engine: str
+    """Which Tesseract this is, and which models it has."""
 
 
 @asynccontextmanager
@@ -46,28 +58,35 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
     sandbox = Sandbox(limits, preload=["services.ocr.pages", "services.ocr.assembling"])
     languages = frozenset(await sandbox.run(tesseract.installed_languages))
-    yield Deps(settings, platform.blobs, sandbox, asyncio.Semaphore(settings.ocr_concurrency), languages)
+    engine = await sandbox.run(tesseract.identity)
+    async with sources(platform.blobs) as held:
+        yield Deps(settings, platform.database, platform.blobs, sandbox, held, languages, engine)
 
 
-async def handle(job: Job[OcrPayload], deps: Deps) -> Done:
-    """Read a document, page by page, and store what was read."""
+async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
+    """Read a page; or begin a document, or put it together when its pages have been read."""
     payload = job.payload
     languages = _languages(payload, deps)
     with tempfile.TemporaryDirectory(prefix="argosy-ocr-") as name:
         folder = Path(name)
-        source = folder / "source"
-        try:
-            await deps.blobs.read_file(payload.source, source)
-        except FileNotFoundError:
-            raise SourceMissing from None
-        total = await deps.sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
-        numbers = wanted_pages(payload.options.pages, total)
-        summaries = await _read_pages(job, deps, source, numbers, languages)
-        preview = await deps.sandbox.run(assemble, source, payload.media_type, folder, numbers, total)
-        artifacts = [await _store(job, deps.blobs, folder, name) for name in MEDIA_TYPES]
+        async with deps.sources.open(payload.source) as source:
+            if payload.page is not None:
+                return await _read_page(job, deps, PageFiles(folder, payload.page), source, languages)
+            total = await deps.sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
+            numbers = wanted_pages(payload.options.pages, total)
+            if job.children:
+                summaries = await _collect(job, deps, folder)
+                entered = None
+            elif len(numbers) > 1:
+                return FanOut(tuple(_page_job(payload, number) for number in numbers))
+            else:
+                page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
+                summaries, entered = [page.result], page.effects
+            preview = await deps.sandbox.run(assemble, source, payload.media_type, folder, numbers, total)
+        artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
     result = {"pages": len(summaries), "confidence": confidence, "language": languages, "preview": preview}
-    return Done(result, tuple(artifacts), effects=_record(job.id, job.tenant, summaries, confidence))
+    return Done(result, tuple(artifacts), effects=_record(job.id, job.tenant, summaries, confidence, entered))
 
 
 def wanted_pages(pages: str | None, total: int) -> list[int]:
@@ -83,6 +102,10 @@ def wanted_pages(pages: str | None, total: int) -> list[int]:
     return sorted(wanted)
 
 
+def _page_job(payload: OcrPayload, number: int) -> NewChild:
+    return NewChild("page", payload.model_copy(update={"page": number}).model_dump_json().encode())
+
+
 def _languages(payload: OcrPayload, deps: Deps) -> str:
     wanted = payload.options.languages or tuple(deps.settings.ocr_languages.split("+"))
     missing = [language for language in wanted if language not in deps.languages]
@@ -92,62 +115,108 @@ def _languages(payload: OcrPayload, deps: Deps) -> str:
     return "+".join(wanted)
 
 
-async def _read_pages(
-    job: Job[OcrPayload], deps: Deps, source: Path, numbers: Sequence[int], languages: str
-) -> list[PageSummary]:
-    """All pages, as many at once as there are places. The first that fails ends the others."""
-    done = 0
-    job.progress(0, len(numbers))
+async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
+    """Leave the page's parts in `files`, and in the blob store; read it only if this very picture is new."""
+    started = time.perf_counter()
+    options, media_type = job.payload.options, job.payload.media_type
+    pixels = deps.settings.ocr_max_page_pixels
+    prepared = await deps.sandbox.run(prepare_page, source, media_type, files, options, pixels)
+    effects = None
+    if prepared.summary is not None:
+        summary = prepared.summary.document()
+    else:
+        key = _key(job, deps, prepared, languages)
+        known = await _known(job, deps, key, files)
+        if known is not None:
+            summary = known
+        else:
+            read = await deps.sandbox.run(recognise_page, prepared, files, options, languages)
+            summary = read.document()
+            effects = readings.entered(job.tenant, key, job.blob_key("page"), summary)
+    artifacts = [
+        await _store(job, deps.blobs, files.path(suffix), f"page{suffix}")
+        for suffix in PARTS
+        if files.path(suffix).exists()
+    ]
+    metrics.page_seconds.labels(summary["source"]).observe(time.perf_counter() - started)
+    return Done(summary, tuple(artifacts), effects)
 
-    async def read(number: int) -> PageSummary:
-        nonlocal done
-        async with deps.places:
-            started = time.perf_counter()
-            summary = await deps.sandbox.run(
-                read_page,
-                source,
-                job.payload.media_type,
-                PageFiles(source.parent, number),
-                job.payload.options,
-                languages,
-                deps.settings.ocr_max_page_pixels,
-            )
-        metrics.page_seconds.labels(summary.source).observe(time.perf_counter() - started)
-        done += 1
-        job.progress(done, len(numbers), f"read page {number}")
-        return summary
 
+def _key(job: Job[OcrPayload], deps: Deps, prepared: Prepared, languages: str) -> bytes:
+    dpi = prepared.picture.dpi if prepared.picture else None
+    return readings.key_of(prepared.digest, deps.engine, job.payload.options, languages, dpi)
+
+
+async def _known(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles) -> dict[str, Any] | None:
+    """The summary of a page that was read before, its parts in `files`; None: it is new, or no longer there."""
+    known = await readings.find(deps.database, job.tenant, key)
+    if known is None:
+        return None
     try:
-        async with asyncio.TaskGroup() as group:
-            reading = [group.create_task(read(number)) for number in numbers]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in reading]
+        for suffix in PARTS:
+            if suffix != ".pdf" or known.summary["recognised"]:
+                await deps.blobs.read_file(f"{known.folder}{suffix}", files.path(suffix))
+    except FileNotFoundError:
+        return None
+    return known.summary | {"number": files.number, "read_before": True}
 
 
-async def _store(job: Job[OcrPayload], blobs: Blobs, folder: Path, name: str) -> Artifact:
+async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[str, Any]]:
+    """Fetch what the pages' jobs have left. Raises PagesFailed."""
+    failed = [child for child in job.children if child.state is not State.SUCCEEDED]
+    if failed:
+        raise PagesFailed(_why(failed, len(job.children)))
+    job.progress(len(job.children), len(job.children), "putting the pages together")
+    summaries = []
+    for child in job.children:
+        files = PageFiles(folder, child.payload["page"])
+        for artifact in child.artifacts:
+            await deps.blobs.read_file(artifact["key"], files.path(artifact["name"].removeprefix("page")))
+        summaries.append(child.result or {})
+    return summaries
+
+
+def _why(failed: Sequence[Child], total: int) -> str:
+    first = failed[0]
+    error = first.error or {"code": first.state, "message": "It was cancelled."}
+    return (
+        f"{len(failed)} of {total} pages could not be read; the others are kept, and a retry reads only these."
+        f" Page {first.payload['page']}: {error['code']}: {error['message']}"
+    )
+
+
+async def _store(job: Job[OcrPayload], blobs: Blobs, path: Path, name: str) -> Artifact:
     key = job.blob_key(name)
-    stored = await blobs.write_file(key, folder / name)
-    return Artifact(name, MEDIA_TYPES[name], stored.size, stored.sha256, key)
+    stored = await blobs.write_file(key, path)
+    media_type = MEDIA_TYPES.get(name) or PARTS[path.suffix]
+    return Artifact(name, media_type, stored.size, stored.sha256, key)
 
 
-def _mean_confidence(summaries: Sequence[PageSummary]) -> float | None:
+def _mean_confidence(summaries: Sequence[dict[str, Any]]) -> float | None:
     """Over all recognised words; None if there are none."""
-    recognised = [summary for summary in summaries if summary.source == "ocr"]
-    words = sum(summary.words for summary in recognised)
-    return round(sum(summary.confidence_sum for summary in recognised) / words, 1) if words else None
+    words = sum(summary["recognised"] for summary in summaries)
+    total = sum((summary["confidence"] or 0.0) * summary["recognised"] for summary in summaries)
+    return round(total / words, 1) if words else None
 
 
-def _record(job_id: UUID, tenant: str, summaries: Sequence[PageSummary], confidence: float | None) -> Effects:
+def _record(
+    job_id: UUID,
+    tenant: str,
+    summaries: Sequence[dict[str, Any]],
+    confidence: float | None,
+    entered: Effects | None,
+) -> Effects:
     """Enter the document, in the transaction that ends the job: its pages count once."""
 
     async def effects(connection: Connection) -> None:
+        if entered is not None:
+            await entered(connection)
         await connection.execute(
             insert(documents).values(
                 job_id=job_id,
                 tenant=tenant,
                 pages=len(summaries),
-                pages_recognised=sum(summary.source == "ocr" for summary in summaries),
+                pages_recognised=sum(summary["source"] != "text-layer" for summary in summaries),
                 mean_confidence=confidence,
             )
         )

@@ -1,21 +1,30 @@
-"""One page: read it, and leave its text, words and text layer in the folder. Runs in the sandbox."""
+"""One page, in two steps: its picture, or the text it has; then its words. Both run in the sandbox.
 
-from dataclasses import dataclass
+Between the two the handler can see whether this very picture was read before (readings.py).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from libs.common.contracts.ocr import Block, OcrOptions, Page
+from PIL import ImageDraw
+
+from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
 from services.ocr import textlayer
-from services.ocr.documents import PDF, POINTS_PER_INCH, open_pdf, prepare_image, render_pdf_page
-from services.ocr.tesseract import recognise
+from services.ocr.documents import PDF, POINTS_PER_INCH, Picture, draw_pdf_page, open_pdf, prepare_image
+from services.ocr.recognition import Reader
 
 ASSUMED_DPI = 300
 """Of an image that does not state its resolution."""
+WORTH_ADDING = 70.0
+"""Mean confidence from which the words on a page's pictures are added to its own text. A photograph gives less."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageFiles:
-    """Where the parts of page `number` lie in the job's folder."""
+    """Where the parts of page `number` lie: `.txt`, `.json`, and `.pdf`, the layer of recognised text."""
 
     folder: Path
     number: int
@@ -27,75 +36,120 @@ class PageFiles:
 
 @dataclass(frozen=True, slots=True)
 class PageSummary:
-    """A page in figures. `confidence_sum` is over its recognised words."""
+    """A page in figures. `confidence` is the mean over its `recognised` words. `passes`: looks it took."""
 
     number: int
-    source: Literal["ocr", "text-layer"]
+    source: Source
     words: int
-    confidence_sum: float
+    recognised: int
+    confidence: float | None
+    rotation: int = 0
+    passes: int = 0
+    read_before: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """As a job's result."""
+        return asdict(self)
 
 
-def read_page(
-    source: Path, media_type: str, files: PageFiles, options: OcrOptions, languages: str, pixels_at_most: int
-) -> PageSummary:
-    """Read page `files.number`. Leaves `.txt` and `.json`, and `.pdf` where it was recognised.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A page ready to be recognised, unless `summary` says that it has been read already: it had text.
 
-    Raises a Reject, or EngineFailed.
+    `digest`: SHA-256 of the pixels, and of the text that the page has beside them.
     """
+
+    source: Source
+    summary: PageSummary | None = None
+    picture: Picture | None = None
+    digest: bytes = b""
+
+
+def prepare_page(
+    source: Path, media_type: str, files: PageFiles, options: OcrOptions, pixels_at_most: int
+) -> Prepared:
+    """Take page `files.number` out of its document. Raises a Reject."""
     if media_type != PDF:
         picture = prepare_image(source, files.number - 1, pixels_at_most, files.path(".ppm"))
-        dpi = picture.dpi or ASSUMED_DPI
-        return _recognise(files, picture.path, (picture.width, picture.height, dpi), options, languages, True)
+        return Prepared("ocr", None, picture, _digest(picture.path, b""))
     with open_pdf(source) as document:
         page = document[files.number - 1]
         text = textlayer.real_text(page)
-        if text is not None:
+        if text is None:
+            return _pictured("ocr", draw_pdf_page(page, options.dpi, pixels_at_most, files.path(".ppm")))
+        if not textlayer.has_pictures(page):
             scale = options.dpi / POINTS_PER_INCH
             width, height = (round(edge * scale) for edge in page.get_size())
             blocks = textlayer.text_blocks(page, scale)
-            return _leave(files, text, "text-layer", (width, height, options.dpi), blocks)
-        picture = render_pdf_page(page, options.dpi, pixels_at_most, files.path(".ppm"))
-    size = (picture.width, picture.height, picture.dpi or options.dpi)
-    return _recognise(files, picture.path, size, options, languages, False)
+            found = Page(number=files.number, width=width, height=height, dpi=options.dpi, source="text-layer",
+                         confidence=None, blocks=blocks)  # fmt: skip
+            return Prepared("text-layer", _leave(files, text, found, ()))
+        return _mixed(page, text, files, options, pixels_at_most)
 
 
-def _recognise(
-    files: PageFiles,
-    image: Path,
-    size: tuple[int, int, int],
-    options: OcrOptions,
-    languages: str,
-    with_image: bool,
-) -> PageSummary:
-    recognised = recognise(
-        image, files.path(""), languages=languages, psm=options.psm, dpi=size[2], with_image=with_image
-    )
-    summary = _leave(files, recognised.text, "ocr", size, recognised.blocks)
+def _mixed(page: Any, text: str, files: PageFiles, options: OcrOptions, pixels_at_most: int) -> Prepared:
+    """Leave the text, and a picture of the page without it: what is read there is what only the pictures have."""
+    drawn = draw_pdf_page(page, options.dpi, pixels_at_most, files.path(".ppm"))
+    blocks = textlayer.text_blocks(page, drawn.dpi / POINTS_PER_INCH if drawn.dpi else 1.0)
+    with drawn.open() as image:
+        pen = ImageDraw.Draw(image)
+        for line in (line for block in blocks for line in block.lines):
+            pen.rectangle(line.box, fill="white")
+        image.save(drawn.path)
+    found = Page(number=files.number, width=drawn.width, height=drawn.height, dpi=drawn.dpi or options.dpi,
+                 source="mixed", confidence=None, blocks=blocks)  # fmt: skip
+    _leave(files, text, found, ())
+    return Prepared("mixed", None, drawn, _digest(drawn.path, files.path(".json").read_bytes()))
+
+
+def recognise_page(prepared: Prepared, files: PageFiles, options: OcrOptions, languages: str) -> PageSummary:
+    """Read the prepared picture. Leaves the page's parts in `files`. Raises EngineFailed."""
+    picture = prepared.picture
+    assert picture is not None  # noqa: S101 - there is nothing to do for a page that had text only
+    dpi = picture.dpi or (options.dpi if prepared.source == "mixed" else ASSUMED_DPI)
+    reader = Reader(picture.path, files.path(""), languages=languages, psm=options.psm, dpi=dpi)
+    reading = reader.read()
+    reading.pdf.rename(files.path(".pdf"))
     files.path(".ppm").unlink(missing_ok=True)
-    return summary
+    page = Page(number=files.number, width=picture.width, height=picture.height, dpi=dpi, source=prepared.source,
+                confidence=_mean(reading.blocks), rotation=reading.turn.quarters, skew=reading.turn.skew,
+                blocks=reading.blocks)  # fmt: skip
+    if prepared.source == "ocr":
+        return _leave(files, reading.text, page, reading.blocks, passes=reading.passes)
+    own = Page.model_validate_json(files.path(".json").read_bytes())
+    own_text = files.path(".txt").read_text()
+    if (page.confidence or 0.0) < WORTH_ADDING:
+        files.path(".pdf").unlink()
+        return _leave(files, own_text, own, (), passes=reading.passes)
+    both = page.model_copy(update={"blocks": [*own.blocks, *reading.blocks]})
+    return _leave(files, f"{own_text.rstrip()}\n\n{reading.text}", both, reading.blocks, passes=reading.passes)
+
+
+def _pictured(source: Source, picture: Picture) -> Prepared:
+    return Prepared(source, None, picture, _digest(picture.path, b""))
 
 
 def _leave(
-    files: PageFiles,
-    text: str,
-    source: Literal["ocr", "text-layer"],
-    size: tuple[int, int, int],
-    blocks: list[Block],
+    files: PageFiles, text: str, page: Page, recognised: Sequence[Block], *, passes: int = 0
 ) -> PageSummary:
-    confidences = [word.confidence for block in blocks for line in block.lines for word in line.words]
-    total = sum(confidences)
-    mean = round(total / len(confidences), 1) if confidences else None
-    width, height, dpi = size
-    page = Page(
-        number=files.number,
-        width=width,
-        height=height,
-        dpi=dpi,
-        source=source,
-        confidence=mean,
-        blocks=blocks,
-    )
     files.path(".txt").write_text(text)
     files.path(".json").write_text(page.model_dump_json())
-    recognised = source == "ocr"
-    return PageSummary(files.number, source, len(confidences), total if recognised else 0.0)
+    words, seen = _count(page.blocks), _count(recognised)
+    return PageSummary(page.number, page.source, words, seen, page.confidence, page.rotation, passes)
+
+
+def _count(blocks: Sequence[Block]) -> int:
+    return sum(len(line.words) for block in blocks for line in block.lines)
+
+
+def _mean(blocks: Sequence[Block]) -> float | None:
+    confidences = [word.confidence for block in blocks for line in block.lines for word in line.words]
+    return round(sum(confidences) / len(confidences), 1) if confidences else None
+
+
+def _digest(picture: Path, beside: bytes) -> bytes:
+    digest = hashlib.sha256(beside)
+    with picture.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.digest()

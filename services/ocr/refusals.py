@@ -31,6 +31,10 @@ class ImageTooLarge(Reject):
     """The image has more pixels than can be decoded."""
 
 
+class PagesFailed(Reject):
+    """Some pages could not be read."""
+
+
 class LanguageNotInstalled(Reject):
     """A language asked for is not installed."""
 

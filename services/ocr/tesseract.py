@@ -6,6 +6,9 @@ cores its own threads cost more than they bring, and pages are read side by side
 
 import csv
 import os
+import re
+import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,21 +17,45 @@ import pytesseract
 from pytesseract import TesseractError
 from pytesseract import pytesseract as engine
 
-from libs.common.contracts.ocr import Block, Line, Word
+from libs.common.contracts.ocr import Block, Box, Line, Word
 from services.ocr.refusals import EngineFailed
 
 os.environ["OMP_THREAD_LIMIT"] = "1"
 
-Box = tuple[int, int, int, int]
+_LETTER = re.compile(r"\w")
+
+AUTOMATIC = 3
+"""The page segmentation mode that looks for columns and blocks by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What Tesseract made of a page: its text, its words, and a PDF of the text (see `recognise`)."""
+    """What Tesseract made of a page: its text, its words, and a PDF of invisible text."""
 
     text: str
     blocks: list[Block]
     pdf: Path
+
+    def words(self) -> list[Word]:
+        """All of them, in reading order."""
+        return [word for block in self.blocks for line in block.lines for word in line.words]
+
+    def letters(self) -> int:
+        """Letters and digits."""
+        return sum(len(_LETTER.findall(word.text)) for word in self.words())
+
+    def confidence(self) -> float:
+        """The mean over all words; 0.0 if there are none."""
+        words = self.words()
+        return sum(word.confidence for word in words) / len(words) if words else 0.0
+
+    def sureness(self) -> float:
+        """How many more letters are likely right than wrong: what is compared between two ways to read a page."""
+        return sum((word.confidence / 50 - 1) * len(_LETTER.findall(word.text)) for word in self.words())
+
+    def remove(self) -> None:
+        """Remove its files."""
+        self.pdf.unlink(missing_ok=True)
 
 
 def installed_languages() -> list[str]:
@@ -39,16 +66,35 @@ def installed_languages() -> list[str]:
         raise EngineFailed(f"Tesseract cannot be run: {error}") from error
 
 
-def recognise(
-    image: Path, base: Path, *, languages: str, psm: int, dpi: int | None, with_image: bool
-) -> Recognised:
-    """Read the file `image`; outputs lie beside `base`. `dpi` None leaves the resolution to the file.
+def identity() -> str:
+    """What tells this engine from one that might read differently: its version, its models' sizes and times.
 
-    The PDF holds the invisible text, over the image too if `with_image`. Raises EngineFailed.
+    Raises EngineFailed.
     """
-    settings = [f"--psm {psm}", "-c tessedit_create_tsv=1", f"-c textonly_pdf={int(not with_image)}"]
-    if dpi is not None:
-        settings.append(f"--dpi {dpi}")
+    command = [engine.tesseract_cmd, "--list-langs"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+        version = str(pytesseract.get_tesseract_version())
+    except (OSError, SystemExit, subprocess.CalledProcessError) as error:
+        raise EngineFailed(f"Tesseract cannot be run: {error}") from error
+    folder = re.search(r'"(.+)"', listed)
+    models = sorted(Path(folder[1]).rglob("*.traineddata")) if folder else []
+    return f"{version} " + " ".join(f"{m.stem}:{m.stat().st_size}:{m.stat().st_mtime_ns}" for m in models)
+
+
+def orientation(image: Path) -> int | None:
+    """Degrees counterclockwise that would turn the file `image` upright, as Tesseract guesses; None: it cannot."""
+    try:
+        found = pytesseract.image_to_osd(str(image), config="--dpi 300")
+    except (TesseractError, OSError):
+        return None
+    clockwise = re.search(r"^Rotate: (\d+)$", found, re.M)
+    return (360 - int(clockwise[1])) % 360 if clockwise else None
+
+
+def recognise(image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> Recognised:
+    """Read the file `image`; the PDF of invisible text lies beside `base`. Raises EngineFailed."""
+    settings = (f"--psm {psm}", f"--dpi {dpi}", "-c tessedit_create_tsv=1", "-c textonly_pdf=1")
     try:
         engine.run_tesseract(
             input_filename=str(image),
@@ -59,8 +105,12 @@ def recognise(
         )
     except TesseractError as error:
         raise EngineFailed(f"Tesseract failed: {error.message}") from error
-    text = base.with_suffix(".txt").read_text().removesuffix("\f")
-    return Recognised(text, _blocks(base.with_suffix(".tsv")), base.with_suffix(".pdf"))
+    text_file, table = base.with_suffix(".txt"), base.with_suffix(".tsv")
+    found = Recognised(text_file.read_text().removesuffix("\f"), _blocks(table), base.with_suffix(".pdf"))
+    for file in (text_file, table):
+        with suppress(OSError):
+            file.unlink()
+    return found
 
 
 def _blocks(tsv: Path) -> list[Block]:

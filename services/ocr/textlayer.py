@@ -12,6 +12,8 @@ SCANNED_SHARE = 0.5
 """A page whose images cover more than this share of it is a scan …"""
 SCAN_CHARACTERS = 100
 """… unless it has at least this much text: then it has been read before. Less is a stamp or a page number."""
+PICTURE_SHARE = 0.1
+"""A picture that covers more of a page with text than this may have text of its own; less is a logo."""
 READABLE_SHARE = 0.8
 """Below this share of characters with a meaning, the font has no mapping and the text is noise."""
 
@@ -27,6 +29,11 @@ def real_text(page: pypdfium2.PdfPage) -> str | None:
     if len(solid) < SCAN_CHARACTERS and _image_share(page) > SCANNED_SHARE:
         return None
     return text.replace("\r\n", "\n").replace("\x00", "")
+
+
+def has_pictures(page: pypdfium2.PdfPage) -> bool:
+    """Whether a page with text has pictures worth reading too. One that covers the page has been read before."""
+    return PICTURE_SHARE < _image_share(page) <= SCANNED_SHARE
 
 
 def text_blocks(page: pypdfium2.PdfPage, scale: float) -> list[Block]:

@@ -58,37 +58,53 @@ class OcrPayload(BaseModel):
     filename: str
     media_type: str
     options: OcrOptions
+    page: int | None = None
+    """The one page that this job reads; None: the document."""
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels from the top left corner."""
 
 
 class Word(BaseModel):
-    """One word. `box`: left, top, right, bottom in pixels. `confidence`: 0 to 100."""
+    """One word. `confidence`: 0 to 100."""
 
     text: str
-    box: tuple[int, int, int, int]
+    box: Box
     confidence: float
 
 
 class Line(BaseModel):
     """A line of words."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     words: list[Word]
 
 
 class Block(BaseModel):
     """A block of lines: a paragraph, a column, a caption."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     lines: list[Line]
 
 
+Source = Literal["ocr", "text-layer", "mixed"]
+"""Where a page's words come from: its picture, the text it already had, or that and the pictures on it."""
+
+
 class Page(BaseModel):
-    """A page of `words.json`. `confidence` is the mean over its words, None if there are none."""
+    """A page of `words.json`.
+
+    `confidence` is the mean over its recognised words, None if there are none. `rotation`: degrees by which it had
+    to be turned counterclockwise to be read, `skew`: and then to be straight.
+    """
 
     number: int
     width: int
     height: int
     dpi: int
-    source: Literal["ocr", "text-layer"]
+    source: Source
     confidence: float | None
+    rotation: int = 0
+    skew: float = 0.0
     blocks: list[Block]

@@ -101,7 +101,7 @@ async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: dict(row) for row in rows}
 
 
-_WAITED_FOR = """CASE WHEN state = 'waiting' THEN (SELECT (progress ->> 'done')::int + count(finished_at)
+_WAITED_FOR = """CASE WHEN state = 'waiting' THEN (SELECT (jobs.progress ->> 'done')::int + count(finished_at)
   FROM ledger.jobs c WHERE c.parent = jobs.id) END"""
 
 

@@ -87,7 +87,7 @@ async def test_a_running_job_is_asked_to_stop_and_ends_cancelled_whichever_way_i
 
 async def test_another_tenants_job_cannot_be_touched(database: Database) -> None:
     (job_id,) = await accepted(database, new_job(tenant="other"))
-    assert await managing.cancel(database, "dev", job_id) is None
+    assert await managing.cancel(database, "dev", job_id) == []
     assert await managing.cancel_some(database, "dev", Filter(states=managing.LIVE)) == []
     await end(database, [job_id], State.FAILED)
     assert not await managing.retry(database, "dev", job_id)

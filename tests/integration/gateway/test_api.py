@@ -25,7 +25,7 @@ async def test_an_accepted_document_is_in_the_ledger_and_its_upload_in_the_store
     job = answer.json()
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["queue"], job["kind"], job["state"], job["priority"]) == ("ocr", "document", "queued", "high")
-    assert job["progress"] == {"done": 0, "total": None, "note": None}
+    assert job["progress"] == {"done": 0, "total": None, "note": None, "seconds_left": None}
     shown = (await client.get(answer.headers["location"])).json()
     assert shown == job | {"errors": []}
     (row,) = await gateway.database.fetch("SELECT payload FROM ledger.jobs")

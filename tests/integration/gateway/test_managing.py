@@ -279,7 +279,7 @@ async def test_queues_are_for_operators(gateway: Gateway) -> None:
     (queue,) = (await admin.get("/v1/queues")).json()["queues"]
     assert (queue["name"], queue["depth"], queue["workers"]) == (
         "ocr",
-        {"scheduled": 0, "queued": 1, "running": 0},
+        {"scheduled": 0, "queued": 1, "running": 0, "waiting": 0},
         0,
     )
     assert (await admin.post("/v1/queues/ocr/pause")).json()["paused_at"]

@@ -7,14 +7,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pikepdf
+import psutil
 import pypdfium2
 import pytest
 from PIL import Image
 
+from deploy.local.running import Trio
+from libs.common import db
 from libs.common.blobs import Blobs
 from libs.common.config import BlobSettings
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.db import Role
 from libs.common.job import Done
 from libs.common.ledger.jobs import new_id
 from libs.common.service import Platform
@@ -25,6 +30,7 @@ from services.ocr.config import Settings
 from services.ocr.handler import Deps, handle, resources
 from tests import pictures
 from tests.pictures import LINES, WORDS, word_f1
+from tests.polling import until
 
 TURNED = Image.Exif()
 TURNED[0x0112] = 6  # stored a quarter turn to the left; to be shown a quarter turn to the right
@@ -69,19 +75,26 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reader]:
+async def reader(servers: Trio, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reader]:
+    elsewhere = await asyncpg.connect(servers.postgres.url)
+    await elsewhere.execute(f"CREATE DATABASE reading TEMPLATE {template}")
+    await elsewhere.close()
+    url = servers.postgres.url.rpartition("/")[0] + "/reading"
     folder = tmp_path_factory.mktemp("blobs")
     blobs = Blobs(BlobSettings.model_validate({"blob_url": folder.as_uri()}))
     settings = Settings.model_validate(
         {
-            "database_url": "x",
+            "database_url": url,
             "nats_url": "x",
             "blob_url": "x",
             "ocr_max_page_pixels": 4_000_000,
             "ocr_max_pages": 20,
         }
     )
-    async with resources(settings, Platform(None, blobs)) as deps:  # type: ignore[arg-type]
+    async with (
+        db.connect(settings, "ocr", role=Role.WORKER) as database,
+        resources(settings, Platform(database, blobs)) as deps,
+    ):
         yield Reader(deps, blobs)
 
 
@@ -141,7 +154,7 @@ async def test_pages_of_a_tiff_and_progress(reader: Reader) -> None:
     done = await reader.read(content)
     texts = (await reader.text(done)).split("\f")
     assert [name in text for name, text in zip(("one", "two", "three"), texts, strict=False)] == [True] * 3
-    assert [step["done"] for step in reader.progress] == [0, 1, 2, 3]
+    assert [step["done"] for step in reader.progress] == [1, 2, 3, 3]
     assert {step["total"] for step in reader.progress} == {3}
     with pikepdf.open(_file(await reader.artifact(done, "document.pdf"))) as document:
         assert len(document.pages) == 3
@@ -250,12 +263,19 @@ async def test_a_missing_page_and_a_missing_upload_are_refused(reader: Reader) -
 
 async def test_cancelling_ends_the_processes_of_the_pages(reader: Reader) -> None:
     reading = asyncio.create_task(reader.read(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300)))
-    while not reader.deps.places.locked():
-        await asyncio.sleep(0.01)
+    await until(engines)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert not reader.deps.places.locked()
+    assert not await engines()
+
+
+async def engines() -> bool:
+    """Whether Tesseract runs for this process."""
+    try:
+        return any("tesseract" in child.name() for child in psutil.Process().children(recursive=True))
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_real_scans(reader: Reader, scans: Path) -> None:
