@@ -23,6 +23,8 @@ from services.ocr.refusals import (
 )
 
 PDF = "application/pdf"
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+"""Pillow's others, some of which run programs, are not tried."""
 DECODED_PIXELS_AT_MOST = 400_000_000
 """An image with more pixels than this is not even decoded."""
 LONGEST_EDGE = 32_000
@@ -88,7 +90,7 @@ def open_pdf(source: Path) -> Iterator[pypdfium2.PdfDocument]:
 def open_image(source: Path) -> Iterator[Image.Image]:
     """An image file, not decoded yet. Raises UnreadableDocument."""
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=FORMATS) as image:
             yield image
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise UnreadableDocument(f"The image cannot be read: {error}") from error

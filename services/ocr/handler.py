@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from libs.common import metrics
+from libs.common import log, metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.db import Connection, Database
@@ -30,8 +30,11 @@ from services.ocr.documents import PDF, count_pages
 from services.ocr.pages import PageFiles, Prepared, prepare_page, recognise_page
 from services.ocr.refusals import LanguageNotInstalled, NoSuchPage, PagesFailed
 from services.ocr.sandbox import Limits, Sandbox
+from services.ocr.seclusion import network_is_closed
 from services.ocr.sources import Sources, sources
 from services.ocr.tables import documents
+
+logger = log.get("ocr")
 
 PARTS = {".txt": "text/plain; charset=utf-8", ".json": "application/json", ".pdf": PDF}
 """Of a page; the last one, the layer of recognised text, is not there if the page had text of its own."""
@@ -59,6 +62,8 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     sandbox = Sandbox(limits, preload=["services.ocr.pages", "services.ocr.assembling"])
     languages = frozenset(await sandbox.run(tesseract.installed_languages))
     engine = await sandbox.run(tesseract.identity)
+    if not await sandbox.run(network_is_closed):
+        logger.warning("sandbox.network_open", why="this system has no seccomp filters")
     async with sources(platform.blobs) as held:
         yield Deps(settings, platform.database, platform.blobs, sandbox, held, languages, engine)
 

@@ -23,7 +23,10 @@ UNSURE_BELOW = 70.0
 or 80 no better, and 1.6 to 2.4 times."""
 OTHER_MODES = (6, 4)
 """Page segmentation modes for pages of which the automatic one (3) makes little: one block, one column."""
+LONG_WORD = 4
+"""Letters of a word that is wider than high if its line is level."""
 CLEARLY = 1.02
+"""How much surer the engine must be of another way; level lines in place of ones on end may be as good."""
 PIECE_LETTERS = 20
 """Fewer letters are no text to turn a page for."""
 
@@ -58,7 +61,7 @@ class Reader:
         """Read it. Raises EngineFailed."""
         self.turn = Turn(*self._grey.size, 0, skew_of(self._grey))
         best = self._try(self.turn, self.psm)
-        if _doubtful(best, GARBAGE_BELOW):
+        if _doubtful(best, GARBAGE_BELOW) or _sideways(best):
             best = self._turned(best)
         if self.psm == tesseract.AUTOMATIC and _doubtful(best, UNSURE_BELOW):
             for psm in OTHER_MODES:
@@ -66,12 +69,15 @@ class Reader:
         return self._placed(best)
 
     def _turned(self, best: Recognised) -> Recognised:
-        """Try the other ways up, Tesseract's guess first, until one of them reads as text."""
+        """Try the other ways up, Tesseract's guess first, until one of them reads as text.
+
+        Lines that go up or down the page can be read as they are, but not as well when they are askew too.
+        """
         for quarters in self._other_ways_up():
             upright = Turn(*self._grey.size, quarters)
             turn = Turn(*self._grey.size, quarters, skew_of(upright.apply(self._grey)))
-            best = self._better(best, turn, self.psm)
-            if not _doubtful(best, GARBAGE_BELOW):
+            best = self._better(best, turn, self.psm, by=1 / CLEARLY if _sideways(best) else CLEARLY)
+            if not (_doubtful(best, GARBAGE_BELOW) or _sideways(best)):
                 break
         return best
 
@@ -79,9 +85,9 @@ class Reader:
         guess = tesseract.orientation(self._picture)
         yield from sorted((180, 90, 270), key=lambda quarters: quarters != guess)
 
-    def _better(self, best: Recognised, turn: Turn, psm: int) -> Recognised:
+    def _better(self, best: Recognised, turn: Turn, psm: int, *, by: float = CLEARLY) -> Recognised:
         other = self._try(turn, psm)
-        if other.sureness() <= max(0.0, best.sureness()) * CLEARLY:
+        if other.sureness() <= max(0.0, best.sureness()) * by:
             other.remove()
             return best
         best.remove()
@@ -115,6 +121,13 @@ class Reader:
 
 def _doubtful(found: Recognised, below: float) -> bool:
     return found.letters() >= PIECE_LETTERS and found.confidence() < below
+
+
+def _sideways(found: Recognised) -> bool:
+    """Whether most words of some length stand on end."""
+    long = [word.box for word in found.words() if len(word.text) >= LONG_WORD]
+    on_end = sum(bottom - top > right - left for left, top, right, bottom in long)
+    return on_end * 2 > len(long)
 
 
 def _moved(block: Block, turn: Turn) -> Block:

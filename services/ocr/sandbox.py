@@ -1,4 +1,4 @@
-"""Runs a function on untrusted input in a process of its own, with limits on memory, time and file size.
+"""Runs a function on untrusted input in a process of its own: limited memory, time and file size, no network.
 
 Processes are forked from a server that has the libraries loaded, so one costs milliseconds. Each leads its
 own process group: when it is over, or late, or its caller is cancelled, the group is killed, Tesseract with it.
@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from libs.common.errors import ArgosyError
 from services.ocr.refusals import OutOfMemory, PageCrashed, PageTimeout
+from services.ocr.seclusion import seclude
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,6 +108,7 @@ def _child(
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_AT_MOST, FILE_BYTES_AT_MOST))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seclude()
     try:
         answer = (True, function(*args, **kwargs))
     except ArgosyError as error:
