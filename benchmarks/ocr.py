@@ -1,33 +1,46 @@
-"""make bench-ocr: a 10-page 300-dpi scan through the running fleet, beside the bare tesseract program.
+"""make bench-ocr: scans through the running fleet, beside OCRmyPDF and the bare tesseract program, in one run.
 
-Both read the same pages with OMP_THREAD_LIMIT=1, two at a time. The bare program gets the pages as PNG files,
-already rasterised, and writes text only, and then again all the outputs that the fleet makes. The fleet gets
-one PDF over HTTP and is timed from the POST to the end of the job: upload, rasterising, text, words and
-searchable PDF included.
+Speed: the same pages, two at a time everywhere. The bare program gets them as PNG files, already rasterised, and
+writes text only, then again what the fleet makes of them. The fleet and OCRmyPDF get one PDF; the fleet is timed
+from the POST to the end of the job. Every round has a scan of its own, or the fleet would know the pages. Then
+accuracy over receipts with known text, where they are beside this checkout; and three workers, of which one is killed
+every ten seconds.
 """
 
 import argparse
 import asyncio
 import os
 import random
+import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pypdfium2
+import pytesseract
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.peers.contenders import INSTALLED, CannotInstall, install_python
 from deploy.local.running import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+RECEIPTS = ROOT.parent / "shared" / "data" / "scans" / "receipts"
 DPI = 300
 AT_ONCE = 2
+ONE_THREAD = os.environ | {"OMP_THREAD_LIMIT": "1"}
+KILL_EVERY_S = 10.0
 VOCABULARY = (
     *("harbour", "cargo", "vessel", "ledger", "captain", "invoice", "timber", "barrel", "anchor", "voyage"),
     *("merchant", "season", "number", "delivery", "seventeen", "account", "receive", "certain", "between"),
@@ -35,21 +48,24 @@ VOCABULARY = (
 )
 
 
-def draw_scan(path: Path, pages: int) -> None:
-    """A PDF of pictures: full pages of 11-point text, slightly noisy, as JPEG."""
-    chance = random.Random(7)  # noqa: S311 - the same pages every time
+def draw_scan(path: Path, pages: int, seed: int) -> None:
+    """A PDF of pictures: full pages of 11-point text, numbered, slightly noisy, as JPEG."""
+    chance = random.Random(seed)  # noqa: S311 - the same pages for the same seed
     font = ImageFont.load_default(size=11 * DPI / 72)
-    images = []
-    for _ in range(pages):
-        image = Image.effect_noise((int(8.27 * DPI), int(11.69 * DPI)), 12).point(
-            lambda value: min(255, value + 110)
-        )
-        draw = ImageDraw.Draw(image)
-        for row in range(44):
-            line = " ".join(chance.choices(VOCABULARY, k=11))
-            draw.text((DPI, DPI * 0.8 + row * DPI * 0.22), line, fill=20, font=font)
-        images.append(image)
-    images[0].save(path, "PDF", save_all=True, append_images=images[1:], resolution=DPI)
+    noise = Image.effect_noise((int(8.27 * DPI), int(11.69 * DPI)), 12).point(lambda value: min(255, value + 110))
+
+    def drawn() -> Iterator[Image.Image]:
+        for number in range(1, pages + 1):
+            image = noise.copy()
+            draw = ImageDraw.Draw(image)
+            draw.text((DPI, DPI * 0.5), f"Sheet {number} of {pages}", fill=20, font=font)
+            for row in range(44):
+                line = " ".join(chance.choices(VOCABULARY, k=11))
+                draw.text((DPI, DPI * 0.8 + row * DPI * 0.22), line, fill=20, font=font)
+            yield image
+
+    images = drawn()
+    next(images).save(path, "PDF", save_all=True, append_images=images, resolution=DPI)
 
 
 def rasterise(pdf: Path, folder: Path) -> list[Path]:
@@ -57,18 +73,17 @@ def rasterise(pdf: Path, folder: Path) -> list[Path]:
     paths = []
     for number, page in enumerate(pypdfium2.PdfDocument(pdf)):
         path = folder / f"{number}.png"
-        page.render(scale=DPI / 72, grayscale=True).to_pil().save(path, dpi=(DPI, DPI))
+        page.render(scale=DPI / 72, grayscale=True).to_pil().save(path, dpi=(DPI, DPI), compress_level=1)
         paths.append(path)
     return paths
 
 
 def bare(pages: Sequence[Path], outputs: Sequence[str]) -> float:
     """Seconds for the tesseract program over `pages`, two at a time."""
-    environment = os.environ | {"OMP_THREAD_LIMIT": "1"}
 
     def read(page: Path) -> None:
         command = ["tesseract", str(page), str(page.with_suffix("")), *outputs]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+        subprocess.run(command, env=ONE_THREAD, check=True, capture_output=True)
 
     begun = time.perf_counter()
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -76,70 +91,230 @@ def bare(pages: Sequence[Path], outputs: Sequence[str]) -> float:
     return time.perf_counter() - begun
 
 
-async def fleet(client: httpx.AsyncClient, pdf: Path, pages: int) -> float:
-    """Seconds from the POST to the end of the job."""
-    content = pdf.read_bytes()
+def ocrmypdf(pdf: Path) -> float | None:
+    """Seconds for OCRmyPDF with as many jobs; None where it cannot be installed."""
+    home = INSTALLED / "ocrmypdf"
+    try:
+        install_python(home, ("ocrmypdf>=17.13",))
+    except CannotInstall as reason:
+        print(f"OCRmyPDF is left out: {reason}", flush=True)
+        return None
+    result, text = pdf.with_suffix(".out.pdf"), pdf.with_suffix(".txt")
+    command = [
+        str(home / "bin" / "ocrmypdf"),
+        "--jobs",
+        str(AT_ONCE),
+        "--output-type",
+        "pdf",
+        "--sidecar",
+        str(text),
+    ]
     begun = time.perf_counter()
-    answer = await client.post("/v1/ocr", files={"file": ("scan.pdf", content)})
+    subprocess.run([*command, "--quiet", str(pdf), str(result)], check=True, capture_output=True)
+    return time.perf_counter() - begun
+
+
+class Fleet:
+    """A fleet of our own, in `folder`, with `workers` OCR workers of `slots` slots each."""
+
+    def __init__(self, folder: Path, *, workers: int, slots: int) -> None:
+        self.folder = folder
+        self.workers = workers
+        self._environment = os.environ | {
+            "ARGOSY_RUN_DIR": str(folder),
+            "ARGOSY_PORT": str(free_port()),
+            "OCR_CONCURRENCY": str(slots),
+            "LIMITS": "ocr=off, api=off, burst=off, ip=off",
+        }
+
+    def _command(self, *words: str) -> None:
+        command = [sys.executable, "-m", "deploy.local", *words]
+        subprocess.run(command, env=self._environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of it while the block runs."""
+        await asyncio.to_thread(self._command, "up")
+        try:
+            if self.workers > 1:
+                await asyncio.to_thread(self._command, "scale", "ocr", str(self.workers))
+            lines = (self.folder / "dev.env").read_text().splitlines()
+            variables = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in lines)
+            headers = {"Authorization": f"Bearer {variables['ARGOSY_KEY']}"}
+            async with httpx.AsyncClient(base_url=variables["ARGOSY_URL"], headers=headers, timeout=120) as client:
+                yield client
+        finally:
+            await asyncio.to_thread(self._command, "down")
+
+    def processes(self) -> list[psutil.Process]:
+        """The OCR workers."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            try:
+                ours = process.environ().get("ARGOSY_RUN_DIR") == str(self.folder)
+            except psutil.Error:
+                continue
+            if ours and process.info["cmdline"][-1:] == ["services.ocr"]:
+                found.append(process)
+        return found
+
+
+async def submit(client: httpx.AsyncClient, pdf: Path) -> dict[str, Any]:
+    """The job of a document, at its end."""
+    files = {"file": (pdf.name, pdf.read_bytes())}
+    answer = await client.post("/v1/ocr", files=files, headers={"Prefer": "wait=60"})
     answer.raise_for_status()
-    while True:
+    job: dict[str, Any] = answer.json()
+    while not job["finished_at"]:
+        await asyncio.sleep(0.25)
         job = (await client.get(answer.headers["location"])).json()
-        if job["finished_at"]:
-            assert job["state"] == "succeeded", job["error"]
-            assert job["result"]["pages"] == pages
-            return time.perf_counter() - begun
-        await asyncio.sleep(0.05)
+    assert job["state"] == "succeeded", job["error"]
+    return job
 
 
-async def main(pages: int, rounds: int) -> None:
-    """Alternate the three, `rounds` times, in a fleet of our own, and print medians."""
+@contextmanager
+def peak_memory(workers: Sequence[psutil.Process]) -> Iterator[list[int]]:
+    """The most bytes that the workers and all that they start hold at once (proportional set size), at index 0."""
+    peak, over = [0], threading.Event()
+
+    def held(process: psutil.Process) -> int:
+        try:
+            return int(process.memory_full_info().pss)
+        except psutil.Error:
+            return 0
+
+    def watch() -> None:
+        while not over.wait(1.0):  # looking is work too
+            everyone = [child for worker in workers for child in (worker, *worker.children(recursive=True))]
+            peak[0] = max(peak[0], sum(map(held, everyone)))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watching.join()
+
+
+async def speed(client: httpx.AsyncClient, fleet: Fleet, folder: Path, pages: int, rounds: int) -> None:
+    """One line a round, then the medians of the ratios."""
+    names = ("tesseract, text", "tesseract, text + tsv + pdf", "ocrmypdf --jobs 2")
+    ratios: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        place = folder / f"{pages}-{number}"
+        place.mkdir()
+        pdf = place / "scan.pdf"
+        await asyncio.to_thread(draw_scan, pdf, pages, number)
+        images = await asyncio.to_thread(rasterise, pdf, place)
+        with peak_memory(fleet.processes()) as peak:
+            begun = time.perf_counter()
+            job = await submit(client, pdf)
+            ours = time.perf_counter() - begun
+        assert job["result"]["pages"] == pages
+        theirs = (
+            await asyncio.to_thread(bare, images, ["txt"]),
+            await asyncio.to_thread(bare, images, ["txt", "tsv", "pdf"]),
+            await asyncio.to_thread(ocrmypdf, pdf),
+        )
+        line = f"fleet {ours:6.2f} s, peak {peak[0] / 1e6:.0f} MB"
+        for name, seconds in zip(names, theirs, strict=True):
+            if seconds is not None:
+                ratios[name].append(ours / seconds)
+                line += f"   {name} {seconds:6.2f} s"
+        print(line, flush=True)
+    print(f"{pages} pages, medians of {rounds}:")
+    for name, found in ratios.items():
+        if found:
+            print(f"  fleet ÷ {name} = {statistics.median(found):.2f}", flush=True)
+
+
+async def accuracy(client: httpx.AsyncClient) -> None:
+    """Word F1 and character error rate over the receipts, and the time, beside pytesseract.image_to_string."""
+    receipts = sorted(RECEIPTS.glob("*.jpg"))
+    if not receipts:
+        print("no ../shared/data/scans/receipts beside this checkout: accuracy is left out")
+        return
+    scores: dict[str, list[tuple[float, float]]] = {"fleet": [], "image_to_string": []}
+    seconds = {"fleet": 0.0, "image_to_string": 0.0}
+    os.environ["OMP_THREAD_LIMIT"] = "1"
+    for receipt in receipts:
+        rows = receipt.with_suffix(".csv").read_text(errors="replace").splitlines()
+        truth = "\n".join(",".join(row.split(",")[8:]) for row in rows)
+        begun = time.perf_counter()
+        files = {"file": (receipt.name, receipt.read_bytes())}
+        job = (await client.post("/v1/ocr", files=files, headers={"Prefer": "wait=60"})).json()
+        seconds["fleet"] += time.perf_counter() - begun
+        scores["fleet"].append(score((await client.get(job["artifacts"][0]["url"])).text, truth))
+        begun = time.perf_counter()
+        text = await asyncio.to_thread(pytesseract.image_to_string, str(receipt))
+        seconds["image_to_string"] += time.perf_counter() - begun
+        scores["image_to_string"].append(score(text, truth))
+    print(f"{len(receipts)} receipts, one at a time")
+    for name, found in scores.items():
+        f1, cer = (statistics.mean(column) for column in zip(*found, strict=True))
+        print(f"  {name:16} mean word F1 {f1:.3f}   mean CER {cer:.3f}   {seconds[name]:.1f} s", flush=True)
+    print(f"  time: fleet ÷ image_to_string = {seconds['fleet'] / seconds['image_to_string']:.2f}", flush=True)
+
+
+def score(found: str, truth: str) -> tuple[float, float]:
+    """F1 of the words (runs of letters and digits), and the character error rate (without spaces); case aside."""
+    words, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (found, truth))
+    f1 = 2 * (words & wanted).total() / max(1, words.total() + wanted.total())
+    letters, right = ("".join(text.lower().split()) for text in (found, truth))
+    return f1, min(1.0, distance(letters, right) / max(1, len(right)))
+
+
+def distance(one: str, other: str) -> int:
+    """Levenshtein's."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+async def killed(folder: Path, pages: int) -> None:
+    """A document on three workers, one of which is killed every ten seconds; each page must be there once."""
+    fleet = Fleet(folder / "kill", workers=3, slots=1)
+    pdf = folder / "kill.pdf"
+    await asyncio.to_thread(draw_scan, pdf, pages, 99)
+    kills = 0
+    async with fleet.up() as client:
+        begun = time.perf_counter()
+        reading = asyncio.create_task(submit(client, pdf))
+        while not reading.done():
+            await asyncio.wait({reading}, timeout=KILL_EVERY_S)
+            if not reading.done():
+                random.choice(fleet.processes()).send_signal(signal.SIGKILL)  # noqa: S311
+                kills += 1
+        job, took = await reading, time.perf_counter() - begun
+        text = (await client.get(job["artifacts"][0]["url"])).text
+        sheets = Counter(re.findall(r"Sheet (\d+) of", text))
+    once = sum(sheets[str(number)] == 1 for number in range(1, pages + 1))
+    print(
+        f"{pages} pages on three workers, {kills} killed with SIGKILL: {job['state']} after {took:.0f} s,"
+        f" {job['result']['pages']} pages, {once} of them there exactly once, {job['children']} page jobs",
+        flush=True,
+    )
+
+
+async def main(sizes: Sequence[int], rounds: int) -> None:
+    """All of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pdf = folder / "scan.pdf"
-        draw_scan(pdf, pages)
-        images = rasterise(pdf, folder)
-        environment = os.environ | {
-            "ARGOSY_RUN_DIR": str(folder / "run"),
-            "ARGOSY_PORT": str(free_port()),
-            "OCR_CONCURRENCY": str(AT_ONCE),
-        }
-        local = [sys.executable, "-m", "deploy.local"]
-        subprocess.run([*local, "up"], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        try:
-            variables = dict(
-                line.removeprefix("export ").replace("'", "").split("=", 1)
-                for line in (folder / "run" / "dev.env").read_text().splitlines()
-            )
-            headers = {"Authorization": f"Bearer {variables['ARGOSY_KEY']}"}
-            async with httpx.AsyncClient(base_url=variables["ARGOSY_URL"], headers=headers, timeout=60) as client:
-                await measure(client, pdf, images, rounds)
-        finally:
-            subprocess.run([*local, "down"], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-
-
-async def measure(client: httpx.AsyncClient, pdf: Path, images: Sequence[Path], rounds: int) -> None:
-    """One line a round, then the medians of the ratios."""
-    text_ratios, all_ratios = [], []
-    for _ in range(rounds):
-        ours = await fleet(client, pdf, len(images))
-        text_only = await asyncio.to_thread(bare, images, ["txt"])
-        everything = await asyncio.to_thread(bare, images, ["txt", "tsv", "pdf"])
-        text_ratios.append(ours / text_only)
-        all_ratios.append(ours / everything)
-        print(
-            f"fleet {ours:6.2f} s   tesseract, text: {text_only:6.2f} s   text, tsv, pdf: {everything:6.2f} s",
-            flush=True,
-        )
-    print(
-        f"{len(images)} pages, medians of {rounds}:"
-        f" fleet ÷ tesseract (text) = {statistics.median(text_ratios):.2f},"
-        f" fleet ÷ tesseract (text+tsv+pdf) = {statistics.median(all_ratios):.2f}"
-    )
+        fleet = Fleet(folder / "run", workers=1, slots=AT_ONCE)
+        async with fleet.up() as client:
+            await accuracy(client)
+            for pages in sizes:
+                await speed(client, fleet, folder, pages, rounds if pages < 50 else 1)
+        await killed(folder, max(sizes))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pages", type=int, default=10)
+    parser.add_argument("--pages", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     asyncio.run(main(arguments.pages, arguments.rounds))

@@ -28,11 +28,8 @@ MEDIA_TYPES = {
 }
 
 
-def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int], total: int) -> str:
-    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`.
-
-    `total` is how many pages the source has. The beginning of the text is returned as a preview.
-    """
+def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> str:
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`; the beginning of the text."""
     pages = [PageFiles(folder, number) for number in numbers]
     _join_texts(pages, folder / TEXT)
     _join_words(pages, folder / WORDS)
@@ -43,7 +40,7 @@ def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]
     if media_type != PDF:
         original = folder / "pictures.pdf"
         _picture_pdf(source, folder, original)
-    _overlay(original, pages, total, folder / SEARCHABLE)
+    _overlay(original, pages, folder / SEARCHABLE)
     with (folder / TEXT).open() as file:
         return file.read(PREVIEW_CHARACTERS).strip()
 
@@ -69,7 +66,7 @@ def _join_words(pages: Sequence[PageFiles], path: Path) -> None:
         file.write(b"]}")
 
 
-def _overlay(source: Path, pages: Sequence[PageFiles], total: int, path: Path) -> None:
+def _overlay(source: Path, pages: Sequence[PageFiles], path: Path) -> None:
     """The source itself, with invisible text over the pages that had none. Images are not touched."""
     try:
         with pikepdf.open(source) as document:
@@ -79,7 +76,7 @@ def _overlay(source: Path, pages: Sequence[PageFiles], total: int, path: Path) -
                         target = document.pages[page.number - 1]
                         target.add_overlay(layer.pages[0], pikepdf.Rectangle(target.cropbox))
             wanted = {page.number for page in pages}
-            for number in range(total, 0, -1):
+            for number in range(len(document.pages), 0, -1):
                 if number not in wanted:
                     del document.pages[number - 1]
             document.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)

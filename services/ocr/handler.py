@@ -4,6 +4,7 @@ A document of one page is read at once. A longer one fans out: each page is a jo
 takes and which alone is tried again if it fails; when all have ended, the document puts their parts together.
 """
 
+import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,12 +28,14 @@ from services.ocr import readings, tesseract
 from services.ocr.assembling import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
 from services.ocr.documents import PDF, count_pages
-from services.ocr.pages import PageFiles, Prepared, prepare_page, recognise_page
+from services.ocr.pages import PageFiles, Task, prepare_page, recognise_page
 from services.ocr.refusals import LanguageNotInstalled, NoSuchPage, PagesFailed
 from services.ocr.sandbox import Limits, Sandbox
 from services.ocr.seclusion import network_is_closed
 from services.ocr.sources import Sources, sources
 from services.ocr.tables import documents
+
+FETCHED_AT_ONCE = 8
 
 logger = log.get("ocr")
 
@@ -77,17 +80,17 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
         async with deps.sources.open(payload.source) as source:
             if payload.page is not None:
                 return await _read_page(job, deps, PageFiles(folder, payload.page), source, languages)
-            total = await deps.sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
-            numbers = wanted_pages(payload.options.pages, total)
+            entered = None
             if job.children:
                 summaries = await _collect(job, deps, folder)
-                entered = None
-            elif len(numbers) > 1:
-                return FanOut(tuple(_page_job(payload, number) for number in numbers))
             else:
+                numbers = await _wanted(deps, source, payload)
+                if len(numbers) > 1:
+                    return FanOut(tuple(_page_job(payload, number) for number in numbers))
                 page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
                 summaries, entered = [page.result], page.effects
-            preview = await deps.sandbox.run(assemble, source, payload.media_type, folder, numbers, total)
+            numbers = [summary["number"] for summary in summaries]
+            preview = await deps.sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
     result = {"pages": len(summaries), "confidence": confidence, "language": languages, "preview": preview}
@@ -107,6 +110,11 @@ def wanted_pages(pages: str | None, total: int) -> list[int]:
     return sorted(wanted)
 
 
+async def _wanted(deps: Deps, source: Path, payload: OcrPayload) -> list[int]:
+    total = await deps.sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
+    return wanted_pages(payload.options.pages, total)
+
+
 def _page_job(payload: OcrPayload, number: int) -> NewChild:
     return NewChild("page", payload.model_copy(update={"page": number}).model_dump_json().encode())
 
@@ -123,19 +131,19 @@ def _languages(payload: OcrPayload, deps: Deps) -> str:
 async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
     """Leave the page's parts in `files`, and in the blob store; read it only if this very picture is new."""
     started = time.perf_counter()
-    options, media_type = job.payload.options, job.payload.media_type
-    pixels = deps.settings.ocr_max_page_pixels
-    prepared = await deps.sandbox.run(prepare_page, source, media_type, files, options, pixels)
+    payload = job.payload
+    task = Task(source, payload.media_type, payload.options, languages, deps.settings.ocr_max_page_pixels)
+    prepared = await deps.sandbox.run(prepare_page, task, files, task.dpi)
     effects = None
     if prepared.summary is not None:
         summary = prepared.summary.document()
     else:
-        key = _key(job, deps, prepared, languages)
+        key = readings.key_of(prepared.digest, deps.engine, payload.options, languages, prepared.dpi)
         known = await _known(job, deps, key, files)
         if known is not None:
             summary = known
         else:
-            read = await deps.sandbox.run(recognise_page, prepared, files, options, languages)
+            read = await deps.sandbox.run(recognise_page, task, prepared, files)
             summary = read.document()
             effects = readings.entered(job.tenant, key, job.blob_key("page"), summary)
     artifacts = [
@@ -145,11 +153,6 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
     ]
     metrics.page_seconds.labels(summary["source"]).observe(time.perf_counter() - started)
     return Done(summary, tuple(artifacts), effects)
-
-
-def _key(job: Job[OcrPayload], deps: Deps, prepared: Prepared, languages: str) -> bytes:
-    dpi = prepared.picture.dpi if prepared.picture else None
-    return readings.key_of(prepared.digest, deps.engine, job.payload.options, languages, dpi)
 
 
 async def _known(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles) -> dict[str, Any] | None:
@@ -172,13 +175,16 @@ async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[
     if failed:
         raise PagesFailed(_why(failed, len(job.children)))
     job.progress(len(job.children), len(job.children), "putting the pages together")
-    summaries = []
-    for child in job.children:
+
+    async def fetch(child: Child) -> dict[str, Any]:
         files = PageFiles(folder, child.payload["page"])
-        for artifact in child.artifacts:
-            await deps.blobs.read_file(artifact["key"], files.path(artifact["name"].removeprefix("page")))
-        summaries.append(child.result or {})
-    return summaries
+        async with fetching:
+            for artifact in child.artifacts:
+                await deps.blobs.read_file(artifact["key"], files.path(artifact["name"].removeprefix("page")))
+        return child.result or {}
+
+    fetching = asyncio.Semaphore(FETCHED_AT_ONCE)
+    return await asyncio.gather(*map(fetch, job.children))
 
 
 def _why(failed: Sequence[Child], total: int) -> str:

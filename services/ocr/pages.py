@@ -14,10 +14,15 @@ from PIL import ImageDraw
 from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
 from services.ocr import textlayer
 from services.ocr.documents import PDF, POINTS_PER_INCH, Picture, draw_pdf_page, open_pdf, prepare_image
-from services.ocr.recognition import Reader
+from services.ocr.recognition import Reader, Reading
 
 ASSUMED_DPI = 300
 """Of an image that does not state its resolution."""
+FIRST_DPI, FULL_DPI = 200, 300
+"""Dots per inch of a PDF page where none are asked for: enough for print of 8 points, and for smaller print.
+
+Tesseract brings every line to 36 pixels anyway. Measured on a page of 11-point text: 1.53 s against 1.81 s, the
+same words; on a scanned brochure F1 0.975 against 0.969."""
 WORTH_ADDING = 70.0
 """Mean confidence from which the words on a page's pictures are added to its own text. A photograph gives less."""
 
@@ -53,6 +58,22 @@ class PageSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """Which page of which document is to be read, and how."""
+
+    source: Path
+    media_type: str
+    options: OcrOptions
+    languages: str
+    pixels_at_most: int
+
+    @property
+    def dpi(self) -> int:
+        """At which a PDF page is drawn first."""
+        return self.options.dpi or FIRST_DPI
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A page ready to be recognised, unless `summary` says that it has been read already: it had text.
 
@@ -60,73 +81,96 @@ class Prepared:
     """
 
     source: Source
+    dpi: int
     summary: PageSummary | None = None
     picture: Picture | None = None
     digest: bytes = b""
 
 
-def prepare_page(
-    source: Path, media_type: str, files: PageFiles, options: OcrOptions, pixels_at_most: int
-) -> Prepared:
-    """Take page `files.number` out of its document. Raises a Reject."""
-    if media_type != PDF:
-        picture = prepare_image(source, files.number - 1, pixels_at_most, files.path(".ppm"))
-        return Prepared("ocr", None, picture, _digest(picture.path, b""))
-    with open_pdf(source) as document:
+def prepare_page(task: Task, files: PageFiles, dpi: int) -> Prepared:
+    """Take page `files.number` out of its document, a PDF's at `dpi`. Raises a Reject."""
+    if task.media_type != PDF:
+        picture = prepare_image(task.source, files.number - 1, task.pixels_at_most, files.path(".ppm"))
+        return _pictured("ocr", picture, picture.dpi or ASSUMED_DPI)
+    with open_pdf(task.source) as document:
         page = document[files.number - 1]
         text = textlayer.real_text(page)
         if text is None:
-            return _pictured("ocr", draw_pdf_page(page, options.dpi, pixels_at_most, files.path(".ppm")))
-        if not textlayer.has_pictures(page):
-            scale = options.dpi / POINTS_PER_INCH
-            width, height = (round(edge * scale) for edge in page.get_size())
-            blocks = textlayer.text_blocks(page, scale)
-            found = Page(number=files.number, width=width, height=height, dpi=options.dpi, source="text-layer",
-                         confidence=None, blocks=blocks)  # fmt: skip
-            return Prepared("text-layer", _leave(files, text, found, ()))
-        return _mixed(page, text, files, options, pixels_at_most)
+            drawn = draw_pdf_page(page, dpi, task.pixels_at_most, files.path(".ppm"))
+            return _pictured("ocr", drawn, drawn.dpi or dpi)
+        if textlayer.has_pictures(page):
+            return _mixed(page, text, files, dpi, task.pixels_at_most)
+        dpi = task.options.dpi or FULL_DPI
+        scale = dpi / POINTS_PER_INCH
+        width, height = (round(edge * scale) for edge in page.get_size())
+        blocks = textlayer.text_blocks(page, scale)
+        found = Page(number=files.number, width=width, height=height, dpi=dpi, source="text-layer",
+                     confidence=None, blocks=blocks)  # fmt: skip
+        return Prepared("text-layer", dpi, _leave(files, text, found, ()))
 
 
-def _mixed(page: Any, text: str, files: PageFiles, options: OcrOptions, pixels_at_most: int) -> Prepared:
+def _mixed(page: Any, text: str, files: PageFiles, dpi: int, pixels_at_most: int) -> Prepared:
     """Leave the text, and a picture of the page without it: what is read there is what only the pictures have."""
-    drawn = draw_pdf_page(page, options.dpi, pixels_at_most, files.path(".ppm"))
-    blocks = textlayer.text_blocks(page, drawn.dpi / POINTS_PER_INCH if drawn.dpi else 1.0)
+    drawn = draw_pdf_page(page, dpi, pixels_at_most, files.path(".ppm"))
+    dpi = drawn.dpi or dpi
+    blocks = textlayer.text_blocks(page, dpi / POINTS_PER_INCH)
     with drawn.open() as image:
         pen = ImageDraw.Draw(image)
         for line in (line for block in blocks for line in block.lines):
             pen.rectangle(line.box, fill="white")
         image.save(drawn.path)
-    found = Page(number=files.number, width=drawn.width, height=drawn.height, dpi=drawn.dpi or options.dpi,
-                 source="mixed", confidence=None, blocks=blocks)  # fmt: skip
+    found = Page(number=files.number, width=drawn.width, height=drawn.height, dpi=dpi, source="mixed",
+                 confidence=None, blocks=blocks)  # fmt: skip
     _leave(files, text, found, ())
-    return Prepared("mixed", None, drawn, _digest(drawn.path, files.path(".json").read_bytes()))
+    return _pictured("mixed", drawn, dpi, files.path(".json").read_bytes())
 
 
-def recognise_page(prepared: Prepared, files: PageFiles, options: OcrOptions, languages: str) -> PageSummary:
-    """Read the prepared picture. Leaves the page's parts in `files`. Raises EngineFailed."""
+def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSummary:
+    """Read the prepared picture, small print once more. Leaves the parts in `files`. Raises EngineFailed."""
+    reading = _read(task, prepared, files)
+    passes = reading.passes
+    if task.media_type == PDF and task.options.dpi is None and reading.has_small_print:
+        larger = PageFiles(files.folder / "larger", files.number)
+        larger.folder.mkdir()
+        again = prepare_page(task, larger, FULL_DPI)
+        other = _read(task, again, larger)
+        passes += other.passes
+        if other.sureness > reading.sureness:
+            prepared, reading = again, other
+            for part in larger.folder.iterdir():
+                part.rename(files.folder / part.name)
+    return _summed_up(prepared, reading, files, passes)
+
+
+def _read(task: Task, prepared: Prepared, files: PageFiles) -> Reading:
     picture = prepared.picture
     assert picture is not None  # noqa: S101 - there is nothing to do for a page that had text only
-    dpi = picture.dpi or (options.dpi if prepared.source == "mixed" else ASSUMED_DPI)
-    reader = Reader(picture.path, files.path(""), languages=languages, psm=options.psm, dpi=dpi)
+    reader = Reader(picture.path, files.path(""), languages=task.languages, psm=task.options.psm, dpi=prepared.dpi)
     reading = reader.read()
     reading.pdf.rename(files.path(".pdf"))
     files.path(".ppm").unlink(missing_ok=True)
-    page = Page(number=files.number, width=picture.width, height=picture.height, dpi=dpi, source=prepared.source,
-                confidence=_mean(reading.blocks), rotation=reading.turn.quarters, skew=reading.turn.skew,
-                blocks=reading.blocks)  # fmt: skip
+    return reading
+
+
+def _summed_up(prepared: Prepared, reading: Reading, files: PageFiles, passes: int) -> PageSummary:
+    picture = prepared.picture
+    assert picture is not None  # noqa: S101
+    page = Page(number=files.number, width=picture.width, height=picture.height, dpi=prepared.dpi,
+                source=prepared.source, confidence=_mean(reading.blocks), rotation=reading.turn.quarters,
+                skew=reading.turn.skew, blocks=reading.blocks)  # fmt: skip
     if prepared.source == "ocr":
-        return _leave(files, reading.text, page, reading.blocks, passes=reading.passes)
+        return _leave(files, reading.text, page, reading.blocks, passes=passes)
     own = Page.model_validate_json(files.path(".json").read_bytes())
     own_text = files.path(".txt").read_text()
     if (page.confidence or 0.0) < WORTH_ADDING:
         files.path(".pdf").unlink()
-        return _leave(files, own_text, own, (), passes=reading.passes)
+        return _leave(files, own_text, own, (), passes=passes)
     both = page.model_copy(update={"blocks": [*own.blocks, *reading.blocks]})
-    return _leave(files, f"{own_text.rstrip()}\n\n{reading.text}", both, reading.blocks, passes=reading.passes)
+    return _leave(files, f"{own_text.rstrip()}\n\n{reading.text}", both, reading.blocks, passes=passes)
 
 
-def _pictured(source: Source, picture: Picture) -> Prepared:
-    return Prepared(source, None, picture, _digest(picture.path, b""))
+def _pictured(source: Source, picture: Picture, dpi: int, beside: bytes = b"") -> Prepared:
+    return Prepared(source, dpi, None, picture, _digest(picture.path, beside))
 
 
 def _leave(

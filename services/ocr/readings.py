@@ -27,9 +27,9 @@ class Known:
     summary: dict[str, Any]
 
 
-def key_of(pixels: bytes, engine: str, options: OcrOptions, languages: str, dpi: int | None) -> bytes:
+def key_of(pixels: bytes, engine: str, options: OcrOptions, languages: str, dpi: int) -> bytes:
     """What a reading is found by. `pixels`: a digest of the page's picture; `engine`: see `tesseract.identity`."""
-    parts = [METHOD, pixels.hex(), engine, options.psm, languages, dpi]
+    parts = [METHOD, pixels.hex(), engine, options.psm, options.dpi, languages, dpi]
     return hashlib.sha256(orjson.dumps(parts)).digest()
 
 

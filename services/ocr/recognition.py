@@ -23,6 +23,9 @@ UNSURE_BELOW = 70.0
 or 80 no better, and 1.6 to 2.4 times."""
 OTHER_MODES = (6, 4)
 """Page segmentation modes for pages of which the automatic one (3) makes little: one block, one column."""
+SMALL_PX, SMALL_SHARE = 20, 0.1
+"""Lines less high than this are small print: 7 points at 200 dpi. A page with more than this share of its letters
+in such lines is worth reading larger."""
 LONG_WORD = 4
 """Letters of a word that is wider than high if its line is level."""
 CLEARLY = 1.02
@@ -41,6 +44,9 @@ class Reading:
     turn: Turn
     psm: int
     passes: int
+    sureness: float
+    has_small_print: bool
+    """Whether more pixels would help."""
 
 
 class Reader:
@@ -116,7 +122,8 @@ class Reader:
         if not self.turn.is_none:
             self.turn.turn_layer(best.pdf, self._dpi)
             blocks = [_moved(block, self.turn) for block in blocks]
-        return Reading(best.text, blocks, best.pdf, self.turn, self.psm, self.passes)
+        small = _small_letters(best) > SMALL_SHARE * best.letters()
+        return Reading(best.text, blocks, best.pdf, self.turn, self.psm, self.passes, best.sureness(), small)
 
 
 def _doubtful(found: Recognised, below: float) -> bool:
@@ -128,6 +135,13 @@ def _sideways(found: Recognised) -> bool:
     long = [word.box for word in found.words() if len(word.text) >= LONG_WORD]
     on_end = sum(bottom - top > right - left for left, top, right, bottom in long)
     return on_end * 2 > len(long)
+
+
+def _small_letters(found: Recognised) -> int:
+    """Letters in lines that are not high."""
+    lines = [line for block in found.blocks for line in block.lines]
+    small = [line for line in lines if max(word.box[3] - word.box[1] for word in line.words) < SMALL_PX]
+    return sum(len(word.text) for line in small for word in line.words)
 
 
 def _moved(block: Block, turn: Turn) -> Block:

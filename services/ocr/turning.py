@@ -103,16 +103,17 @@ class Turn:
 
 def skew_of(image: Image.Image) -> float:
     """Degrees that a grey picture must be turned counterclockwise for its lines to be level; 0.0 if they are."""
-    coarse, fine = _small_negative(image, COARSE_PX), _small_negative(image, FINE_PX)
+    fine = _small(image, FINE_PX).point(lambda value: 255 - value)
+    coarse = _small(fine, COARSE_PX)
     about = max(range(-STEEPEST, STEEPEST + 1), key=lambda angle: _sharpness(coarse, angle))
     found = max((about + tenths / 10 for tenths in range(-8, 9, 2)), key=lambda angle: _sharpness(fine, angle))
     clear = _sharpness(fine, found) > CLEARLY * _sharpness(fine, 0)
     return found if clear and abs(found) >= SLIGHTEST else 0.0
 
 
-def _small_negative(image: Image.Image, height: int) -> Image.Image:
+def _small(image: Image.Image, height: int) -> Image.Image:
     width = max(1, image.width * height // image.height)
-    return image.resize((width, height), Image.Resampling.BOX).point(lambda value: 255 - value)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def _sharpness(image: Image.Image, angle: float) -> int:

@@ -30,8 +30,8 @@ class OcrOptions(BaseModel):
 
     languages: Annotated[tuple[Language, ...], Field(max_length=8)] = ()
     """Tesseract's names, such as `eng` or `deu`; empty: the worker's default."""
-    dpi: Annotated[int, Field(ge=72, le=600), WHOLE] = 300
-    """Dots per inch at which PDF pages are rasterised."""
+    dpi: Annotated[int, Field(ge=72, le=600), WHOLE] | None = None
+    """Dots per inch at which PDF pages are rasterised; None: as many as the size of the print needs."""
     pages: (
         Annotated[str, Field(pattern=PAGES_PATTERN, max_length=1000, json_schema_extra={"format": "page-ranges"})]
         | None
