@@ -3,8 +3,8 @@
 Speed: the same pages, two at a time everywhere. The bare program gets them as PNG files, already rasterised, and
 writes text only, then again what the fleet makes of them. The fleet and OCRmyPDF get one PDF; the fleet is timed
 from the POST to the end of the job. Every round has a scan of its own, or the fleet would know the pages. Then
-accuracy over receipts with known text, where they are beside this checkout; and three workers, of which one is killed
-every ten seconds.
+accuracy over receipts with known text, where they are beside this checkout; and three workers, one of which is
+killed every ten seconds.
 """
 
 import argparse

@@ -189,35 +189,57 @@ async def test_a_thousand_follow_at_one_gateway(fleet: Fleet) -> None:
 
 
 async def test_a_running_document_is_cancelled_and_its_processes_with_it(fleet: Fleet) -> None:
-    path = await fleet.submit(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300))
+    path = await fleet.submit(sheets(6, "to be cancelled"))
 
     async def reading() -> bool:
         return bool(fleet.processes("tesseract"))
 
-    async def cancelled() -> bool:
-        return bool((await fleet.job(path))["state"] == "cancelled" and not fleet.processes("tesseract"))
+    async def all_ended() -> bool:
+        async with fleet.client() as client:
+            children = (await client.get(path + "/children")).json()["jobs"]
+        assert len(children) == 6
+        return all(child["finished_at"] for child in children) and not fleet.processes("tesseract")
 
     await until(reading)
     async with fleet.client() as client:
-        assert (await client.post(path + "/cancel")).status_code == 202
-    await until(cancelled)
+        answer = await client.post(path + "/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    await until(all_ended)
+    assert (await fleet.job(path))["state"] == "cancelled"
     assert await documents(fleet, path) == []
 
 
 async def test_a_worker_killed_in_the_middle_of_a_document(fleet: Fleet) -> None:
-    """The restarted worker finishes it, once; its pages are not counted twice."""
-    path = await fleet.submit(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300))
+    """The restarted worker finishes it, once; what had been read is there meanwhile, and is not read again."""
+    path = await fleet.submit(sheets(6, "to be killed"))
 
     async def half_way() -> bool:
         return bool((await fleet.job(path))["progress"]["done"] >= 1)
 
     await until(half_way)
     fleet.kill("-m", "services.ocr")
+    async with fleet.client() as client:
+        children = (await client.get(path + "/children")).json()["jobs"]
+        read = next(child for child in children if child["state"] == "succeeded")
+        part = await client.get(next(a["url"] for a in read["artifacts"] if a["name"] == "page.txt"))
+    assert f"Sheet {read['result']['number']} to be killed" in part.text
     job = await fleet.ended(path)
-    assert (job["state"], job["attempt"], job["failures"]) == ("succeeded", 2, 0)
-    assert job["result"]["pages"] == 6
+    assert (job["state"], job["attempt"], job["failures"], job["children"]) == ("succeeded", 2, 0, 6)
+    async with fleet.client() as client:
+        text = (await client.get(job["artifacts"][0]["url"])).text
+        children = (await client.get(path + "/children")).json()["jobs"]
+    assert [text.count(f"Sheet {number} to be killed") for number in range(1, 7)] == [1] * 6
+    assert [child["attempt"] for child in children if child["id"] == read["id"]] == [1]
     rows = await documents(fleet, path)
     assert [row["pages"] for row in rows] == [6]
+
+
+def sheets(number: int, what: str) -> bytes:
+    """A scan of so many different pages."""
+    lines = (pictures.LINES * 5)[:18]
+    return pictures.scanned_pdf(
+        [pictures.page([f"Sheet {n} {what}", *lines], dpi=300) for n in range(1, number + 1)], dpi=300
+    )
 
 
 async def test_nats_killed_and_wiped_while_jobs_wait(fleet: Fleet) -> None:
