@@ -65,6 +65,7 @@ class Role(StrEnum):
 
 
 _ENTER = "BEGIN; SET LOCAL ROLE argosy_tenant; SELECT set_config('argosy.tenant', '{}', true)"
+_ENTER_WITHIN = "SELECT set_config('role', 'argosy_tenant', true), set_config('argosy.tenant', $1, true)"
 """For this transaction only: a connection that goes back to the pool belongs to no tenant."""
 
 
@@ -117,12 +118,14 @@ class Database:
             return rows
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed where the block ends, rolled back where it raises."""
+    async def begin(self, *, tenant: str | None = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction, `tenant`'s if given: committed where the block ends, rolled back where it raises."""
         async with self._connection() as connection:
             await _driver(connection)
             try:
                 async with connection.begin():
+                    if tenant is not None:
+                        await fetch_within(connection, _ENTER_WITHIN, tenant)
                     yield connection
             except DBAPIError as error:
                 cause = error.orig.__cause__ if error.orig is not None else None

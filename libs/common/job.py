@@ -79,3 +79,8 @@ class FanOut:
     """
 
     children: tuple[NewChild, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a job that would wait for nobody."""
+        if not self.children:
+            raise ValueError("a job fans out into one child at least")

@@ -138,7 +138,8 @@ class Worker(Generic[P, D]):
             running = Running(claimed, time.perf_counter())
             self.lease.held[claimed.id, claimed.attempt] = running
             self._busy += 1
-            self._wait_seconds.observe(max(0.0, claimed.waited_s))
+            if not claimed.children:  # it has waited for those
+                self._wait_seconds.observe(max(0.0, claimed.waited_s))
             running.task = asyncio.create_task(self._run(running))
         await self.lease.tell([(claimed.id.hex, State.RUNNING, None) for claimed in claims])
 
@@ -207,8 +208,11 @@ class Worker(Generic[P, D]):
     async def _end(self, running: Running, end: Done | FanOut | Outcome) -> None:
         claimed = running.claim
         if isinstance(end, FanOut):
-            await self._fan_out(claimed, end)
-            return
+            try:
+                await self._fan_out(claimed, end)
+                return
+            except Exception as error:  # its children cannot be stored
+                end = self._verdict(claimed, error)
         outcome = end if isinstance(end, Outcome) else _success(claimed, end)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:

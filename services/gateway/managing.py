@@ -89,6 +89,8 @@ async def retry_job(request: Request) -> Response:
         raise Conflict(str(error)) from error
     if facts["parent"] is not None:
         raise Conflict(f"It is a part of {public_id(facts['parent'])}: retry that.")
+    if not retried and facts["state"] in managing.RETRYABLE:
+        raise Conflict("Parts of it are still stopping: try again in a moment.")
     if not retried:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
     return answer(job_document(await find_job(request)), 202)

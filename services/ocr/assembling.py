@@ -9,7 +9,7 @@ import pikepdf
 
 from libs.common.contracts.ocr import Page
 from services.ocr import formats
-from services.ocr.documents import PDF, flattened_frames, resolution_of
+from services.ocr.documents import PDF, flattened_frames, frames_of, resolution_of
 from services.ocr.pages import ASSUMED_DPI, PageFiles
 from services.ocr.refusals import UnreadableDocument
 
@@ -96,6 +96,10 @@ def _picture_pdf(source: Path, folder: Path, path: Path) -> None:
     with path.open("wb") as file:
         try:
             img2pdf.convert(source, layout_fun=layout, rotation=img2pdf.Rotation.ifvalid, outputstream=file)
+            file.flush()
+            with pikepdf.open(path) as made:
+                if len(made.pages) != frames_of(source):  # an animated PNG has more than it sees
+                    raise UnreadableDocument
         except Exception:  # it says no in a dozen ways: transparency, 16 bits, WebP's modes; those are drawn anew
             file.seek(0)
             file.truncate()

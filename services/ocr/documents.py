@@ -60,8 +60,7 @@ def count_pages(source: Path, media_type: str, at_most: int) -> int:
             pages = len(document)
         _check_structure(source)
     else:
-        with open_image(source) as image:
-            pages = getattr(image, "n_frames", 1)
+        pages = frames_of(source)
     if pages == 0:
         raise EmptyDocument
     if pages > at_most:
@@ -129,6 +128,12 @@ def prepare_image(source: Path, frame: int, pixels_at_most: int, path: Path) -> 
         grey.save(path, format="PPM")
         scaled = max(grey.size) < longest_edge
         return Picture(path, grey.width, grey.height, None if scaled else dpi)
+
+
+def frames_of(source: Path) -> int:
+    """How many pictures an image file has. Raises UnreadableDocument."""
+    with open_image(source) as image:
+        return int(getattr(image, "n_frames", 1))
 
 
 def resolution_of(source: Path) -> int | None:

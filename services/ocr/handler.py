@@ -28,14 +28,19 @@ from services.ocr import readings, tesseract
 from services.ocr.assembling import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
 from services.ocr.documents import PDF, count_pages
-from services.ocr.pages import PageFiles, Task, prepare_page, recognise_page
+from services.ocr.pages import PageFiles, Task, prepare_page, recognise_page, renumber
 from services.ocr.refusals import LanguageNotInstalled, NoSuchPage, PagesFailed
 from services.ocr.sandbox import Limits, Sandbox
+from services.ocr.scratch import scratch_folder
 from services.ocr.seclusion import network_is_closed
-from services.ocr.sources import Sources, sources
+from services.ocr.sources import Sources
 from services.ocr.tables import documents
 
 FETCHED_AT_ONCE = 8
+PUT_TOGETHER_IN_THE_TIME_OF_ONE = 20
+"""Pages that may be put together in the time that one may take to be read; it is far less in fact."""
+MORE_LOOKS_WITHIN = 0.4
+"""The share of a page's time after which nothing more is tried: a timeout must not cost what has been read."""
 
 logger = log.get("ocr")
 
@@ -52,6 +57,8 @@ class Deps:
     blobs: Blobs
     sandbox: Sandbox
     sources: Sources
+    folder: Path
+    """For files that nobody needs after this process."""
     languages: frozenset[str]
     """Installed."""
     engine: str
@@ -67,15 +74,16 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     engine = await sandbox.run(tesseract.identity)
     if not await sandbox.run(network_is_closed):
         logger.warning("sandbox.network_open", why="this system has no seccomp filters")
-    async with sources(platform.blobs) as held:
-        yield Deps(settings, platform.database, platform.blobs, sandbox, held, languages, engine)
+    with scratch_folder() as folder:
+        held = Sources(platform.blobs, folder)
+        yield Deps(settings, platform.database, platform.blobs, sandbox, held, folder, languages, engine)
 
 
 async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
     """Read a page; or begin a document, or put it together when its pages have been read."""
     payload = job.payload
     languages = _languages(payload, deps)
-    with tempfile.TemporaryDirectory(prefix="argosy-ocr-") as name:
+    with tempfile.TemporaryDirectory(dir=deps.folder) as name:
         folder = Path(name)
         async with deps.sources.open(payload.source) as source:
             if payload.page is not None:
@@ -90,7 +98,8 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
                 page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
                 summaries, entered = [page.result], page.effects
             numbers = [summary["number"] for summary in summaries]
-            preview = await deps.sandbox.run(assemble, source, payload.media_type, folder, numbers)
+            sandbox = deps.sandbox.longer(1 + len(numbers) / PUT_TOGETHER_IN_THE_TIME_OF_ONE)
+            preview = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
     result = {"pages": len(summaries), "confidence": confidence, "language": languages, "preview": preview}
@@ -132,13 +141,17 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
     """Leave the page's parts in `files`, and in the blob store; read it only if this very picture is new."""
     started = time.perf_counter()
     payload = job.payload
-    task = Task(source, payload.media_type, payload.options, languages, deps.settings.ocr_max_page_pixels)
+    settings = deps.settings
+    more_looks_s = settings.ocr_page_timeout_s * MORE_LOOKS_WITHIN
+    task = Task(source, payload.media_type, payload.options, languages, settings.ocr_max_page_pixels, more_looks_s)
     prepared = await deps.sandbox.run(prepare_page, task, files, task.dpi)
     effects = None
     if prepared.summary is not None:
         summary = prepared.summary.document()
     else:
-        key = readings.key_of(prepared.digest, deps.engine, payload.options, languages, prepared.dpi)
+        key = readings.key_of(
+            prepared.digest, deps.engine, payload.options, languages, prepared.dpi, payload.media_type
+        )
         known = await _known(job, deps, key, files)
         if known is not None:
             summary = known
@@ -166,6 +179,7 @@ async def _known(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles)
                 await deps.blobs.read_file(f"{known.folder}{suffix}", files.path(suffix))
     except FileNotFoundError:
         return None
+    await deps.sandbox.run(renumber, files)  # it may have been another page then
     return known.summary | {"number": files.number, "read_before": True}
 
 
@@ -173,6 +187,7 @@ async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[
     """Fetch what the pages' jobs have left. Raises PagesFailed."""
     failed = [child for child in job.children if child.state is not State.SUCCEEDED]
     if failed:
+        job.progress(len(job.children) - len(failed), len(job.children))
         raise PagesFailed(_why(failed, len(job.children)))
     job.progress(len(job.children), len(job.children), "putting the pages together")
 
@@ -184,7 +199,9 @@ async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[
         return child.result or {}
 
     fetching = asyncio.Semaphore(FETCHED_AT_ONCE)
-    return await asyncio.gather(*map(fetch, job.children))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(fetch(child)) for child in job.children]
+    return [task.result() for task in tasks]
 
 
 def _why(failed: Sequence[Child], total: int) -> str:

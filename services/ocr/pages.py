@@ -4,6 +4,7 @@ Between the two the handler can see whether this very picture was read before (r
 """
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ class Task:
     options: OcrOptions
     languages: str
     pixels_at_most: int
+    more_looks_s: float
+    """Seconds after which nothing more is tried, and the best so far is taken."""
 
     @property
     def dpi(self) -> int:
@@ -127,13 +130,15 @@ def _mixed(page: Any, text: str, files: PageFiles, dpi: int, pixels_at_most: int
 
 def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSummary:
     """Read the prepared picture, small print once more. Leaves the parts in `files`. Raises EngineFailed."""
-    reading = _read(task, prepared, files)
+    until = time.monotonic() + task.more_looks_s
+    reading = _read(task, prepared, files, until)
     passes = reading.passes
-    if task.media_type == PDF and task.options.dpi is None and reading.has_small_print:
+    may_be_larger = task.media_type == PDF and task.options.dpi is None and time.monotonic() < until
+    if may_be_larger and reading.has_small_print:
         larger = PageFiles(files.folder / "larger", files.number)
         larger.folder.mkdir()
         again = prepare_page(task, larger, FULL_DPI)
-        other = _read(task, again, larger)
+        other = _read(task, again, larger, until)
         passes += other.passes
         if other.sureness > reading.sureness:
             prepared, reading = again, other
@@ -142,10 +147,23 @@ def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSumm
     return _summed_up(prepared, reading, files, passes)
 
 
-def _read(task: Task, prepared: Prepared, files: PageFiles) -> Reading:
+def renumber(files: PageFiles) -> None:
+    """Parts that were another page's are now those of page `files.number`."""
+    page = Page.model_validate_json(files.path(".json").read_bytes())
+    files.path(".json").write_text(page.model_copy(update={"number": files.number}).model_dump_json())
+
+
+def _read(task: Task, prepared: Prepared, files: PageFiles, until: float) -> Reading:
     picture = prepared.picture
     assert picture is not None  # noqa: S101 - there is nothing to do for a page that had text only
-    reader = Reader(picture.path, files.path(""), languages=task.languages, psm=task.options.psm, dpi=prepared.dpi)
+    reader = Reader(
+        picture.path,
+        files.path(""),
+        languages=task.languages,
+        psm=task.options.psm,
+        dpi=prepared.dpi,
+        until=until,
+    )
     reading = reader.read()
     reading.pdf.rename(files.path(".pdf"))
     files.path(".ppm").unlink(missing_ok=True)

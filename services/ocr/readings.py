@@ -8,15 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy.dialects.postgresql import insert
 
 from libs.common.contracts.ocr import OcrOptions
-from libs.common.db import Connection, Database
+from libs.common.db import Connection, Database, fetch_within
 from libs.common.job import Effects
-from services.ocr.tables import readings
 
 METHOD = 1
 """Raised when this service begins to read differently."""
+
+
+KEPT_DAYS = 30
+_ENTER = """
+INSERT INTO ocr.readings (tenant, digest, folder, summary) VALUES ($1, $2, $3, $4::jsonb)
+ON CONFLICT (tenant, digest)
+DO UPDATE SET folder = excluded.folder, summary = excluded.summary, read_at = excluded.read_at
+"""
+_SWEEP = """
+DELETE FROM ocr.readings WHERE (tenant, digest) IN (
+  SELECT tenant, digest FROM ocr.readings WHERE read_at < now() - $1 * interval '1 day'
+  ORDER BY read_at LIMIT 10 FOR UPDATE SKIP LOCKED)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +38,9 @@ class Known:
     summary: dict[str, Any]
 
 
-def key_of(pixels: bytes, engine: str, options: OcrOptions, languages: str, dpi: int) -> bytes:
+def key_of(pixels: bytes, engine: str, options: OcrOptions, languages: str, dpi: int, media_type: str) -> bytes:
     """What a reading is found by. `pixels`: a digest of the page's picture; `engine`: see `tesseract.identity`."""
-    parts = [METHOD, pixels.hex(), engine, options.psm, options.dpi, languages, dpi]
+    parts = [METHOD, pixels.hex(), engine, options.psm, options.dpi, languages, dpi, media_type]
     return hashlib.sha256(orjson.dumps(parts)).digest()
 
 
@@ -44,12 +55,7 @@ def entered(tenant: str, key: bytes, folder: str, summary: dict[str, Any]) -> Ef
     """Enter a reading, in the transaction that ends its job. Old ones are swept out on the way."""
 
     async def effects(connection: Connection) -> None:
-        row = {"tenant": tenant, "digest": key, "folder": folder, "summary": summary}
-        fresh = insert(readings).values(row)
-        await connection.execute(
-            fresh.on_conflict_do_update(
-                index_elements=["tenant", "digest"], set_={"folder": folder, "summary": summary}
-            )
-        )
+        await fetch_within(connection, _ENTER, tenant, key, folder, orjson.dumps(summary).decode())
+        await fetch_within(connection, _SWEEP, KEPT_DAYS)
 
     return effects

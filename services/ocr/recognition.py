@@ -4,8 +4,10 @@ Whatever is tried beside the plain way is kept only if the engine is surer of it
 well: Tesseract's own guess (OSD) is wrong on one page in ten, so it only says what to try first.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from PIL import Image
@@ -50,13 +52,19 @@ class Reading:
 
 
 class Reader:
-    """Reads one picture in several ways, and keeps the best. Files lie beside `base`."""
+    """Reads one picture in several ways, and keeps the best. Files lie beside `base`.
 
-    def __init__(self, picture: Path, base: Path, *, languages: str, psm: int, dpi: int) -> None:
+    `until`: when nothing more is tried, as time.monotonic has it.
+    """
+
+    def __init__(
+        self, picture: Path, base: Path, *, languages: str, psm: int, dpi: int, until: float = inf
+    ) -> None:
         self._picture = picture
         self._base = base
         self._languages = languages
         self._dpi = dpi
+        self._until = until
         self.psm = psm
         with Image.open(picture) as image:
             self._grey = image.convert("L")
@@ -92,6 +100,8 @@ class Reader:
         yield from sorted((180, 90, 270), key=lambda quarters: quarters != guess)
 
     def _better(self, best: Recognised, turn: Turn, psm: int, *, by: float = CLEARLY) -> Recognised:
+        if time.monotonic() > self._until:
+            return best
         other = self._try(turn, psm)
         if other.sureness() <= max(0.0, best.sureness()) * by:
             other.remove()

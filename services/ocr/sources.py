@@ -1,8 +1,6 @@
 """Documents whose pages are being read, kept on this machine: its pages come one by one, and share the file."""
 
 import asyncio
-import shutil
-import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,13 +65,3 @@ class Sources:
         idle = [key for key, held in self._held.items() if not held.readers and held.fetching.done()]
         for key in idle[: max(0, len(idle) - KEPT)]:
             self._held.pop(key).fetching.result().unlink(missing_ok=True)
-
-
-@asynccontextmanager
-async def sources(blobs: Blobs) -> AsyncIterator[Sources]:
-    """Such a folder, removed after the block."""
-    folder = Path(tempfile.mkdtemp(prefix="argosy-ocr-"))
-    try:
-        yield Sources(blobs, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,11 +1,12 @@
 """The text a PDF page already has: whether to trust it, and its words with their places."""
 
+import ctypes
 import unicodedata
 
 import pypdfium2
 import pypdfium2.raw
 
-from libs.common.contracts.ocr import Block, Line, Word
+from libs.common.contracts.ocr import Block, Box, Line, Word
 from services.ocr.tesseract import around
 
 SCANNED_SHARE = 0.5
@@ -39,7 +40,6 @@ def has_pictures(page: pypdfium2.PdfPage) -> bool:
 def text_blocks(page: pypdfium2.PdfPage, scale: float) -> list[Block]:
     """The page's words in one block a paragraph. `scale`: pixels per point."""
     textpage = page.get_textpage()
-    height_pt = page.get_height()
     lines: list[list[Line]] = [[]]
     words: list[Word] = []
     letters: list[int] = []
@@ -47,7 +47,7 @@ def text_blocks(page: pypdfium2.PdfPage, scale: float) -> list[Block]:
 
     def end_word() -> None:
         if letters:
-            words.append(_word(textpage, letters, text, height_pt, scale))
+            words.append(_word(page, textpage, letters, text, scale))
             letters.clear()
 
     def end_line() -> None:
@@ -69,16 +69,24 @@ def text_blocks(page: pypdfium2.PdfPage, scale: float) -> list[Block]:
     return [Block(box=around([line.box for line in block]), lines=block) for block in lines if block]
 
 
-def _word(textpage: pypdfium2.PdfTextPage, letters: list[int], text: str, height_pt: float, scale: float) -> Word:
-    boxes = [textpage.get_charbox(index) for index in letters]
-    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
-    box = (
-        round(min(lefts) * scale),
-        round((height_pt - max(tops)) * scale),
-        round(max(rights) * scale),
-        round((height_pt - min(bottoms)) * scale),
-    )
+def _word(
+    page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, letters: list[int], text: str, scale: float
+) -> Word:
+    lefts, bottoms, rights, tops = zip(*(textpage.get_charbox(index) for index in letters), strict=True)
+    box = _on_the_page(page, scale, (min(lefts), min(bottoms)), (max(rights), max(tops)))
     return Word(text="".join(text[index] for index in letters), box=box, confidence=100.0)
+
+
+def _on_the_page(page: pypdfium2.PdfPage, scale: float, *corners: tuple[float, float]) -> Box:
+    """A box of the page's own space in pixels of the page as it is seen, turned by /Rotate and cut to its CropBox."""
+    width, height = (round(edge * scale) for edge in page.get_size())
+    x, y = ctypes.c_int(), ctypes.c_int()
+    seen = []
+    for across, up in corners:
+        pypdfium2.raw.FPDF_PageToDevice(page, 0, 0, width, height, 0, across, up, ctypes.byref(x), ctypes.byref(y))
+        seen.append((x.value, y.value))
+    xs, ys = zip(*seen, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _has_meaning(character: str) -> bool:

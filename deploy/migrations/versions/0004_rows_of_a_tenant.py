@@ -45,6 +45,12 @@ CREATE POLICY of_the_tenant ON {table} TO argosy_tenant
   WITH CHECK ({column} = nullif(current_setting('argosy.tenant', true), ''));
 CREATE POLICY of_the_fleet ON {table} TO argosy_gateway, argosy_worker USING (true) WITH CHECK (true);
 """
+# Forced on the owner too, who then needs to be let in: migrations change rows.
+OWNER = """
+DO $$ BEGIN
+  EXECUTE format('CREATE POLICY of_the_owner ON {table} TO %I USING (true) WITH CHECK (true)', current_user);
+END $$
+"""
 TENANT_COLUMNS = {
     "ledger.jobs": "tenant",
     "ledger.schedules": "tenant",
@@ -66,3 +72,5 @@ def upgrade() -> None:
     for statement in (GRANTS + secured).split(";\n"):
         if statement.strip():
             op.execute(statement)
+    for table in TENANT_COLUMNS:
+        op.execute(OWNER.format(table=table))

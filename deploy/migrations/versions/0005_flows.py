@@ -15,6 +15,7 @@ ALTER TABLE ledger.jobs
   ADD COLUMN parent uuid,
   ADD COLUMN children integer NOT NULL DEFAULT 0;
 CREATE INDEX jobs_children ON ledger.jobs (parent, id) WHERE parent IS NOT NULL;
+CREATE INDEX jobs_open_children ON ledger.jobs (parent) WHERE parent IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX jobs_flows ON ledger.jobs (queue, id) WHERE state = 'waiting';
 DROP INDEX ledger.jobs_by_tenant;
 CREATE INDEX jobs_by_tenant ON ledger.jobs (tenant, id DESC) WHERE parent IS NULL;
@@ -41,6 +42,11 @@ CREATE POLICY of_the_tenant ON ocr.readings TO argosy_tenant
   WITH CHECK (tenant = nullif(current_setting('argosy.tenant', true), ''));
 CREATE POLICY of_the_fleet ON ocr.readings TO argosy_gateway, argosy_worker USING (true) WITH CHECK (true);
 """
+OWNER = """
+DO $$ BEGIN
+  EXECUTE format('CREATE POLICY of_the_owner ON ocr.readings TO %I USING (true) WITH CHECK (true)', current_user);
+END $$
+"""
 
 
 def upgrade() -> None:
@@ -49,3 +55,4 @@ def upgrade() -> None:
         for statement in part.split(";\n"):
             if statement.strip():
                 op.execute(statement)
+    op.execute(OWNER)

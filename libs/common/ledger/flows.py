@@ -89,9 +89,11 @@ async def fan_out(
 
 _WAKE = f"""
 UPDATE ledger.jobs p SET
-  state = 'queued', due_at = now(), ticketed_at = CASE WHEN {_OPEN.format(job="p")} THEN now() END
+  state = 'queued', progress = progress || jsonb_build_object('done', children),
+  ticketed_at = CASE WHEN {_OPEN.format(job="p")} THEN now() END
 WHERE p.state = 'waiting' AND ($1::uuid[] IS NULL OR p.id = ANY($1))
-  AND NOT EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = p.id AND c.finished_at IS NULL)
+  AND NOT EXISTS (SELECT FROM ledger.jobs c
+                  WHERE c.parent = p.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
   AND {LAZILY}
 RETURNING id, queue, ticketed_at IS NOT NULL
 """  # noqa: S608 - made of constants

@@ -67,14 +67,15 @@ class NewJob:
     """Of the upload that the job keeps in the blob store."""
 
 
-# While its children work, a job has come as far as they have. How fast they end since it was last queued tells how
-# long the others will take.
-PROGRESS = """CASE WHEN state <> 'waiting' THEN progress ELSE (
-  SELECT progress || jsonb_build_object('done', (progress ->> 'done')::int + ended, 'seconds_left', round(
-    extract(epoch FROM now() - begun) * (born - ended) / nullif(lately, 0)))
-  FROM (SELECT count(*) AS born, count(finished_at) AS ended, greatest(jobs.due_at, min(created_at)) AS begun,
-               count(*) FILTER (WHERE finished_at > jobs.due_at) AS lately
-        FROM ledger.jobs c WHERE c.parent = jobs.id) children) END AS progress"""
+OPEN_CHILDREN = """SELECT count(*) FROM ledger.jobs c
+  WHERE c.parent = jobs.id AND c.parent IS NOT NULL AND c.finished_at IS NULL"""
+"""How many children of `jobs` have not ended; an index knows."""
+# While its children work, a job has come as far as they have. How fast they end tells how long the others will
+# take; but not where some had ended before a retry.
+PROGRESS = f"""CASE WHEN state <> 'waiting' THEN progress ELSE (
+  SELECT progress || jsonb_build_object('done', children - left_over, 'seconds_left', CASE WHEN attempt = 1 THEN
+    round(extract(epoch FROM now() - started_at) * left_over / nullif(children - left_over, 0)) END)
+  FROM ({OPEN_CHILDREN}) AS one (left_over)) END AS progress"""  # noqa: S608 - made of constants
 FACTS = f"""id, tenant, queue, kind, state, priority, attempt, failures, max_attempts, parent, children,
   created_at, due_at, started_at, finished_at, cancel_requested_at, {PROGRESS}, result, artifacts,
   CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error, tags, trace, schedule, replay"""
@@ -101,8 +102,7 @@ async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: dict(row) for row in rows}
 
 
-_WAITED_FOR = """CASE WHEN state = 'waiting' THEN (SELECT (jobs.progress ->> 'done')::int + count(finished_at)
-  FROM ledger.jobs c WHERE c.parent = jobs.id) END"""
+_WAITED_FOR = f"CASE WHEN state = 'waiting' THEN children - ({OPEN_CHILDREN})::int END"
 
 
 async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, int, int, int | None]]:

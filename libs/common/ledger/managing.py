@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.errors import ArgosyError
-from libs.common.ledger.jobs import Filter, State
+from libs.common.ledger.jobs import OPEN_CHILDREN, Filter, State
 
 AT_A_TIME = 5_000
 """Jobs changed in one statement of a bulk call."""
@@ -22,27 +22,35 @@ class PlaceTaken(ArgosyError):
 
 
 # A job that waits ends at once. One that runs is told to (see worker.py), and ends when its handler has let go.
-# Its children go with it.
-_CANCEL = """
-WITH meant AS (SELECT id FROM ledger.jobs WHERE {condition} LIMIT {limit:d} FOR UPDATE),
+# Its children go with it. They are looked for in a statement of their own, when the parent is locked: one that was
+# just fanning out has them by then.
+_LOCK = "SELECT id FROM ledger.jobs WHERE {condition} LIMIT {limit:d} FOR UPDATE"
+_THEIRS = "SELECT id FROM meant UNION ALL SELECT c.id FROM ledger.jobs c JOIN meant m ON c.parent = m.id"
+_CANCEL = f"""
+WITH meant AS (SELECT unnest($1::uuid[]) AS id),
 cancelled AS (
   UPDATE ledger.jobs SET
     state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
     finished_at = CASE WHEN state <> 'running' THEN now() END,
-    cancel_requested_at = now(), ticketed_at = NULL
-  WHERE (id IN (SELECT id FROM meant) OR parent IN (SELECT id FROM meant)) AND finished_at IS NULL
+    cancel_requested_at = now(), ticketed_at = NULL,
+    progress = CASE WHEN state <> 'waiting' THEN progress
+               ELSE progress || jsonb_build_object('done', children - ({OPEN_CHILDREN})) END
+  WHERE id IN ({_THEIRS}) AND finished_at IS NULL
   RETURNING id, queue, state, parent, finished_at),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
   SELECT queue, 'ended', count(*) FROM cancelled WHERE finished_at IS NOT NULL GROUP BY queue)
 SELECT id, queue, state, parent FROM cancelled
-"""
+"""  # noqa: S608 - made of constants
 # `attempt` goes on: it is the fence. The errors stay: they are the history. Of a job with children, only those
 # that have not succeeded work again, and it waits for them; if all have, only its last step is left to do.
-_RETRY = """
+_RETRY = f"""
 WITH meant AS (
-  SELECT id FROM ledger.jobs
-  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled') AND parent IS NULL FOR UPDATE),
+  SELECT id FROM ledger.jobs j
+  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled') AND parent IS NULL
+    AND NOT EXISTS (SELECT FROM ledger.jobs c
+                    WHERE c.parent = j.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
+  FOR UPDATE),
 retried AS (
   UPDATE ledger.jobs j SET
     state = CASE WHEN EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = j.id AND c.state <> 'succeeded')
@@ -51,12 +59,12 @@ retried AS (
     finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL,
     replay = CASE WHEN parent IS NULL THEN $3::uuid END,
     progress = (SELECT jsonb_build_object('done', 0, 'total', j.children, 'note', NULL) WHERE j.children > 0)
-  WHERE (id IN (SELECT id FROM meant) OR parent IN (SELECT id FROM meant)) AND state IN ('failed', 'cancelled')
+  WHERE id IN ({_THEIRS}) AND state IN ('failed', 'cancelled')
   RETURNING id, queue, parent),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'ended', -count(*) FROM retried GROUP BY queue)
 SELECT id FROM retried WHERE parent IS NULL
-"""
+"""  # noqa: S608
 
 
 class Cancelled(NamedTuple):
@@ -70,9 +78,7 @@ class Cancelled(NamedTuple):
 
 async def cancel(db: Database, tenant: str, job_id: UUID) -> list[Cancelled]:
     """Cancel one job and its children; nothing if it has ended already, or is not there. Raises Unavailable."""
-    sql = _CANCEL.format(condition="tenant = $1 AND id = $2", limit=1)
-    rows = await db.fetch(sql, tenant, job_id, tenant=tenant)
-    return [Cancelled(*row) for row in rows]
+    return await _cancel(db, tenant, "tenant = $1 AND id = $2 AND finished_at IS NULL", [tenant, job_id])
 
 
 async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancelled]:
@@ -82,12 +88,18 @@ async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancell
     """
     condition, values = wanted.condition(tenant)
     condition += " AND cancel_requested_at IS NULL AND finished_at IS NULL"
-    rows = await db.fetch(_CANCEL.format(condition=condition, limit=AT_A_TIME), *values, tenant=tenant)
+    return await _cancel(db, tenant, condition, values)
+
+
+async def _cancel(db: Database, tenant: str, condition: str, values: Sequence[object]) -> list[Cancelled]:
+    async with db.begin(tenant=tenant) as connection:
+        locked = await fetch_within(connection, _LOCK.format(condition=condition, limit=AT_A_TIME), *values)
+        rows = await fetch_within(connection, _CANCEL, [row[0] for row in locked])
     return [Cancelled(*row) for row in rows]
 
 
 async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
-    """Put a failed or cancelled job back into its queue, with all its tries; False if it is neither.
+    """Put a failed or cancelled job back into its queue, with all its tries; False if it cannot be, or not yet.
 
     Raises PlaceTaken, Unavailable.
     """

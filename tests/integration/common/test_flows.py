@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from libs.common.bus import Bus
-from libs.common.db import Database
+from libs.common.db import Database, fetch_within
 from libs.common.errors import Reject
 from libs.common.job import Done, FanOut, Job
 from libs.common.ledger import books, dispatch, flows, jobs, managing
@@ -182,6 +182,7 @@ async def test_a_cancel_reaches_every_child(database: Database, nats_bus: Bus, q
 
         await until(all_ended, patience_s=60)
         assert adder.looked == []
+        assert (await facts(database, job))["progress"]["done"] == 0
         adder.gate.set()
         assert await managing.retry(database, "dev", job.id)
         assert (await becomes(database, job, "succeeded"))["result"] == {"sum": sum(range(20))}
@@ -218,6 +219,96 @@ async def test_many_workers_wake_a_parent_once(database: Database, queue: str) -
 
         assert sum(await asyncio.gather(*map(end, children))) == 1
         await database.fetch("DELETE FROM ledger.jobs WHERE state = 'queued'")
+
+
+async def waiting_parent(database: Database, queue: str, children: int) -> NewJob:
+    """A job that waits, as its worker left it."""
+    job = await submitted(database, queue, range(children))
+    await database.fetch("UPDATE ledger.jobs SET state = 'running', worker = id WHERE id = $1", job.id)
+    new = [NewChild("number", b'{"numbers": [1]}') for _ in range(children)]
+    await flows.fan_out(database, job.id, job.id, 0, new, {"done": 0, "total": children, "note": None})
+    return job
+
+
+async def test_a_cancel_that_meets_a_fan_out_reaches_the_new_children(database: Database, queue: str) -> None:
+    job = await submitted(database, queue, range(3))
+    await database.fetch("UPDATE ledger.jobs SET state = 'running', worker = id WHERE id = $1", job.id)
+    async with database.begin() as fanning_out:
+        await fetch_within(fanning_out, "UPDATE ledger.jobs SET state = 'waiting', children = 3, progress = '{}'")
+        cancelling = asyncio.create_task(managing.cancel(database, "dev", job.id))
+
+        async def it_waits_for_the_row() -> bool:
+            sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            return bool(await database.fetch(sql))
+
+        await until(it_waits_for_the_row)
+        await fetch_within(
+            fanning_out,
+            "INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,"
+            " max_attempts, timeout_s, due_at, parent) SELECT gen_random_uuid(), tenant, created_by, queue, kind,"
+            " 'queued', priority, rank, payload, tags, max_attempts, timeout_s, due_at, id"
+            " FROM ledger.jobs, generate_series(1, 3)",
+        )
+    assert len(await cancelling) == 4
+    assert {row[0] for row in await database.fetch("SELECT state FROM ledger.jobs")} == {"cancelled"}
+
+
+async def test_what_still_stops_is_neither_retried_nor_struck_off(database: Database, queue: str) -> None:
+    job = await waiting_parent(database, queue, 3)
+    await database.fetch(
+        "UPDATE ledger.jobs SET state = 'running'"
+        " WHERE id = (SELECT id FROM ledger.jobs WHERE parent = $1 LIMIT 1)",
+        job.id,
+    )
+    assert len(await managing.cancel(database, "dev", job.id)) == 4
+    assert not await managing.retry(database, "dev", job.id)
+    assert await books.strike_off(database, older_than_s=-1, limit=10) == 0
+    await database.fetch("UPDATE ledger.jobs SET state = 'cancelled', finished_at = now() WHERE state = 'running'")
+    assert await managing.retry(database, "dev", job.id)
+    assert (await facts(database, job))["state"] == "waiting"
+
+
+async def test_flows_are_found_by_indexes(database: Database, queue: str) -> None:
+    """However many jobs there are: none of these reads them all."""
+    job = await waiting_parent(database, queue, 3)
+    await database.fetch(
+        "INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,"
+        " max_attempts, timeout_s, due_at, finished_at) SELECT gen_random_uuid(), 'dev', 'k', 'other', 'k',"
+        " 'succeeded', 'normal', now(), '{}', '[]', 1, 1, now(), now() FROM generate_series(1, 50000)"
+    )
+    await database.fetch("ANALYZE ledger.jobs")
+    await database.fetch("SELECT pg_stat_reset()")
+    await flows.wake(database)
+    await flows.wake(database, [job.id])
+    await facts(database, job)
+    await managing.cancel(database, "dev", job.id)
+    await managing.retry(database, "dev", job.id)
+    await database.fetch("SELECT pg_stat_force_next_flush()")
+    (row,) = await database.fetch("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs'")
+    assert row[0] < 50_000
+
+
+async def test_a_job_cannot_wait_for_nobody() -> None:
+    with pytest.raises(ValueError, match="one child at least"):
+        FanOut(())
+
+
+async def test_children_that_cannot_be_stored_fail_the_job(database: Database, nats_bus: Bus, queue: str) -> None:
+    async def handle(_job: Job[Sum], _deps: None) -> FanOut:
+        return FanOut((NewChild("number", b'{"numbers": "\\u0000"}'),))
+
+    stop = asyncio.Event()
+    worker = Worker(queue, Sum, handle, None, database=database, bus=nats_bus, slots=1, grace_s=5)
+    job = await submitted(database, queue, range(1))
+    dispatcher = Dispatcher(database, nats_bus, [queue])
+    dispatching = asyncio.create_task(dispatcher.run())
+    async with worker.lease.kept():
+        working = asyncio.create_task(worker.run(stop))
+        failed = await becomes(database, job, "failed")
+        stop.set()
+        await working
+    dispatching.cancel()
+    assert failed["error"]["code"] == "bug"
 
 
 async def test_a_paused_queue_gets_no_tickets_from_a_fan_out(database: Database, queue: str) -> None:

@@ -1,6 +1,7 @@
 """What makes a reading good: the right way up, straight, twice where unsure, never again; and its formats."""
 
 import io
+import os
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from libs.common.job import Done
+from services.ocr.recognition import Reader as Recogniser
+from services.ocr.refusals import PageCrashed
 from tests import pictures
 from tests.integration.ocr.conftest import Reader
 from tests.pictures import LINES, word_f1
@@ -204,3 +207,61 @@ async def test_a_picture_is_not_encoded_anew(reader: Reader, kind: str) -> None:
         if kind == "JPEG":
             assert picture.read_raw_bytes() == content
         assert pikepdf.PdfImage(picture).as_pil_image().tobytes() == Image.open(io.BytesIO(content)).tobytes()
+
+
+async def test_a_page_known_from_elsewhere_gets_its_own_number(reader: Reader) -> None:
+    """The same picture as page 1 of one document and page 2 of another; ids in the formats are not given twice."""
+    known = pictures.page(["Known from elsewhere."])
+    first = await reader.read(pictures.scanned_pdf([known]))
+    await committed(reader, first)
+    done = await reader.read(pictures.scanned_pdf([pictures.page(["A first page."]), known]))
+    assert [page["number"] for page in await reader.words(done)] == [1, 2]
+    hocr = ET.fromstring(await reader.artifact(done, "document.hocr"))  # noqa: S314 - our own
+    ids = [element.get("id") for element in hocr.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+async def test_text_of_turned_and_cropped_pages_is_where_it_is_seen(reader: Reader, rotation: int) -> None:
+    with pikepdf.open(io.BytesIO(pictures.text_pdf("Typed by a machine long ago"))) as document:
+        document.pages[0].Rotate = rotation
+        document.pages[0].CropBox = pikepdf.Array([30, 100, 600, 760])
+        buffer = io.BytesIO()
+        document.save(buffer)
+    content = buffer.getvalue()
+    (page,) = await reader.words(await reader.read(content, dpi=100))
+    drawn = pypdfium2.PdfDocument(content)[0].render(scale=100 / 72, grayscale=True).to_pil()
+    assert abs(drawn.width - page["width"]) <= 1
+    box = next(word["box"] for word in words_of([page]) if word["text"] == "machine")
+    inked = drawn.point(lambda value: 255 * (value < 128)).crop(box)
+    assert sum(inked.histogram()[255:]) > 50
+
+
+async def test_an_animated_png_is_read_frame_by_frame(reader: Reader) -> None:
+    frames = [pictures.page([f"Frame number {name} is here."]) for name in ("one", "two")]
+    content = pictures.encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    done = await reader.read(content)
+    assert done.result["pages"] == 2
+    with pikepdf.open(io.BytesIO(await reader.artifact(done, "document.pdf"))) as document:
+        assert len(document.pages) == 2
+
+
+async def test_time_that_runs_out_costs_the_further_looks_only(reader: Reader, tmp_path: Path) -> None:
+    upside_down = pictures.page().rotate(180)
+    path = pictures.write(tmp_path, "page.png", pictures.encoded(upside_down, "PNG"))
+    hurried = Recogniser(path, tmp_path / "page", languages="eng", psm=3, dpi=150, until=0.0).read()
+    assert hurried.passes == 1
+
+
+async def test_a_sandboxed_process_can_answer_only_with_what_it_should(reader: Reader) -> None:
+    with pytest.raises(PageCrashed):
+        await reader.deps.sandbox.run(an_answer_that_runs_something)
+
+
+def an_answer_that_runs_something() -> object:
+    return Exploding()
+
+
+class Exploding:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("exit 0",)
