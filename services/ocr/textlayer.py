@@ -78,7 +78,7 @@ def _word(
 
 
 def _on_the_page(page: pypdfium2.PdfPage, scale: float, *corners: tuple[float, float]) -> Box:
-    """A box of the page's own space in pixels of the page as it is seen, turned by /Rotate and cut to its CropBox."""
+    """A box of the page's own space as the page is seen, in pixels: turned by /Rotate, cut to its CropBox."""
     width, height = (round(edge * scale) for edge in page.get_size())
     x, y = ctypes.c_int(), ctypes.c_int()
     seen = []
