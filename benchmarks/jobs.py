@@ -26,7 +26,7 @@ from deploy.local.running import Trio, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common.bus import connect as connect_bus
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.db import Database, Role
+from libs.common.db import Database
 from libs.common.db import connect as connect_database
 from libs.common.ledger.jobs import NewJob
 from services.gateway.dispatcher import Dispatcher
@@ -38,12 +38,12 @@ IN_FLIGHT = 1_000
 
 @asynccontextmanager
 async def gateway(servers: Trio) -> AsyncIterator[tuple[Database, Dispatcher]]:
-    """The accepting half of a gateway, in this process."""
+    """The accepting half of a gateway, in this process; as the database's owner, so that it may be emptied."""
     database_settings = DatabaseSettings(database_url=servers.postgres.url)
     bus_settings = BusSettings(nats_url=servers.nats.url)
     await asyncio.to_thread(upgrade, database_settings)
     async with (
-        connect_database(database_settings, "bench", role=Role.GATEWAY) as database,
+        connect_database(database_settings, "bench", role=None) as database,
         connect_bus(bus_settings, "bench") as bus,
     ):
         dispatcher = Dispatcher(database, bus, [QUEUE])

@@ -47,6 +47,7 @@ async def accept() -> None:
     )
     async with jobs.gateway(servers) as (database, dispatcher):
         await database.fetch("CREATE TABLE bench_effects (job_id uuid NOT NULL)")
+        await database.fetch("GRANT INSERT ON bench_effects TO argosy_worker")
         job.tell("enqueued", await jobs.accept_all(dispatcher, job.JOBS))
         await asyncio.Event().wait()
 

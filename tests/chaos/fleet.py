@@ -139,6 +139,7 @@ class Fleet:
         assert await migrating.wait() == 0
         async with db.connect(settings, "chaos", role=None) as database:
             await database.fetch("CREATE TABLE effects (job uuid NOT NULL, attempt int NOT NULL)")
+            await database.fetch("GRANT INSERT ON effects TO argosy_worker")
             self._key = (await issue(database, "dev", "chaos", "chaos", Role.ADMIN)).key
         environment = {
             "DATABASE_URL": self.database_url,
@@ -254,7 +255,8 @@ class Fleet:
         settings = DatabaseSettings.model_validate({"database_url": self.database_url})
         async with db.connect(settings, "chaos", role=None) as database:
             (row,) = await database.fetch(
-                """SELECT count(*), count(*) FILTER (WHERE state <> 'succeeded'), coalesce(sum(attempt - 1), 0),
+                """SELECT count(*), count(*) FILTER (WHERE state <> 'succeeded'),
+                          coalesce(sum(attempt - 1 - (children > 0)::int), 0),
                           count(*) FILTER (WHERE effects = 0), count(*) FILTER (WHERE effects > 1)
                    FROM ledger.jobs j CROSS JOIN LATERAL (
                      SELECT count(*) AS effects FROM effects WHERE job = j.id) e"""

@@ -23,6 +23,8 @@ from tests.chaos.fleet import Fleet, printed_logs
 
 SLEEP_S = 0.2
 PROBE_JOBS = 300
+FLOWS, CHILDREN = 20, 5
+"""Jobs that fan out, beside the others, while the fault strikes."""
 PATIENCE_S = 150.0
 
 
@@ -61,10 +63,12 @@ async def run(fault: str, seed: int, jobs: int, *, probe: int = PROBE_JOBS) -> R
                 await fleet.resume()
                 begun = time.monotonic()
                 async with asyncio.timeout(PATIENCE_S):
+                    flowing = asyncio.create_task(fleet.submit(FLOWS, sleep_s=SLEEP_S, children=CHILDREN))
                     submitting = asyncio.create_task(fleet.submit(jobs - jobs // 2, sleep_s=SLEEP_S))
                     await asyncio.sleep(chance.uniform(0.3, 2))
                     await FAULTS[fault](fleet)
                     await submitting
+                    await flowing
                     await fleet.until_ended()
                     total_s = time.monotonic() - begun
                     await fleet.until_workers_live()
@@ -72,7 +76,7 @@ async def run(fault: str, seed: int, jobs: int, *, probe: int = PROBE_JOBS) -> R
                 account = await fleet.account()
             finally:
                 await fleet.close()
-    expected = jobs + 2 * probe + (fault == "block_loop")
+    expected = jobs + FLOWS * (1 + CHILDREN) + 2 * probe + (fault == "block_loop")
     assert account["jobs"] == expected, f"{account['jobs']} jobs in the ledger, {expected} accepted"
     assert account["misbooked"] == 0, account
     return Result(
