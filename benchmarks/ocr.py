@@ -124,6 +124,7 @@ class Fleet:
             "ARGOSY_RUN_DIR": str(folder),
             "ARGOSY_PORT": str(free_port()),
             "OCR_CONCURRENCY": str(slots),
+            "GATEWAY_MAX_UPLOAD_BYTES": "1000000000",
             "LIMITS": "ocr=off, api=off, burst=off, ip=off",
         }
 
