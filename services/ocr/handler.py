@@ -199,8 +199,11 @@ async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[
         return child.result or {}
 
     fetching = asyncio.Semaphore(FETCHED_AT_ONCE)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(fetch(child)) for child in job.children]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(fetch(child)) for child in job.children]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
 
 

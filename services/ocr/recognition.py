@@ -16,7 +16,7 @@ from libs.common.contracts.ocr import Block
 from services.ocr import tesseract
 from services.ocr.refusals import EngineFailed
 from services.ocr.tesseract import Recognised, recognise
-from services.ocr.turning import Turn, skew_of
+from services.ocr.turning import FINE_PX, Turn, skew_of
 
 GARBAGE_BELOW = 60.0
 """A mean confidence below this is what letters upside down give: 35 or so, where upright ones give 90."""
@@ -67,13 +67,15 @@ class Reader:
         self._until = until
         self.psm = psm
         with Image.open(picture) as image:
-            self._grey = image.convert("L")
-        self.turn = Turn(*self._grey.size)
+            self._size = image.size
+            image.draft("L", (image.width // 8, FINE_PX))  # a JPEG can be decoded to less
+            self._small = image.convert("L")
+        self.turn = Turn(*self._size)
         self.passes = 0
 
     def read(self) -> Reading:
         """Read it. Raises EngineFailed."""
-        self.turn = Turn(*self._grey.size, 0, skew_of(self._grey))
+        self.turn = Turn(*self._size, 0, skew_of(self._small))
         best = self._try(self.turn, self.psm)
         if _doubtful(best, GARBAGE_BELOW) or _sideways(best):
             best = self._turned(best)
@@ -88,8 +90,8 @@ class Reader:
         Lines that go up or down the page can be read as they are, but not as well when they are askew too.
         """
         for quarters in self._other_ways_up():
-            upright = Turn(*self._grey.size, quarters)
-            turn = Turn(*self._grey.size, quarters, skew_of(upright.apply(self._grey)))
+            upright = Turn(*self._small.size, quarters)
+            turn = Turn(*self._size, quarters, skew_of(upright.apply(self._small)))
             best = self._better(best, turn, self.psm, by=1 / CLEARLY if _sideways(best) else CLEARLY)
             if not (_doubtful(best, GARBAGE_BELOW) or _sideways(best)):
                 break
@@ -116,7 +118,8 @@ class Reader:
         picture = self._picture
         if not turn.is_none:
             picture = base.with_suffix(".ppm")
-            turn.apply(self._grey).save(picture)
+            with Image.open(self._picture) as image:
+                turn.apply(image.convert("L")).save(picture)
         try:
             return recognise(picture, base, languages=self._languages, psm=psm, dpi=self._dpi)
         except EngineFailed:
