@@ -15,8 +15,6 @@ from libs.common.job import Effects
 
 METHOD = 1
 """Raised when this service begins to read differently."""
-
-
 KEPT_DAYS = 30
 _ENTER = """
 INSERT INTO ocr.readings (tenant, digest, folder, summary) VALUES ($1, $2, $3, $4::jsonb)

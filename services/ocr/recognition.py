@@ -44,7 +44,6 @@ class Reading:
     blocks: list[Block]
     pdf: Path
     turn: Turn
-    psm: int
     passes: int
     sureness: float
     has_small_print: bool
@@ -136,7 +135,7 @@ class Reader:
             self.turn.turn_layer(best.pdf, self._dpi)
             blocks = [_moved(block, self.turn) for block in blocks]
         small = _small_letters(best) > SMALL_SHARE * best.letters()
-        return Reading(best.text, blocks, best.pdf, self.turn, self.psm, self.passes, best.sureness(), small)
+        return Reading(best.text, blocks, best.pdf, self.turn, self.passes, best.sureness(), small)
 
 
 def _doubtful(found: Recognised, below: float) -> bool:

@@ -78,8 +78,10 @@ class Sandbox:
             result: T = value
             return result
         finally:
-            receiver.close()
-            await asyncio.to_thread(_bury, process)
+            try:
+                await asyncio.to_thread(_bury, process)
+            finally:  # not before: the thread that reads the answer sees its end when the process is gone
+                receiver.close()
 
 
 def _answer(receiver: Connection) -> tuple[bool, Any]:
