@@ -6,6 +6,7 @@ Between the two the handler can see whether this very picture was read before (r
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
 from services.ocr import textlayer
 from services.ocr.documents import PDF, POINTS_PER_INCH, Picture, draw_pdf_page, open_pdf, prepare_image
 from services.ocr.recognition import Reader, Reading
+from services.ocr.refusals import EngineFailed
 
 ASSUMED_DPI = 300
 """Of an image that does not state its resolution."""
@@ -137,13 +139,14 @@ def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSumm
     if may_be_larger and reading.has_small_print:
         larger = PageFiles(files.folder / "larger", files.number)
         larger.folder.mkdir()
-        again = prepare_page(task, larger, FULL_DPI)
-        other = _read(task, again, larger, until)
-        passes += other.passes
-        if other.sureness > reading.sureness:
-            prepared, reading = again, other
-            for part in larger.folder.iterdir():
-                part.rename(files.folder / part.name)
+        with suppress(EngineFailed):  # what has been read stays
+            again = prepare_page(task, larger, FULL_DPI)
+            other = _read(task, again, larger, until)
+            passes += other.passes
+            if other.sureness > reading.sureness:
+                prepared, reading = again, other
+                for part in larger.folder.iterdir():
+                    part.rename(files.folder / part.name)
     return _summed_up(prepared, reading, files, passes)
 
 
