@@ -5,8 +5,9 @@ ALONE      Redis is away or too slow: this gateway decides by its share of what 
 RETURNING  Redis answers again and has been told everything, but other gateways may still be ALONE: what is
            admitted must fit both the share and Redis. When all have returned, SHARED.
 
-A Redis that was wiped is the same as one that was away: nobody starts afresh. A gateway that is ALONE tells the
-others what it has admitted; whoever could still ask Redis then keeps to a share as well, until it is back.
+A Redis that was wiped, started anew or replaced is the same as one that was away: nobody starts afresh. A gateway
+that is ALONE tells the others what it has admitted; whoever could still ask Redis then keeps to a share as well,
+until it is back.
 """
 
 import asyncio
@@ -198,7 +199,8 @@ class Outages:
         if not (wiped or self._memory.has_untold):
             return
         try:
-            await self._shared.restore(list(self._memory.untold(self._shared.now_us(), wiped=wiped)))
+            untold = list(self._memory.untold(self._shared.now_us(), wiped=wiped))
+            await self._shared.restore(untold, knows_some=wiped)
         except Lost:
             self._memory.has_untold = True
             raise

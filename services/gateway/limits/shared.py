@@ -17,7 +17,7 @@ from services.gateway.limits.memory import Admission
 from services.gateway.limits.policies import Charges, Policy
 
 EPOCH = "argosy:limits:epoch"
-"""Made when Redis is empty: another one means that it was wiped."""
+"""Made when Redis is empty. With the server's run id it is the epoch; another means that something may be lost."""
 GATEWAYS = "argosy:limits:gateways"
 LOOKS = 5
 """Looks at the clock within the budget. A busy event loop is not taken for a slow Redis: between two looks it has
@@ -39,7 +39,7 @@ class Lost(ArgosyError):
 
 
 class Wiped(ArgosyError):
-    """Redis does not know what it knew."""
+    """Redis may not know what it knew: it was wiped, started anew, or another one took over."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,9 @@ class Shared:
                     )
                 wanted.append(numbers[key])
         keys = [EPOCH, *numbers]
-        answer = await self._within_budget(self._run("take", keys, [self.epoch, prefix, *figures, *wanted]))
+        answer = await self._within_budget(
+            self._run("take", keys, [self.epoch, self._gateway, prefix, *figures, *wanted])
+        )
         self._note_time(answer[0])
         if len(answer) == 1:
             raise Wiped
@@ -114,11 +116,11 @@ class Shared:
         seen = {name.decode(): int(float(at)) for name, at in zip(names, times, strict=True)}
         return CheckIn(answer[0], answer[1].decode(), seen)
 
-    async def restore(self, untold: Sequence[tuple[str, Policy, list[Admission]]]) -> None:
-        """Tell Redis of admissions that it does not know. Raises Lost."""
+    async def restore(self, untold: Sequence[tuple[str, Policy, list[Admission]]], *, knows_some: bool) -> None:
+        """Tell Redis of admissions; `knows_some`: these are all, of which it may know some. Raises Lost."""
         for start in range(0, len(untold), RESTORED_AT_A_TIME):
             part = untold[start : start + RESTORED_AT_A_TIME]
-            args: list[object] = []
+            args: list[object] = [self._gateway, int(knows_some)]
             for _, policy, admissions in part:
                 args += ("log" if policy.exact else "buckets", policy.window_s * 1_000_000, len(admissions))
                 for a in admissions:

@@ -1,22 +1,23 @@
 -- Decides the limits of many requests in one step, on Redis's own clock (the gateways' clocks differ).
 --
 --   KEYS  {epoch, counter…}
---   ARGV  {epoch, prefix, (algorithm, enforced, limit, window in µs) for each counter,
+--   ARGV  {epoch, gateway, prefix, (algorithm, enforced, limit, window in µs) for each counter,
 --          (requests, how many counters, their positions…) for each group}
 --   ->    {now in µs, (granted, (remaining, µs until one more is free) for each of its counters) for each group}
---   or    {now in µs} alone where the epoch is another: Redis was wiped, and the gateways must restore it first
+--   or    {now in µs} alone where the epoch is another (see checkin.lua): the gateways must restore it first
 --
 -- A group is some requests with the same counters. All of a request's counters are charged, or none is.
 -- A counter that is not enforced stops at its limit; what remains of it is then below 0, by what came on top.
 --   log      sorted set; score: time of admission in µs; member: <prefix>:<group>:<number>
---   buckets  hash; field: number of a sixteenth of a window, value: admissions in it
+--   buckets  hash; field: <number of a sixteenth of a window>:<gateway>, value: that gateway's admissions in it
 
 local BUCKETS = 16
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {now} end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if (redis.call('GET', KEYS[1]) or '') .. ':' .. run ~= ARGV[1] then return {now} end
 
-local counters, at = {}, 3
+local counters, at = {}, 4
 for i = 2, #KEYS do
   local c = {key = KEYS[i], log = ARGV[at] == 'log', enforced = ARGV[at + 1] == '1',
              limit = tonumber(ARGV[at + 2]), window = tonumber(ARGV[at + 3]), used = 0, free = 0}
@@ -33,7 +34,7 @@ for i = 2, #KEYS do
     local oldest, stored = c.bucket - BUCKETS, redis.call('HGETALL', c.key)
     local first
     for f = 1, #stored, 2 do
-      local bucket = tonumber(stored[f])
+      local bucket = tonumber(string.match(stored[f], '^%d+'))
       if bucket < oldest then
         redis.call('HDEL', c.key, stored[f])
       else
@@ -52,12 +53,12 @@ local function charge(c, amount, group)
     local added, score = {}, string.format('%.0f', now)
     for number = 0, amount - 1 do
       added[#added + 1] = score
-      added[#added + 1] = ARGV[2] .. ':' .. group .. ':' .. number
+      added[#added + 1] = ARGV[3] .. ':' .. group .. ':' .. number
     end
     redis.call('ZADD', c.key, unpack(added))
     if c.used == 0 then c.free = c.window end
   else
-    redis.call('HINCRBY', c.key, string.format('%.0f', c.bucket), amount)
+    redis.call('HINCRBY', c.key, string.format('%.0f', c.bucket) .. ':' .. ARGV[2], amount)
     if c.used == 0 then c.free = (c.bucket + BUCKETS + 1) * c.width - now end
   end
   c.used = c.used + amount

@@ -1,6 +1,7 @@
 """Redis killed, away, back and empty: nobody gets a fresh start, and nobody gets more than the limit."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -63,6 +64,18 @@ async def mode(limiter: Limiter, wanted: Mode) -> None:
     await until(is_reached)
 
 
+def forgetting(server: ServerProcess, size: int | None) -> None:
+    """Start a killed Redis with the first `size` bytes of what it had written; None: all."""
+    if size is not None:
+        os.truncate(server.folder / "redis" / "appendonly.aof", size)
+    server.start()
+
+
+def written(server: ServerProcess) -> int:
+    """Bytes that Redis has written so far."""
+    return (server.folder / "redis" / "appendonly.aof").stat().st_size
+
+
 async def killed(server: ServerProcess, *limiters: Limiter) -> None:
     server.stop(signal.SIGKILL)
     for limiter in limiters:
@@ -74,17 +87,22 @@ async def killed(server: ServerProcess, *limiters: Limiter) -> None:
     await until(have_told_each_other)
 
 
+@pytest.mark.parametrize("kept", ["all", "nothing", "some"])
+@pytest.mark.parametrize("limit", [20, 5_000])
 async def test_what_was_left_is_shared_out_and_merged_on_return(
-    two: tuple[Limiter, Limiter], redis_server: ServerProcess
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess, limit: int, kept: str
 ) -> None:
+    """Whatever Redis still has: it writes its file behind its answers, so the last may be lost."""
     first, second = two
-    charges, fresh = charged(20), charged(7)
-    assert await admitted(first, charges, 8) == 8
+    charges, fresh = charged(limit), charged(7)
+    assert await admitted(second, charges, limit - 15) == limit - 15
+    size = {"all": None, "nothing": 0, "some": written(redis_server)}[kept]
+    assert await admitted(first, charges, 3) == 3
     await killed(redis_server, first, second)
     assert await admitted(first, charges, 50) == 6, "half of the 12 that were left"
     assert await admitted(second, charges, 50) == 6
     assert await admitted(first, fresh, 50) == await admitted(second, fresh, 50) == 3
-    redis_server.start()  # empty
+    forgetting(redis_server, size)
     for limiter in two:
         await mode(limiter, Mode.SHARED)
     assert await admitted(first, charges, 50) == 0
