@@ -2,9 +2,9 @@
 
 Speed: the same pages, two at a time everywhere. The bare program gets them as PNG files, already rasterised, and
 writes text only, then again what the fleet makes of them. The fleet and OCRmyPDF get one PDF; the fleet is timed
-from the POST to the end of the job. Every round has a scan of its own, or the fleet would know the pages. Then
-accuracy over receipts with known text, where they are beside this checkout; and three workers, one of which is
-killed every ten seconds.
+from the POST to the end of the job, with either engine. Every round has a scan of its own, or the fleet would know
+the pages. Then accuracy over receipts with known text, where they are beside this checkout; and three workers, one
+of which is killed every ten seconds.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ RECEIPTS = ROOT.parent / "shared" / "data" / "scans" / "receipts"
 DPI = 300
 AT_ONCE = 2
 ONE_THREAD = os.environ | {"OMP_THREAD_LIMIT": "1"}
+ENGINES = ("tesseract", "tesserocr")
+"""The program, and the library."""
 KILL_EVERY_S = 10.0
 VOCABULARY = (
     *("harbour", "cargo", "vessel", "ledger", "captain", "invoice", "timber", "barrel", "anchor", "voyage"),
@@ -117,13 +119,14 @@ def ocrmypdf(pdf: Path) -> float | None:
 class Fleet:
     """A fleet of our own, in `folder`, with `workers` OCR workers of `slots` slots each."""
 
-    def __init__(self, folder: Path, *, workers: int, slots: int) -> None:
+    def __init__(self, folder: Path, *, workers: int, slots: int, engine: str = ENGINES[0]) -> None:
         self.folder = folder
         self.workers = workers
         self._environment = os.environ | {
             "ARGOSY_RUN_DIR": str(folder),
             "ARGOSY_PORT": str(free_port()),
             "OCR_CONCURRENCY": str(slots),
+            "OCR_ENGINE": engine,
             "GATEWAY_MAX_UPLOAD_BYTES": "1000000000",
             "LIMITS": "ocr=off, api=off, burst=off, ip=off",
         }
@@ -158,6 +161,10 @@ class Fleet:
             if ours and process.info["cmdline"][-1:] == ["services.ocr"]:
                 found.append(process)
         return found
+
+
+Fleets = dict[str, tuple[Fleet, httpx.AsyncClient]]
+"""By engine, each with a client of it."""
 
 
 async def submit(client: httpx.AsyncClient, pdf: Path) -> dict[str, Any]:
@@ -198,55 +205,59 @@ def peak_memory(workers: Sequence[psutil.Process]) -> Iterator[list[int]]:
         watching.join()
 
 
-async def speed(client: httpx.AsyncClient, fleet: Fleet, folder: Path, pages: int, rounds: int) -> None:
+async def speed(fleets: Fleets, folder: Path, pages: int, rounds: int) -> None:
     """One line a round, then the medians of the ratios."""
     names = ("tesseract, text", "tesseract, text + tsv + pdf", "ocrmypdf --jobs 2")
-    ratios: dict[str, list[float]] = {name: [] for name in names}
+    ratios: dict[tuple[str, str], list[float]] = {(engine, name): [] for engine in fleets for name in names}
     for number in range(rounds):
         place = folder / f"{pages}-{number}"
         place.mkdir()
         pdf = place / "scan.pdf"
         await asyncio.to_thread(draw_scan, pdf, pages, number)
         images = await asyncio.to_thread(rasterise, pdf, place)
-        with peak_memory(fleet.processes()) as peak:
-            begun = time.perf_counter()
-            job = await submit(client, pdf)
-            ours = time.perf_counter() - begun
-        assert job["result"]["pages"] == pages
+        ours, line = {}, ""
+        for engine, (fleet, client) in fleets.items():
+            with peak_memory(fleet.processes()) as peak:
+                begun = time.perf_counter()
+                job = await submit(client, pdf)
+                ours[engine] = time.perf_counter() - begun
+            assert job["result"]["pages"] == pages
+            line += f"fleet, {engine} {ours[engine]:6.2f} s, peak {peak[0] / 1e6:.0f} MB   "
         theirs = (
             await asyncio.to_thread(bare, images, ["txt"]),
             await asyncio.to_thread(bare, images, ["txt", "tsv", "pdf"]),
             await asyncio.to_thread(ocrmypdf, pdf),
         )
-        line = f"fleet {ours:6.2f} s, peak {peak[0] / 1e6:.0f} MB"
         for name, seconds in zip(names, theirs, strict=True):
             if seconds is not None:
-                ratios[name].append(ours / seconds)
-                line += f"   {name} {seconds:6.2f} s"
+                line += f"{name} {seconds:6.2f} s   "
+                for engine in fleets:
+                    ratios[engine, name].append(ours[engine] / seconds)
         print(line, flush=True)
     print(f"{pages} pages, medians of {rounds}:")
-    for name, found in ratios.items():
+    for (engine, name), found in ratios.items():
         if found:
-            print(f"  fleet ÷ {name} = {statistics.median(found):.2f}", flush=True)
+            print(f"  fleet, {engine} ÷ {name} = {statistics.median(found):.2f}", flush=True)
 
 
-async def accuracy(client: httpx.AsyncClient) -> None:
+async def accuracy(fleets: Fleets) -> None:
     """Word F1 and character error rate over the receipts, and the time, beside pytesseract.image_to_string."""
     receipts = sorted(RECEIPTS.glob("*.jpg"))
     if not receipts:
         print("no ../shared/data/scans/receipts beside this checkout: accuracy is left out")
         return
-    scores: dict[str, list[tuple[float, float]]] = {"fleet": [], "image_to_string": []}
-    seconds = {"fleet": 0.0, "image_to_string": 0.0}
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in (*fleets, "image_to_string")}
+    seconds = dict.fromkeys(scores, 0.0)
     os.environ["OMP_THREAD_LIMIT"] = "1"
     for receipt in receipts:
         rows = receipt.with_suffix(".csv").read_text(errors="replace").splitlines()
         truth = "\n".join(",".join(row.split(",")[8:]) for row in rows)
-        begun = time.perf_counter()
-        files = {"file": (receipt.name, receipt.read_bytes())}
-        job = (await client.post("/v1/ocr", files=files, headers={"Prefer": "wait=60"})).json()
-        seconds["fleet"] += time.perf_counter() - begun
-        scores["fleet"].append(score((await client.get(job["artifacts"][0]["url"])).text, truth))
+        for engine, (_, client) in fleets.items():
+            begun = time.perf_counter()
+            files = {"file": (receipt.name, receipt.read_bytes())}
+            job = (await client.post("/v1/ocr", files=files, headers={"Prefer": "wait=60"})).json()
+            seconds[engine] += time.perf_counter() - begun
+            scores[engine].append(score((await client.get(job["artifacts"][0]["url"])).text, truth))
         begun = time.perf_counter()
         text = await asyncio.to_thread(pytesseract.image_to_string, str(receipt))
         seconds["image_to_string"] += time.perf_counter() - begun
@@ -254,8 +265,8 @@ async def accuracy(client: httpx.AsyncClient) -> None:
     print(f"{len(receipts)} receipts, one at a time")
     for name, found in scores.items():
         f1, cer = (statistics.mean(column) for column in zip(*found, strict=True))
-        print(f"  {name:16} mean word F1 {f1:.3f}   mean CER {cer:.3f}   {seconds[name]:.1f} s", flush=True)
-    print(f"  time: fleet ÷ image_to_string = {seconds['fleet'] / seconds['image_to_string']:.2f}", flush=True)
+        ratio = seconds[name] / seconds["image_to_string"]
+        print(f"  {name:16} mean word F1 {f1:.3f}   mean CER {cer:.3f}   {seconds[name]:.1f} s, {ratio:.2f} x")
 
 
 def score(found: str, truth: str) -> tuple[float, float]:
@@ -305,11 +316,14 @@ async def main(sizes: Sequence[int], rounds: int) -> None:
     """All of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fleet = Fleet(folder / "run", workers=1, slots=AT_ONCE)
-        async with fleet.up() as client:
-            await accuracy(client)
+        async with AsyncExitStack() as stack:
+            fleets = {}
+            for engine in ENGINES:
+                fleet = Fleet(folder / engine, workers=1, slots=AT_ONCE, engine=engine)
+                fleets[engine] = fleet, await stack.enter_async_context(fleet.up())
+            await accuracy(fleets)
             for pages in sizes:
-                await speed(client, fleet, folder, pages, rounds if pages < 50 else 1)
+                await speed(fleets, folder, pages, rounds if pages < 50 else 1)
         await killed(folder, max(sizes))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from libs.common.config import WorkerSettings
+from services.ocr.tesseract import Kind
 
 
 class Settings(WorkerSettings):
@@ -12,6 +13,8 @@ class Settings(WorkerSettings):
 
     ocr_concurrency: Annotated[int, Field(ge=1, le=256)] = 2
     """Pages read at once by this process; one a core is right."""
+    ocr_engine: Kind = "tesseract"
+    """The program of that name, or the library in the package tesserocr."""
     ocr_languages: str = "eng"
     """Read with these where a job names none: Tesseract's names, joined by `+`."""
     ocr_max_pages: Annotated[int, Field(ge=1)] = 3000

@@ -35,6 +35,7 @@ from services.ocr.scratch import scratch_folder
 from services.ocr.seclusion import network_is_closed
 from services.ocr.sources import Sources
 from services.ocr.tables import documents
+from services.ocr.tesseract import Engine
 
 FETCHED_AT_ONCE = 8
 PUT_TOGETHER_IN_THE_TIME_OF_ONE = 20
@@ -61,8 +62,7 @@ class Deps:
     """For files that nobody needs after this process."""
     languages: frozenset[str]
     """Installed."""
-    engine: str
-    """Which Tesseract this is, and which models it has."""
+    engine: Engine
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
     sandbox = Sandbox(limits, preload=["services.ocr.pages", "services.ocr.assembling"])
     languages = frozenset(await sandbox.run(tesseract.installed_languages))
-    engine = await sandbox.run(tesseract.identity)
+    engine = await sandbox.run(tesseract.installed_engine, settings.ocr_engine)
     if not await sandbox.run(network_is_closed):
         logger.warning("sandbox.network_open", why="this system has no seccomp filters")
     with scratch_folder() as folder:
@@ -143,14 +143,22 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
     payload = job.payload
     settings = deps.settings
     more_looks_s = settings.ocr_page_timeout_s * MORE_LOOKS_WITHIN
-    task = Task(source, payload.media_type, payload.options, languages, settings.ocr_max_page_pixels, more_looks_s)
+    task = Task(
+        source,
+        payload.media_type,
+        payload.options,
+        deps.engine,
+        languages,
+        settings.ocr_max_page_pixels,
+        more_looks_s,
+    )
     prepared = await deps.sandbox.run(prepare_page, task, files, task.dpi)
     effects = None
     if prepared.summary is not None:
         summary = prepared.summary.document()
     else:
         key = readings.key_of(
-            prepared.digest, deps.engine, payload.options, languages, prepared.dpi, payload.media_type
+            prepared.digest, deps.engine.identity, payload.options, languages, prepared.dpi, payload.media_type
         )
         known = await _known(job, deps, key, files)
         if known is not None:

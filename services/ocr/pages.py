@@ -18,6 +18,7 @@ from services.ocr import textlayer
 from services.ocr.documents import PDF, POINTS_PER_INCH, Picture, draw_pdf_page, open_pdf, prepare_image
 from services.ocr.recognition import Reader, Reading
 from services.ocr.refusals import EngineFailed
+from services.ocr.tesseract import Engine
 
 ASSUMED_DPI = 300
 """Of an image that does not state its resolution."""
@@ -67,6 +68,7 @@ class Task:
     source: Path
     media_type: str
     options: OcrOptions
+    engine: Engine
     languages: str
     pixels_at_most: int
     more_looks_s: float
@@ -160,6 +162,7 @@ def _read(task: Task, prepared: Prepared, files: PageFiles, until: float) -> Rea
     picture = prepared.picture
     assert picture is not None  # noqa: S101 - there is nothing to do for a page that had text only
     reader = Reader(
+        task.engine,
         picture.path,
         files.path(""),
         languages=task.languages,

@@ -37,7 +37,7 @@ class Known:
 
 
 def key_of(pixels: bytes, engine: str, options: OcrOptions, languages: str, dpi: int, media_type: str) -> bytes:
-    """What a reading is found by. `pixels`: a digest of the page's picture; `engine`: see `tesseract.identity`."""
+    """What a reading is found by. `pixels`: a digest of the page's picture; `engine`: see `tesseract.Engine`."""
     parts = [METHOD, pixels.hex(), engine, options.psm, options.dpi, languages, dpi, media_type]
     return hashlib.sha256(orjson.dumps(parts)).digest()
 

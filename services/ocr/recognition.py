@@ -15,7 +15,7 @@ from PIL import Image
 from libs.common.contracts.ocr import Block
 from services.ocr import tesseract
 from services.ocr.refusals import EngineFailed
-from services.ocr.tesseract import Recognised, recognise
+from services.ocr.tesseract import Engine, Recognised, recognise
 from services.ocr.turning import FINE_PX, Turn, skew_of
 
 GARBAGE_BELOW = 60.0
@@ -57,8 +57,9 @@ class Reader:
     """
 
     def __init__(
-        self, picture: Path, base: Path, *, languages: str, psm: int, dpi: int, until: float = inf
+        self, engine: Engine, picture: Path, base: Path, *, languages: str, psm: int, dpi: int, until: float = inf
     ) -> None:
+        self._engine = engine
         self._picture = picture
         self._base = base
         self._languages = languages
@@ -120,7 +121,7 @@ class Reader:
             with Image.open(self._picture) as image:
                 turn.apply(image.convert("L")).save(picture)
         try:
-            return recognise(picture, base, languages=self._languages, psm=psm, dpi=self._dpi)
+            return recognise(self._engine, picture, base, languages=self._languages, psm=psm, dpi=self._dpi)
         except EngineFailed:
             if self.passes == 1:
                 raise

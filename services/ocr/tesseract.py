@@ -1,4 +1,4 @@
-"""The recogniser. The only module that knows pytesseract.
+"""The recogniser: Tesseract, as a program or as a library. The only module that knows pytesseract.
 
 One run of Tesseract gives all outputs: text, words and the invisible text layer. It runs on one thread: on few
 cores its own threads cost more than they bring, and pages are read side by side anyway.
@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import pytesseract
 from pytesseract import TesseractError
-from pytesseract import pytesseract as engine
+from pytesseract import pytesseract as program
 
 from libs.common.contracts.ocr import Block, Box, Line, Word
+from services.ocr import library
 from services.ocr.refusals import EngineFailed
 
 os.environ["OMP_THREAD_LIMIT"] = "1"
@@ -26,6 +28,22 @@ _LETTER = re.compile(r"\w")
 
 AUTOMATIC = 3
 """The page segmentation mode that looks for columns and blocks by itself."""
+
+
+Kind = Literal["tesseract", "tesserocr"]
+"""The program, or the library (library.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What reads, with the models in the folder `models`.
+
+    `identity` tells it from one that might read differently: its version, its models' sizes and times.
+    """
+
+    kind: Kind
+    models: Path
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +84,22 @@ def installed_languages() -> list[str]:
         raise EngineFailed(f"Tesseract cannot be run: {error}") from error
 
 
-def identity() -> str:
-    """What tells this engine from one that might read differently: its version, its models' sizes and times.
-
-    Raises EngineFailed.
-    """
-    command = [engine.tesseract_cmd, "--list-langs"]
+def installed_engine(kind: Kind) -> Engine:
+    """The engine of that kind, with the models of the program. Raises EngineFailed if it is not installed."""
+    command = [program.tesseract_cmd, "--list-langs"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
         version = str(pytesseract.get_tesseract_version())
     except (OSError, SystemExit, subprocess.CalledProcessError) as error:
         raise EngineFailed(f"Tesseract cannot be run: {error}") from error
     folder = re.search(r'"(.+)"', listed)
-    models = sorted(Path(folder[1]).rglob("*.traineddata")) if folder else []
-    return f"{version} " + " ".join(f"{m.stem}:{m.stat().st_size}:{m.stat().st_mtime_ns}" for m in models)
+    if folder is None:
+        raise EngineFailed("Tesseract does not say where its models are.")
+    if kind == "tesserocr":
+        version = library.version()
+    files = [(file, file.stat()) for file in sorted(Path(folder[1]).rglob("*.traineddata"))]
+    identity = [version, *(f"{file.stem}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)]
+    return Engine(kind, Path(folder[1]), " ".join(identity))
 
 
 def orientation(image: Path) -> int | None:
@@ -92,11 +112,24 @@ def orientation(image: Path) -> int | None:
     return (360 - int(clockwise[1])) % 360 if clockwise else None
 
 
-def recognise(image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> Recognised:
+def recognise(engine: Engine, image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> Recognised:
     """Read the file `image`; the PDF of invisible text lies beside `base`. Raises EngineFailed."""
+    if engine.kind == "tesserocr":
+        library.write(image, base, models=engine.models, languages=languages, psm=psm, dpi=dpi)
+    else:
+        _run_program(image, base, languages=languages, psm=psm, dpi=dpi)
+    text_file, table = base.with_suffix(".txt"), base.with_suffix(".tsv")
+    found = Recognised(text_file.read_text().removesuffix("\f"), _blocks(table), base.with_suffix(".pdf"))
+    for file in (text_file, table):
+        with suppress(OSError):
+            file.unlink()
+    return found
+
+
+def _run_program(image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> None:
     settings = (f"--psm {psm}", f"--dpi {dpi}", "-c tessedit_create_tsv=1", "-c textonly_pdf=1")
     try:
-        engine.run_tesseract(
+        program.run_tesseract(
             input_filename=str(image),
             output_filename_base=str(base),
             extension="txt pdf",
@@ -105,12 +138,6 @@ def recognise(image: Path, base: Path, *, languages: str, psm: int, dpi: int) ->
         )
     except TesseractError as error:
         raise EngineFailed(f"Tesseract failed: {error.message}") from error
-    text_file, table = base.with_suffix(".txt"), base.with_suffix(".tsv")
-    found = Recognised(text_file.read_text().removesuffix("\f"), _blocks(table), base.with_suffix(".pdf"))
-    for file in (text_file, table):
-        with suppress(OSError):
-            file.unlink()
-    return found
 
 
 def _blocks(tsv: Path) -> list[Block]:

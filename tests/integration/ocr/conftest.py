@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -20,6 +21,7 @@ from libs.common.testkit import run_inline
 from services.gateway.uploads import media_type_of
 from services.ocr.config import Settings
 from services.ocr.handler import Deps, handle, resources
+from services.ocr.tesseract import Kind, installed_engine
 
 
 class Reader:
@@ -53,6 +55,11 @@ class Reader:
         content = b"".join([chunk async for chunk in self.blobs.read(artifact.key)])
         assert len(content) == artifact.size
         return content
+
+    async def with_engine(self, kind: Kind) -> "Reader":
+        """The same, but read by that engine."""
+        engine = await self.deps.sandbox.run(installed_engine, kind)
+        return Reader(replace(self.deps, engine=engine), self.blobs)
 
     async def text(self, done: Done) -> str:
         return (await self.artifact(done, "text.txt")).decode()

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from libs.common.job import Done
 from services.ocr.recognition import Reader as Recogniser
 from services.ocr.refusals import PageCrashed
+from services.ocr.tesseract import Kind
 from tests import pictures
 from tests.integration.ocr.conftest import Reader
 from tests.pictures import LINES, word_f1
@@ -33,10 +34,12 @@ async def committed(reader: Reader, done: Done) -> None:
         await done.effects(connection)
 
 
+@pytest.mark.parametrize("engine", ["tesseract", "tesserocr"])
 @pytest.mark.parametrize("skew", [0, 4])
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])
-async def test_a_page_is_read_however_it_lies(reader: Reader, turned: int, skew: int) -> None:
+async def test_a_page_is_read_however_it_lies(reader: Reader, turned: int, skew: int, engine: Kind) -> None:
     """And its words are where they are seen, in words.json and in the PDF alike."""
+    reader = await reader.with_engine(engine)
     image = pictures.page(dpi=150).rotate(skew, Image.Resampling.BICUBIC, fillcolor=255)
     image = image.rotate(turned, expand=True)
     done = await reader.read(pictures.encoded(image, "PNG", dpi=(150, 150)))
@@ -249,7 +252,8 @@ async def test_an_animated_png_is_read_frame_by_frame(reader: Reader) -> None:
 async def test_time_that_runs_out_costs_the_further_looks_only(reader: Reader, tmp_path: Path) -> None:
     upside_down = pictures.page().rotate(180)
     path = pictures.write(tmp_path, "page.png", pictures.encoded(upside_down, "PNG"))
-    hurried = Recogniser(path, tmp_path / "page", languages="eng", psm=3, dpi=150, until=0.0).read()
+    engine = reader.deps.engine
+    hurried = Recogniser(engine, path, tmp_path / "page", languages="eng", psm=3, dpi=150, until=0.0).read()
     assert hurried.passes == 1
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,22 @@ async def test_the_searchable_pdf_keeps_its_pictures_and_has_the_words_over_them
     x, y = min(corner[0] for corner in corners), max(corner[1] for corner in corners)
     assert abs(x - seen["box"][0] * 72 / 150) < 4
     assert abs(y - seen["box"][3] * 72 / 150) < 6
+
+
+@pytest.mark.skipif(
+    not (shutil.which("pdftotext") and shutil.which("qpdf")), reason="no poppler-utils and qpdf here"
+)
+async def test_other_readers_of_pdf_find_no_fault_and_the_same_words(reader: Reader, tmp_path: Path) -> None:
+    # -raw: by default pdftotext puts lines that slope by more than two degrees in an order of its own, anybody's.
+    skewed = pictures.encoded(pictures.page().rotate(3, fillcolor=255), "JPEG", dpi=(150, 150))
+    for content in (pictures.scanned_pdf([pictures.page(), pictures.page(["Another page"])]), skewed):
+        done = await reader.read(content)
+        path = pictures.write(tmp_path, "document.pdf", await reader.artifact(done, "document.pdf"))
+        checked = subprocess.run(["qpdf", "--check", path], capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        found = subprocess.run(["pdftotext", "-raw", path, "-"], capture_output=True, text=True, check=True)
+        assert not found.stderr
+        assert word_f1(found.stdout, await reader.text(done)) > 0.98
 
 
 async def test_a_page_with_text_keeps_it(reader: Reader) -> None:
