@@ -11,7 +11,7 @@ server is noticed by missing heartbeats, every request expires, and nothing is d
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +36,8 @@ REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
 ANSWER_WITHIN_S = 2.0
 CONSUMER = "workers"
+ANSWERERS = "answerers"
+"""The queue group of those who answer: one of them gets each question."""
 YIELD_EVERY = 250
 """Tickets printed before others on this event loop have their turn: a few milliseconds."""
 
@@ -141,6 +143,48 @@ class Bus:
         finally:
             if self._nats.is_connected:
                 await subscription.unsubscribe()
+
+    async def ask(self, subject: str, question: bytes, *, within_s: float) -> bytes:
+        """The answer of one of those who answer on `subject`. Raises Unavailable, TimeoutError."""
+        try:
+            reply = await self._nats.request(subject, question, timeout=within_s)
+        except nats.errors.TimeoutError as error:
+            raise TimeoutError(f"No answer on {subject} within {within_s:g} s.") from error
+        except nats.errors.NoRespondersError as error:
+            raise Unavailable(f"Nobody answers on {subject}.") from error
+        except _DOWN as error:
+            raise Unavailable(f"NATS: {error or type(error).__name__}") from error
+        return bytes(reply.data)
+
+    @asynccontextmanager
+    async def answering(
+        self, subject: str, answer: Callable[[str, bytes], Awaitable[bytes]]
+    ) -> AsyncIterator[None]:
+        """Answer what is asked on `subject` (which may end in `.*`) while the block runs; one of many answers.
+
+        `answer` gets the subject and the question. Waits for the first connection.
+        """
+
+        async def respond(message: Msg) -> None:
+            reply = await answer(message.subject, message.data)
+            with suppress(*_DOWN):
+                await message.respond(reply)
+
+        async def on_message(message: Msg) -> None:
+            task = asyncio.create_task(respond(message))  # one slow question must not hold up the next
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        tasks: set[asyncio.Task[None]] = set()
+        await asyncio.shield(self._connecting)
+        subscription = await self._nats.subscribe(subject, queue=ANSWERERS, cb=on_message)
+        try:
+            yield
+        finally:
+            if self._nats.is_connected:
+                await subscription.unsubscribe()
+            for task in tasks:
+                task.cancel()
 
     @asynccontextmanager
     async def tickets(self, queue: str) -> AsyncIterator["Tickets"]:

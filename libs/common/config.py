@@ -38,6 +38,24 @@ class BusSettings(Environment):
     """nats://token@host:port"""
 
 
+class RedisSettings(Environment):
+    """The Redis server: REDIS_URL, or its parts."""
+
+    redis_url: SecretStr | None = None
+    redis_host: str = "127.0.0.1"
+    redis_port: int = 6379
+    redis_password: SecretStr | None = None
+    redis_db: int = 0
+
+    @property
+    def redis_address(self) -> str:
+        """redis://:password@host:port/db"""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        password = f":{self.redis_password.get_secret_value()}@" if self.redis_password else ""
+        return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+
 class BlobSettings(Environment):
     """Where uploads and artifacts lie."""
 

@@ -72,6 +72,16 @@ class Done:
 
 
 @dataclass(slots=True, frozen=True)
+class Later:
+    """Not done yet, and nothing to do before `after_s` seconds have passed. This costs no retry.
+
+    The job waits without a slot, as if it had been scheduled; then it is run once more.
+    """
+
+    after_s: float
+
+
+@dataclass(slots=True, frozen=True)
 class FanOut:
     """Not done yet: `children` do the work, as jobs of the same queue.
 
@@ -84,3 +94,7 @@ class FanOut:
         """Raises ValueError for a job that would wait for nobody."""
         if not self.children:
             raise ValueError("a job fans out into one child at least")
+
+
+End = Done | FanOut | Later
+"""What a handler returns."""

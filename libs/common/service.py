@@ -3,20 +3,21 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import uvloop
 from pydantic import BaseModel
 
-from libs.common import bus, collector, config, db, log, probes
+from libs.common import bus, collector, config, db, log, probes, queries
 from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
 from libs.common.db import Database
-from libs.common.job import Done, FanOut, Job
+from libs.common.job import End, Job
+from libs.common.queries import Answerer
 from libs.common.worker import DEFAULT_BACKOFF, Worker
 
 logger = log.get("service")
@@ -45,9 +46,11 @@ class Service(Generic[S, P, D]):
     settings: type[S]
     payload: type[P]
     resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
-    handle: Callable[[Job[P], D], Awaitable[Done | FanOut]]
+    handle: Callable[[Job[P], D], Awaitable[End]]
     backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF
     """How long a kind of job waits between its tries."""
+    answers: Mapping[str, Answerer[D]] = field(default_factory=dict)
+    """What the gateway may ask of it, by name (queries.py)."""
 
 
 def main(service: Service[S, P, D]) -> None:
@@ -87,6 +90,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
         db.connect(settings, service.name, role=db.Role.WORKER) as database,
         bus.connect(settings, service.name) as conveyor,
         service.resources(settings, Platform(database, Blobs(settings))) as deps,
+        conveyor.answering(queries.subjects(service.name), queries.answerer(service.answers, deps)),
     ):
         worker = Worker(
             service.name,

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.job import Done, FanOut, Job
+from libs.common.job import Done, End, FanOut, Job
 from libs.common.ledger import dispatch, flows
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State, new_id
@@ -36,7 +36,7 @@ class Ran:
 
 
 async def run_inline(
-    handle: Callable[[Job[P], D], Awaitable[Done | FanOut]],
+    handle: Callable[[Job[P], D], Awaitable[End]],
     payload: P,
     deps: D,
     *,
@@ -52,14 +52,14 @@ async def run_inline(
         for child in end.children:
             theirs = type(payload).model_validate_json(child.payload)
             done = await handle(Job(child.id, 1, tenant, child.kind, theirs, lambda _: None, job.id), deps)
-            if isinstance(done, FanOut):
-                raise AssertionError("children of children are not run inline")
+            if not isinstance(done, Done):
+                raise AssertionError("what children put off is not run inline")
             ended.append(_ended(child, done))
             progress.append({"done": len(ended), "total": len(end.children), "note": None})
         job.children, job.attempt = tuple(ended), 2
         end = await handle(job, deps)
-    if isinstance(end, FanOut):
-        raise AssertionError("a job fans out once")
+    if not isinstance(end, Done):
+        raise AssertionError("a job fans out once, and is not put off inline")
     return Ran(end, progress)
 
 
@@ -82,7 +82,7 @@ async def drain(
     bus: Bus,
     queue: str,
     payload: type[P],
-    handle: Callable[[Job[P], D], Awaitable[Done | FanOut]],
+    handle: Callable[[Job[P], D], Awaitable[End]],
     deps: D,
 ) -> int:
     """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs.

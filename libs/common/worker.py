@@ -18,7 +18,7 @@ from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
-from libs.common.job import Done, FanOut, Job
+from libs.common.job import Done, End, FanOut, Job, Later
 from libs.common.lease import Lease, Running, Stop
 from libs.common.ledger import flows
 from libs.common.ledger.claim import Claim, claim
@@ -42,6 +42,9 @@ LET_GO_WITHIN_S = 2.0
 UNWRITTEN_AT_MOST = 3
 """Jobs held for each slot, counting those whose end is still on its way to the ledger."""
 
+SOON_S = 0.001
+"""The least that a job which asks for it waits."""
+
 DEFAULT_BACKOFF = Backoff()
 
 logger = log.get("worker")
@@ -61,7 +64,7 @@ class Worker(Generic[P, D]):
         self,
         queue: str,
         payload: type[P],
-        handle: Callable[[Job[P], D], Awaitable[Done | FanOut]],
+        handle: Callable[[Job[P], D], Awaitable[End]],
         deps: D,
         *,
         database: Database,
@@ -160,7 +163,7 @@ class Worker(Generic[P, D]):
             self.lease.held.pop((claimed.id, claimed.attempt), None)
             self._freed.set()
 
-    async def _attempt(self, running: Running) -> Done | FanOut | Outcome | None:
+    async def _attempt(self, running: Running) -> End | Outcome | None:
         """Run the handler. What to write about it; None if the job is no longer ours."""
         if running.stopped_for is not None:
             return self._stopped(running.claim, running.stopped_for)
@@ -205,7 +208,7 @@ class Worker(Generic[P, D]):
             job.children = await until_available(lambda: flows.children_of(self._db, claimed.id))
         return job
 
-    async def _end(self, running: Running, end: Done | FanOut | Outcome) -> None:
+    async def _end(self, running: Running, end: End | Outcome) -> None:
         claimed = running.claim
         if isinstance(end, FanOut):
             try:
@@ -213,6 +216,8 @@ class Worker(Generic[P, D]):
                 return
             except Exception as error:  # its children cannot be stored
                 end = self._verdict(claimed, error)
+        if isinstance(end, Later):
+            end = Outcome(claimed.id, claimed.attempt, State.QUEUED, retry_in_s=max(end.after_s, SOON_S))
         outcome = end if isinstance(end, Outcome) else _success(claimed, end)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:

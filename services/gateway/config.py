@@ -14,31 +14,19 @@ from libs.common.config import (
     DatabaseSettings,
     Environment,
     ProbeSettings,
+    RedisSettings,
     ShutdownSettings,
 )
 from services.gateway.limits.policies import DEFAULTS, Policy, adjusted
 
 
-class LimitSettings(Environment):
-    """The rate limits, and the Redis that counts them: REDIS_URL, or its parts."""
+class LimitSettings(RedisSettings):
+    """The rate limits, and the Redis that counts them."""
 
-    redis_url: SecretStr | None = None
-    redis_host: str = "127.0.0.1"
-    redis_port: int = 6379
-    redis_password: SecretStr | None = None
-    redis_db: int = 0
     limits: str = ""
     """Where they differ from limits/policies.py: `api=600/min, ocr=100/h, ip=off, search=shadow 60/min`."""
     limits_budget_ms: Annotated[float, Field(gt=0)] = 10.0
     """Milliseconds that Redis may take for a decision; then the gateway decides by its share."""
-
-    @property
-    def redis_address(self) -> str:
-        """redis://:password@host:port/db"""
-        if self.redis_url is not None:
-            return self.redis_url.get_secret_value()
-        password = f":{self.redis_password.get_secret_value()}@" if self.redis_password else ""
-        return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
     @property
     def policies(self) -> Mapping[str, Policy]:

@@ -23,16 +23,23 @@ from libs.common.db import Connection, Database
 from libs.common.job import Artifact, Done, Effects, FanOut, Job
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State
+from libs.common.sandbox import Limits, Refusals, Sandbox
+from libs.common.seclusion import network_is_closed
 from libs.common.service import Platform
 from services.ocr import readings, tesseract
 from services.ocr.assembling import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
 from services.ocr.documents import PDF, count_pages
 from services.ocr.pages import PageFiles, Task, prepare_page, recognise_page, renumber
-from services.ocr.refusals import LanguageNotInstalled, NoSuchPage, PagesFailed
-from services.ocr.sandbox import Limits, Sandbox
+from services.ocr.refusals import (
+    LanguageNotInstalled,
+    NoSuchPage,
+    OutOfMemory,
+    PageCrashed,
+    PagesFailed,
+    PageTimeout,
+)
 from services.ocr.scratch import scratch_folder
-from services.ocr.seclusion import network_is_closed
 from services.ocr.sources import Sources
 from services.ocr.tables import documents
 from services.ocr.tesseract import Engine
@@ -69,7 +76,9 @@ class Deps:
 async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
     """Open what `handle` needs. Raises EngineFailed if there is no Tesseract."""
     limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
-    sandbox = Sandbox(limits, preload=["services.ocr.pages", "services.ocr.assembling"])
+    refusals = Refusals(PageTimeout, OutOfMemory, PageCrashed)
+    preload = ["services.ocr.pages", "services.ocr.assembling"]
+    sandbox = Sandbox(limits, refusals, package="services.ocr", preload=preload)
     languages = frozenset(await sandbox.run(tesseract.installed_languages))
     engine = await sandbox.run(tesseract.installed_engine, settings.ocr_engine)
     if not await sandbox.run(network_is_closed):

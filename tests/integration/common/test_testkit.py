@@ -5,7 +5,7 @@ from pydantic import BaseModel
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject
-from libs.common.job import Done, Job
+from libs.common.job import Done, Job, Later
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, find
 from libs.common.testkit import drain, enqueued, run_inline
@@ -43,3 +43,20 @@ async def test_drain_runs_what_waits_and_what_follows_from_it(database: Database
     refused = await find(database, "dev", bad.id)
     assert refused is not None
     assert refused["state"] == "failed"
+
+
+async def test_a_job_that_is_put_off_costs_no_retry(database: Database, nats_bus: Bus) -> None:
+    patient = NewJob("dev", "key", "patience", "wait", b"{}", max_attempts=1)
+    runs = 0
+
+    async def handle_at_the_third(_job: Job[Order], _deps: None) -> Done | Later:
+        nonlocal runs
+        runs += 1
+        return Done({"runs": runs}) if runs == 3 else Later(0)
+
+    await accept(database, [patient], ticketed=[False])
+    while await enqueued(database, queue="patience"):
+        await drain(database, nats_bus, "patience", Order, handle_at_the_third, None)
+    ended = await find(database, "dev", patient.id)
+    assert ended is not None
+    assert (ended["state"], ended["result"], ended["failures"]) == ("succeeded", {"runs": 3}, 0)

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from libs.common.errors import Reject
+from libs.common.seclusion import network_is_closed
 from services.ocr.refusals import PageCrashed
-from services.ocr.seclusion import network_is_closed
 from tests import pictures
 from tests.integration.ocr.conftest import Reader
 from tests.integration.ocr.hostile import corpus

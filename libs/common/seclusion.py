@@ -1,7 +1,7 @@
 """A process that can open no socket, whatever runs in it: a document must not be able to send or fetch anything.
 
-A seccomp filter, which needs no privilege and holds for Tesseract too, since children inherit it. It refuses
-`socket` and the way around it. https://docs.kernel.org/userspace-api/seccomp_filter.html
+A seccomp filter, which needs no privilege; programs that it starts inherit it. It refuses `socket` and the way
+around it. https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """Runs a function on untrusted input in a process of its own: limited memory, time and file size, no network.
 
 Processes are forked from a server that has the libraries loaded, so one costs milliseconds. Each leads its
-own process group: when it is over, or late, or its caller is cancelled, the group is killed, Tesseract with it.
+own process group: when it is over, or late, or its caller is cancelled, the group is killed, whatever it started.
 """
 
 import asyncio
@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from libs.common.errors import ArgosyError
-from services.ocr.refusals import OutOfMemory, PageCrashed, PageTimeout
-from services.ocr.seclusion import seclude
+from libs.common.seclusion import seclude
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,11 +38,25 @@ class Limits:
     timeout_s: float
 
 
-class Sandbox:
-    """A source of limited processes. Open files, sockets and secrets of this process do not reach them."""
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What is raised for a process that took too long, needed too much memory, or died."""
 
-    def __init__(self, limits: Limits, preload: list[str]) -> None:
+    too_long: type[ArgosyError]
+    too_large: type[ArgosyError]
+    crashed: type[ArgosyError]
+
+
+class Sandbox:
+    """A source of limited processes. Open files, sockets and secrets of this process do not reach them.
+
+    `package`: the service's own, of which alone an answer may be made. `preload`: what the processes need.
+    """
+
+    def __init__(self, limits: Limits, refusals: Refusals, *, package: str, preload: list[str]) -> None:
         self._limits = limits
+        self._refusals = refusals
+        self._package = package
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
 
@@ -57,11 +70,11 @@ class Sandbox:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `function`, which must be small and picklable, like its arguments.
 
-        Raises what the function raised if that is an ArgosyError, else PageCrashed; PageTimeout, OutOfMemory.
+        Raises what the function raised if that is an ArgosyError, else one of the refusals.
         """
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_child, args=(sender, self._limits, function, args, kwargs), daemon=True
+            target=_child, args=(sender, self._limits, self._refusals, function, args, kwargs), daemon=True
         )
         try:
             await asyncio.to_thread(process.start)  # the first one waits for the server to load
@@ -70,9 +83,9 @@ class Sandbox:
                 async with asyncio.timeout(self._limits.timeout_s):
                     await _readable(receiver)
                     # In a thread: a child that has been taken over might send half an answer.
-                    succeeded, value = await asyncio.to_thread(_answer, receiver)
+                    succeeded, value = await asyncio.to_thread(self._answer, receiver)
             except TimeoutError:
-                raise PageTimeout(f"It took longer than {self._limits.timeout_s:g} s.") from None
+                raise self._refusals.too_long(f"It took longer than {self._limits.timeout_s:g} s.") from None
             if not succeeded:
                 raise value
             result: T = value
@@ -83,23 +96,27 @@ class Sandbox:
             finally:  # not before: the thread that reads the answer sees its end when the process is gone
                 receiver.close()
 
-
-def _answer(receiver: Connection) -> tuple[bool, Any]:
-    try:
-        answer: tuple[bool, Any] = _Answers(io.BytesIO(receiver.recv_bytes(ANSWER_BYTES_AT_MOST))).load()
-    except (EOFError, OSError, pickle.UnpicklingError) as error:
-        raise PageCrashed from error
-    return answer
+    def _answer(self, receiver: Connection) -> tuple[bool, Any]:
+        try:
+            content = io.BytesIO(receiver.recv_bytes(ANSWER_BYTES_AT_MOST))
+            answer: tuple[bool, Any] = _Answers(content, self._package).load()
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise self._refusals.crashed from error
+        return answer
 
 
 class _Answers(pickle.Unpickler):
-    """Makes only what this service's functions return: whoever wrote the document may have written the answer."""
+    """Makes only what the service's functions return: whoever wrote the document may have written the answer."""
+
+    def __init__(self, content: io.BytesIO, package: str) -> None:
+        super().__init__(content)
+        self._package = package
 
     def find_class(self, module: str, name: str) -> Any:
-        """A dataclass or an error of this service, or a path. Raises UnpicklingError."""
+        """A dataclass or an error of the service, or a path. Raises UnpicklingError."""
         if (module, name) == ("pathlib", type(Path()).__name__):
             return type(Path())
-        found = getattr(sys.modules.get(module), name, None) if module.startswith("services.ocr.") else None
+        found = getattr(sys.modules.get(module), name, None) if module.startswith(f"{self._package}.") else None
         if isinstance(found, type) and (is_dataclass(found) or issubclass(found, ArgosyError)):
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no answer")
@@ -127,6 +144,7 @@ def _bury(process: multiprocessing.process.BaseProcess) -> None:
 def _child(
     sender: Connection,
     limits: Limits,
+    refusals: Refusals,
     function: Callable[..., object],
     args: tuple[object, ...],
     kwargs: dict[str, object],
@@ -143,7 +161,7 @@ def _child(
     except ArgosyError as error:
         answer = (False, error)
     except MemoryError:
-        answer = (False, OutOfMemory())
+        answer = (False, refusals.too_large())
     except Exception as error:
-        answer = (False, PageCrashed(f"{type(error).__name__}: {error}"))
+        answer = (False, refusals.crashed(f"{type(error).__name__}: {error}"))
     sender.send(answer)

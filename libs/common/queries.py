@@ -1,0 +1,69 @@
+"""Questions to the service that owns the answer, over NATS: `query.<service>.<name>`, from the gateway to a worker.
+
+A question and an answer are JSON objects. What goes wrong has a code: an ArgosyError's, or `bug`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+
+from libs.common import log
+from libs.common.bus import Bus
+from libs.common.errors import ArgosyError
+
+D = TypeVar("D")
+Document = dict[str, Any]
+Answerer = Callable[[str, Document, D], Awaitable[Document]]
+"""Of a tenant's question, with what the service's handler needs too."""
+ANSWER_WITHIN_S = 10.0
+
+logger = log.get("queries")
+
+
+class Refused(ArgosyError):
+    """The service does not answer this question. `reason`: its error's code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+async def ask(bus: Bus, service: str, name: str, tenant: str, question: Document) -> Document:
+    """The answer of `service`. Raises Refused, Unavailable, TimeoutError."""
+    message = orjson.dumps({"tenant": tenant, "question": question})
+    reply: Document = orjson.loads(await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S))
+    if "error" in reply:
+        raise Refused(reply["error"]["code"], reply["error"]["message"])
+    answer: Document = reply["answer"]
+    return answer
+
+
+def answerer(answers: Mapping[str, Answerer[D]], deps: D) -> Callable[[str, bytes], Awaitable[bytes]]:
+    """What answers on the subject of all questions to a service."""
+
+    async def answer(subject: str, message: bytes) -> bytes:
+        name = subject.rpartition(".")[2]
+        try:
+            asked = orjson.loads(message)
+            return orjson.dumps({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
+        except ArgosyError as error:
+            return _error(error.code, str(error))
+        except Exception as error:
+            logger.exception("query.bug", query=name)
+            return _error("bug", type(error).__name__)
+
+    return answer
+
+
+def subjects(service: str) -> str:
+    """Of all questions to `service`."""
+    return _subject(service, "*")
+
+
+def _subject(service: str, name: str) -> str:
+    return f"query.{service}.{name}"
+
+
+def _error(code: str, message: str) -> bytes:
+    return orjson.dumps({"error": {"code": code, "message": message}})
