@@ -46,6 +46,10 @@ requests_shed = Counter("argosy_http_requests_shed", "Requests refused because o
 limiter_mode = Gauge("argosy_limiter_mode", "1 for who decides the limits: shared, alone or returning.", ["mode"])
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])
 
+mail_recipients = Counter(
+    "argosy_mail_recipients", "What became of recipients; deferred ones count each time.", ["state"]
+)
+
 page_seconds = Histogram(
     "argosy_ocr_page_seconds", "Time to read one page, by where its text came from.", ["source"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128),

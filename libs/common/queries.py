@@ -1,4 +1,4 @@
-"""Questions to the service that owns the answer, over NATS: `query.<service>.<name>`, from the gateway to a worker.
+"""Questions to the service that owns the answer, over NATS: `query.<service>.<name>`, from gateways to workers.
 
 A question and an answer are JSON objects. What goes wrong has a code: an ArgosyError's, or `bug`.
 """

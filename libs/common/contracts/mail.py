@@ -1,0 +1,172 @@
+"""What the gateway and the mailer say to each other."""
+
+import re
+from datetime import time
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from libs.common.contracts.numbers import WHOLE
+
+RECIPIENTS_AT_MOST = 10_000
+LINE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
+"""Text of one line: nothing that could end a header and begin another."""
+ALLOWED_HEADERS = re.compile(
+    r"X-(?!Argosy-)[A-Za-z0-9-]{1,60}|In-Reply-To|References|Auto-Submitted|Precedence|Importance|Priority|Sensitivity"
+    r"|Keywords|Comments|Organization|List-(Id|Help|Post|Owner|Archive)|Feedback-ID|Content-Language",
+    re.IGNORECASE,
+)
+"""What callers may set beside the fields of their own: nothing that says whose mail it is, or how it is built."""
+
+
+class Mailbox(NamedTuple):
+    """A display name, which may be empty, and an address, its domain in ASCII."""
+
+    name: str
+    address: str
+
+    @property
+    def domain(self) -> str:
+        """After the @."""
+        return self.address.rpartition("@")[2]
+
+
+@lru_cache(maxsize=1000)
+def parse_mailbox(text: str) -> Mailbox:
+    """`ada@example.com` or `Ada Lovelace <ada@example.com>`. Raises ValueError."""
+    if not re.match(LINE, text) or len(text) > 500:
+        raise ValueError("Not an address.")
+    named = re.fullmatch(r'\s*"?([^<>"]*?)"?\s*<([^<>]+)>\s*', text)
+    name, address = (named[1], named[2]) if named else ("", text.strip())
+    try:
+        found = validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"Not an address: {error}") from error
+    return Mailbox(name, f"{found.local_part}@{found.ascii_domain.lower()}")
+
+
+def _is_mailbox(text: str) -> str:
+    parse_mailbox(text)
+    return text
+
+
+def _is_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("Not a time zone.") from None
+    return name
+
+
+def _are_allowed(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not ALLOWED_HEADERS.fullmatch(name):
+            raise ValueError(f"The header {name[:80]!r} is not yours to set.")
+        if not re.match(LINE, value):
+            raise ValueError(f"The header {name} has a line break or a control character.")
+    return headers
+
+
+Address = Annotated[
+    str, Field(min_length=3, max_length=500, json_schema_extra={"format": "mailbox"}), AfterValidator(_is_mailbox)
+]
+Zone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "timezone"}), AfterValidator(_is_zone)]
+Line = Annotated[str, Field(max_length=998, pattern=LINE)]
+Body = Annotated[str, Field(max_length=1_000_000)]
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class QuietHours(BaseModel):
+    """No mail between these times of the recipient's day; `begin` may be later than `end`: over midnight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    begin: Clock
+    end: Clock
+
+
+class Letter(BaseModel):
+    """What is sent, and how. In a letter to `recipients`, subject, text and html are templates (Jinja2)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    sender: Annotated[Address, Field(alias="from")]
+    reply_to: Address | None = None
+    subject: Line = ""
+    text: Body | None = None
+    html: Body | None = None
+    """Styles in <style> are brought to the elements. Without `text`, the text is made from this."""
+    headers: Annotated[
+        dict[str, Line],
+        Field(max_length=20, json_schema_extra={"format": "mail-headers"}),
+        AfterValidator(_are_allowed),
+    ] = {}
+    unsubscribe: bool = False
+    """Whether there is a List-Unsubscribe for one click (RFC 8058). Who clicks gets no more mail of the tenant."""
+    on_unknown: Literal["keep", "resend"] = "keep"
+    """Where it cannot be known whether the server took a message: leave it, or send it again under its id."""
+    local_time: Clock | None = None
+    """Not before it is this late where the recipient is, the next time after the job is due."""
+    time_zone: Zone = "UTC"
+    """Of recipients that name none."""
+    quiet_hours: QuietHours | None = None
+    expire_after_s: Annotated[int, Field(ge=1, le=30 * 86_400), WHOLE] | None = None
+    """Seconds after the job is due; whoever has not been reached by then is not written to any more."""
+
+
+class Recipient(BaseModel):
+    """Who gets a letter, and the variables of its templates for this one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Address
+    variables: dict[str, Any] = {}
+    time_zone: Zone | None = None
+
+
+class Attached(BaseModel):
+    """A file that goes with a letter, in the blob store under `key`."""
+
+    key: str
+    filename: str
+    media_type: str
+    content_id: str | None = None
+    """For `<img src="cid:…">`: it is shown in the text, not beside it."""
+
+
+class Part(BaseModel):
+    """Recipients `first` to `last` of the letter of job `letter`."""
+
+    letter: str
+    first: int
+    last: int
+
+
+class MailPayload(BaseModel):
+    """A mail job: a letter to some, or a part of those of its parent."""
+
+    letter: Letter | None = None
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
+    attachments: tuple[Attached, ...] = ()
+    part: Part | None = None
+
+
+class Letterhead(BaseModel):
+    """A letter as the mailer keeps it, for all its recipients."""
+
+    letter: Letter
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    attachments: tuple[Attached, ...] = ()
+    is_template: bool = False
+
+
+def clock(text: str) -> time:
+    """Of a `Clock`."""
+    return time.fromisoformat(text)

@@ -1,0 +1,1 @@
+"""Sends mail: every recipient of every letter is accounted for."""

@@ -1,0 +1,93 @@
+"""What the gateway asks of the mailer: how recipients stand, who gets no mail, and how a letter would look."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from uuid import UUID
+
+from libs.common.contracts.mail import Letterhead
+from libs.common.queries import Answerer, Document
+from services.mailer import content, suppressions
+from services.mailer.handler import Deps
+from services.mailer.refusals import NotFound, TokenInvalid
+
+# Who is still open in a letter that was cancelled will not be written to any more, and nobody writes that down.
+_RECIPIENTS = """
+SELECT r.number, r.address, CASE WHEN j.state = 'cancelled' AND r.state IN ('queued', 'deferred') THEN 'cancelled'
+    ELSE r.state END, r.tries, r.doubts, r.code, r.enhanced, r.reply, r.due_at, r.sent_at, r.updated_at
+FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter
+WHERE r.letter = $1 AND r.number > $2 AND ($3::text IS NULL OR $3 = CASE WHEN j.state = 'cancelled'
+    AND r.state IN ('queued', 'deferred') THEN 'cancelled' ELSE r.state END)
+ORDER BY r.number LIMIT $4
+"""
+_COUNTS = """
+SELECT CASE WHEN j.state = 'cancelled' AND r.state IN ('queued', 'deferred') THEN 'cancelled' ELSE r.state END,
+  count(*)
+FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter WHERE r.letter = $1 GROUP BY 1
+"""
+
+
+async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
+    """`letter` (hex), `after` (a number), `limit`, `state` or None → `recipients` in order, and `counts` by state.
+
+    Raises NotFound.
+    """
+    letter = UUID(hex=question["letter"])
+    database = deps.database
+    counts = await database.fetch(_COUNTS, letter, tenant=tenant)
+    if not counts:
+        raise NotFound
+    rows = await database.fetch(
+        _RECIPIENTS, letter, question["after"], question["state"], question["limit"], tenant=tenant
+    )
+    names = ("number", "to", "state", "tries", "doubts", "code", "enhanced_code", "reply", "due_at", "sent_at")
+    found = [dict(zip((*names, "updated_at"), row, strict=True)) for row in rows]
+    return {"recipients": found, "counts": {row[0]: row[1] for row in counts}}
+
+
+async def preview(_tenant: str, question: Document, deps: Deps) -> Document:
+    """`letterhead` and `variables` → `subject`, `text`, `html`. Raises TemplateInvalid and its like."""
+    head = Letterhead.model_validate(question["letterhead"])
+    return asdict(await deps.sandbox.run(content.preview, head, question["variables"]))
+
+
+async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
+    """`token` → nothing; whom it names gets no more mail from that tenant. Raises TokenInvalid."""
+    if deps.tokens is None:
+        raise TokenInvalid
+    letter, number = deps.tokens.read(question["token"])
+    if not await suppressions.suppress_recipient(deps.database, letter, number, "unsubscribe"):
+        raise TokenInvalid("The letter is no longer kept.")
+    return {}
+
+
+async def list_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
+    """`after` (a number), `limit`, `address` or None → `suppressions`, the oldest first."""
+    found = await suppressions.page(
+        deps.database, tenant, after=question["after"], limit=question["limit"], address=question["address"]
+    )
+    return {"suppressions": found}
+
+
+async def add_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
+    """`addresses`, `reason`, `expires_at` or None → `added`: how many were not there yet."""
+    added = await suppressions.add(
+        deps.database, tenant, question["addresses"], question["reason"], question["expires_at"]
+    )
+    return {"added": added}
+
+
+async def remove_suppression(tenant: str, question: Document, deps: Deps) -> Document:
+    """`address` → nothing. Raises NotFound."""
+    if not await suppressions.remove(deps.database, tenant, question["address"]):
+        raise NotFound("This address is not suppressed.")
+    return {}
+
+
+ANSWERS: Mapping[str, Answerer[Deps]] = {
+    "recipients": recipients,
+    "preview": preview,
+    "unsubscribe": unsubscribe,
+    "list_suppressions": list_suppressions,
+    "add_suppressions": add_suppressions,
+    "remove_suppression": remove_suppression,
+}

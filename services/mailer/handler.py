@@ -1,0 +1,235 @@
+"""The meaning of the mailer. Read this first.
+
+A letter to a few is sent by one job. One to many fans out into parts, which any worker takes. Every recipient has
+a row of its own (letters.py): a job that is tried again, by whomever, goes on with those that are still open, and
+one with recipients that must wait is put off until the first of them is due.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from redis.asyncio import Redis
+
+from libs.common.backoff import Backoff, until_available
+from libs.common.blobs import Blobs
+from libs.common.contracts.mail import Letterhead, MailPayload, Part, Recipient, parse_mailbox
+from libs.common.db import Database
+from libs.common.job import Done, FanOut, Job, Later
+from libs.common.ledger.flows import NewChild
+from libs.common.sandbox import Limits, Refusals, Sandbox
+from libs.common.service import Platform
+from services.mailer import attachments, letters, signing
+from services.mailer.attachments import Enclosure
+from services.mailer.config import Settings
+from services.mailer.content import Addressee, Composed, check, compose, needs_sandbox
+from services.mailer.hours import wait_s
+from services.mailer.letters import Addressed, Counts, Mark, Marks, Row, State
+from services.mailer.pacing import Pacer
+from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow
+from services.mailer.sending import DEFER_AT_MOST_S, Mail, Post, Sending
+from services.mailer.signing import Key
+from services.mailer.smtp import Relays
+from services.mailer.tokens import RETURN_PREFIX, Tokens
+
+PART = 500
+"""Recipients of one job: enough that a process for their templates costs little, few enough to spread."""
+SOON_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the handler needs."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    sandbox: Sandbox
+    post: Post
+    keys: dict[str, list[Key]]
+    """DKIM's, by domain."""
+    tokens: Tokens | None
+
+
+@asynccontextmanager
+async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
+    """Open what `handle` needs."""
+    limits = Limits(settings.mail_compose_memory_mb * 1024 * 1024, settings.mail_compose_timeout_s)
+    refusals = Refusals(ComposingTooSlow, ComposingTooLarge, ComposingCrashed)
+    sandbox = Sandbox(limits, refusals, package="services.mailer", preload=["services.mailer.content"])
+    keys = signing.load_keys(Path(settings.mail_dkim_keys)) if settings.mail_dkim_keys else {}
+    tokens = Tokens(settings.mail_secret.get_secret_value()) if settings.mail_secret else None
+    relays = Relays(settings.relay_urls, connections=settings.mail_connections, timeout_s=settings.mail_timeout_s)
+    redis = Redis.from_url(settings.redis_address)
+    pacer = Pacer(redis, settings.rates)
+    marks = Marks(platform.database)
+    retry = Backoff(settings.mail_retry_s, DEFER_AT_MOST_S)
+    post = Post(relays, marks, pacer, retry, settings.mail_give_up_after_s, settings.mail_connections)
+    try:
+        async with pacer.holding():
+            yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens)
+    finally:
+        await relays.close()
+        await redis.aclose()
+
+
+async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:
+    """Send a letter, or a part of one; or begin one to many, or sum it up when all its parts have ended."""
+    part = job.payload.part
+    if part is None:
+        addressed = _addressed(job.payload)
+        part = Part(letter=job.id.hex, first=0, last=len(addressed) - 1)
+        if job.children:
+            return await _summed_up(job, deps, part)
+        await _enter(job, deps, addressed)
+        if len(addressed) > PART:
+            return FanOut(tuple(_parts(job.id, len(addressed))))
+    return await _send(job, deps, UUID(hex=part.letter), part)
+
+
+def _addressed(payload: MailPayload) -> list[Recipient]:
+    named = [Recipient(to=address) for address in (*payload.to, *payload.cc, *payload.bcc)]
+    return [*named, *payload.recipients]
+
+
+def _parts(letter: UUID, total: int) -> list[NewChild]:
+    parts = [
+        Part(letter=letter.hex, first=first, last=min(first + PART, total) - 1) for first in range(0, total, PART)
+    ]
+    return [NewChild("part", MailPayload(part=part).model_dump_json().encode()) for part in parts]
+
+
+async def _enter(job: Job[MailPayload], deps: Deps, addressed: Sequence[Recipient]) -> None:
+    """Keep the letter and its recipients. Raises TemplateInvalid."""
+    payload = job.payload
+    letter = payload.letter
+    assert letter is not None  # noqa: S101 - only parts have none
+    head = Letterhead(
+        letter=letter,
+        to=payload.to,
+        cc=payload.cc,
+        attachments=payload.attachments,
+        is_template=bool(payload.recipients),
+    )
+    check(head)
+    now = datetime.now(UTC)
+    rows = []
+    for number, recipient in enumerate(addressed):
+        mailbox = parse_mailbox(recipient.to)
+        in_s = wait_s(letter, recipient.time_zone, now, is_first=True)
+        rows.append(
+            Addressed(
+                number,
+                mailbox.address,
+                recipient.to,
+                mailbox.domain,
+                recipient.variables,
+                recipient.time_zone,
+                in_s,
+            )
+        )
+    await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, rows)
+    await letters.forget(deps.database)
+
+
+async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Later:
+    """Write to all who are due."""
+    head = await letters.load(deps.database, letter)
+    rows = await letters.claim(deps.database, letter, part.first, part.last, job.attempt)
+    ended = part.last - part.first + 1 - len(rows)
+    total = ended + len(rows)
+    job.progress(ended, total)
+    due = await _due(deps, head, letter, job.attempt, rows)
+    mails = await _mails(job, deps, letter, head, due)
+    enclosure = await attachments.fetch(deps.blobs, head.attachments)
+    finish = _finish(enclosure, deps.keys.get(parse_mailbox(head.letter.sender).domain, []))
+    sending = Sending(
+        deps.post, letter, job.attempt, job.tenant, mails, finish, lambda more: job.progress(ended + more, total)
+    )
+    await sending.run()
+    await deps.post.marks.drain()
+    counts = await until_available(lambda: letters.count(deps.database, letter, part.first, part.last))
+    job.progress(counts.ended, counts.total)
+    if counts.due_in_s is not None:
+        return Later(max(SOON_S, sending.away_s, counts.due_in_s))
+    return Done(_result(counts))
+
+
+async def _due(deps: Deps, head: Letterhead, letter: UUID, attempt: int, rows: Sequence[Row]) -> list[Row]:
+    """Those who may be written to now. The others wait: until they are due, or for their morning."""
+    now = datetime.now(UTC)
+    due, late = [], []
+    for row in rows:
+        if row.due_in_s > 0:
+            continue
+        quiet_s = wait_s(head.letter, row.time_zone, now, is_first=False)
+        if quiet_s:
+            late.append(Mark(letter, row.number, attempt, State.QUEUED, retry_in_s=quiet_s))
+        else:
+            due.append(row)
+    for mark in late:
+        deps.post.marks.write(mark)
+    return due
+
+
+async def _mails(
+    job: Job[MailPayload], deps: Deps, letter: UUID, head: Letterhead, rows: Sequence[Row]
+) -> list[Mail]:
+    """Their messages. Whoever's cannot be put together is given up."""
+    if not rows:
+        return []
+    addressees = [_addressee(deps, letter, head, row) for row in rows]
+    date = format_datetime(datetime.now(UTC))
+    if needs_sandbox(head):
+        composed = await deps.sandbox.run(compose, head, addressees, date)
+    else:
+        composed = compose(head, addressees, date)
+    mails = []
+    for row, made in zip(rows, composed, strict=True):
+        if made.problem is None:
+            mails.append(_mail(deps, letter, head, row, made))
+        else:
+            reason = f"template: {made.problem}"
+            deps.post.marks.write(Mark(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
+    return mails
+
+
+def _addressee(deps: Deps, letter: UUID, head: Letterhead, row: Row) -> Addressee:
+    """Its Message-ID is the same whenever and by whomever it is sent."""
+    sender = parse_mailbox(head.letter.sender)
+    name = f"argosy:{letter.hex}:{row.number}" if head.is_template else f"argosy:{letter.hex}"
+    unsubscribe = None
+    if head.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
+        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{deps.tokens.make(letter, row.number)}"
+    message_id = f"<{uuid5(NAMESPACE_URL, name).hex}@{sender.domain}>"
+    return Addressee(row.number, row.shown, row.variables, message_id, unsubscribe)
+
+
+def _mail(deps: Deps, letter: UUID, head: Letterhead, row: Row, made: Composed) -> Mail:
+    sender = parse_mailbox(head.letter.sender).address
+    if deps.settings.mail_bounce_domain and deps.tokens is not None:
+        sender = f"{RETURN_PREFIX}{deps.tokens.make(letter, row.number)}@{deps.settings.mail_bounce_domain}"
+    again = head.letter.on_unknown == "resend"
+    return Mail(row.number, sender, row.address, row.domain, made.content, row.tries, row.age_s, again)
+
+
+def _finish(enclosure: Enclosure, keys: Sequence[Key]) -> Callable[[bytes], bytes] | None:
+    """What a message still needs: its files, and its signatures; None: nothing."""
+    if enclosure == Enclosure() and not keys:
+        return None
+    return lambda content: signing.sign(enclosure.around(content), keys)
+
+
+async def _summed_up(job: Job[MailPayload], deps: Deps, part: Part) -> Done:
+    counts = await letters.count(deps.database, job.id, part.first, part.last)
+    job.progress(counts.ended, counts.total)
+    return Done(_result(counts))
+
+
+def _result(counts: Counts) -> dict[str, int]:
+    """How many recipients ended how."""
+    return {"recipients": counts.total} | {state: number for state, number in sorted(counts.by_state.items())}

@@ -1,0 +1,234 @@
+"""Letters and their recipients, in PostgreSQL: who is still to be written to, and what became of the others.
+
+A recipient's row carries the attempt of the job that has it. Whoever writes to it names that attempt, so a worker
+that has lost its job can change nothing, and, since it must say so before it sends, send nothing either.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from libs.common import metrics
+from libs.common.backoff import until_available
+from libs.common.batching import Batcher
+from libs.common.contracts.mail import Letterhead
+from libs.common.db import Database, fetch_within
+from services.mailer.refusals import LetterGone
+
+
+class State(StrEnum):
+    """Where a recipient stands. The first three are not the end."""
+
+    QUEUED = "queued"
+    DEFERRED = "deferred"
+    SENDING = "sending"
+    SENT = "sent"
+    BOUNCED = "bounced"
+    SUPPRESSED = "suppressed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.QUEUED, State.DEFERRED, State.SENDING)
+
+_KEEP = """
+INSERT INTO mail.letters (id, tenant, content, expires_at)
+VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTHING
+"""
+_ENTER = """
+INSERT INTO mail.recipients
+  (letter, number, tenant, address, shown, domain, variables, time_zone, due_at, state)
+SELECT $1, u.number, $2, u.address, u.shown, u.domain, u.variables::jsonb, u.time_zone,
+  now() + u.in_s * interval '1 second',
+  CASE WHEN s.address IS NULL THEN 'queued' ELSE 'suppressed' END
+FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[])
+  AS u (number, address, shown, domain, variables, time_zone, in_s)
+LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(u.address)
+  AND (s.expires_at IS NULL OR s.expires_at > now())
+ON CONFLICT DO NOTHING
+"""
+# What another attempt had announced and not reported may have been sent: that is all there is to know.
+_CLAIM = """
+WITH known AS (
+  SELECT r.letter, r.number, r.state AS was, l.content #>> '{letter,on_unknown}' = 'resend' AS again,
+    s.address IS NOT NULL AS suppressed, coalesce(l.expires_at < now(), false) AS expired,
+    l.created_at AS entered_at
+  FROM mail.recipients r JOIN mail.letters l ON l.id = r.letter
+  LEFT JOIN mail.suppressions s ON s.tenant = r.tenant AND s.address = lower(r.address)
+    AND (s.expires_at IS NULL OR s.expires_at > now())
+  WHERE r.letter = $1 AND r.number BETWEEN $2 AND $3 AND r.state IN ('queued', 'deferred', 'sending')
+  FOR UPDATE OF r)
+UPDATE mail.recipients r SET
+  state = CASE WHEN k.was = 'sending' AND NOT k.again THEN 'unknown'
+               WHEN k.suppressed THEN 'suppressed' WHEN k.expired THEN 'cancelled'
+               WHEN k.was = 'sending' THEN 'queued' ELSE k.was END,
+  reply = CASE WHEN k.was = 'sending' THEN 'the worker died before it could tell'
+               WHEN k.expired AND NOT k.suppressed THEN 'expired' ELSE r.reply END,
+  attempt = CASE WHEN k.was = 'sending' AND NOT k.again THEN r.attempt ELSE $4 END,
+  doubts = r.doubts + (k.was = 'sending' AND k.again)::int,
+  updated_at = now()
+FROM known k WHERE r.letter = k.letter AND r.number = k.number
+RETURNING r.number, r.state, r.address, r.shown, r.domain, r.variables, r.time_zone, r.tries,
+  extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.entered_at)::float8
+"""
+_MARK = """
+UPDATE mail.recipients r SET state = u.state, code = u.code, enhanced = u.enhanced, reply = u.reply,
+  tries = r.tries + (u.state <> 'sending')::int, doubts = r.doubts + u.doubts, updated_at = now(),
+  due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE r.due_at END,
+  sent_at = CASE WHEN u.state = 'sent' THEN now() END
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::float8[],
+            $9::int[])
+  AS u (letter, number, attempt, state, code, enhanced, reply, retry_in_s, doubts)
+WHERE r.letter = u.letter AND r.number = u.number AND r.attempt = u.attempt
+RETURNING r.letter, r.number
+"""
+_COUNT = """
+SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8 FROM mail.recipients
+WHERE letter = $1 AND number BETWEEN $2 AND $3 GROUP BY state
+"""
+_FORGET = """
+DELETE FROM mail.letters WHERE id IN (
+  SELECT l.id FROM mail.letters l WHERE l.created_at < now() - interval '1 hour'
+    AND NOT EXISTS (SELECT FROM ledger.jobs j WHERE j.id = l.id)
+  ORDER BY l.created_at LIMIT 10 FOR UPDATE SKIP LOCKED)
+"""
+
+
+class Addressed(NamedTuple):
+    """A recipient to be entered; `shown`: as the caller wrote it; `in_s`: seconds until it may be written to."""
+
+    number: int
+    address: str
+    shown: str
+    domain: str
+    variables: dict[str, Any]
+    time_zone: str | None
+    in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A recipient of this attempt. `due_in_s` may be below 0; `age_s`: since the letter was entered."""
+
+    number: int
+    state: State
+    address: str
+    shown: str
+    domain: str
+    variables: dict[str, Any]
+    time_zone: str | None
+    tries: int
+    due_in_s: float
+    age_s: float
+
+
+class Mark(NamedTuple):
+    """What is written about a recipient, by the attempt that has it."""
+
+    letter: UUID
+    number: int
+    attempt: int
+    state: State
+    code: int | None = None
+    enhanced: str | None = None
+    reply: str | None = None
+    retry_in_s: float = 0.0
+    doubts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Recipients by state, and seconds until the first of those still open is due; None if none is."""
+
+    by_state: dict[str, int]
+    due_in_s: float | None
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.by_state.values())
+
+    @property
+    def ended(self) -> int:
+        """Those whose state will not change any more."""
+        return self.total - sum(self.by_state.get(state, 0) for state in OPEN)
+
+
+async def enter(
+    database: Database,
+    letter: UUID,
+    tenant: str,
+    head: Letterhead,
+    expire_after_s: int | None,
+    addressed: Sequence[Addressed],
+) -> None:
+    """Keep a letter and its recipients; again is the same as once. Raises Unavailable."""
+    columns: list[list[Any]] = [list(column) for column in zip(*addressed, strict=True)]
+    columns[4] = [orjson.dumps(variables).decode() for variables in columns[4]]
+    async with database.begin() as connection:
+        await fetch_within(connection, _KEEP, letter, tenant, head.model_dump_json(by_alias=True), expire_after_s)
+        await fetch_within(connection, _ENTER, letter, tenant, *columns)
+
+
+async def load(database: Database, letter: UUID) -> Letterhead:
+    """What is sent. Raises LetterGone, Unavailable."""
+    rows = await database.fetch("SELECT content::text FROM mail.letters WHERE id = $1", letter)
+    if not rows:
+        raise LetterGone
+    return Letterhead.model_validate_json(rows[0][0])
+
+
+async def claim(database: Database, letter: UUID, first: int, last: int, attempt: int) -> list[Row]:
+    """Take the recipients that are still open. Those that turn out not to be are settled. Raises Unavailable."""
+    rows = await database.fetch(_CLAIM, letter, first, last, attempt)
+    found = [
+        Row(number, State(state), address, shown, domain, variables or {}, *times)
+        for number, state, address, shown, domain, variables, *times in rows
+    ]
+    for row in found:
+        if row.state not in OPEN:
+            metrics.mail_recipients.labels(row.state.value).inc()
+    return sorted((row for row in found if row.state in OPEN), key=lambda row: row.number)
+
+
+async def count(database: Database, letter: UUID, first: int, last: int) -> Counts:
+    """How the recipients stand. Raises Unavailable."""
+    rows = await database.fetch(_COUNT, letter, first, last)
+    due = [row[2] for row in rows if row[0] in OPEN]
+    return Counts({row[0]: row[1] for row in rows}, min(due) if due else None)
+
+
+async def forget(database: Database) -> None:
+    """Some letters whose jobs are gone go too. Raises Unavailable."""
+    await database.fetch(_FORGET)
+
+
+class Marks:
+    """Writes what becomes of recipients, many at a time and in order.
+
+    What is announced now travels with what was reported before: so when a message may be sent, all that was sent
+    before it on the same connection is on disk, and a death leaves one in doubt for each connection at most.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._marking: Batcher[Mark, bool] = Batcher(self._write)
+        self.write = self._marking.__call__
+        """Write one mark; whether the row was still this attempt's. Waits for PostgreSQL as long as it takes."""
+
+    async def drain(self) -> None:
+        """Wait until all is written."""
+        await self._marking.drain()
+
+    async def _write(self, marks: list[Mark]) -> list[bool]:
+        columns = list(zip(*marks, strict=True))
+        rows = await until_available(lambda: self._database.fetch(_MARK, *(list(column) for column in columns)))
+        taken = {(row[0], row[1]) for row in rows}
+        for mark in marks:
+            if mark.state is not State.SENDING and (mark.letter, mark.number) in taken:
+                metrics.mail_recipients.labels(mark.state.value).inc()
+        return [(mark.letter, mark.number) in taken for mark in marks]

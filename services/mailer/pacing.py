@@ -1,0 +1,161 @@
+"""How many messages may go out in a while: to a relay, to a domain, of a tenant. Counted in Redis for all mailers.
+
+A message counts from when it is let go until a window after it is done, so a limit also holds where it is counted
+by whoever receives. Without Redis nothing that has a limit is sent; it waits.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from itertools import count
+from typing import Literal, NamedTuple
+from uuid import uuid4
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from libs.common import log
+from libs.common.batching import Batcher
+
+RATE = re.compile(r"(relay|tenant|domain)(?::([^=\s]+))?\s*=\s*(\d+)/(s|min|h|day)")
+UNITS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
+DEAD_AFTER_S, HELD_EVERY_S = 20, 5.0
+"""A mailer that has let a message go says so again and again; one that was not heard of for so long has died."""
+REDIS_AWAY_S = 1.0
+"""How long to wait when Redis cannot be asked."""
+PATIENCE_S = 2.0
+TOLD_AT_A_TIME = 200
+
+_SCRIPT = resources.files(__package__).joinpath("pace.lua").read_text()
+
+logger = log.get("pacing")
+
+
+class Rate(NamedTuple):
+    """`limit` messages in `window_s` seconds."""
+
+    limit: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The bounds, by what they are for. `domains`: those of their own; `domain`: of each other."""
+
+    relay: Rate | None = None
+    tenant: Rate | None = None
+    domain: Rate | None = None
+    domains: dict[str, Rate] = field(default_factory=dict)
+
+
+def parse_rates(text: str) -> Rates:
+    """`relay=100/s, tenant=20/s, domain=50/s, domain:example.com=5/s`. Raises ValueError."""
+    found: dict[str, Rate] = {}
+    domains: dict[str, Rate] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        rate = RATE.fullmatch(part)
+        if rate is None or (rate[2] and rate[1] != "domain") or int(rate[3]) < 1:
+            raise ValueError(f"MAIL_LIMITS: {part!r} is not like relay=100/s or domain:example.com=5/min")
+        target = domains if rate[2] else found
+        target[rate[2].lower() if rate[2] else rate[1]] = Rate(int(rate[3]), UNITS_S[rate[4]])
+    return Rates(**found, domains=domains)
+
+
+class Permit(NamedTuple):
+    """A message that may be sent, as its counters know it."""
+
+    member: str
+    counters: tuple[tuple[str, Rate], ...]
+
+
+class _Told(NamedTuple):
+    what: Literal["take", "hold", "done"]
+    permit: Permit
+
+
+class Pacer:
+    """Lets messages go."""
+
+    def __init__(self, redis: Redis, rates: Rates) -> None:
+        self._redis = redis
+        self._rates = rates
+        self._me = uuid4().hex[:12]
+        self._numbers = count()
+        self._sha: str | None = None
+        self._held: set[Permit] = set()
+        self._telling: Batcher[_Told, float] = Batcher(self._tell, max_size=TOLD_AT_A_TIME)
+
+    def permit(self, relay: str, tenant: str, domain: str) -> Permit:
+        """What a message would have to get."""
+        rates = self._rates
+        counters = [
+            (f"argosy:mail:{name}", rate)
+            for name, rate in (
+                (f"relay:{relay}", rates.relay),
+                (f"tenant:{tenant}", rates.tenant),
+                (f"domain:{domain}", rates.domains.get(domain, rates.domain)),
+            )
+            if rate is not None
+        ]
+        return Permit(f"{self._me}:{next(self._numbers)}", tuple(counters))
+
+    async def take(self, permit: Permit) -> float:
+        """Seconds to wait before it is worth asking again; 0.0: the message may go, and `done` must follow."""
+        if not permit.counters:
+            return 0.0
+        wait_s = await self._telling(_Told("take", permit))
+        if not wait_s:
+            self._held.add(permit)
+        return wait_s
+
+    def done(self, permit: Permit) -> None:
+        """The message that was let go has arrived, or never will."""
+        if permit in self._held:
+            self._held.discard(permit)
+            self._telling(_Told("done", permit))
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Keep what is on its way from being forgotten while the block runs; tell Redis the rest at its end."""
+        holding = asyncio.create_task(self._hold())
+        try:
+            yield
+        finally:
+            holding.cancel()
+            await self._telling.drain()
+
+    async def _hold(self) -> None:
+        while True:
+            await asyncio.sleep(HELD_EVERY_S)
+            for permit in self._held:
+                self._telling(_Told("hold", permit))
+
+    async def _tell(self, told: list[_Told]) -> list[float]:
+        numbers: dict[str, int] = {}
+        args: list[object] = [DEAD_AFTER_S]
+        for what, permit in told:
+            args += (what, permit.member, len(permit.counters))
+            for key, rate in permit.counters:
+                args += (numbers.setdefault(key, len(numbers) + 1), rate.limit, rate.window_s * 1_000_000)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                waits = await self._run(list(numbers), args)
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.warning("pacing.redis_away", error=str(error) or type(error).__name__)
+            return [REDIS_AWAY_S] * len(told)
+        return [wait / 1e6 for wait in waits]
+
+    async def _run(self, keys: Sequence[str], args: Sequence[object]) -> list[int]:
+        for _ in range(2):
+            if self._sha is None:
+                self._sha = await self._redis.script_load(_SCRIPT)
+            try:
+                waits: list[int] = await self._redis.evalsha(self._sha, len(keys), *keys, *args)  # type: ignore[arg-type]
+            except NoScriptError:  # Redis was restarted
+                self._sha = None
+                continue
+            return waits
+        raise RedisError("Redis does not keep the script.")

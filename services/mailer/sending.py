@@ -1,0 +1,205 @@
+"""Sends the messages of one job: over as many connections as are free, domains in turn, within the limits.
+
+A domain that is slow, or must wait, holds up no other: whoever is free takes a message to the domain that has the
+fewest on their way.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from libs.common.backoff import Backoff
+from services.mailer.letters import Mark, Marks, State
+from services.mailer.pacing import Pacer
+from services.mailer.refusals import NoLongerOurs
+from services.mailer.smtp import Envelope, Relays, Reply, Unreachable
+
+DEFER_AT_MOST_S = 3600.0
+LET_GO_S = 1.0
+"""What is on its way gets so long when the job is stopped."""
+SENT_AT_MOST_S = 600.0
+"""A job that takes longer than this is put off, so that it comes back before its time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message to `recipient`, but for files and signatures.
+
+    `tries`: how often it was put off; `age_s`: how old the letter is; `again`: whether it is sent again in doubt.
+    """
+
+    number: int
+    sender: str
+    recipient: str
+    domain: str
+    content: bytes
+    tries: int
+    age_s: float
+    again: bool
+
+
+@dataclass(slots=True)
+class Outbox:
+    """The messages of a job that are still to be sent, by domain."""
+
+    waiting: dict[str, deque[Mail]] = field(default_factory=dict)
+    ready_at: dict[str, float] = field(default_factory=dict)
+    """On the monotonic clock, for domains that must wait."""
+
+    def put(self, mail: Mail, *, after_s: float = 0.0) -> None:
+        """Take a message in; its whole domain waits `after_s` seconds."""
+        mails = self.waiting.setdefault(mail.domain, deque())
+        if after_s:
+            mails.appendleft(mail)
+            self.ready_at[mail.domain] = time.monotonic() + after_s
+        else:
+            mails.append(mail)
+
+    def take(self, on_their_way: Counter[str]) -> Mail | None:
+        """The next message that may go, if one may."""
+        now = time.monotonic()
+        ready = [domain for domain in self.waiting if self.ready_at.get(domain, 0.0) <= now]
+        if not ready:
+            return None
+        domain = min(ready, key=on_their_way.__getitem__)
+        mails = self.waiting[domain]
+        mail = mails.popleft()
+        if not mails:
+            del self.waiting[domain]
+        return mail
+
+    def wait_s(self) -> float:
+        """Until a domain is ready; there is one."""
+        return max(0.0, min(self.ready_at.get(domain, 0.0) for domain in self.waiting) - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What all jobs of a process share to send with."""
+
+    relays: Relays
+    marks: Marks
+    pacer: Pacer
+    retry: Backoff
+    give_up_after_s: float
+    connections: int
+    """To one relay."""
+    on_their_way: Counter[str] = field(default_factory=Counter)
+    """Messages under way, by domain."""
+
+
+class Sending:
+    """One job's messages on their way. `finish`: what a message still needs; `report`: how many have ended."""
+
+    def __init__(
+        self,
+        post: Post,
+        letter: UUID,
+        attempt: int,
+        tenant: str,
+        mails: Sequence[Mail],
+        finish: Callable[[bytes], bytes] | None,
+        report: Callable[[int], None],
+    ) -> None:
+        self._post = post
+        self._letter = letter
+        self._attempt = attempt
+        self._tenant = tenant
+        self._finish = finish
+        self._report = report
+        self._outbox = Outbox()
+        for mail in mails:
+            self._outbox.put(mail)
+        self._marking: list[asyncio.Future[bool]] = []
+        self._until = time.monotonic() + SENT_AT_MOST_S
+        self._stopping = asyncio.Event()
+        self.away_s = 0.0
+        """Until a relay can be reached again, if that is what stopped it."""
+        self._ended = 0
+
+    async def run(self) -> None:
+        """Send what can be sent now. Cancelled, it sees to the end what is on its way. Raises NoLongerOurs."""
+        waiting = sum(len(mails) for mails in self._outbox.waiting.values())
+        senders = [asyncio.create_task(self._send()) for _ in range(min(waiting, self._post.connections))]
+        try:
+            if senders:
+                await asyncio.wait(senders, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            self._stopping.set()
+            if senders:
+                await asyncio.wait(senders, timeout=LET_GO_S)
+            for sender in senders:
+                sender.cancel()
+            ends = await asyncio.gather(*senders, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        if not all(await asyncio.gather(*self._marking)):
+            raise NoLongerOurs
+
+    async def _send(self) -> None:
+        post = self._post
+        while not self._stopping.is_set() and time.monotonic() < self._until:
+            mail = self._outbox.take(post.on_their_way)
+            if mail is None:
+                if not self._outbox.waiting:
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._outbox.wait_s()):
+                        await self._stopping.wait()
+                continue
+            post.on_their_way[mail.domain] += 1
+            try:
+                await self._send_one(mail)
+            finally:
+                post.on_their_way[mail.domain] -= 1
+
+    async def _send_one(self, mail: Mail) -> None:
+        post = self._post
+        permit = post.pacer.permit(post.relays.preferred.name, self._tenant, mail.domain)
+        wait_s = await post.pacer.take(permit)
+        if wait_s:
+            self._outbox.put(mail, after_s=wait_s)
+            return
+        content = mail.content if self._finish is None else await asyncio.to_thread(self._finish, mail.content)
+        envelope = Envelope(mail.sender, mail.recipient, content)
+        try:
+            async with post.relays.connection() as connection:
+                reply = await connection.send(envelope, lambda: self._announce(mail))
+        except Unreachable as away:  # no fault of the recipient's
+            self.away_s = max(self.away_s, away.after_s)
+            self._stopping.set()
+            return
+        finally:
+            post.pacer.done(permit)
+        self._mark(mail, reply)
+
+    async def _announce(self, mail: Mail) -> None:
+        """The data is about to end: from here on the message may have arrived. Raises NoLongerOurs."""
+        if not await self._post.marks.write(Mark(self._letter, mail.number, self._attempt, State.SENDING)):
+            raise NoLongerOurs
+
+    def _mark(self, mail: Mail, reply: Reply) -> None:
+        """Report what became of a message. Not waited for: it travels with what is announced next."""
+        state, retry_in_s = self._verdict(mail, reply)
+        self._ended += state is not State.DEFERRED
+        self._report(self._ended)
+        text = reply.text.replace("\x00", "")[:500]
+        doubts = int(reply.in_doubt and mail.again)
+        mark = Mark(
+            self._letter, mail.number, self._attempt, state, reply.code, reply.enhanced, text, retry_in_s, doubts
+        )
+        self._marking.append(self._post.marks.write(mark))
+
+    def _verdict(self, mail: Mail, reply: Reply) -> tuple[State, float]:
+        if reply.accepted:
+            return State.SENT, 0.0
+        if reply.in_doubt and not mail.again:
+            return State.UNKNOWN, 0.0
+        if reply.refused or mail.age_s > self._post.give_up_after_s:
+            return State.BOUNCED, 0.0
+        return State.DEFERRED, self._post.retry.delay_s(mail.tries + 1)

@@ -1,0 +1,55 @@
+"""The tables of the schema `mail`. Only this service writes them."""
+
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+metadata = MetaData(schema="mail")
+
+letters = Table(
+    "letters",
+    metadata,
+    Column("id", UUID, primary_key=True),  # the job's
+    Column("tenant", Text, nullable=False),
+    Column("content", JSONB, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("expires_at", DateTime(timezone=True)),
+)
+
+Index("letters_by_age", letters.c.created_at)
+
+recipients = Table(
+    "recipients",
+    metadata,
+    Column("letter", UUID, ForeignKey(letters.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("shown", Text, nullable=False),  # with the name
+    Column("domain", Text, nullable=False),
+    Column("variables", JSONB),
+    Column("time_zone", Text),
+    Column("state", Text, nullable=False),
+    Column(
+        "attempt", Integer, nullable=False, server_default=text("0")
+    ),  # of the job that has this row: the fence
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("doubts", Integer, nullable=False, server_default=text("0")),  # sent again without knowing
+    Column("code", Integer),
+    Column("enhanced", Text),
+    Column("reply", Text),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("sent_at", DateTime(timezone=True)),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("address", Text, primary_key=True),  # in lower case
+    Column("number", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),  # bounce, complaint, unsubscribe, manual
+    Column("letter", UUID),  # that led to it
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("expires_at", DateTime(timezone=True)),
+)

@@ -1,0 +1,213 @@
+"""Every recipient of every letter is accounted for, whatever the relay does."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from deploy.local.running import free_port
+from tests.integration.mailer.conftest import Mailer
+from tests.relay import Relay, relaying
+
+PLAIN = {"subject": "Tide table", "text": "High water at six.\n.hidden dot\n"}
+
+
+def to(*names: str, domain: str = "example.test") -> list[dict[str, object]]:
+    return [{"to": f"{name}@{domain}", "variables": {"name": name}} for name in names]
+
+
+async def test_one_letter_reaches_all_of_its_recipients(mailer: Mailer, relay: Relay) -> None:
+    job = await mailer.accept(
+        letter=PLAIN | {"headers": {"X-Port": "Dubrovnik"}, "reply_to": "desk@argosy.test"},
+        to=["Ada Lovelace <ada@one.test>"],
+        cc=["jürgen@bücher.test"],
+        bcc=["hidden@two.test"],
+    )
+    facts = await mailer.finish(job)
+    assert facts["result"] == {"recipients": 3, "sent": 3}
+    assert relay.counts() == {"ada@one.test": 1, "jürgen@xn--bcher-kva.test": 1, "hidden@two.test": 1}
+    for delivery in relay.deliveries:
+        message = delivery.message
+        assert message["From"] == "Harbour <office@argosy.test>"
+        assert message["To"] == "Ada Lovelace <ada@one.test>"
+        assert "hidden@" not in str(message)
+        assert (message["X-Port"], message["Reply-To"]) == ("Dubrovnik", "desk@argosy.test")
+        assert (
+            message.get_content() == PLAIN["text"].replace("\n", "\r\n") or message.get_content() == PLAIN["text"]
+        )
+    assert len({delivery.message["Message-ID"] for delivery in relay.deliveries}) == 1
+
+
+async def test_a_template_is_filled_in_for_each(mailer: Mailer, relay: Relay) -> None:
+    job = await mailer.accept(
+        letter={
+            "subject": "Ahoy {{ name }}",
+            "text": "Dear {{ name }}: {{ unsubscribe_url }}",
+            "html": "<style>p {color: red}</style><p>Dear {{ name }}</p>",
+            "unsubscribe": True,
+        },
+        recipients=[*to("ada", "grace"), {"to": "b@example.test", "variables": {"name": "<b>"}}],
+    )
+    await mailer.finish(job)
+    found = {delivery.recipient: delivery.message for delivery in relay.deliveries}
+    assert len(found) == 3
+    ada, bold = found["ada@example.test"], found["b@example.test"]
+    assert ada["Subject"] == "Ahoy ada"
+    assert "&lt;b&gt;" in bold.get_body(("html",)).get_content()  # type: ignore[union-attr]
+    assert 'style="color: red' in ada.get_body(("html",)).get_content()  # type: ignore[union-attr]
+    link = ada["List-Unsubscribe"].strip("<>")
+    assert ada["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert link in ada.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert len({message["Message-ID"] for message in found.values()}) == 3
+
+
+async def test_many_recipients_are_written_to_in_parts(mailer: Mailer, relay: Relay) -> None:
+    job = await mailer.accept(letter=PLAIN, recipients=to(*(f"n{number}" for number in range(1201))))
+    async with mailer.at_work():
+        facts = await mailer.ended(job)
+    assert facts["children"] == 3
+    assert facts["result"] == {"recipients": 1201, "sent": 1201}
+    assert set(relay.counts().values()) == {1}
+    assert relay.connections < 60, "connections are used again"
+
+
+async def test_a_relay_that_misbehaves(mailer: Mailer, relay: Relay) -> None:
+    """Statuses are right, nobody is lost, and the others are not held up."""
+    await mailer.configured(mail_timeout_s=2.0)
+    bad = ["450-a", "550-b", "421-c", "450end-d", "550end-e", "drop-f", "dropend-g"]
+    hanging = [f"hang-{number}" for number in range(4)]
+    good = [f"good-{number}" for number in range(300)]
+    job = await mailer.accept(
+        letter=PLAIN, recipients=[*to(*hanging, domain="slow.test"), *to(*bad), *to(*good, domain="fast.test")]
+    )
+    begun = time.monotonic()
+    await mailer.work()
+    states = await mailer.states(job)
+    assert {name: states[name] for name in bad} == {
+        "450-a": "deferred",
+        "550-b": "bounced",
+        "421-c": "deferred",
+        "450end-d": "deferred",
+        "550end-e": "bounced",
+        "drop-f": "deferred",
+        "dropend-g": "unknown",
+    }
+    assert {states[name] for name in hanging} == {"deferred"}
+    assert {states[name] for name in good} == {"sent"}
+    last_good = max(delivery.at for delivery in relay.deliveries if delivery.recipient.startswith("good"))
+    assert last_good - begun < 2.0 or relay.tries.total() < 320, "while some hang the others go out"
+    known = await mailer.recipients(job)
+    assert (known["550-b@example.test"]["code"], known["550-b@example.test"]["enhanced_code"]) == (550, "5.2.1")
+    relay.kind_at = time.monotonic()
+    facts = await mailer.finish(job)
+    assert facts["result"] == {"recipients": 311, "sent": 308, "bounced": 2, "unknown": 1}
+    assert relay.counts() == Counter({f"{n}@example.test": 1 for n in bad if "550" not in n}) + Counter(
+        {f"{n}@slow.test": 1 for n in hanging}
+    ) + Counter({f"{n}@fast.test": 1 for n in good})
+    assert facts["failures"] == 0
+
+
+async def test_in_doubt_it_is_sent_again_where_the_letter_says_so(mailer: Mailer, relay: Relay) -> None:
+    job = await mailer.accept(letter=PLAIN | {"on_unknown": "resend"}, recipients=to("dropend-a"))
+    await mailer.work()
+    relay.kind_at = time.monotonic()
+    await mailer.finish(job)
+    known = (await mailer.recipients(job))["dropend-a@example.test"]
+    assert (known["state"], known["doubts"]) == ("sent", 1)
+    assert len({delivery.message["Message-ID"] for delivery in relay.deliveries}) == 1
+    assert len(relay.deliveries) == 2
+
+
+async def test_a_relay_that_is_down_loses_nothing_and_costs_nobody_a_try(mailer: Mailer) -> None:
+    port = free_port()
+    await mailer.configured(mail_relays=f"smtp://127.0.0.1:{port}")
+    job = await mailer.accept(letter=PLAIN, recipients=to("a", "b", "c"))
+    await mailer.work()
+    assert set((await mailer.states(job)).values()) == {"queued"}
+    async with relaying(Relay(), port=port) as relay:
+        await mailer.finish(job)
+    assert set(relay.counts().values()) == {1}
+    assert {known["tries"] for known in (await mailer.recipients(job)).values()} == {1}
+
+
+async def test_the_second_relay_takes_over(mailer: Mailer, relay: Relay) -> None:
+    await mailer.configured(mail_relays=f"smtp://127.0.0.1:{free_port()} smtp://127.0.0.1:{relay.port}")
+    job = await mailer.accept(letter=PLAIN, recipients=to("a", "b", "c"))
+    assert (await mailer.finish(job))["result"] == {"recipients": 3, "sent": 3}
+
+
+async def test_who_has_waited_too_long_has_bounced(mailer: Mailer) -> None:
+    await mailer.configured(mail_give_up_after_s=0.2)
+    job = await mailer.accept(letter=PLAIN, recipients=to("450-a"))
+    facts = await mailer.finish(job)
+    assert facts["result"] == {"recipients": 1, "bounced": 1}
+    assert (await mailer.recipients(job))["450-a@example.test"]["tries"] >= 2
+
+
+async def test_a_letter_expires(mailer: Mailer) -> None:
+    job = await mailer.accept(letter=PLAIN | {"expire_after_s": 1}, recipients=to("450-a", "b"))
+    assert (await mailer.finish(job))["result"] == {"recipients": 2, "cancelled": 1, "sent": 1}
+
+
+async def test_what_an_earlier_attempt_announced_is_unknown(mailer: Mailer, relay: Relay) -> None:
+    job = await mailer.accept(letter=PLAIN, recipients=to("a", "b", "450-c"))
+    await mailer.work()
+    sql = "UPDATE mail.recipients SET state = 'sending' WHERE letter = $1 AND number = 2"
+    await mailer.database.fetch(sql, job.id)
+    facts = await mailer.finish(job)
+    assert facts["result"] == {"recipients": 3, "sent": 2, "unknown": 1}
+    assert relay.counts() == {"a@example.test": 1, "b@example.test": 1}
+
+
+async def test_a_worker_that_lost_its_job_ends_no_message(mailer: Mailer, relay: Relay) -> None:
+    """The fence: another attempt has the recipients by the time that the data could end."""
+    job = await mailer.accept(letter=PLAIN, recipients=to("a"))
+
+    def steal(step: str, _recipient: str) -> None:
+        if step == "DATA" and not stolen:
+            sql = "UPDATE mail.recipients SET attempt = attempt + 1 WHERE letter = $1"
+            stolen.append(asyncio.ensure_future(mailer.database.fetch(sql, job.id)))
+
+    stolen: list[asyncio.Future[object]] = []
+    relay.at = steal
+    marks = mailer.deps.post.marks
+    write = marks.write
+
+    async def after_the_theft(mark: object) -> bool:
+        await asyncio.gather(*stolen)
+        return await write(mark)  # type: ignore[arg-type]
+
+    marks.write = after_the_theft  # type: ignore[assignment]
+    await mailer.work()
+    assert relay.deliveries == []
+
+
+async def test_a_cancelled_letter_stops_in_the_middle(mailer: Mailer, relay: Relay) -> None:
+    """Whoever was not written to yet is cancelled; the others have what they have."""
+    job = await mailer.accept(letter=PLAIN, recipients=to("a", "450-b"))
+    await mailer.work()
+    await mailer.database.fetch(
+        "UPDATE ledger.jobs SET state = 'cancelled', finished_at = now() WHERE id = $1", job.id
+    )
+    assert await mailer.states(job) == {"a": "sent", "450-b": "cancelled"}
+
+
+@pytest.mark.parametrize("bad", ["{{ name", "{% for %}", "{{ name.__class__.__mro__ }}", "{{ nobody }}"])
+async def test_a_bad_template_is_said_so(mailer: Mailer, bad: str) -> None:
+    job = await mailer.accept(letter={"subject": "x", "text": bad}, recipients=to("a"))
+    facts = await mailer.finish(job)
+    if facts["state"] == "failed":
+        assert facts["error"]["code"] == "template_invalid"
+    else:
+        known = (await mailer.recipients(job))["a@example.test"]
+        assert known["state"] == "cancelled"
+        assert known["reply"].startswith("template: ")
+
+
+async def test_a_template_that_runs_away_is_ended(mailer: Mailer) -> None:
+    await mailer.configured(mail_compose_timeout_s=1.0)
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    job = await mailer.accept(letter={"text": endless}, recipients=to("a"))
+    facts = await mailer.finish(job)
+    assert (facts["state"], facts["error"]["code"]) == ("failed", "composing_too_slow")
