@@ -1,5 +1,6 @@
 """JSON in and out: bodies and queries read into models, every wrong field reported; documents as answers."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -12,6 +13,9 @@ from starlette.responses import Response
 from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
 
 M = TypeVar("M", bound=BaseModel)
+
+LARGE_BYTES = 64 * 1024
+"""A body larger than this is read in a thread: others have their turn meanwhile."""
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -35,6 +39,8 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
             raise TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
     if b"\\u0000" in body:
         raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text has none
+    if len(body) > LARGE_BYTES:
+        return await asyncio.to_thread(parse_json, bytes(body), model, within="body")
     return parse_json(bytes(body), model, within="body")
 
 

@@ -104,6 +104,8 @@ class Settings(
     gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
     """The environment that API keys must name: a staging key opens nothing in production."""
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
+    gateway_max_mail_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
+    """Of a letter with its recipients and files; files are a third larger on the way."""
     gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds after SIGTERM in which requests are still taken, until whoever sends them knows better."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000

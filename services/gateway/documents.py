@@ -256,3 +256,61 @@ class WrongField(TypedDict):
 
     field: str
     message: str
+
+
+class RecipientState(TypedDict):
+    """How a recipient of a letter stands. `code`, `enhanced_code`, `reply`: what the relay said last.
+
+    `doubts`: how often it was sent again without knowing whether it had arrived.
+    """
+
+    number: int
+    to: str
+    state: str
+    tries: int
+    doubts: int
+    code: int | None
+    enhanced_code: str | None
+    reply: str | None
+    due_at: datetime
+    sent_at: datetime | None
+    updated_at: datetime
+
+
+class Recipients(TypedDict):
+    """Some recipients of a letter; `counts`: of all, by state; `next_after`: where to go on, if there are more."""
+
+    recipients: list[RecipientState]
+    counts: dict[str, int]
+    next_after: int | None
+
+
+class FilledIn(TypedDict):
+    """A template, filled in."""
+
+    subject: str
+    text: str
+    html: str | None
+
+
+class Suppression(TypedDict):
+    """An address that gets no mail."""
+
+    number: int
+    address: str
+    reason: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Suppressions(TypedDict):
+    """Some of the addresses that get no mail; `next_after`: where to go on, if there are more."""
+
+    suppressions: list[Suppression]
+    next_after: int | None
+
+
+class Added(TypedDict):
+    """How many addresses were not suppressed before."""
+
+    added: int

@@ -37,7 +37,7 @@ _HEADERS: dict[str, Document] = {
         "example": "wait=30",
     },
 }
-_PATH_IDS = {"jobs": "job", "replays": "replay", "schedules": "schedule"}
+_PATH_IDS = {"jobs": "job", "mail": "job", "replays": "replay", "schedules": "schedule"}
 _PROBLEM: Document = {
     "type": "object",
     "description": "What went wrong (RFC 9457).",

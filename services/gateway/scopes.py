@@ -17,6 +17,8 @@ class Scope(StrEnum):
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     OCR_WRITE = "ocr:write"
+    MAIL_READ = "mail:read"
+    MAIL_WRITE = "mail:write"
     SCHEDULES_READ = "schedules:read"
     SCHEDULES_WRITE = "schedules:write"
     LIMITS_READ = "limits:read"
@@ -38,8 +40,8 @@ class Role(StrEnum):
 
 Scopes = frozenset[Scope]
 
-_READ = frozenset({Scope.JOBS_READ, Scope.SCHEDULES_READ, Scope.LIMITS_READ})
-_MEMBER = _READ | {Scope.JOBS_WRITE, Scope.OCR_WRITE, Scope.SCHEDULES_WRITE}
+_READ = frozenset({Scope.JOBS_READ, Scope.MAIL_READ, Scope.SCHEDULES_READ, Scope.LIMITS_READ})
+_MEMBER = _READ | {Scope.JOBS_WRITE, Scope.OCR_WRITE, Scope.MAIL_WRITE, Scope.SCHEDULES_WRITE}
 ROLES: Mapping[Role, Scopes] = {
     Role.READ: _READ,
     Role.MEMBER: _MEMBER,

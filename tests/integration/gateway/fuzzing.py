@@ -2,6 +2,7 @@
 
 import os
 import re
+from base64 import b64encode
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,10 @@ CRONS = ["* * * * *", "0 6 * * mon-fri", "*/5 0-4 1,15 * *", "59 23 31 12 *"]
 schemathesis.openapi.format("binary", st.just(b"%PDF-1.7" + b" " * SNIFFED))
 schemathesis.openapi.format("cron", st.sampled_from(CRONS))
 schemathesis.openapi.format("page-ranges", st.sampled_from(["1", "1-3,7", "2,1"]))
+schemathesis.openapi.format(
+    "mailbox", st.sampled_from(["ada@example.com", "Ada <ada@example.org>", "ü@bücher.test"])
+)
+schemathesis.openapi.format("base64", st.binary(max_size=64).map(lambda content: b64encode(content).decode()))
 MOMENTS = st.datetimes(EARLIEST, LATEST).map(lambda moment: f"{moment.isoformat()}Z")
 schemathesis.openapi.format("date-time", MOMENTS)
 schemathesis.openapi.format("timezone", st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]))

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from deploy.local.running import free_port
-from tests.integration.mailer.conftest import Mailer
+from tests.mailing import Mailer
 from tests.relay import Relay, relaying
 
 PLAIN = {"subject": "Tide table", "text": "High water at six.\n.hidden dot\n"}

@@ -1,0 +1,149 @@
+"""The mailer on a ledger, a Redis and a relay of a test's own."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.local.running import Trio
+from libs.common import queries
+from libs.common.blobs import Blobs
+from libs.common.bus import Bus
+from libs.common.config import BlobSettings
+from libs.common.contracts.mail import Letter, MailPayload
+from libs.common.db import Database
+from libs.common.ledger import jobs
+from libs.common.ledger.accept import accept
+from libs.common.ledger.jobs import NewJob
+from libs.common.service import Platform
+from libs.common.testkit import drain
+from libs.common.worker import Worker
+from services.gateway.dispatcher import Dispatcher
+from services.mailer import answers
+from services.mailer.config import Settings
+from services.mailer.handler import Deps, handle, resources
+from tests.polling import until
+from tests.relay import Relay
+
+TENANT = "dev"
+
+
+@dataclass
+class Mailer:
+    """Takes letters and works them off; says how their recipients stand."""
+
+    database: Database
+    bus: Bus
+    blobs: Blobs
+    relay: Relay
+    base: dict[str, Any]
+    stack: AsyncExitStack
+    deps: Deps = field(init=False)
+
+    async def configured(self, **settings: Any) -> "Mailer":
+        """With other settings."""
+        made = Settings.model_validate(self.base | settings)
+        self.deps = await self.stack.enter_async_context(resources(made, Platform(self.database, self.blobs)))
+        return self
+
+    async def accept(self, *, tenant: str = TENANT, **payload: Any) -> NewJob:
+        """A letter, as the gateway would hand it in."""
+        letter = Letter.model_validate({"from": "Harbour <office@argosy.test>"} | payload.pop("letter"))
+        body = MailPayload(letter=letter, **payload).model_dump_json(by_alias=True).encode()
+        job = NewJob(tenant, "key", "mailer", "letter", body, max_attempts=1)
+        await accept(self.database, [job], ticketed=[False])
+        return job
+
+    async def work(self) -> None:
+        """Run all that waits and is due."""
+        await drain(self.database, self.bus, "mailer", MailPayload, handle, self.deps)
+
+    async def finish(self, job: NewJob, *, within_s: float = 60) -> dict[str, Any]:
+        """Work until the job has ended; its facts."""
+        deadline = time.monotonic() + within_s
+        while True:
+            await self.work()
+            facts = await jobs.find(self.database, job.tenant, job.id)
+            assert facts is not None
+            if facts["finished_at"]:
+                return facts
+            assert time.monotonic() < deadline, facts
+            await asyncio.sleep(0.05)
+
+    @asynccontextmanager
+    async def at_work(self, *, workers: int = 1) -> AsyncIterator[None]:
+        """Workers and a dispatcher, while the block runs; each worker with resources of its own."""
+        stop = asyncio.Event()
+        dispatcher = Dispatcher(self.database, self.bus, ["mailer"])
+
+        async def work() -> None:
+            settings = self.deps.settings
+            async with resources(settings, Platform(self.database, self.blobs)) as deps:
+                worker = Worker(
+                    "mailer", MailPayload, handle, deps,
+                    database=self.database, bus=self.bus, slots=settings.slots, grace_s=5,
+                )  # fmt: skip
+                async with worker.lease.kept():
+                    await worker.run(stop)
+
+        tasks = [asyncio.create_task(work()) for _ in range(workers)]
+        dispatching = asyncio.create_task(dispatcher.run())
+        try:
+            async with self.answering():
+                yield
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+            dispatching.cancel()
+
+    @asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        """Questions are answered while the block runs."""
+        answerer = queries.answerer(answers.ANSWERS, self.deps)
+        async with self.bus.answering(queries.subjects("mailer"), answerer):
+            yield
+
+    async def ended(self, job: NewJob) -> dict[str, Any]:
+        """Its facts, when it has ended."""
+
+        async def facts() -> dict[str, Any] | None:
+            found = await jobs.find(self.database, job.tenant, job.id)
+            return found if found is not None and found["finished_at"] else None
+
+        found = await until(facts)
+        assert found is not None
+        return found
+
+    async def recipients(self, job: NewJob) -> dict[str, dict[str, Any]]:
+        """What is known of each, by address."""
+        question = {"letter": job.id.hex, "after": -1, "limit": 20_000, "state": None}
+        found = await answers.recipients(job.tenant, question, self.deps)
+        return {recipient["to"]: recipient for recipient in found["recipients"]}
+
+    async def states(self, job: NewJob) -> dict[str, str]:
+        """By local part."""
+        found = await self.recipients(job)
+        return {address.partition("@")[0]: recipient["state"] for address, recipient in found.items()}
+
+
+@asynccontextmanager
+async def mailing(
+    database: Database, bus: Bus, servers: Trio, folder: Path, relay: Relay
+) -> AsyncIterator[Mailer]:
+    base = {
+        "database_url": "x",
+        "nats_url": "x",
+        "blob_url": "x",
+        "redis_url": servers.redis.url,
+        "mail_relays": f"smtp://127.0.0.1:{relay.port}",
+        "mail_secret": "not a secret, but long enough to be one",
+        "mail_unsubscribe_url": "https://argosy.test/v1/unsubscribe",
+        "mail_timeout_s": 30,
+        "mail_retry_s": 0.05,
+    }
+    blobs = Blobs(BlobSettings.model_validate({"blob_url": folder.as_uri()}))
+    async with AsyncExitStack() as stack:
+        yield await Mailer(database, bus, blobs, relay, base, stack).configured()
