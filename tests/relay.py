@@ -60,6 +60,13 @@ class _Server(SMTP):
     """One connection."""
 
     relay: Relay
+    receiving = ""
+
+    def data_received(self, data: bytes) -> None:
+        if self.receiving and data != b".\r\n":
+            self.relay.at("BODY", self.receiving)
+            self.receiving = ""
+        super().data_received(data)
 
     def connection_made(self, transport: Any) -> None:
         self.relay.connections += 1
@@ -75,6 +82,7 @@ class _Server(SMTP):
             await self._reader.readline()
             _hang_up(self)
             return
+        self.receiving = recipient
         await super().smtp_DATA(arg)
         self.relay.at("OVER", recipient)
 

@@ -1,12 +1,13 @@
 """Questions to the service that owns the answer, over NATS: `query.<service>.<name>`, from gateways to workers.
 
-A question and an answer are JSON objects. What goes wrong has a code: an ArgosyError's, or `bug`.
+A question and an answer are JSON objects, with numbers of any size (which orjson has not). What goes wrong has a
+code: an ArgosyError's, or `bug`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-import orjson
+from pydantic_core import from_json, to_json
 
 from libs.common import log
 from libs.common.bus import Bus
@@ -31,8 +32,8 @@ class Refused(ArgosyError):
 
 async def ask(bus: Bus, service: str, name: str, tenant: str, question: Document) -> Document:
     """The answer of `service`. Raises Refused, Unavailable, TimeoutError."""
-    message = orjson.dumps({"tenant": tenant, "question": question})
-    reply: Document = orjson.loads(await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S))
+    message = to_json({"tenant": tenant, "question": question})
+    reply: Document = from_json(await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S))
     if "error" in reply:
         raise Refused(reply["error"]["code"], reply["error"]["message"])
     answer: Document = reply["answer"]
@@ -45,8 +46,8 @@ def answerer(answers: Mapping[str, Answerer[D]], deps: D) -> Callable[[str, byte
     async def answer(subject: str, message: bytes) -> bytes:
         name = subject.rpartition(".")[2]
         try:
-            asked = orjson.loads(message)
-            return orjson.dumps({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
+            asked = from_json(message)
+            return to_json({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
         except ArgosyError as error:
             return _error(error.code, str(error))
         except Exception as error:
@@ -66,4 +67,4 @@ def _subject(service: str, name: str) -> str:
 
 
 def _error(code: str, message: str) -> bytes:
-    return orjson.dumps({"error": {"code": code, "message": message}})
+    return to_json({"error": {"code": code, "message": message}})

@@ -286,11 +286,12 @@ class Recipients(TypedDict):
 
 
 class FilledIn(TypedDict):
-    """A template, filled in."""
+    """A template, filled in; or the `problem` with it."""
 
-    subject: str
-    text: str
+    subject: str | None
+    text: str | None
     html: str | None
+    problem: str | None
 
 
 class Suppression(TypedDict):

@@ -33,7 +33,7 @@ from libs.common.ledger.jobs import new_id
 from libs.common.queries import Refused
 from services.gateway.bodies import Moment, answer, read_json, read_query
 from services.gateway.door import caller
-from services.gateway.problems import IdempotencyMismatch, Invalid, NotFound, Problem, ServiceUnavailable
+from services.gateway.problems import IdempotencyMismatch, Invalid, NotFound, ServiceUnavailable
 from services.gateway.submitting import JobFields, new_job, submit
 
 NAMED_AT_MOST = 100
@@ -70,8 +70,16 @@ class MailSubmission(Letter, JobFields):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "anyOf": [{"required": ["to"]}, {"required": ["recipients"]}],
-            "not": {"required": ["to", "recipients"]},
+            "oneOf": [
+                {"required": ["to"], "properties": {"to": {"minItems": 1}, "recipients": {"maxItems": 0}}},
+                {
+                    "required": ["recipients"],
+                    "properties": {
+                        "recipients": {"minItems": 1},
+                        **{name: {"maxItems": 0} for name in ("to", "cc", "bcc")},
+                    },
+                },
+            ],
             "examples": [
                 {
                     "from": "Harbour <office@example.com>",
@@ -83,23 +91,23 @@ class MailSubmission(Letter, JobFields):
         },
     )
 
-    to: Annotated[Named, Field(min_length=1)] | None = None
+    to: Named = ()
     cc: Named = ()
     bcc: Named = ()
-    recipients: Annotated[tuple[Recipient, ...], Field(min_length=1, max_length=RECIPIENTS_AT_MOST)] | None = None
+    recipients: Annotated[tuple[Recipient, ...], Field(max_length=RECIPIENTS_AT_MOST)] = ()
     attachments: Annotated[tuple[Attachment, ...], Field(max_length=20)] = ()
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
-        if (self.to is None) == (self.recipients is None):
+        if bool(self.to) == bool(self.recipients):
             raise ValueError("Either `to`, or `recipients`.")
-        if self.recipients is not None and (self.cc or self.bcc):
+        if self.recipients and (self.cc or self.bcc):
             raise ValueError("A letter to `recipients` has no cc and bcc.")
         return self
 
     @model_validator(mode="after")
     def _writes_to_nobody_twice(self) -> Self:
-        named = [*(self.to or ()), *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients or ())]
+        named = [*self.to, *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients)]
         counts = Counter(parse_mailbox(address).address.lower() for address in named)
         twice = sorted(address for address, count in counts.items() if count > 1)
         if twice:
@@ -152,13 +160,6 @@ class NewSuppressions(BaseModel):
     expires_at: Moment | None = None
 
 
-class MailerRefuses(Problem):
-    """The mailer cannot do that."""
-
-    status = 422
-    title = "Cannot be done"
-
-
 async def submit_mail(request: Request) -> Response:
     """A letter to some, or a template to many. Every recipient has a state of its own."""
     state, principal = request.app.state, caller(request)
@@ -170,10 +171,10 @@ async def submit_mail(request: Request) -> Response:
     attached, size = await _attached(request, folder, asked.attachments)
     payload = MailPayload(
         letter=Letter(**asked.model_dump(include=set(Letter.model_fields))),
-        to=asked.to or (),
+        to=asked.to,
         cc=asked.cc,
         bcc=asked.bcc,
-        recipients=asked.recipients or (),
+        recipients=asked.recipients,
         attachments=attached,
     )
     content = await asyncio.to_thread(payload.model_dump_json, by_alias=True)
@@ -202,12 +203,16 @@ async def list_recipients(request: Request) -> Response:
 
 
 async def preview_mail(request: Request) -> Response:
-    """A template as somebody with these variables would read it. Nothing is sent."""
+    """A template as somebody with these variables would read it, or what is wrong with it. Nothing is sent."""
     asked = await read_json(request, Preview, at_most=request.app.state.settings.gateway_max_mail_bytes)
     letter = Letter(**{"from": "preview@example.com"}, **asked.model_dump(exclude={"variables"}))
     head = Letterhead(letter=letter, is_template=True)
     question = {"letterhead": head.model_dump(mode="json", by_alias=True), "variables": asked.variables}
-    return answer(await _ask(request, "preview", question))
+    nothing: dict[str, Any] = dict.fromkeys(("subject", "text", "html", "problem"))
+    try:
+        return answer(nothing | await _ask(request, "preview", question))
+    except Refused as refused:
+        return answer(nothing | {"problem": str(refused)})
 
 
 async def list_suppressions(request: Request) -> Response:
@@ -267,7 +272,7 @@ async def _attached(
 async def _ask(
     request: Request, name: str, question: dict[str, Any], *, tenant: str | None = None
 ) -> dict[str, Any]:
-    """The mailer's answer. Raises NotFound, MailerRefuses, ServiceUnavailable, Unavailable."""
+    """The mailer's answer. Raises NotFound, ServiceUnavailable, Unavailable; Refused for any other reason."""
     whose = caller(request).tenant if tenant is None else tenant
     try:
         return await queries.ask(request.app.state.bus, "mailer", name, whose, question)
@@ -278,4 +283,4 @@ async def _ask(
             raise NotFound(str(refused)) from refused
         if refused.reason in ("unavailable", "bug"):
             raise ServiceUnavailable from refused
-        raise MailerRefuses(str(refused), code=refused.reason) from refused
+        raise

@@ -15,7 +15,6 @@ from services.gateway.health import alive, ready
 from services.gateway.jobs import Listing, Paging, list_children, list_jobs, show_job
 from services.gateway.keyring import NewKey, Rotation, create_key, list_keys, revoke_key, rotate_key
 from services.gateway.mail import (
-    MailerRefuses,
     MailSubmission,
     NewSuppressions,
     Preview,
@@ -82,8 +81,7 @@ OPERATIONS = (
         problems=(Conflict, IdempotencyMismatch)),
     _op("POST", "/v1/mail", submit_mail, S.MAIL_WRITE, urgency=Urgency.SUBMIT, body=MailSubmission,
         headers=SUBMIT_HEADERS, deadline_s=120.0, answers=SUBMIT, problems=(Conflict, IdempotencyMismatch)),
-    _op("POST", "/v1/mail/preview", preview_mail, S.MAIL_WRITE, body=Preview, answers={200: Answer(d.FilledIn)},
-        problems=(MailerRefuses,)),
+    _op("POST", "/v1/mail/preview", preview_mail, S.MAIL_WRITE, body=Preview, answers={200: Answer(d.FilledIn)}),
     _op("GET", "/v1/mail/{id}/recipients", list_recipients, S.MAIL_READ, query=RecipientListing,
         answers={200: Answer(d.Recipients)}, problems=(NotFound,)),
     _op("GET", "/v1/suppressions", list_suppressions, S.MAIL_READ, query=SuppressionListing,

@@ -22,7 +22,7 @@ from services.mailer.refusals import TemplateInvalid
 
 CHARACTERS_AT_MOST = 2_000_000
 """Of a filled-in body."""
-SUBJECT_AT_MOST = 900
+SUBJECT_AT_MOST = 998
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 _STYLES = re.compile(r"<style", re.IGNORECASE)
 _STYLIST = css_inline.CSSInliner(load_remote_stylesheets=False)

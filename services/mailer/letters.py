@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
+from pydantic_core import from_json, to_json
 
 from libs.common import metrics
 from libs.common.backoff import until_available
@@ -72,7 +72,7 @@ UPDATE mail.recipients r SET
   doubts = r.doubts + (k.was = 'sending' AND k.again)::int,
   updated_at = now()
 FROM known k WHERE r.letter = k.letter AND r.number = k.number
-RETURNING r.number, r.state, r.address, r.shown, r.domain, r.variables, r.time_zone, r.tries,
+RETURNING r.number, r.state, r.address, r.shown, r.domain, r.variables::text, r.time_zone, r.tries,
   extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.entered_at)::float8
 """
 _MARK = """
@@ -168,7 +168,7 @@ async def enter(
 ) -> None:
     """Keep a letter and its recipients; again is the same as once. Raises Unavailable."""
     columns: list[list[Any]] = [list(column) for column in zip(*addressed, strict=True)]
-    columns[4] = [orjson.dumps(variables).decode() for variables in columns[4]]
+    columns[4] = [to_json(variables).decode() for variables in columns[4]]
     async with database.begin() as connection:
         await fetch_within(connection, _KEEP, letter, tenant, head.model_dump_json(by_alias=True), expire_after_s)
         await fetch_within(connection, _ENTER, letter, tenant, *columns)
@@ -186,7 +186,7 @@ async def claim(database: Database, letter: UUID, first: int, last: int, attempt
     """Take the recipients that are still open. Those that turn out not to be are settled. Raises Unavailable."""
     rows = await database.fetch(_CLAIM, letter, first, last, attempt)
     found = [
-        Row(number, State(state), address, shown, domain, variables or {}, *times)
+        Row(number, State(state), address, shown, domain, from_json(variables or "{}"), *times)
         for number, state, address, shown, domain, variables, *times in rows
     ]
     for row in found:

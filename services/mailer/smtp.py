@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiosmtplib import SMTP
@@ -168,8 +169,8 @@ class Connection:
     async def _write(self, content: bytes) -> None:
         """Write, waiting where the relay is slower. Raises OSError."""
         self._still_there()
-        transport = self._smtp.protocol.transport  # type: ignore[union-attr]
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101
+        assert self._smtp.protocol is not None  # noqa: S101 - just looked
+        transport = cast(asyncio.WriteTransport, self._smtp.protocol.transport)
         transport.write(content)
         async with asyncio.timeout(self._smtp.timeout):
             while transport.get_write_buffer_size() > BUFFERED_BYTES:  # noqa: ASYNC110 - nothing tells

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from deploy.local.running import Trio
+from libs.common.bus import Bus
 from libs.common.contracts.ids import parse_id
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
@@ -20,6 +21,8 @@ from services.gateway.scopes import OPERATOR, ROLES, Role
 from services.gateway.tokens import Identity, Tokens
 from tests.integration.gateway.gateway import Gateway, upload
 from tests.integration.gateway.live import ROOT, LiveGateway, serving
+from tests.mailing import mailing
+from tests.relay import Relay
 
 SECRET = "a secret of the tests, and of nobody else"  # noqa: S105
 EXAMPLES = 40
@@ -27,7 +30,7 @@ EXAMPLES = 40
 
 
 async def test_every_operation_keeps_its_word(
-    servers: Trio, database_url: str, database: Database, tmp_path: Path
+    servers: Trio, database_url: str, database: Database, nats_bus: Bus, tmp_path: Path
 ) -> None:
     key = (await issue(database, "dev", "dev", "fuzz", Role.ADMIN, scopes=ROLES[Role.ADMIN] | OPERATOR)).key
     async with serving(servers, database_url, tmp_path, TOKEN_SECRET=SECRET) as (gateway,):
@@ -36,7 +39,8 @@ async def test_every_operation_keeps_its_word(
             document, ended = [(await client.post("/v1/ocr", **upload())).json()["id"] for _ in range(2)]
         await succeed(database, ended)
         known = {"FUZZ_DOCUMENT": document, "FUZZ_ENDED": ended}
-        await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
+        async with mailing(database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
+            await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
         # Keys are fuzzed with a token, which nothing that the fuzzer does to keys can end.
         settings = TokenSettings.model_validate({"token_secret": SECRET})
         token = Tokens(settings, "dev").issue(Identity("fuzz", "dev", Role.ADMIN))

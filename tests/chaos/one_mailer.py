@@ -1,0 +1,44 @@
+"""python -m tests.chaos.one_mailer QUEUE JOB: the mailer's handler on a queue of its own, until that job's end."""
+
+import asyncio
+import sys
+from uuid import UUID
+
+import uvloop
+
+from libs.common import bus, db, log
+from libs.common.blobs import Blobs
+from libs.common.config import load
+from libs.common.contracts.mail import MailPayload
+from libs.common.service import Platform
+from libs.common.worker import Worker
+from services.mailer.config import Settings
+from services.mailer.handler import handle, resources
+
+
+async def main(queue: str, job: UUID) -> None:
+    """Work until there is nothing left to do."""
+    settings, stop = load(Settings), asyncio.Event()
+    async with (
+        db.connect(settings, queue, role=db.Role.WORKER) as database,
+        bus.connect(settings, queue) as conveyor,
+        resources(settings, Platform(database, Blobs(settings))) as deps,
+    ):
+
+        async def watch() -> None:
+            while not await database.fetch(
+                "SELECT FROM ledger.jobs WHERE id = $1 AND finished_at IS NOT NULL", job
+            ):
+                await asyncio.sleep(0.1)
+            stop.set()
+
+        watching = asyncio.create_task(watch())
+        worker = Worker(queue, MailPayload, handle, deps, database=database, bus=conveyor, slots=1, grace_s=5)
+        async with worker.lease.kept():
+            await worker.run(stop)
+        watching.cancel()
+
+
+if __name__ == "__main__":
+    log.setup("mailer")
+    uvloop.run(main(sys.argv[1], UUID(hex=sys.argv[2])))
