@@ -117,6 +117,16 @@ class Mailer:
         assert found is not None
         return found
 
+    async def all_ended(self) -> list[dict[str, Any]]:
+        """The facts of all jobs, when the last has ended."""
+
+        async def left() -> bool:
+            return not await self.database.fetch("SELECT FROM ledger.jobs WHERE finished_at IS NULL LIMIT 1")
+
+        await until(left)
+        rows = await self.database.fetch("SELECT to_jsonb(j) FROM ledger.jobs j")
+        return [row[0] for row in rows]
+
     async def recipients(self, job: NewJob) -> dict[str, dict[str, Any]]:
         """What is known of each, by address."""
         question = {"letter": job.id.hex, "after": -1, "limit": 20_000, "state": None}

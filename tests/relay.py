@@ -36,7 +36,8 @@ class Relay:
     """Its port, what it took, and what it does: by the local part of the recipient.
 
     `450-…`, `550-…`, `421-…` are answered to RCPT with that code; `450end-…` and `550end-…` after the data;
-    `hang-…` never; `drop-…` is hung up on within the data, `dropend-…` after it was taken.
+    `hang-…` never; `dropdata-…` is hung up on instead of being asked for the data, `drop-…` within it, `dropend-…`
+    after it was taken.
     """
 
     port: int = 0
@@ -52,7 +53,7 @@ class Relay:
         return Counter(delivery.recipient for delivery in self.deliveries)
 
     def what_for(self, recipient: str) -> str:
-        found = re.match(r"(450end|550end|450|550|421|hang|dropend|drop)-", recipient)
+        found = re.match(r"(450end|550end|450|550|421|hang|dropend|dropdata|drop)-", recipient)
         return found[1] if found and time.monotonic() < self.kind_at else ""
 
 
@@ -77,6 +78,9 @@ class _Server(SMTP):
         assert self.envelope is not None
         recipient = self.envelope.rcpt_tos[0] if self.envelope.rcpt_tos else ""
         self.relay.at("DATA", recipient)
+        if self.relay.what_for(recipient) == "dropdata":
+            _hang_up(self)
+            return
         if self.relay.what_for(recipient) == "drop":
             await self.push("354 go on")
             await self._reader.readline()

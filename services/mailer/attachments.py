@@ -5,11 +5,10 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.policy import SMTP
 
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Attached
+from services.mailer.fields import parameter
 from services.mailer.refusals import AttachmentMissing
 
 _CONTENT_FIELD = re.compile(
@@ -48,13 +47,15 @@ async def fetch(blobs: Blobs, attached: Sequence[Attached]) -> Enclosure:
 
 
 def _part(file: Attached, content: bytes) -> bytes:
-    part = EmailMessage(policy=SMTP)
-    part["Content-Type"] = file.media_type
-    part["Content-Transfer-Encoding"] = "base64"
-    part.add_header("Content-Disposition", "inline" if file.content_id else "attachment", filename=file.filename)
+    shown = "inline" if file.content_id else "attachment"
+    lines = [
+        f"Content-Type: {file.media_type}",
+        "Content-Transfer-Encoding: base64",
+        f"Content-Disposition: {shown}; {parameter('filename', file.filename)}",
+    ]
     if file.content_id:
-        part["Content-ID"] = f"<{file.content_id}>"
-    return part.as_bytes().rstrip(b"\r\n") + b"\r\n\r\n" + base64.encodebytes(content).replace(b"\n", b"\r\n")
+        lines.append(f"Content-ID: <{file.content_id}>")
+    return "\r\n".join([*lines, "", ""]).encode() + base64.encodebytes(content).replace(b"\n", b"\r\n")
 
 
 def _joined(message: bytes, parts: Sequence[bytes], kind: str) -> bytes:

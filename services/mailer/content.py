@@ -7,9 +7,8 @@ part at once; a letter without templates and HTML is put together on the spot.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP
 from typing import Any
 
 import css_inline
@@ -17,13 +16,15 @@ import inscriptis
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from libs.common.contracts.mail import Letterhead, Mailbox, parse_mailbox
+from libs.common.contracts.mail import Letterhead, parse_mailbox
+from services.mailer.fields import addresses, field
 from services.mailer.refusals import TemplateInvalid
 
 CHARACTERS_AT_MOST = 2_000_000
 """Of a filled-in body."""
 SUBJECT_AT_MOST = 998
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""All that Python's own email package takes for the end of a line, and more."""
 _STYLES = re.compile(r"<style", re.IGNORECASE)
 _STYLIST = css_inline.CSSInliner(load_remote_stylesheets=False)
 
@@ -98,37 +99,29 @@ def _composed(head: Letterhead, addressee: Addressee, fill: Fill, date: str) -> 
 
 def _message(head: Letterhead, addressee: Addressee, texts: Texts, date: str) -> bytes:
     letter = head.letter
-    message = EmailMessage(policy=SMTP)
-    message["From"] = _shown(parse_mailbox(letter.sender))
     to = head.to or (addressee.address,)
-    message["To"] = [_shown(parse_mailbox(address)) for address in to]
+    lines = [
+        addresses("From", [parse_mailbox(letter.sender)]),
+        addresses("To", [parse_mailbox(address) for address in to]),
+    ]
     if head.cc:
-        message["Cc"] = [_shown(parse_mailbox(address)) for address in head.cc]
+        lines.append(addresses("Cc", [parse_mailbox(address) for address in head.cc]))
     if letter.reply_to:
-        message["Reply-To"] = _shown(parse_mailbox(letter.reply_to))
-    message["Subject"] = texts.subject
-    message["Date"] = date
-    message["Message-ID"] = addressee.message_id
+        lines.append(addresses("Reply-To", [parse_mailbox(letter.reply_to)]))
+    lines += [
+        field("Subject", texts.subject),
+        field("Date", date),
+        field("Message-ID", addressee.message_id),
+    ]
     if addressee.unsubscribe is not None:
-        message["List-Unsubscribe"] = f"<{addressee.unsubscribe}>"
-        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    for name, value in letter.headers.items():
-        message[name] = value
-    message.set_content(texts.text)
+        lines.append(field("List-Unsubscribe", f"<{addressee.unsubscribe}>"))
+        lines.append(field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
+    lines += [field(name, value) for name, value in letter.headers.items()]
+    body = EmailMessage(policy=SMTP)
+    body.set_content(texts.text)
     if texts.html is not None:
-        message.add_alternative(texts.html, subtype="html")
-    return message.as_bytes(policy=SMTP if _is_plain(message) else SMTPUTF8)
-
-
-def _is_plain(message: EmailMessage) -> bool:
-    """Whether all addresses are ASCII, so that no server needs to know SMTPUTF8."""
-    fields = [message[name] for name in ("From", "To", "Cc", "Reply-To") if name in message]
-    return all(address.addr_spec.isascii() for field in fields for address in field.addresses)
-
-
-def _shown(mailbox: Mailbox) -> HeaderAddress:
-    user, _, domain = mailbox.address.rpartition("@")
-    return HeaderAddress(_CONTROL.sub(" ", mailbox.name), user, domain)
+        body.add_alternative(texts.html, subtype="html")
+    return b"".join(lines) + body.as_bytes()
 
 
 def _as_it_is(head: Letterhead) -> Fill:

@@ -62,6 +62,8 @@ def sign(content: bytes, keys: Sequence[Key]) -> bytes:
     """`content`, a message with CRLF, with one signature field for each key before it."""
     if not keys:
         return content
+    if not content.endswith(b"\r\n"):
+        content += b"\r\n"
     head, _, body = content.partition(b"\r\n\r\n")
     fields = _fields(head)
     digest = base64.b64encode(hashlib.sha256(_relaxed_body(body)).digest()).decode()
@@ -107,7 +109,5 @@ def _relaxed(value: bytes) -> bytes:
 
 def _relaxed_body(body: bytes) -> bytes:
     """RFC 6376, 3.4.4."""
-    if not body.endswith(b"\r\n"):
-        body += b"\r\n"
     body = SPACES.sub(b" ", SPACES_AT_END.sub(b"\r\n", body))
     return body.rstrip(b"\r\n") + b"\r\n" if body.strip(b"\r\n") else b""

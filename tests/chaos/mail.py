@@ -124,13 +124,15 @@ async def play(run: Run, database: Database, settings: dict[str, str], folder: P
         run.ended = "gone" if facts is None else f"{facts['state']} {(facts['error'] or {}).get('message', '')}"
 
 
-async def matrix(servers: Trio, folder: Path, seeds: Sequence[int], steps: Sequence[str] = STEPS) -> list[Run]:
+async def matrix(
+    servers: Trio, database_url: str, folder: Path, seeds: Sequence[int], steps: Sequence[str] = STEPS
+) -> list[Run]:
     """Every step with every seed."""
     runs = [Run(step, seed) for seed in seeds for step in steps]
-    settings = {"DATABASE_URL": servers.postgres.url, "NATS_URL": servers.nats.url, "REDIS_URL": servers.redis.url,
+    settings = {"DATABASE_URL": database_url, "NATS_URL": servers.nats.url, "REDIS_URL": servers.redis.url,
                 "BLOB_URL": (folder / "blobs").as_uri(), "PROBES_PORT": "0", "DB_MIN_CONNECTIONS": "1",
                 "DB_MAX_CONNECTIONS": "3", "MAIL_CONNECTIONS": "3"}  # fmt: skip
-    database_settings = DatabaseSettings.model_validate({"database_url": servers.postgres.url})
+    database_settings = DatabaseSettings.model_validate({"database_url": database_url})
     async with (
         db.connect(database_settings, "chaos", role=None) as database,
         bus.connect(BusSettings.model_validate({"nats_url": servers.nats.url}), "chaos") as nats,
@@ -164,7 +166,7 @@ async def main(seeds: int) -> int:
     with tempfile.TemporaryDirectory() as name, trio(Path(name), "max_connections=300") as servers:
         settings = DatabaseSettings.model_validate({"database_url": servers.postgres.url})
         await asyncio.to_thread(upgrade, settings)
-        runs = await matrix(servers, Path(name), range(seeds))
+        runs = await matrix(servers, servers.postgres.url, Path(name), range(seeds))
     print(table(runs))
     for run in runs:
         for fault in run.faults()[:3]:

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from libs.common.contracts.numbers import WHOLE
 
 RECIPIENTS_AT_MOST = 10_000
-LINE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
-"""Text of one line: nothing that could end a header and begin another."""
+LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""Text of one line: nothing that could end a header and begin another, in whosever opinion."""
 ALLOWED_HEADERS = (
     r"^(X-[A-Za-z0-9-]{1,60}|In-Reply-To|References|Auto-Submitted|Precedence|Importance|Priority|Sensitivity"
     r"|Keywords|Comments|Organization|List-Id|List-Help|List-Post|List-Owner|List-Archive|Feedback-ID|Content-Language)$"

@@ -75,7 +75,7 @@ async def test_many_recipients_are_written_to_in_parts(mailer: Mailer, relay: Re
 async def test_a_relay_that_misbehaves(mailer: Mailer, relay: Relay) -> None:
     """Statuses are right, nobody is lost, and the others are not held up."""
     await mailer.configured(mail_timeout_s=2.0)
-    bad = ["450-a", "550-b", "421-c", "450end-d", "550end-e", "drop-f", "dropend-g"]
+    bad = ["450-a", "550-b", "421-c", "450end-d", "550end-e", "dropdata-f", "dropend-g"]
     hanging = [f"hang-{number}" for number in range(4)]
     good = [f"good-{number}" for number in range(300)]
     job = await mailer.accept(
@@ -90,7 +90,7 @@ async def test_a_relay_that_misbehaves(mailer: Mailer, relay: Relay) -> None:
         "421-c": "deferred",
         "450end-d": "deferred",
         "550end-e": "bounced",
-        "drop-f": "deferred",
+        "dropdata-f": "deferred",
         "dropend-g": "unknown",
     }
     assert {states[name] for name in hanging} == {"deferred"}
@@ -211,3 +211,24 @@ async def test_a_template_that_runs_away_is_ended(mailer: Mailer) -> None:
     job = await mailer.accept(letter={"text": endless}, recipients=to("a"))
     facts = await mailer.finish(job)
     assert (facts["state"], facts["error"]["code"]) == ("failed", "composing_too_slow")
+
+
+async def test_hung_up_on_within_the_data_it_is_sent_again_or_in_doubt(mailer: Mailer, relay: Relay) -> None:
+    """It depends on when the news arrives; but what is said is true: nothing did."""
+    job = await mailer.accept(letter=PLAIN, recipients=to(*(f"drop-{number}" for number in range(20))))
+    await mailer.work()
+    states = await mailer.states(job)
+    assert set(states.values()) <= {"deferred", "unknown"}
+    assert relay.deliveries == []
+    relay.kind_at = time.monotonic()
+    await mailer.finish(job)
+    again = await mailer.states(job)
+    assert again == {name: "sent" if state == "deferred" else "unknown" for name, state in states.items()}
+    assert set(relay.counts().values()) <= {1}
+
+
+async def test_a_large_letter_is_hung_up_on_before_its_end(mailer: Mailer, relay: Relay) -> None:
+    large = {"subject": "Tides", "text": "x" * 60 + "\n" + "0123456789abcdef\n" * 50_000}
+    job = await mailer.accept(letter=large, to=["drop-a@example.test"])
+    await mailer.work()
+    assert await mailer.states(job) == {"drop-a": "deferred"}

@@ -1,0 +1,88 @@
+"""Limits hold where the receiver counts, for all mailers together."""
+
+from itertools import pairwise
+
+import pytest
+
+from services.mailer import sending
+from services.mailer.pacing import Rate, parse_rates
+from tests.mailing import Mailer
+from tests.relay import Relay
+
+LETTER = {"subject": "Tides", "text": "Dear {{ name }}"}
+WINDOW_S = 1.0
+
+
+def most_in_a_window(times: list[float], window_s: float = WINDOW_S) -> int:
+    """The most events in any window."""
+    times = sorted(times)
+    most, first = 0, 0
+    for last, time in enumerate(times):
+        while time - times[first] >= window_s:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+async def test_a_domain_gets_no_more_than_its_limit_from_three_mailers(mailer: Mailer, relay: Relay) -> None:
+    """And the other domains do not wait for it."""
+    await mailer.configured(mail_limits="domain:slow.test=5/s")
+    recipients = [
+        {"to": f"s{n}-{part}@slow.test", "variables": {"name": n}} for part in range(6) for n in range(5)
+    ]
+    fast = [{"to": f"f{n}@fast.test", "variables": {"name": n}} for n in range(60)]
+    for part in range(6):
+        chosen = recipients[5 * part : 5 * part + 5] + fast[10 * part : 10 * part + 10]
+        await mailer.accept(letter=LETTER, recipients=chosen)
+    last = await mailer.accept(letter=LETTER, recipients=[{"to": "last@fast.test", "variables": {"name": 0}}])
+    async with mailer.at_work(workers=3):
+        await mailer.ended(last)
+        from_all = await mailer.all_ended()
+    assert {facts["state"] for facts in from_all} == {"succeeded"}
+    slow = [delivery.at for delivery in relay.deliveries if delivery.recipient.endswith("@slow.test")]
+    assert len(slow) == 30
+    assert most_in_a_window(slow) <= 5
+    quick = [delivery.at for delivery in relay.deliveries if delivery.recipient.endswith("@fast.test")]
+    assert len(quick) == 61
+    assert max(quick) < sorted(slow)[-6], "before the slow ones are through"
+
+
+async def test_limits_of_a_tenant_and_of_the_relay(mailer: Mailer, relay: Relay) -> None:
+    await mailer.configured(mail_limits="tenant=4/s, relay=6/s")
+    for tenant in ("acme", "globex"):
+        recipients = [{"to": f"{tenant}{n}@example.test", "variables": {"name": n}} for n in range(8)]
+        await mailer.accept(letter=LETTER, recipients=recipients, tenant=tenant)
+    async with mailer.at_work(workers=2):
+        await mailer.all_ended()
+    assert most_in_a_window([delivery.at for delivery in relay.deliveries]) <= 6
+    for tenant in ("acme", "globex"):
+        times = [delivery.at for delivery in relay.deliveries if delivery.recipient.startswith(tenant)]
+        assert (len(times), most_in_a_window(times) <= 4) == (8, True)
+        assert all(later >= earlier for earlier, later in pairwise(times))
+
+
+async def test_without_redis_what_has_a_limit_waits(mailer: Mailer, monkeypatch: pytest.MonkeyPatch) -> None:
+    await mailer.configured(mail_limits="domain:slow.test=5/s", redis_url="redis://127.0.0.1:1/0")
+    job = await mailer.accept(
+        letter=LETTER,
+        recipients=[{"to": f"a@{domain}.test", "variables": {"name": "a"}} for domain in ("slow", "fast")],
+    )
+    monkeypatch.setattr(sending, "SENT_AT_MOST_S", 1.5)
+    await mailer.work()
+    found = await mailer.recipients(job)
+    assert {address: known["state"] for address, known in found.items()} == {
+        "a@slow.test": "queued",
+        "a@fast.test": "sent",
+    }
+
+
+def test_limits_are_read() -> None:
+    rates = parse_rates("relay=100/s, tenant=20/min, domain=50/h, domain:Example.com=5/day")
+    assert (rates.relay, rates.tenant, rates.domain) == (Rate(100, 1), Rate(20, 60), Rate(50, 3600))
+    assert rates.domains == {"example.com": Rate(5, 86_400)}
+
+
+@pytest.mark.parametrize("wrong", ["domain", "relay=0/s", "relay=5", "tenant:acme=5/s", "domain=5/week", "x=1/s"])
+def test_limits_that_cannot_be_read_are_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="MAIL_LIMITS"):
+        parse_rates(wrong)
