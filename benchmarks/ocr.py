@@ -131,24 +131,24 @@ class Fleet:
             "LIMITS": "ocr=off, api=off, burst=off, ip=off",
         }
 
-    def _command(self, *words: str) -> None:
+    def command(self, *words: str) -> None:
         command = [sys.executable, "-m", "deploy.local", *words]
         subprocess.run(command, env=self._environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[httpx.AsyncClient]:
         """A client of it while the block runs."""
-        await asyncio.to_thread(self._command, "up")
+        await asyncio.to_thread(self.command, "up")
         try:
             if self.workers > 1:
-                await asyncio.to_thread(self._command, "scale", "ocr", str(self.workers))
+                await asyncio.to_thread(self.command, "scale", "ocr", str(self.workers))
             lines = (self.folder / "dev.env").read_text().splitlines()
             variables = dict(line.removeprefix("export ").replace("'", "").split("=", 1) for line in lines)
             headers = {"Authorization": f"Bearer {variables['ARGOSY_KEY']}"}
             async with httpx.AsyncClient(base_url=variables["ARGOSY_URL"], headers=headers, timeout=120) as client:
                 yield client
         finally:
-            await asyncio.to_thread(self._command, "down")
+            await asyncio.to_thread(self.command, "down")
 
     def processes(self) -> list[psutil.Process]:
         """The OCR workers."""

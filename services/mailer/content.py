@@ -7,8 +7,6 @@ part at once; a letter without templates and HTML is put together on the spot.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.policy import SMTP
 from typing import Any
 
 import css_inline
@@ -16,8 +14,9 @@ import inscriptis
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from libs.common.contracts.mail import Letterhead, parse_mailbox
+from libs.common.contracts.mail import Letterhead, Mailbox, parse_mailbox
 from services.mailer.fields import addresses, field
+from services.mailer.mime import entity
 from services.mailer.refusals import TemplateInvalid
 
 CHARACTERS_AT_MOST = 2_000_000
@@ -34,7 +33,7 @@ class Addressee:
     """A recipient as the message needs to know them. `unsubscribe`: their link, if there is one."""
 
     number: int
-    address: str
+    mailbox: Mailbox
     variables: dict[str, Any]
     message_id: str
     unsubscribe: str | None = None
@@ -99,10 +98,10 @@ def _composed(head: Letterhead, addressee: Addressee, fill: Fill, date: str) -> 
 
 def _message(head: Letterhead, addressee: Addressee, texts: Texts, date: str) -> bytes:
     letter = head.letter
-    to = head.to or (addressee.address,)
+    to = [parse_mailbox(address) for address in head.to] if head.to else [addressee.mailbox]
     lines = [
         addresses("From", [parse_mailbox(letter.sender)]),
-        addresses("To", [parse_mailbox(address) for address in to]),
+        addresses("To", to),
     ]
     if head.cc:
         lines.append(addresses("Cc", [parse_mailbox(address) for address in head.cc]))
@@ -117,11 +116,7 @@ def _message(head: Letterhead, addressee: Addressee, texts: Texts, date: str) ->
         lines.append(field("List-Unsubscribe", f"<{addressee.unsubscribe}>"))
         lines.append(field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
     lines += [field(name, value) for name, value in letter.headers.items()]
-    body = EmailMessage(policy=SMTP)
-    body.set_content(texts.text)
-    if texts.html is not None:
-        body.add_alternative(texts.html, subtype="html")
-    return b"".join(lines) + body.as_bytes()
+    return b"".join(lines) + entity(texts.text, texts.html)
 
 
 def _as_it_is(head: Letterhead) -> Fill:

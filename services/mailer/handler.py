@@ -17,10 +17,11 @@ from redis.asyncio import Redis
 
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
-from libs.common.contracts.mail import Letterhead, MailPayload, Part, Recipient, parse_mailbox
+from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, Recipient, parse_mailbox
 from libs.common.db import Database
 from libs.common.job import Done, FanOut, Job, Later
 from libs.common.ledger.flows import NewChild
+from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.service import Platform
 from services.mailer import attachments, letters, signing
@@ -30,7 +31,7 @@ from services.mailer.content import Addressee, Composed, check, compose, needs_s
 from services.mailer.hours import wait_s
 from services.mailer.letters import Addressed, Counts, Mark, Marks, Row, State
 from services.mailer.pacing import Pacer
-from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow
+from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow, PartsFailed
 from services.mailer.sending import DEFER_AT_MOST_S, Mail, Post, Sending
 from services.mailer.signing import Key
 from services.mailer.smtp import Relays
@@ -125,7 +126,7 @@ async def _enter(job: Job[MailPayload], deps: Deps, addressed: Sequence[Recipien
             Addressed(
                 number,
                 mailbox.address,
-                recipient.to,
+                mailbox.name,
                 mailbox.domain,
                 recipient.variables,
                 recipient.time_zone,
@@ -206,7 +207,7 @@ def _addressee(deps: Deps, letter: UUID, head: Letterhead, row: Row) -> Addresse
     if head.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
         unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{deps.tokens.make(letter, row.number)}"
     message_id = f"<{uuid5(NAMESPACE_URL, name).hex}@{sender.domain}>"
-    return Addressee(row.number, row.shown, row.variables, message_id, unsubscribe)
+    return Addressee(row.number, Mailbox(row.name, row.address), row.variables, message_id, unsubscribe)
 
 
 def _mail(deps: Deps, letter: UUID, head: Letterhead, row: Row, made: Composed) -> Mail:
@@ -225,6 +226,11 @@ def _finish(enclosure: Enclosure, keys: Sequence[Key]) -> Callable[[bytes], byte
 
 
 async def _summed_up(job: Job[MailPayload], deps: Deps, part: Part) -> Done:
+    """Raises PartsFailed; a retry goes on with those parts."""
+    failed = [child for child in job.children if child.state is not JobState.SUCCEEDED]
+    if failed:
+        why = (failed[0].error or {"message": "It was cancelled."})["message"]
+        raise PartsFailed(f"{len(failed)} of {len(job.children)} parts were not sent. The first: {why}")
     counts = await letters.count(deps.database, job.id, part.first, part.last)
     job.progress(counts.ended, counts.total)
     return Done(_result(counts))

@@ -41,12 +41,12 @@ VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTH
 """
 _ENTER = """
 INSERT INTO mail.recipients
-  (letter, number, tenant, address, shown, domain, variables, time_zone, due_at, state)
-SELECT $1, u.number, $2, u.address, u.shown, u.domain, u.variables::jsonb, u.time_zone,
+  (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state)
+SELECT $1, u.number, $2, u.address, u.name, u.domain, u.variables::jsonb, u.time_zone,
   now() + u.in_s * interval '1 second',
   CASE WHEN s.address IS NULL THEN 'queued' ELSE 'suppressed' END
 FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[])
-  AS u (number, address, shown, domain, variables, time_zone, in_s)
+  AS u (number, address, name, domain, variables, time_zone, in_s)
 LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(u.address)
   AND (s.expires_at IS NULL OR s.expires_at > now())
 ON CONFLICT DO NOTHING
@@ -72,7 +72,7 @@ UPDATE mail.recipients r SET
   doubts = r.doubts + (k.was = 'sending' AND k.again)::int,
   updated_at = now()
 FROM known k WHERE r.letter = k.letter AND r.number = k.number
-RETURNING r.number, r.state, r.address, r.shown, r.domain, r.variables::text, r.time_zone, r.tries,
+RETURNING r.number, r.state, r.address, r.name, r.domain, r.variables::text, r.time_zone, r.tries,
   extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.entered_at)::float8
 """
 _MARK = """
@@ -99,11 +99,11 @@ DELETE FROM mail.letters WHERE id IN (
 
 
 class Addressed(NamedTuple):
-    """A recipient to be entered; `shown`: as the caller wrote it; `in_s`: seconds until it may be written to."""
+    """A recipient to be entered; `name`: to be shown; `in_s`: seconds until it may be written to."""
 
     number: int
     address: str
-    shown: str
+    name: str
     domain: str
     variables: dict[str, Any]
     time_zone: str | None
@@ -117,7 +117,7 @@ class Row:
     number: int
     state: State
     address: str
-    shown: str
+    name: str
     domain: str
     variables: dict[str, Any]
     time_zone: str | None
@@ -186,8 +186,8 @@ async def claim(database: Database, letter: UUID, first: int, last: int, attempt
     """Take the recipients that are still open. Those that turn out not to be are settled. Raises Unavailable."""
     rows = await database.fetch(_CLAIM, letter, first, last, attempt)
     found = [
-        Row(number, State(state), address, shown, domain, from_json(variables or "{}"), *times)
-        for number, state, address, shown, domain, variables, *times in rows
+        Row(number, State(state), address, name, domain, from_json(variables or "{}"), *times)
+        for number, state, address, name, domain, variables, *times in rows
     ]
     for row in found:
         if row.state not in OPEN:

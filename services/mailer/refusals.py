@@ -23,6 +23,10 @@ class AttachmentMissing(Reject):
     """A file that should go with the letter is no longer in the blob store."""
 
 
+class PartsFailed(Reject):
+    """Some recipients could not be written to."""
+
+
 class LetterGone(Reject):
     """The letter is no longer kept."""
 

@@ -24,7 +24,7 @@ recipients = Table(
     Column("number", Integer, primary_key=True),
     Column("tenant", Text, nullable=False),
     Column("address", Text, nullable=False),
-    Column("shown", Text, nullable=False),  # with the name
+    Column("name", Text, nullable=False),  # with the name
     Column("domain", Text, nullable=False),
     Column("variables", JSONB),
     Column("time_zone", Text),

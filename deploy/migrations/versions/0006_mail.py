@@ -24,7 +24,7 @@ CREATE TABLE mail.recipients (
   number integer NOT NULL,
   tenant text NOT NULL,
   address text NOT NULL,
-  shown text NOT NULL,
+  name text NOT NULL,
   domain text NOT NULL,
   variables jsonb,
   time_zone text,

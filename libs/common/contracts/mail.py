@@ -33,7 +33,7 @@ class Mailbox(NamedTuple):
         return self.address.rpartition("@")[2]
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=2 * RECIPIENTS_AT_MOST)
 def parse_mailbox(text: str) -> Mailbox:
     """`ada@example.com` or `Ada Lovelace <ada@example.com>`. Raises ValueError."""
     if not re.match(LINE, text) or len(text) > 500:

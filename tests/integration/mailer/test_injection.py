@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from libs.common.contracts.mail import Letter, Letterhead
+from libs.common.contracts.mail import Letter, Letterhead, Mailbox
 from services.mailer.content import Addressee, compose
 
 FIELDS = {
@@ -47,7 +47,9 @@ class Tags(HTMLParser):
 def composed(letter: Letter, variables: dict[str, str], *, is_template: bool = True) -> EmailMessage | None:
     head = Letterhead(letter=letter, is_template=is_template)
     (made,) = compose(
-        head, [Addressee(0, "ada@example.test", variables, "<1@argosy.test>")], "Thu, 01 Jan 1970 00:00:00 +0000"
+        head,
+        [Addressee(0, Mailbox("", "ada@example.test"), variables, "<1@argosy.test>")],
+        "Thu, 01 Jan 1970 00:00:00 +0000",
     )
     if made.problem is not None:
         return None
