@@ -13,7 +13,7 @@ from libs.common import queries
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
 from libs.common.config import BlobSettings
-from libs.common.contracts.mail import Letter, MailPayload
+from libs.common.contracts.mail import Addressed, Letter, MailPayload, Recipient
 from libs.common.db import Database
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
@@ -52,8 +52,18 @@ class Mailer:
     async def accept(self, *, tenant: str = TENANT, **payload: Any) -> NewJob:
         """A letter, as the gateway would hand it in."""
         letter = Letter.model_validate({"from": "Harbour <office@argosy.test>"} | payload.pop("letter"))
-        body = MailPayload(letter=letter, **payload).model_dump_json(by_alias=True).encode()
-        job = NewJob(tenant, "key", "mailer", "letter", body, max_attempts=1)
+        recipients = [Recipient.model_validate(recipient) for recipient in payload.pop("recipients", ())]
+        copies = [Recipient(to=address) for name in ("to", "cc", "bcc") for address in payload.get(name, ())]
+        body = MailPayload(
+            letter=letter,
+            to=payload.pop("to", ()),
+            cc=payload.pop("cc", ()),
+            recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *recipients)),
+            is_template=bool(recipients),
+        )
+        job = NewJob(
+            tenant, "key", "mailer", "letter", body.model_dump_json(by_alias=True).encode(), max_attempts=1
+        )
         await accept(self.database, [job], ticketed=[False])
         return job
 

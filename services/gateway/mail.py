@@ -21,6 +21,7 @@ from libs.common.contracts.mail import (
     LINE,
     RECIPIENTS_AT_MOST,
     Address,
+    Addressed,
     Attached,
     Letter,
     Letterhead,
@@ -169,12 +170,13 @@ async def submit_mail(request: Request) -> Response:
     folder = job_folder(principal.tenant, job_id)
     fingerprint = hashlib.sha256(asked.model_dump_json(by_alias=True).encode()).digest()
     attached, size = await _attached(request, folder, asked.attachments)
-    payload = MailPayload(
+    copies = [Recipient.model_construct(to=address) for address in (*asked.to, *asked.cc, *asked.bcc)]
+    payload = MailPayload.model_construct(
         letter=Letter(**asked.model_dump(include=set(Letter.model_fields))),
         to=asked.to,
         cc=asked.cc,
-        bcc=asked.bcc,
-        recipients=asked.recipients,
+        recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *asked.recipients)),
+        is_template=bool(asked.recipients),
         attachments=attached,
     )
     content = await asyncio.to_thread(payload.model_dump_json, by_alias=True)

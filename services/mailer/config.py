@@ -20,7 +20,7 @@ class Settings(WorkerSettings, RedisSettings):
     smtp://user:password@host:587 uses TLS where the server offers it; ?tls=required insists, ?tls=off does not.
     smtps:// speaks TLS from the start.
     """
-    mail_connections: Annotated[int, Field(ge=1, le=200)] = 10
+    mail_connections: Annotated[int, Field(ge=1, le=200)] = 30
     """To one relay, from this process."""
     mail_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a relay may take to answer a command."""

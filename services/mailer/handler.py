@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
-from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, Recipient, parse_mailbox
+from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, parse_mailbox
 from libs.common.db import Database
 from libs.common.job import Done, FanOut, Job, Later
 from libs.common.ledger.flows import NewChild
@@ -29,7 +29,7 @@ from services.mailer.attachments import Enclosure
 from services.mailer.config import Settings
 from services.mailer.content import Addressee, Composed, check, compose, needs_sandbox
 from services.mailer.hours import wait_s
-from services.mailer.letters import Addressed, Counts, Mark, Marks, Row, State
+from services.mailer.letters import Counts, Mark, Marks, Row, State
 from services.mailer.pacing import Pacer
 from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow, PartsFailed
 from services.mailer.sending import DEFER_AT_MOST_S, Mail, Post, Sending
@@ -82,19 +82,14 @@ async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:
     """Send a letter, or a part of one; or begin one to many, or sum it up when all its parts have ended."""
     part = job.payload.part
     if part is None:
-        addressed = _addressed(job.payload)
-        part = Part(letter=job.id.hex, first=0, last=len(addressed) - 1)
+        total = len(job.payload.recipients)
+        part = Part(letter=job.id.hex, first=0, last=total - 1)
         if job.children:
             return await _summed_up(job, deps, part)
-        await _enter(job, deps, addressed)
-        if len(addressed) > PART:
-            return FanOut(tuple(_parts(job.id, len(addressed))))
+        await _enter(job, deps)
+        if total > PART:
+            return FanOut(tuple(_parts(job.id, total)))
     return await _send(job, deps, UUID(hex=part.letter), part)
-
-
-def _addressed(payload: MailPayload) -> list[Recipient]:
-    named = [Recipient(to=address) for address in (*payload.to, *payload.cc, *payload.bcc)]
-    return [*named, *payload.recipients]
 
 
 def _parts(letter: UUID, total: int) -> list[NewChild]:
@@ -104,7 +99,7 @@ def _parts(letter: UUID, total: int) -> list[NewChild]:
     return [NewChild("part", MailPayload(part=part).model_dump_json().encode()) for part in parts]
 
 
-async def _enter(job: Job[MailPayload], deps: Deps, addressed: Sequence[Recipient]) -> None:
+async def _enter(job: Job[MailPayload], deps: Deps) -> None:
     """Keep the letter and its recipients. Raises TemplateInvalid."""
     payload = job.payload
     letter = payload.letter
@@ -114,26 +109,12 @@ async def _enter(job: Job[MailPayload], deps: Deps, addressed: Sequence[Recipien
         to=payload.to,
         cc=payload.cc,
         attachments=payload.attachments,
-        is_template=bool(payload.recipients),
+        is_template=payload.is_template,
     )
     check(head)
     now = datetime.now(UTC)
-    rows = []
-    for number, recipient in enumerate(addressed):
-        mailbox = parse_mailbox(recipient.to)
-        in_s = wait_s(letter, recipient.time_zone, now, is_first=True)
-        rows.append(
-            Addressed(
-                number,
-                mailbox.address,
-                mailbox.name,
-                mailbox.domain,
-                recipient.variables,
-                recipient.time_zone,
-                in_s,
-            )
-        )
-    await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, rows)
+    waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
+    await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits)
     await letters.forget(deps.database)
 
 

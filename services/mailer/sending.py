@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.backoff import Backoff
+from services.mailer.dialogue import Envelope, Reply
 from services.mailer.letters import Mark, Marks, State
 from services.mailer.pacing import Pacer
 from services.mailer.refusals import NoLongerOurs
-from services.mailer.smtp import Envelope, Relays, Reply, Unreachable
+from services.mailer.smtp import Lane, Relays, Unreachable
 
 DEFER_AT_MOST_S = 3600.0
 LET_GO_S = 1.0
@@ -142,23 +143,34 @@ class Sending:
             raise NoLongerOurs
 
     async def _send(self) -> None:
+        lane, reports = Lane(self._post.relays), list[Mark]()
+        try:
+            await self._send_all(lane, reports)
+        finally:
+            self._write(reports)
+            await lane.leave()
+
+    async def _send_all(self, lane: Lane, reports: list[Mark]) -> None:
+        """Send one message after the other. `reports`: what became of them, and is not written yet."""
         post = self._post
         while not self._stopping.is_set() and time.monotonic() < self._until:
             mail = self._outbox.take(post.on_their_way)
             if mail is None:
                 if not self._outbox.waiting:
                     return
+                self._write(reports)
+                await lane.leave()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._outbox.wait_s()):
                         await self._stopping.wait()
                 continue
             post.on_their_way[mail.domain] += 1
             try:
-                await self._send_one(mail)
+                await self._send_one(mail, lane, reports)
             finally:
                 post.on_their_way[mail.domain] -= 1
 
-    async def _send_one(self, mail: Mail) -> None:
+    async def _send_one(self, mail: Mail, lane: Lane, reports: list[Mark]) -> None:
         post = self._post
         permit = post.pacer.permit(post.relays.preferred.name, self._tenant, mail.domain)
         wait_s = await post.pacer.take(permit)
@@ -168,32 +180,39 @@ class Sending:
         content = mail.content if self._finish is None else await asyncio.to_thread(self._finish, mail.content)
         envelope = Envelope(mail.sender, mail.recipient, content)
         try:
-            async with post.relays.connection() as connection:
-                reply = await connection.send(envelope, lambda: self._announce(mail))
+            connection = await lane.connection()
+            reply = await connection.send(envelope, lambda: self._announce(mail, reports))
         except Unreachable as away:  # no fault of the recipient's
             self.away_s = max(self.away_s, away.after_s)
             self._stopping.set()
             return
         finally:
             post.pacer.done(permit)
-        self._mark(mail, reply)
+        reports.append(self._report_on(mail, reply))
 
-    async def _announce(self, mail: Mail) -> None:
-        """The data is about to end: from here on the message may have arrived. Raises NoLongerOurs."""
+    async def _announce(self, mail: Mail, reports: list[Mark]) -> None:
+        """The data is about to end: from here on the message may have arrived. Raises NoLongerOurs.
+
+        What became of the message before travels in the same statement: one is in doubt at most, if this dies.
+        """
+        self._write(reports)
         if not await self._post.marks.write(Mark(self._letter, mail.number, self._attempt, State.SENDING)):
             raise NoLongerOurs
 
-    def _mark(self, mail: Mail, reply: Reply) -> None:
-        """Report what became of a message. Not waited for: it travels with what is announced next."""
+    def _write(self, reports: list[Mark]) -> None:
+        """Not waited for before the end."""
+        self._marking += [self._post.marks.write(report) for report in reports]
+        reports.clear()
+
+    def _report_on(self, mail: Mail, reply: Reply) -> Mark:
         state, retry_in_s = self._verdict(mail, reply)
         self._ended += state is not State.DEFERRED
         self._report(self._ended)
         text = reply.text.replace("\x00", "")[:500]
         doubts = int(reply.in_doubt and mail.again)
-        mark = Mark(
+        return Mark(
             self._letter, mail.number, self._attempt, state, reply.code, reply.enhanced, text, retry_in_s, doubts
         )
-        self._marking.append(self._post.marks.write(mark))
 
     def _verdict(self, mail: Mail, reply: Reply) -> tuple[State, float]:
         if reply.accepted:

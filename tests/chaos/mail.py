@@ -20,7 +20,7 @@ from deploy.local.running import Trio, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.contracts.mail import Letter, MailPayload, Recipient
+from libs.common.contracts.mail import Addressed, Letter, MailPayload
 from libs.common.db import Database
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
@@ -103,8 +103,9 @@ async def play(run: Run, database: Database, settings: dict[str, str], folder: P
         letter = Letter.model_validate(
             {"from": "office@argosy.test", "subject": "Tides", "text": "Dear {{ name }}"}
         )
-        recipients = tuple(Recipient(to=a, variables={"name": a}) for a in addresses(run))
-        body = MailPayload(letter=letter, recipients=recipients).model_dump_json(by_alias=True).encode()
+        recipients = tuple(Addressed(address=address, variables={"name": address}) for address in addresses(run))
+        payload = MailPayload(letter=letter, recipients=recipients, is_template=True)
+        body = payload.model_dump_json(by_alias=True).encode()
         run.job = NewJob("chaos", "key", run.queue, "letter", body)
         environment = settings | {"MAIL_RELAYS": f"smtp://127.0.0.1:{run.relay.port}"}
         with (folder / f"{run.step}-{run.seed}.log").open("wb") as log:

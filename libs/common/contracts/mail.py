@@ -116,6 +116,31 @@ class Recipient(BaseModel):
     time_zone: Zone | None = None
 
 
+class Addressed(BaseModel):
+    """A recipient as the gateway has read them: `name` and `address` of their mailbox."""
+
+    address: str
+    name: str = ""
+    variables: dict[str, Any] = {}
+    time_zone: str | None = None
+
+    @classmethod
+    def of(cls, recipient: Recipient) -> "Addressed":
+        """The same, taken apart."""
+        mailbox = parse_mailbox(recipient.to)
+        return cls.model_construct(
+            address=mailbox.address,
+            name=mailbox.name,
+            variables=recipient.variables,
+            time_zone=recipient.time_zone,
+        )
+
+    @property
+    def domain(self) -> str:
+        """After the @."""
+        return self.address.rpartition("@")[2]
+
+
 class Attached(BaseModel):
     """A file that goes with a letter, in the blob store under `key`."""
 
@@ -140,8 +165,10 @@ class MailPayload(BaseModel):
     letter: Letter | None = None
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
-    bcc: tuple[str, ...] = ()
-    recipients: tuple[Recipient, ...] = ()
+    """As they are shown; in a letter to everybody's own address, nobody."""
+    recipients: tuple[Addressed, ...] = ()
+    """All of them, those in copy and blind copy too."""
+    is_template: bool = False
     attachments: tuple[Attached, ...] = ()
     part: Part | None = None
 
