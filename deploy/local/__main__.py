@@ -25,6 +25,7 @@ from services.gateway.scopes import OPERATOR, ROLES, Role
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
 SERVICES_LOGIN = "argosy_services"
+CATCHER = "catcher"
 
 
 def up() -> None:
@@ -46,7 +47,7 @@ def up() -> None:
     upgrade(settings)
     asyncio.run(_have_login(remembered, settings))
     asyncio.run(_have_key(remembered, settings))
-    for name in ("gateway", *QUEUES):
+    for name in (*_helpers(), "gateway", *QUEUES):
         supervisor.ask("start", name=name, waiting=True)
     _wait("gateway", _gateway_ready)
     metrics_url = f"http://127.0.0.1:{remembered.metrics_port}/metrics"
@@ -54,15 +55,16 @@ def up() -> None:
         "dev.env",
         {"ARGOSY_URL": URL, "ARGOSY_KEY": remembered.key or "", "ARGOSY_METRICS_URL": metrics_url},
     )
-    state.write_environment("services.env", _environment(addresses))
+    state.write_environment("services.env", _environment(addresses, remembered))
     _welcome(remembered, time.monotonic() - begun)
 
 
 def down() -> None:
     """Stop everything: first what takes work, then the servers. Nothing is lost."""
     if supervisor.alive():
-        for name in (*QUEUES, "gateway"):
-            supervisor.ask("stop", name=name, waiting=True)
+        for name in (*QUEUES, "gateway", CATCHER):
+            if name in supervisor.statuses():
+                supervisor.ask("stop", name=name, waiting=True)
         supervisor.ask("quit", waiting=True)
         _wait(
             "the supervisor's end",
@@ -116,11 +118,15 @@ def _prepare(remembered: State) -> None:
         print("Making a database cluster …", flush=True)
     servers = _servers(remembered)
     addresses = {server.name: server.url for server in servers} | _external()
-    environment = _environment(addresses)
+    environment = _environment(addresses, remembered)
     programs = [Program(server.name, server.command, {}, server.stop_signal) for server in servers]
     gateway = {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)}
     programs.append(Program("gateway", [sys.executable, "-m", "services.gateway"], environment | gateway))
     programs += [Program(name, [sys.executable, "-m", f"services.{name}"], environment) for name in QUEUES]
+    if CATCHER in _helpers():
+        ports = [str(remembered.smtp_port), str(remembered.mail_page_port)]
+        command = [sys.executable, "-m", "deploy.local.catcher", str(RUN / "mail"), *ports]
+        programs.append(Program(CATCHER, command))
     supervisor.write_fleet(programs)
     supervisor.launch()
 
@@ -149,9 +155,17 @@ def _addresses(remembered: State) -> dict[str, str]:
     return ours | _external()
 
 
-def _environment(addresses: dict[str, str]) -> dict[str, str]:
+def _helpers() -> tuple[str, ...]:
+    """What runs beside the fleet: mail is caught here, unless it is said where to send it."""
+    return () if os.environ.get("MAIL_RELAYS") else (CATCHER,)
+
+
+def _environment(addresses: dict[str, str], remembered: State) -> dict[str, str]:
     """What every service of the fleet is given."""
     return {
+        "MAIL_RELAYS": os.environ.get("MAIL_RELAYS") or f"smtp://127.0.0.1:{remembered.smtp_port}?tls=off",
+        "MAIL_SECRET": os.environ.get("MAIL_SECRET") or remembered.mail_secret,
+        "MAIL_UNSUBSCRIBE_URL": os.environ.get("MAIL_UNSUBSCRIBE_URL") or f"{URL}/v1/unsubscribe",
         "DATABASE_URL": _external().get("postgres")
         or addresses["postgres"].replace("//argosy:", f"//{SERVICES_LOGIN}:"),
         "REDIS_URL": addresses["redis"],
@@ -236,8 +250,15 @@ or, as it stands:
     curl -s -H "Authorization: Bearer {remembered.key}" {URL}/v1/jobs
 
 logs: .run/logs/ (`make logs`)     metrics: http://127.0.0.1:{remembered.metrics_port}/metrics
+mail: {_where_mail_goes(remembered)}
 """.rstrip()
     )
+
+
+def _where_mail_goes(remembered: State) -> str:
+    if CATCHER not in _helpers():
+        return "sent to MAIL_RELAYS"
+    return f"caught, not sent: http://127.0.0.1:{remembered.mail_page_port}, {RUN / 'mail'}/*.eml"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ The folder is closed to other users: it holds passwords.
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deploy.local.running import free_port
@@ -33,6 +33,10 @@ class State:
     """The API key of the tenant `dev`."""
     key_database: str | None = None
     """The address of the database that knows the key."""
+    smtp_port: int = 0
+    mail_page_port: int = 0
+    """Where mail is caught, and shown."""
+    mail_secret: str = field(default_factory=new_password)
 
     def save(self) -> None:
         """Write it down."""
@@ -58,8 +62,9 @@ def refresh_ports(state: State) -> None:
         raise CannotRun(
             f"Port {GATEWAY_PORT} is taken by another program. Stop it, or choose a port: ARGOSY_PORT=8081 make up"
         )
-    for name in ("postgres_port", "redis_port", "nats_port", "metrics_port"):
-        if _taken(getattr(state, name)):
+    ports = ("postgres_port", "redis_port", "nats_port", "metrics_port", "smtp_port", "mail_page_port")
+    for name in ports:
+        if not getattr(state, name) or _taken(getattr(state, name)):
             setattr(state, name, free_port())
     state.save()
 

@@ -7,7 +7,7 @@ from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiosmtplib import SMTP
-from aiosmtplib.errors import SMTPException
+from aiosmtplib.errors import SMTPException, SMTPHeloError
 
 from libs.common import log
 from libs.common.errors import ArgosyError
@@ -118,6 +118,7 @@ class Relay:
         smtp = self._client()
         try:
             await smtp.connect()
+            await _introduce(smtp)
         except (SMTPException, OSError, ValueError) as error:
             smtp.close()
             if self.cool_for_s <= 0:
@@ -140,6 +141,15 @@ class Relay:
             start_tls={"required": True, "off": False}.get(tls),
             timeout=self._timeout_s,
         )
+
+
+async def _introduce(smtp: SMTP) -> None:
+    """Greet, and hear what the relay offers, unless TLS or a login has needed that already."""
+    if smtp.is_ehlo_or_helo_needed:
+        try:
+            await smtp.ehlo()
+        except SMTPHeloError:  # from before 1995
+            await smtp.helo()
 
 
 class Relays:
