@@ -50,6 +50,8 @@ mail_recipients = Counter(
     "argosy_mail_recipients", "What became of recipients; deferred ones count each time.", ["state"]
 )
 
+mail_reports = Counter("argosy_mail_reports", "Bounces and complaints that came back.", ["kind"])
+
 page_seconds = Histogram(
     "argosy_ocr_page_seconds", "Time to read one page, by where its text came from.", ["source"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128),

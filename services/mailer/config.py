@@ -1,9 +1,9 @@
 """Every setting of the mailer."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.config import RedisSettings, WorkerSettings
 from services.mailer.pacing import Rates, parse_rates
@@ -36,6 +36,9 @@ class Settings(WorkerSettings, RedisSettings):
     """Where the gateway's /v1/unsubscribe can be reached from outside."""
     mail_bounce_domain: str | None = None
     """Return paths are under this domain, a different one for each recipient; None: the sender's own address."""
+    mail_lmtp_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Where what comes back to MAIL_BOUNCE_DOMAIN is taken in, over LMTP; None: nowhere."""
+    mail_lmtp_host: str = "127.0.0.1"
     mail_dkim_keys: str | None = None
     """A folder with a private key as `<domain>/<selector>.pem` for each; RSA or Ed25519."""
     mail_compose_timeout_s: Annotated[float, Field(gt=0)] = 20.0
@@ -56,6 +59,12 @@ class Settings(WorkerSettings, RedisSettings):
     def rates(self) -> Rates:
         """The bounds."""
         return parse_rates(self.mail_limits)
+
+    @model_validator(mode="after")
+    def _comes_back_to_somebody(self) -> Self:
+        if (self.mail_bounce_domain or self.mail_lmtp_port is not None) and self.mail_secret is None:
+            raise ValueError("MAIL_BOUNCE_DOMAIN and MAIL_LMTP_PORT need MAIL_SECRET, which signs return paths")
+        return self
 
     @field_validator("mail_limits")
     @classmethod

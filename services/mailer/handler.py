@@ -26,6 +26,7 @@ from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.service import Platform
 from services.mailer import attachments, letters, signing
 from services.mailer.attachments import Enclosure
+from services.mailer.bounces import Bounces
 from services.mailer.config import Settings
 from services.mailer.content import Addressee, Composed, check, compose, needs_sandbox
 from services.mailer.hours import wait_s
@@ -71,11 +72,20 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     retry = Backoff(settings.mail_retry_s, DEFER_AT_MOST_S)
     post = Post(relays, marks, pacer, retry, settings.mail_give_up_after_s, settings.mail_connections)
     try:
-        async with pacer.holding():
+        async with pacer.holding(), _taking_bounces(settings, platform.database, tokens):
             yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens)
     finally:
         await relays.close()
         await redis.aclose()
+
+
+@asynccontextmanager
+async def _taking_bounces(settings: Settings, database: Database, tokens: Tokens | None) -> AsyncIterator[None]:
+    if settings.mail_lmtp_port is None or tokens is None:
+        yield
+        return
+    async with Bounces(database, tokens).listening(settings.mail_lmtp_host, settings.mail_lmtp_port):
+        yield
 
 
 async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:

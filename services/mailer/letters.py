@@ -7,6 +7,7 @@ that has lost its job can change nothing, and, since it must say so before it se
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from libs.common.batching import Batcher
 from libs.common.contracts.mail import Addressed, Letterhead
 from libs.common.db import Database, fetch_within
 from services.mailer.refusals import LetterGone
+from services.mailer.suppressions import is_hard, suppress_recipient
 
 
 class State(StrEnum):
@@ -226,6 +228,11 @@ class Marks:
         columns = list(zip(*marks, strict=True))
         rows = await until_available(lambda: self._database.fetch(_MARK, *(list(column) for column in columns)))
         taken = {(row[0], row[1]) for row in rows}
+        for mark in marks:
+            if mark.state is State.BOUNCED and is_hard(mark.enhanced):
+                await until_available(
+                    partial(suppress_recipient, self._database, mark.letter, mark.number, "bounce")
+                )
         for mark in marks:
             if mark.state is not State.SENDING and (mark.letter, mark.number) in taken:
                 metrics.mail_recipients.labels(mark.state.value).inc()

@@ -54,6 +54,14 @@ async def remove(database: Database, tenant: str, address: str) -> bool:
     return bool(await database.fetch(sql, tenant, parse_mailbox(address).address, tenant=tenant))
 
 
+def is_hard(enhanced: str | None) -> bool:
+    """Whether an enhanced code (RFC 3463) says that there is nobody at this address, now or later.
+
+    A full mailbox, or a text that was not liked, is no reason never to write again.
+    """
+    return enhanced is not None and (enhanced.startswith("5.1.") or enhanced in ("5.0.0", "5.2.1"))
+
+
 async def suppress_recipient(database: Database, letter: UUID, number: int, reason: str) -> bool:
     """Whether there is such a recipient, who gets no more mail from now on. Raises Unavailable."""
     return bool(await database.fetch(_OF_A_RECIPIENT, letter, number, reason))

@@ -1,0 +1,128 @@
+"""Mail that comes back: delivery reports (RFC 3464) and complaints (RFC 5965), taken in over LMTP.
+
+Whose it is, the return path says: each recipient's letter has one of its own (tokens.py), which only the mailer
+can have made. So nothing in a report has to be believed about anybody else.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage, Message
+
+from aiosmtpd.lmtp import LMTP
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from libs.common import log, metrics
+from libs.common.db import Database
+from libs.common.errors import Unavailable
+from services.mailer import suppressions
+from services.mailer.refusals import TokenInvalid
+from services.mailer.suppressions import is_hard
+from services.mailer.tokens import RETURN_PREFIX, Named, Tokens
+
+REPORT_BYTES_AT_MOST = 1024 * 1024
+_BOUNCED = """
+UPDATE mail.recipients SET state = 'bounced', code = NULL, enhanced = $3, reply = $4, updated_at = now()
+WHERE letter = $1 AND number = $2 AND state IN ('sent', 'unknown')
+"""
+
+logger = log.get("bounces")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came back. `status`: an enhanced code (RFC 3463), of a failure for good if it begins with 5."""
+
+    is_complaint: bool
+    status: str | None = None
+    text: str = ""
+
+
+def read(content: bytes) -> Report | None:
+    """What a message reports; None: it is no report, but somebody's holiday."""
+    message: EmailMessage = message_from_bytes(content, policy=policy.default)
+    for part in message.walk():
+        if part.get_content_type() == "message/feedback-report":
+            return Report(is_complaint=True)
+        if part.get_content_type() == "message/delivery-status":
+            return _delivery_status(part)
+    return None
+
+
+def _delivery_status(part: Message) -> Report | None:
+    """Of the first recipient that it is about: there is one only."""
+    payload = part.get_payload()
+    for block in payload if isinstance(payload, list) else ():
+        if not isinstance(block, Message):
+            continue
+        action = str(block.get("Action", "")).strip().lower()
+        if action in ("failed", "delayed"):
+            status = str(block.get("Status", "")).split()
+            text = str(block.get("Diagnostic-Code", "")).partition(";")[2].strip()
+            found = status[0] if status else "5.0.0"
+            return Report(False, found if action == "failed" else f"4{found[1:]}", " ".join(text.split())[:500])
+    return None
+
+
+class Bounces:
+    """Takes reports in."""
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    @asynccontextmanager
+    async def listening(self, host: str, port: int) -> AsyncIterator[int]:
+        """The port where LMTP is spoken while the block runs."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: LMTP(self, data_size_limit=REPORT_BYTES_AT_MOST, enable_SMTPUTF8=True, loop=loop), host, port
+        )
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+
+    async def handle_RCPT(
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """Called for each recipient: only return paths of ours are."""
+        try:
+            self._named(address)
+        except TokenInvalid:
+            return "550 5.1.1 no return path of ours"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 fine"
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+        """Called for a whole message."""
+        content = envelope.original_content or b""
+        try:
+            report = read(content)
+            for address in envelope.rcpt_tos:
+                await self.take(self._named(address), report)
+        except Unavailable:
+            return "451 4.3.0 try again later"
+        except Exception:  # whatever somebody makes of a message: it is not worth coming back for
+            logger.exception("bounce.unreadable")
+        return "250 2.0.0 taken"
+
+    async def take(self, named: Named, report: Report | None) -> None:
+        """Write down what a report says of a recipient. Raises Unavailable."""
+        if report is None:
+            return
+        metrics.mail_reports.labels("complaint" if report.is_complaint else "bounce").inc()
+        if report.is_complaint:
+            await suppressions.suppress_recipient(self._database, *named, "complaint")
+        elif report.status is not None and report.status.startswith("5"):
+            await self._database.fetch(_BOUNCED, *named, report.status, report.text)
+            if is_hard(report.status):
+                await suppressions.suppress_recipient(self._database, *named, "bounce")
+
+    def _named(self, address: str) -> Named:
+        local = address.partition("@")[0].lower()
+        if not local.startswith(RETURN_PREFIX):
+            raise TokenInvalid
+        return self._tokens.read(local.removeprefix(RETURN_PREFIX))
