@@ -294,6 +294,23 @@ class FilledIn(TypedDict):
     problem: str | None
 
 
+class Template(TypedDict):
+    """A version of a template."""
+
+    name: str
+    version: int
+    subject: str
+    text: str | None
+    html: str | None
+    created_at: datetime
+
+
+class Templates(TypedDict):
+    """All templates, each in its last version."""
+
+    templates: list[Template]
+
+
 class Suppression(TypedDict):
     """An address that gets no mail."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import re
 from binascii import Error as NotBase64
 from collections import Counter
 from html import escape
@@ -20,13 +21,17 @@ from libs.common.contracts.ids import parse_id
 from libs.common.contracts.mail import (
     LINE,
     RECIPIENTS_AT_MOST,
+    TEMPLATE_NAME,
     Address,
     Addressed,
     Attached,
+    Body,
     Letter,
     Letterhead,
+    Line,
     MailPayload,
     Recipient,
+    TemplateReference,
     parse_mailbox,
 )
 from libs.common.contracts.numbers import WHOLE
@@ -34,7 +39,7 @@ from libs.common.ledger.jobs import new_id
 from libs.common.queries import Refused
 from services.gateway.bodies import Moment, answer, read_json, read_query
 from services.gateway.door import caller
-from services.gateway.problems import IdempotencyMismatch, Invalid, NotFound, ServiceUnavailable
+from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid, NotFound, ServiceUnavailable
 from services.gateway.submitting import JobFields, new_job, submit
 
 NAMED_AT_MOST = 100
@@ -107,6 +112,12 @@ class MailSubmission(Letter, JobFields):
         return self
 
     @model_validator(mode="after")
+    def _has_one_text(self) -> Self:
+        if self.template is not None and not (self.recipients and self.text is None and self.html is None):
+            raise ValueError("A letter from a template goes to `recipients`, and has no text and html of its own.")
+        return self
+
+    @model_validator(mode="after")
     def _writes_to_nobody_twice(self) -> Self:
         named = [*self.to, *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients)]
         counts = Counter(parse_mailbox(address).address.lower() for address in named)
@@ -116,14 +127,20 @@ class MailSubmission(Letter, JobFields):
         return self
 
 
-class Preview(BaseModel):
-    """The body of POST /v1/mail/preview: a template, and variables to fill in."""
+class NewTemplate(BaseModel):
+    """The body of PUT /v1/templates/{name}; `{{ name }}` is a variable of a recipient."""
 
     model_config = ConfigDict(extra="forbid")
 
-    subject: Annotated[str, Field(max_length=998, pattern=LINE)] = ""
-    text: Annotated[str, Field(max_length=1_000_000)] | None = None
-    html: Annotated[str, Field(max_length=1_000_000)] | None = None
+    subject: Line = ""
+    text: Body | None = None
+    html: Body | None = None
+
+
+class Preview(NewTemplate):
+    """The body of POST /v1/mail/preview: a template, or the name of one that is kept, and variables to fill in."""
+
+    template: TemplateReference | None = None
     variables: dict[str, Any] = {}
 
 
@@ -207,14 +224,38 @@ async def list_recipients(request: Request) -> Response:
 async def preview_mail(request: Request) -> Response:
     """A template as somebody with these variables would read it, or what is wrong with it. Nothing is sent."""
     asked = await read_json(request, Preview, at_most=request.app.state.settings.gateway_max_mail_bytes)
-    letter = Letter(**{"from": "preview@example.com"}, **asked.model_dump(exclude={"variables"}))
+    letter = Letter(**{"from": "nobody@example.com"}, **asked.model_dump(exclude={"variables"}))
     head = Letterhead(letter=letter, is_template=True)
     question = {"letterhead": head.model_dump(mode="json", by_alias=True), "variables": asked.variables}
     nothing: dict[str, Any] = dict.fromkeys(("subject", "text", "html", "problem"))
     try:
         return answer(nothing | await _ask(request, "preview", question))
-    except Refused as refused:
+    except (Refused, NotFound) as refused:
         return answer(nothing | {"problem": str(refused)})
+
+
+async def put_template(request: Request) -> Response:
+    """Keep a template. Each time it is kept it has a new version; letters name the last one, or one of them."""
+    name = request.path_params["name"]
+    if not re.fullmatch(TEMPLATE_NAME, name):
+        raise Invalid(
+            errors=[{"field": "path.name", "message": "Lower-case letters, digits, - and _; 100 at most."}]
+        )
+    asked = await read_json(request, NewTemplate, at_most=request.app.state.settings.gateway_max_mail_bytes)
+    try:
+        return answer(await _ask(request, "put_template", asked.model_dump() | {"name": name}))
+    except Refused as refused:
+        raise Conflict(str(refused)) from refused
+
+
+async def show_template(request: Request) -> Response:
+    """A template in its last version; as `name@3`, in that one."""
+    return answer(await _ask(request, "get_template", {"reference": request.path_params["name"]}))
+
+
+async def list_templates(request: Request) -> Response:
+    """All templates in their last versions, by name."""
+    return answer(await _ask(request, "list_templates", {}))
 
 
 async def list_suppressions(request: Request) -> Response:
@@ -281,7 +322,7 @@ async def _ask(
     except TimeoutError as error:
         raise ServiceUnavailable from error
     except Refused as refused:
-        if refused.reason in ("not_found", "token_invalid"):
+        if refused.reason in ("not_found", "token_invalid", "template_missing"):
             raise NotFound(str(refused)) from refused
         if refused.reason in ("unavailable", "bug"):
             raise ServiceUnavailable from refused

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from uuid import UUID
 
-from libs.common.contracts.mail import Letterhead
+from libs.common.contracts.mail import Letter, Letterhead
 from libs.common.queries import Answerer, Document
-from services.mailer import content, suppressions
+from services.mailer import content, suppressions, templates
 from services.mailer.handler import Deps
 from services.mailer.refusals import NotFound, TokenInvalid
 
@@ -44,10 +44,33 @@ async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
     return {"recipients": found, "counts": {row[0]: row[1] for row in counts}}
 
 
-async def preview(_tenant: str, question: Document, deps: Deps) -> Document:
+async def preview(tenant: str, question: Document, deps: Deps) -> Document:
     """`letterhead` and `variables` → `subject`, `text`, `html`. Raises TemplateInvalid and its like."""
     head = Letterhead.model_validate(question["letterhead"])
+    if head.letter.template is not None:
+        kept = await templates.get(deps.database, tenant, head.letter.template)
+        letter = head.letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
+        head = head.model_copy(update={"letter": letter})
     return asdict(await deps.sandbox.run(content.preview, head, question["variables"]))
+
+
+async def put_template(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name`, `subject`, `text`, `html` → the template, in its new version. Raises TemplateInvalid."""
+    name = question.pop("name")
+    letter = Letter.model_validate({"from": "nobody@example.com"} | question)
+    await deps.sandbox.run(content.check, Letterhead(letter=letter, is_template=True))
+    await templates.put(deps.database, tenant, name, **question)
+    return await templates.get(deps.database, tenant, name)
+
+
+async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
+    """`reference` → the template. Raises TemplateMissing."""
+    return await templates.get(deps.database, tenant, question["reference"])
+
+
+async def list_templates(tenant: str, _question: Document, deps: Deps) -> Document:
+    """Nothing → `templates`, each in its last version."""
+    return {"templates": await templates.every(deps.database, tenant)}
 
 
 async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
@@ -86,6 +109,9 @@ async def remove_suppression(tenant: str, question: Document, deps: Deps) -> Doc
 ANSWERS: Mapping[str, Answerer[Deps]] = {
     "recipients": recipients,
     "preview": preview,
+    "put_template": put_template,
+    "get_template": get_template,
+    "list_templates": list_templates,
     "unsubscribe": unsubscribe,
     "list_suppressions": list_suppressions,
     "add_suppressions": add_suppressions,

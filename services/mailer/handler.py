@@ -17,14 +17,14 @@ from redis.asyncio import Redis
 
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
-from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, parse_mailbox
+from libs.common.contracts.mail import Letter, Letterhead, Mailbox, MailPayload, Part, parse_mailbox
 from libs.common.db import Database
 from libs.common.job import Done, FanOut, Job, Later
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.service import Platform
-from services.mailer import attachments, letters, signing
+from services.mailer import attachments, letters, signing, templates
 from services.mailer.attachments import Enclosure
 from services.mailer.bounces import Bounces
 from services.mailer.config import Settings
@@ -110,10 +110,10 @@ def _parts(letter: UUID, total: int) -> list[NewChild]:
 
 
 async def _enter(job: Job[MailPayload], deps: Deps) -> None:
-    """Keep the letter and its recipients. Raises TemplateInvalid."""
+    """Keep the letter and its recipients. Raises TemplateInvalid, TemplateMissing."""
     payload = job.payload
-    letter = payload.letter
-    assert letter is not None  # noqa: S101 - only parts have none
+    assert payload.letter is not None  # noqa: S101 - only parts have none
+    letter = await _with_template(deps, job.tenant, payload.letter)
     head = Letterhead(
         letter=letter,
         to=payload.to,
@@ -126,6 +126,13 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
     await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits)
     await letters.forget(deps.database)
+
+
+async def _with_template(deps: Deps, tenant: str, letter: Letter) -> Letter:
+    if letter.template is None:
+        return letter
+    kept = await templates.get(deps.database, tenant, letter.template)
+    return letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
 
 
 async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Later:

@@ -7,6 +7,10 @@ class TemplateInvalid(Reject):
     """A template of the letter cannot be read."""
 
 
+class TemplateMissing(Reject):
+    """There is no such template."""
+
+
 class ComposingTooSlow(Reject):
     """Filling in the letter's templates took longer than it may."""
 

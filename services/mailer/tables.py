@@ -42,6 +42,18 @@ recipients = Table(
     Column("sent_at", DateTime(timezone=True)),
 )
 
+templates = Table(
+    "templates",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("text", Text),
+    Column("html", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
 suppressions = Table(
     "suppressions",
     metadata,

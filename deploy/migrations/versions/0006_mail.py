@@ -54,6 +54,17 @@ CREATE TABLE mail.suppressions (
   PRIMARY KEY (tenant, address)
 );
 
+CREATE TABLE mail.templates (
+  tenant text NOT NULL,
+  name text NOT NULL,
+  version integer NOT NULL,
+  subject text NOT NULL,
+  text text,
+  html text,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant, name, version)
+);
+
 GRANT USAGE ON SCHEMA mail TO argosy_worker, argosy_tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mail TO argosy_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mail TO argosy_tenant;
@@ -71,7 +82,7 @@ DO $$ BEGIN
   EXECUTE format('CREATE POLICY of_the_owner ON {table} TO %I USING (true) WITH CHECK (true)', current_user);
 END $$
 """
-TABLES = ("mail.letters", "mail.recipients", "mail.suppressions")
+TABLES = ("mail.letters", "mail.recipients", "mail.suppressions", "mail.templates")
 
 
 def upgrade() -> None:

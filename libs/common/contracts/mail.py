@@ -66,6 +66,8 @@ Address = Annotated[
 Zone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "timezone"}), AfterValidator(_is_zone)]
 Line = Annotated[str, Field(max_length=998, pattern=LINE)]
 HeaderName = Annotated[str, Field(pattern=ALLOWED_HEADERS)]
+TEMPLATE_NAME = "[a-z0-9][a-z0-9_-]{0,99}"
+TemplateReference = Annotated[str, Field(pattern=f"^{TEMPLATE_NAME}(@[1-9][0-9]{{0,6}})?$")]
 Body = Annotated[str, Field(max_length=1_000_000)]
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
@@ -90,6 +92,8 @@ class Letter(BaseModel):
     text: Body | None = None
     html: Body | None = None
     """Styles in <style> are brought to the elements. Without `text`, the text is made from this."""
+    template: TemplateReference | None = None
+    """One that is kept, in place of subject, text and html; the last version, or `name@3`."""
     headers: Annotated[
         dict[HeaderName, Line], Field(max_length=20, json_schema_extra={"additionalProperties": False})
     ] = {}

@@ -143,6 +143,34 @@ async def test_a_preview_sends_nothing(gateway: Gateway, mailer: Mailer, relay: 
     assert relay.deliveries == []
 
 
+async def test_templates_have_versions_and_letters_name_them(
+    gateway: Gateway, mailer: Mailer, relay: Relay
+) -> None:
+    client = await gateway.client()
+    for number, text in enumerate(("High water at six, {{ name }}.", "Low water at noon, {{ name }}."), 1):
+        kept = await client.put("/v1/templates/tides", json={"subject": "Tides", "text": text})
+        assert (kept.status_code, kept.json()["version"]) == (200, number)
+    for name, text in (("tides", "Low"), ("tides@1", "High")):
+        body = {"from": "office@argosy.test", "template": name, "recipients": many(f"{text.lower()}")}
+        sent = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
+        assert sent["result"] == {"recipients": 1, "sent": 1}
+        assert relay.deliveries[-1].message.get_content().startswith(text)
+    shown = (
+        await client.post("/v1/mail/preview", json={"template": "tides@1", "variables": {"name": "Ada"}})
+    ).json()
+    assert shown["text"] == "High water at six, Ada."
+    assert [t["version"] for t in (await client.get("/v1/templates")).json()["templates"]] == [2]
+    assert (await client.get("/v1/templates/tides@1")).json()["text"].startswith("High")
+    missing = {"from": "office@argosy.test", "template": "winds", "recipients": many("ada")}
+    failed = (await client.post("/v1/mail", json=missing, headers={"Prefer": "wait=30"})).json()
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "template_missing")
+    assert_problem(await client.get("/v1/templates/winds"), 404, "not-found")
+    assert_problem(await client.put("/v1/templates/tides", json={"text": "{{ name"}), 409, "conflict")
+    other = await gateway.client("another")
+    assert (await other.get("/v1/templates")).json() == {"templates": []}
+    assert_problem(await other.get("/v1/templates/tides"), 404, "not-found")
+
+
 async def test_the_same_key_is_the_same_letter(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
     client = await gateway.client()
     headers = {"Idempotency-Key": "tides-1", "Prefer": "wait=30"}

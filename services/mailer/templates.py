@@ -1,0 +1,45 @@
+"""Templates that are kept, in versions: a letter names one, and what it was then is what is sent."""
+
+from typing import Any
+
+from libs.common.db import Database
+from services.mailer.refusals import TemplateMissing
+
+_PUT = """
+INSERT INTO mail.templates (tenant, name, version, subject, text, html)
+SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5 FROM mail.templates WHERE tenant = $1 AND name = $2
+ON CONFLICT DO NOTHING RETURNING version
+"""
+_GET = """
+SELECT name, version, subject, text, html, created_at FROM mail.templates
+WHERE tenant = $1 AND name = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1
+"""
+_LIST = """
+SELECT DISTINCT ON (name) name, version, subject, text, html, created_at FROM mail.templates
+WHERE tenant = $1 ORDER BY name, version DESC
+"""
+_NAMES = ("name", "version", "subject", "text", "html", "created_at")
+
+
+async def put(
+    database: Database, tenant: str, name: str, *, subject: str, text: str | None, html: str | None
+) -> int:
+    """Keep a template; the number of its new version, from 1. Raises Unavailable."""
+    while True:  # somebody else may make a version at the same moment
+        rows = await database.fetch(_PUT, tenant, name, subject, text, html, tenant=tenant)
+        if rows:
+            return int(rows[0][0])
+
+
+async def get(database: Database, tenant: str, reference: str) -> dict[str, Any]:
+    """`name`, in its last version, or `name@3`. Raises TemplateMissing, Unavailable."""
+    name, _, version = reference.partition("@")
+    rows = await database.fetch(_GET, tenant, name, int(version) if version else None, tenant=tenant)
+    if not rows:
+        raise TemplateMissing(f"There is no template {reference}.")
+    return dict(zip(_NAMES, rows[0], strict=True))
+
+
+async def every(database: Database, tenant: str) -> list[dict[str, Any]]:
+    """All of them in their last versions, by name. Raises Unavailable."""
+    return [dict(zip(_NAMES, row, strict=True)) for row in await database.fetch(_LIST, tenant, tenant=tenant)]
