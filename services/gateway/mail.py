@@ -11,7 +11,8 @@ from importlib import resources
 from string import Template
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -39,7 +40,15 @@ from libs.common.ledger.jobs import new_id
 from libs.common.queries import Refused
 from services.gateway.bodies import Moment, answer, read_json, read_query
 from services.gateway.door import caller
-from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid, NotFound, ServiceUnavailable
+from services.gateway.problems import (
+    Conflict,
+    IdempotencyMismatch,
+    Invalid,
+    NotFound,
+    ServiceUnavailable,
+    invalid_fields,
+)
+from services.gateway.scopes import Principal
 from services.gateway.submitting import JobFields, new_job, submit
 
 NAMED_AT_MOST = 100
@@ -70,20 +79,31 @@ class Attachment(BaseModel):
 Named = Annotated[tuple[Address, ...], Field(max_length=NAMED_AT_MOST)]
 
 
-class MailSubmission(Letter, JobFields):
+class AddressedLetter(Letter):
     """A letter: to those in `to`, `cc` and `bcc`; or, as a template, to each of `recipients`."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "oneOf": [
-                {"required": ["to"], "properties": {"to": {"minItems": 1}, "recipients": {"maxItems": 0}}},
+                {
+                    "required": ["to"],
+                    "properties": {
+                        "to": {"minItems": 1},
+                        "recipients": {"maxItems": 0},
+                        "template": {"type": "null"},
+                    },
+                },
                 {
                     "required": ["recipients"],
                     "properties": {
                         "recipients": {"minItems": 1},
                         **{name: {"maxItems": 0} for name in ("to", "cc", "bcc")},
                     },
+                    "anyOf": [
+                        {"properties": {"template": {"type": "null"}}},
+                        {"properties": {"text": {"type": "null"}, "html": {"type": "null"}}},
+                    ],
                 },
             ],
             "examples": [
@@ -101,7 +121,6 @@ class MailSubmission(Letter, JobFields):
     cc: Named = ()
     bcc: Named = ()
     recipients: Annotated[tuple[Recipient, ...], Field(max_length=RECIPIENTS_AT_MOST)] = ()
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=20)] = ()
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
@@ -125,6 +144,24 @@ class MailSubmission(Letter, JobFields):
         if twice:
             raise ValueError(f"{len(twice)} addresses are there more than once, such as {twice[0]}.")
         return self
+
+    def payload(self, attached: tuple[Attached, ...] = ()) -> MailPayload:
+        """As the mailer takes it."""
+        copies = [Recipient.model_construct(to=address) for address in (*self.to, *self.cc, *self.bcc)]
+        return MailPayload.model_construct(
+            letter=Letter.model_construct(**{name: getattr(self, name) for name in Letter.model_fields}),
+            to=self.to,
+            cc=self.cc,
+            recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *self.recipients)),
+            is_template=bool(self.recipients),
+            attachments=attached,
+        )
+
+
+class MailSubmission(AddressedLetter, JobFields):
+    """The body of POST /v1/mail: a letter, its files, and the fields of its job."""
+
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=20)] = ()
 
 
 class NewTemplate(BaseModel):
@@ -187,15 +224,7 @@ async def submit_mail(request: Request) -> Response:
     folder = job_folder(principal.tenant, job_id)
     fingerprint = hashlib.sha256(asked.model_dump_json(by_alias=True).encode()).digest()
     attached, size = await _attached(request, folder, asked.attachments)
-    copies = [Recipient.model_construct(to=address) for address in (*asked.to, *asked.cc, *asked.bcc)]
-    payload = MailPayload.model_construct(
-        letter=Letter(**asked.model_dump(include=set(Letter.model_fields))),
-        to=asked.to,
-        cc=asked.cc,
-        recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *asked.recipients)),
-        is_template=bool(asked.recipients),
-        attachments=attached,
-    )
+    payload = asked.payload(attached)
     content = await asyncio.to_thread(payload.model_dump_json, by_alias=True)
     try:
         job = new_job(
@@ -207,6 +236,17 @@ async def submit_mail(request: Request) -> Response:
     except (Invalid, IdempotencyMismatch):
         await state.blobs.delete_folder(folder)
         raise
+
+
+async def recurring_letter(
+    _request: Request, _principal: Principal, _folder: str, payload: dict[str, Any]
+) -> tuple[str, bytes]:
+    """Kind and payload of a recurring letter. Raises Invalid."""
+    try:
+        asked = AddressedLetter.model_validate_json(orjson.dumps(payload), strict=True)
+    except ValidationError as error:
+        raise invalid_fields(error, within="body.payload") from error
+    return "letter", asked.payload().model_dump_json(by_alias=True).encode()
 
 
 async def list_recipients(request: Request) -> Response:

@@ -16,6 +16,7 @@ from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
 from services.gateway.bodies import answer, read_json
 from services.gateway.documents import Schedule
 from services.gateway.door import caller, charge_user
+from services.gateway.mail import AddressedLetter, recurring_letter
 from services.gateway.ocr import RecurringDocument, recurring_document
 from services.gateway.problems import Conflict, Invalid, NotFound
 from services.gateway.scopes import Principal
@@ -24,9 +25,9 @@ from services.gateway.submitting import JobFields, as_requested, submit
 PREVIEWED = 5
 
 Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
-RECURRING: dict[str, Recurring] = {"ocr": recurring_document}
+RECURRING: dict[str, Recurring] = {"ocr": recurring_document, "mailer": recurring_letter}
 """For each queue: turns a schedule's payload into (kind, payload) of its jobs; files go into the folder given."""
-CHARGES = {"ocr": "ocr"}
+CHARGES = {"ocr": "ocr", "mailer": "api"}
 """For each queue: the policy that a run by hand is charged to, as a submission is."""
 SCHEDULES_AT_MOST = 1_000
 """Of one tenant."""
@@ -52,19 +53,29 @@ def _known_timezone(name: str) -> str:
     return name
 
 
-def _payload_schema(schema: dict[str, Any]) -> None:
-    """What the queues make of it, for /openapi.json."""
-    schema.clear()
-    schema.update(RecurringDocument.model_json_schema())
+PAYLOADS: dict[str, type[BaseModel]] = {"ocr": RecurringDocument, "mailer": AddressedLetter}
+
+
+def _by_queue(schema: dict[str, Any]) -> None:
+    """What each queue makes of a payload, for /openapi.json, where the models within have names of their own."""
+    kinds = []
+    for queue, model in PAYLOADS.items():
+        payload = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        payload.pop("$defs", None)
+        payload.pop("examples", None)
+        kinds.append({"properties": {"queue": {"const": queue}, "payload": payload}})
+    schema["oneOf"] = kinds
 
 
 class NewSchedule(JobFields):
     """The body of POST /v1/schedules: when, what, and the fields of its jobs."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_by_queue)
+
     run_at: None = Field(default=None, exclude=True)
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
     queue: Annotated[str, Field(json_schema_extra={"enum": list(RECURRING)})]
-    payload: Annotated[dict[str, Any], Field(json_schema_extra=_payload_schema)]
+    payload: dict[str, Any]
     cron: Cron
     timezone: TimeZone = "UTC"
     catch_up: CatchUp = CatchUp.ONE

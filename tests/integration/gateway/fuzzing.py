@@ -48,8 +48,8 @@ def without_nul(value: Any) -> Any:
     return value.replace("\x00", "") if isinstance(value, str) else value
 
 
-def with_each_address_once(letter: dict[str, Any]) -> dict[str, Any]:
-    """A letter as it is generated, but to nobody twice; what is no address stays."""
+def with_each_address_once(letter: dict[str, Any]) -> None:
+    """Change a letter so that it goes to nobody twice; what is no address stays."""
     seen: set[str] = set()
 
     def once(address: Any) -> Any:
@@ -68,14 +68,16 @@ def with_each_address_once(letter: dict[str, Any]) -> dict[str, Any]:
             else recipient
             for recipient in letter["recipients"]
         ]
-    return letter
 
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, **_options: Any) -> None:
     """Documents that are there, streams that end, keys used once, and no waiting: no worker runs here."""
-    if case.path.startswith("/v1/mail") and isinstance(case.body, dict):
-        case.body = with_each_address_once(without_nul(case.body))
+    if case.path.startswith(("/v1/mail", "/v1/templates", "/v1/schedules")) and isinstance(case.body, dict):
+        case.body = without_nul(case.body)
+        letter = case.body.get("payload") if "schedules" in case.path else case.body
+        if isinstance(letter, dict):
+            with_each_address_once(letter)
     payload = case.body.get("payload") if isinstance(case.body, dict) else None
     if isinstance(payload, dict) and re.fullmatch("job_[0-9a-f]{32}", str(payload.get("document"))):
         payload["document"] = os.environ["FUZZ_DOCUMENT"]

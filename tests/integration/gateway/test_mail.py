@@ -171,6 +171,19 @@ async def test_templates_have_versions_and_letters_name_them(
     assert_problem(await other.get("/v1/templates/tides"), 404, "not-found")
 
 
+async def test_a_letter_that_recurs(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
+    client = await gateway.client()
+    body = {"name": "tides", "queue": "mailer", "cron": "0 6 * * *", "payload": LETTER | {"to": ["ada@one.test"]}}
+    made = await client.post("/v1/schedules", json=body)
+    assert made.status_code == 201, made.text
+    for _ in range(2):
+        run = await client.post(f"/v1/schedules/{made.json()['id']}/run", headers={"Prefer": "wait=30"})
+        assert run.json()["result"] == {"recipients": 1, "sent": 1}
+    assert len({delivery.message["Message-ID"] for delivery in relay.deliveries}) == 2
+    wrong = body | {"name": "w", "payload": LETTER | {"to": ["nobody"]}}
+    assert_problem(await client.post("/v1/schedules", json=wrong), 422, "invalid")
+
+
 async def test_the_same_key_is_the_same_letter(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
     client = await gateway.client()
     headers = {"Idempotency-Key": "tides-1", "Prefer": "wait=30"}
