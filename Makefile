@@ -11,7 +11,7 @@ S ?= ocr
 N ?= 1
 SEEDS ?= 20
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos check fmt bench-jobs bench-queue bench-ocr bench-gateway bench-peers lock
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test: setup ## Everything CI does: lint, types, and all tests against real serve
 	$(MAKE) --no-print-directory check
 	$(RUN) -m pytest
 
+chaos-mail: setup ## Mailers killed at every step of the dialogue: make chaos-mail SEEDS=20
+	@$(RUN) -m tests.chaos.mail --seeds $(SEEDS)
+
 check: setup ## Lint and strict types only
 	@$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
@@ -78,6 +81,9 @@ bench-queue: setup ## Waiting times, recovery, fairness, a million jobs
 bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
 	@$(RUN) -m deploy.local.tesseract
 	$(RUN) -m benchmarks.ocr
+
+bench-mail: setup ## A letter to 10,000 through the fleet, beside bare aiosmtplib
+	@$(RUN) -m benchmarks.mail
 
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,7 @@ class Fleet:
 
     def command(self, *words: str, code: int = 0) -> str:
         environment = os.environ | {"ARGOSY_RUN_DIR": str(self.folder), "ARGOSY_PORT": str(self.port)}
-        for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "BLOB_URL"):
+        for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "BLOB_URL", "MAIL_RELAYS"):
             environment.pop(name, None)
         environment |= self.variables()
         environment["LIMITS"] = NO_LIMITS
@@ -131,6 +132,26 @@ async def test_a_request_is_found_again_in_the_workers_log(fleet: Fleet) -> None
     lines = [json.loads(line) for line in (fleet.folder / "logs" / "ocr.log").read_text().splitlines()]
     (failed,) = [line for line in lines if line.get("job_id") == job["id"] and line["event"] == "job.failed"]
     assert (failed["request_id"], failed["trace_id"]) == (request_id, trace)
+
+
+async def test_mail_is_caught_and_shown(fleet: Fleet) -> None:
+    letter = {"from": "office@example.com", "subject": "Ahoy {{ name }}", "text": "Your cargo is in, {{ name }}."}
+    recipients = [{"to": f"r{n}@example.com", "variables": {"name": f"Nr {n}"}} for n in range(600)]
+    async with fleet.client() as client:
+        answer = await client.post("/v1/mail", json=letter | {"recipients": recipients})
+        job = await fleet.ended(answer.headers["location"])
+        assert job["result"] == {"recipients": 600, "sent": 600}
+        page = (await client.get(f"/v1/mail/{job['id']}/recipients?limit=1000")).json()
+    assert {recipient["state"] for recipient in page["recipients"]} == {"sent"}
+    caught = [path.read_text() for path in (fleet.folder / "mail").glob("*.eml")]
+    assert len(caught) == 600
+    assert sum("Your cargo is in, Nr 42." in message for message in caught) == 1
+    state = json.loads((fleet.folder / "state.json").read_text())
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{state['mail_page_port']}") as client:
+        listed = (await client.get("/")).text
+        assert "Ahoy Nr" in listed
+        shown = await client.get("/" + re.findall(r'href="/([^"]+)"', listed)[0])
+        assert "Your cargo is in" in shown.text
 
 
 async def test_a_second_up_is_no_harm(fleet: Fleet) -> None:
