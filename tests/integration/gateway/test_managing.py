@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from libs.common.contracts import QUEUES
 from libs.common.contracts.ids import parse_id
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.errors import Reject
@@ -276,7 +277,9 @@ async def test_queues_are_for_operators(gateway: Gateway) -> None:
         assert_problem(await call, 403, "forbidden")
     assert_problem(await admin.post("/v1/queues/none/pause"), 404, "not-found")
     path = await submitted(member)
-    (queue,) = (await admin.get("/v1/queues")).json()["queues"]
+    listed = (await admin.get("/v1/queues")).json()["queues"]
+    assert {queue["name"] for queue in listed} == set(QUEUES)
+    queue = next(queue for queue in listed if queue["name"] == "ocr")
     assert (queue["name"], queue["depth"], queue["workers"]) == (
         "ocr",
         {"scheduled": 0, "queued": 1, "running": 0, "waiting": 0},
