@@ -67,7 +67,7 @@ class Reply:
     @property
     def accepted(self) -> bool:
         """The relay has the message."""
-        return self.phase is Phase.END and self.code is not None and self.code < 300
+        return self.phase is Phase.END and self.code is not None and 200 <= self.code < 300
 
     @property
     def refused(self) -> bool:
@@ -77,7 +77,7 @@ class Reply:
     @property
     def in_doubt(self) -> bool:
         """The relay may have the message, or not."""
-        return self.phase is Phase.END and self.code is None
+        return self.phase is Phase.END and (self.code is None or self.code < 400) and not self.accepted
 
 
 class Wires(asyncio.Protocol):
@@ -232,7 +232,8 @@ class Dialogue:
                 await self._wires.write(command, self._timeout_s)
             code, text = await self._wires.reply(self._timeout_s)
             if code >= 400 or code == 0 or (phase is Phase.DATA and code != START_INPUT):
-                await self._recover(code, commands[number + 1 :] if together else ())
+                with suppress(ConnectionError, TimeoutError):  # what was said stands
+                    await self._recover(code, commands[number + 1 :] if together else ())
                 return Reply(phase, code, text)
         return None
 

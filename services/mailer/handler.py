@@ -19,7 +19,7 @@ from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Letter, Letterhead, Mailbox, MailPayload, Part, parse_mailbox
 from libs.common.db import Database
-from libs.common.job import Done, FanOut, Job, Later
+from libs.common.job import Done, FanOut, Job, Later, storable
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox import Limits, Refusals, Sandbox
@@ -121,7 +121,8 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
         attachments=payload.attachments,
         is_template=payload.is_template,
     )
-    check(head)
+    if head.is_template:  # reading one is running somebody's program already: constants are folded
+        await deps.sandbox.run(check, head)
     now = datetime.now(UTC)
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
     await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits)
@@ -192,7 +193,7 @@ async def _mails(
         if made.problem is None:
             mails.append(_mail(deps, letter, head, row, made))
         else:
-            reason = f"template: {made.problem}"
+            reason = storable(f"template: {made.problem}")
             deps.post.marks.write(Mark(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
     return mails
 

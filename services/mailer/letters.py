@@ -86,7 +86,9 @@ FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::text[],
             $9::int[])
   AS u (letter, number, attempt, state, code, enhanced, reply, retry_in_s, doubts)
 WHERE r.letter = u.letter AND r.number = u.number AND r.attempt = u.attempt
-RETURNING r.letter, r.number
+  AND (r.state IN ('queued', 'deferred', 'sending') OR r.state = u.state
+       OR (r.state = 'unknown' AND u.state IN ('sent', 'bounced')))
+RETURNING r.letter, r.number, r.attempt
 """
 _COUNT = """
 SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8 FROM mail.recipients
@@ -128,6 +130,8 @@ class Mark(NamedTuple):
     reply: str | None = None
     retry_in_s: float = 0.0
     doubts: int = 0
+    at_recipient: bool = False
+    """Whether it was the recipient that was refused, not the sender or the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +229,15 @@ class Marks:
         await self._marking.drain()
 
     async def _write(self, marks: list[Mark]) -> list[bool]:
-        columns = list(zip(*marks, strict=True))
+        columns = list(zip(*(mark[:-1] for mark in marks), strict=True))  # all but what is for here only
         rows = await until_available(lambda: self._database.fetch(_MARK, *(list(column) for column in columns)))
-        taken = {(row[0], row[1]) for row in rows}
+        taken = {tuple(row) for row in rows}
         for mark in marks:
-            if mark.state is State.BOUNCED and is_hard(mark.enhanced):
+            if mark.at_recipient and mark.state is State.BOUNCED and is_hard(mark.enhanced):
                 await until_available(
                     partial(suppress_recipient, self._database, mark.letter, mark.number, "bounce")
                 )
         for mark in marks:
-            if mark.state is not State.SENDING and (mark.letter, mark.number) in taken:
+            if mark.state is not State.SENDING and mark[:3] in taken:
                 metrics.mail_recipients.labels(mark.state.value).inc()
-        return [(mark.letter, mark.number) in taken for mark in marks]
+        return [mark[:3] in taken for mark in marks]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.backoff import Backoff
-from services.mailer.dialogue import Envelope, Reply
+from services.mailer.dialogue import Envelope, Phase, Reply
 from services.mailer.letters import Mark, Marks, State
 from services.mailer.pacing import Pacer
 from services.mailer.refusals import NoLongerOurs
@@ -177,9 +177,11 @@ class Sending:
         if wait_s:
             self._outbox.put(mail, after_s=wait_s)
             return
-        content = mail.content if self._finish is None else await asyncio.to_thread(self._finish, mail.content)
-        envelope = Envelope(mail.sender, mail.recipient, content)
         try:
+            finish, content = self._finish, mail.content
+            if finish is not None:
+                content = await asyncio.to_thread(finish, content)
+            envelope = Envelope(mail.sender, mail.recipient, content)
             connection = await lane.connection()
             reply = await connection.send(envelope, lambda: self._announce(mail, reports))
         except Unreachable as away:  # no fault of the recipient's
@@ -210,8 +212,18 @@ class Sending:
         self._report(self._ended)
         text = reply.text.replace("\x00", "")[:500]
         doubts = int(reply.in_doubt and mail.again)
+        at_recipient = reply.phase is Phase.RCPT
         return Mark(
-            self._letter, mail.number, self._attempt, state, reply.code, reply.enhanced, text, retry_in_s, doubts
+            self._letter,
+            mail.number,
+            self._attempt,
+            state,
+            reply.code,
+            reply.enhanced,
+            text,
+            retry_in_s,
+            doubts,
+            at_recipient,
         )
 
     def _verdict(self, mail: Mail, reply: Reply) -> tuple[State, float]:

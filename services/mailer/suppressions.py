@@ -8,6 +8,8 @@ from uuid import UUID
 from libs.common.contracts.mail import parse_mailbox
 from libs.common.db import Database
 
+HARD = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
+"""No such mailbox, system, address; moved away; null MX; disabled. 5.1.7 and 5.1.8 are about the sender."""
 _NAMES = ("number", "address", "reason", "created_at", "expires_at")
 _PAGE = """
 SELECT number, address, reason, created_at, expires_at FROM mail.suppressions
@@ -59,7 +61,7 @@ def is_hard(enhanced: str | None) -> bool:
 
     A full mailbox, or a text that was not liked, is no reason never to write again.
     """
-    return enhanced is not None and (enhanced.startswith("5.1.") or enhanced in ("5.0.0", "5.2.1"))
+    return enhanced in HARD
 
 
 async def suppress_recipient(database: Database, letter: UUID, number: int, reason: str) -> bool:
