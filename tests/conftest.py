@@ -14,6 +14,7 @@ from libs.common import bus, db
 from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.db import Database
+from tests.relay import Relay, relaying
 
 _numbers = itertools.count(1)
 
@@ -62,6 +63,13 @@ async def nats_bus(servers: Trio) -> AsyncIterator[Bus]:
     """A connection to NATS."""
     async with bus.connect(BusSettings.model_validate({"nats_url": servers.nats.url}), "test") as connected:
         yield connected
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """A server that takes mail."""
+    async with relaying(Relay()) as serving:
+        yield serving
 
 
 @pytest.fixture

@@ -97,9 +97,7 @@ class Sandbox:
                 receiver.close()
 
     def _answer(self, receiver: Connection) -> tuple[bool, Any]:
-        os.set_blocking(
-            receiver.fileno(), True
-        )  # uvloop's reader has made it non-blocking: a large answer comes in parts
+        os.set_blocking(receiver.fileno(), True)  # uvloop has made it otherwise, and large answers come in parts
         try:
             content = io.BytesIO(receiver.recv_bytes(ANSWER_BYTES_AT_MOST))
             answer: tuple[bool, Any] = _Answers(content, self._package).load()

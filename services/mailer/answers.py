@@ -10,20 +10,23 @@ from services.mailer import content, suppressions, templates
 from services.mailer.handler import Deps
 from services.mailer.refusals import NotFound, TokenInvalid
 
-# Who is still open in a letter that was cancelled will not be written to any more, and nobody writes that down.
-_RECIPIENTS = """
-SELECT r.number, r.address, CASE WHEN j.state = 'cancelled' AND r.state IN ('queued', 'deferred') THEN 'cancelled'
-    ELSE r.state END, r.tries, r.doubts, r.code, r.enhanced, r.reply, r.due_at, r.sent_at, r.updated_at
-FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter
-WHERE r.letter = $1 AND r.number > $2 AND ($3::text IS NULL OR $3 = CASE WHEN j.state = 'cancelled'
-    AND r.state IN ('queued', 'deferred') THEN 'cancelled' ELSE r.state END)
-ORDER BY r.number LIMIT $4
+# Whoever is still open when the letter's job has ended will not be written to, unless it is tried again; nobody
+# writes that down.
+_STATE = """
+CASE WHEN j.finished_at IS NULL OR r.state NOT IN ('queued', 'deferred', 'sending') THEN r.state
+     WHEN r.state = 'sending' THEN 'unknown' ELSE 'cancelled' END
 """
-_COUNTS = """
-SELECT CASE WHEN j.state = 'cancelled' AND r.state IN ('queued', 'deferred') THEN 'cancelled' ELSE r.state END,
-  count(*)
-FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter WHERE r.letter = $1 GROUP BY 1
-"""
+_RECIPIENTS = f"""
+SELECT * FROM (
+  SELECT r.number, r.address, {_STATE} AS state, r.tries, r.doubts, r.code, r.enhanced, r.reply, r.due_at,
+    r.sent_at, r.updated_at
+  FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter WHERE r.letter = $1 AND r.number > $2) found
+WHERE $3::text IS NULL OR state = $3 ORDER BY number LIMIT $4
+"""  # noqa: S608 - nothing of a caller's in it
+_COUNTS = f"""
+SELECT {_STATE}, count(*) FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter
+WHERE r.letter = $1 GROUP BY 1
+"""  # noqa: S608
 
 
 async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
@@ -47,10 +50,8 @@ async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
 async def preview(tenant: str, question: Document, deps: Deps) -> Document:
     """`letterhead` and `variables` → `subject`, `text`, `html`. Raises TemplateInvalid and its like."""
     head = Letterhead.model_validate(question["letterhead"])
-    if head.letter.template is not None:
-        kept = await templates.get(deps.database, tenant, head.letter.template)
-        letter = head.letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
-        head = head.model_copy(update={"letter": letter})
+    letter = await templates.filled(deps.database, tenant, head.letter)
+    head = head.model_copy(update={"letter": letter})
     return asdict(await deps.sandbox.run(content.preview, head, question["variables"]))
 
 

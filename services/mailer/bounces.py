@@ -17,6 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from libs.common import log, metrics
 from libs.common.db import Database
 from libs.common.errors import Unavailable
+from libs.common.job import storable
 from services.mailer import suppressions
 from services.mailer.refusals import TokenInvalid
 from services.mailer.suppressions import is_hard
@@ -33,15 +34,15 @@ logger = log.get("bounces")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came back. `status`: an enhanced code (RFC 3463), of a failure for good if it begins with 5."""
+    """What came back: a complaint, or a failure for good with its enhanced code (RFC 3463)."""
 
     is_complaint: bool
-    status: str | None = None
+    status: str = ""
     text: str = ""
 
 
 def read(content: bytes) -> Report | None:
-    """What a message reports; None: it is no report, but somebody's holiday."""
+    """What a message reports; None: nothing yet (it is delayed), or it is no report but somebody's holiday."""
     message: EmailMessage = message_from_bytes(content, policy=policy.default)
     for part in message.walk():
         if part.get_content_type() == "message/feedback-report":
@@ -58,11 +59,10 @@ def _delivery_status(part: Message) -> Report | None:
         if not isinstance(block, Message):
             continue
         action = str(block.get("Action", "")).strip().lower()
-        if action in ("failed", "delayed"):
+        if action == "failed":  # for good, also with a 4: the last server has given up
             status = str(block.get("Status", "")).split()
-            text = str(block.get("Diagnostic-Code", "")).partition(";")[2].strip()
-            found = status[0] if status else "5.0.0"
-            return Report(False, found if action == "failed" else f"4{found[1:]}", " ".join(text.split())[:500])
+            text = " ".join(str(block.get("Diagnostic-Code", "")).partition(";")[2].split())
+            return Report(False, status[0][:20] if status else "5.0.0", storable(text)[:500])
     return None
 
 
@@ -116,8 +116,8 @@ class Bounces:
         metrics.mail_reports.labels("complaint" if report.is_complaint else "bounce").inc()
         if report.is_complaint:
             await suppressions.suppress_recipient(self._database, *named, "complaint")
-        elif report.status is not None and report.status.startswith("5"):
-            await self._database.fetch(_BOUNCED, *named, report.status, report.text)
+        else:
+            await self._database.fetch(_BOUNCED, *named, storable(report.status), report.text)
             if is_hard(report.status):
                 await suppressions.suppress_recipient(self._database, *named, "bounce")
 

@@ -81,9 +81,8 @@ def preview(head: Letterhead, variables: dict[str, Any]) -> Texts:
 
 
 def check(head: Letterhead) -> None:
-    """Raises TemplateInvalid."""
-    if head.is_template:
-        _templates(head)
+    """Whether its templates can be read. Raises TemplateInvalid."""
+    _templates(head)
 
 
 def _composed(head: Letterhead, addressee: Addressee, fill: Fill, date: str) -> Composed:

@@ -5,8 +5,9 @@ a row of its own (letters.py): a job that is tried again, by whomever, goes on w
 one with recipients that must wait is put off until the first of them is due.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -17,8 +18,9 @@ from redis.asyncio import Redis
 
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
-from libs.common.contracts.mail import Letter, Letterhead, Mailbox, MailPayload, Part, parse_mailbox
+from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, parse_mailbox
 from libs.common.db import Database
+from libs.common.errors import Unavailable
 from libs.common.job import Done, FanOut, Job, Later, storable
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
@@ -40,7 +42,10 @@ from services.mailer.tokens import RETURN_PREFIX, Tokens
 
 PART = 500
 """Recipients of one job: enough that a process for their templates costs little, few enough to spread."""
+COMPOSED_AT_ONCE_BYTES = 8 * 1024 * 1024
+"""Of messages, if a character is four bytes by the time it is in one."""
 SOON_S = 1.0
+FORGET_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,11 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     retry = Backoff(settings.mail_retry_s, DEFER_AT_MOST_S)
     post = Post(relays, marks, pacer, retry, settings.mail_give_up_after_s, settings.mail_connections)
     try:
-        async with pacer.holding(), _taking_bounces(settings, platform.database, tokens):
+        async with (
+            pacer.holding(),
+            _taking_bounces(settings, platform.database, tokens),
+            _forgetting(platform.database),
+        ):
             yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens)
     finally:
         await relays.close()
@@ -86,6 +95,23 @@ async def _taking_bounces(settings: Settings, database: Database, tokens: Tokens
         return
     async with Bounces(database, tokens).listening(settings.mail_lmtp_host, settings.mail_lmtp_port):
         yield
+
+
+@asynccontextmanager
+async def _forgetting(database: Database) -> AsyncIterator[None]:
+    """Remove letters whose jobs are gone, now and then."""
+
+    async def forget_for_ever() -> None:
+        while True:
+            with suppress(Unavailable):
+                await letters.forget(database)
+            await asyncio.sleep(FORGET_EVERY_S)
+
+    forgetting = asyncio.create_task(forget_for_ever())
+    try:
+        yield
+    finally:
+        forgetting.cancel()
 
 
 async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:
@@ -113,7 +139,7 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
     """Keep the letter and its recipients. Raises TemplateInvalid, TemplateMissing."""
     payload = job.payload
     assert payload.letter is not None  # noqa: S101 - only parts have none
-    letter = await _with_template(deps, job.tenant, payload.letter)
+    letter = await templates.filled(deps.database, job.tenant, payload.letter)
     head = Letterhead(
         letter=letter,
         to=payload.to,
@@ -126,14 +152,6 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
     now = datetime.now(UTC)
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
     await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits)
-    await letters.forget(deps.database)
-
-
-async def _with_template(deps: Deps, tenant: str, letter: Letter) -> Letter:
-    if letter.template is None:
-        return letter
-    kept = await templates.get(deps.database, tenant, letter.template)
-    return letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
 
 
 async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Later:
@@ -144,25 +162,33 @@ async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> 
     total = ended + len(rows)
     job.progress(ended, total)
     due = await _due(deps, head, letter, job.attempt, rows)
-    mails = await _mails(job, deps, letter, head, due)
     enclosure = await attachments.fetch(deps.blobs, head.attachments)
     finish = _finish(enclosure, deps.keys.get(parse_mailbox(head.letter.sender).domain, []))
-    sending = Sending(
-        deps.post, letter, job.attempt, job.tenant, mails, finish, lambda more: job.progress(ended + more, total)
-    )
-    await sending.run()
-    await deps.post.marks.drain()
+    size, away_s = _at_once(head), 0.0
+    for start in range(0, len(due), size):
+        mails = await _mails(job, deps, letter, head, due[start : start + size])
+        sending = Sending(deps.post, letter, job.attempt, job.tenant, mails, finish)
+        away_s = await sending.run(lambda more, before=ended: job.progress(before + more, total))  # type: ignore[misc]
+        ended += sending.ended
+        if away_s:
+            break
     counts = await until_available(lambda: letters.count(deps.database, letter, part.first, part.last))
     job.progress(counts.ended, counts.total)
     if counts.due_in_s is not None:
-        return Later(max(SOON_S, sending.away_s, counts.due_in_s))
+        return Later(max(SOON_S, away_s, counts.due_in_s))
     return Done(_result(counts))
+
+
+def _at_once(head: Letterhead) -> int:
+    """How many messages are put together at a time: they must fit into memory, and into the sandbox's answer."""
+    characters = len(head.letter.text or "") + len(head.letter.html or "")
+    return max(1, min(PART, COMPOSED_AT_ONCE_BYTES // (1000 + 4 * characters)))
 
 
 async def _due(deps: Deps, head: Letterhead, letter: UUID, attempt: int, rows: Sequence[Row]) -> list[Row]:
     """Those who may be written to now. The others wait: until they are due, or for their morning."""
     now = datetime.now(UTC)
-    due, late = [], []
+    due, late = list[Row](), list[Mark]()
     for row in rows:
         if row.due_in_s > 0:
             continue
@@ -171,8 +197,7 @@ async def _due(deps: Deps, head: Letterhead, letter: UUID, attempt: int, rows: S
             late.append(Mark(letter, row.number, attempt, State.QUEUED, retry_in_s=quiet_s))
         else:
             due.append(row)
-    for mark in late:
-        deps.post.marks.write(mark)
+    await asyncio.gather(*map(deps.post.marks.write, late))
     return due
 
 
@@ -180,21 +205,20 @@ async def _mails(
     job: Job[MailPayload], deps: Deps, letter: UUID, head: Letterhead, rows: Sequence[Row]
 ) -> list[Mail]:
     """Their messages. Whoever's cannot be put together is given up."""
-    if not rows:
-        return []
     addressees = [_addressee(deps, letter, head, row) for row in rows]
     date = format_datetime(datetime.now(UTC))
     if needs_sandbox(head):
         composed = await deps.sandbox.run(compose, head, addressees, date)
     else:
         composed = compose(head, addressees, date)
-    mails = []
+    mails, given_up = list[Mail](), list[Mark]()
     for row, made in zip(rows, composed, strict=True):
         if made.problem is None:
             mails.append(_mail(deps, letter, head, row, made))
         else:
             reason = storable(f"template: {made.problem}")
-            deps.post.marks.write(Mark(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
+            given_up.append(Mark(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
+    await asyncio.gather(*map(deps.post.marks.write, given_up))
     return mails
 
 

@@ -95,10 +95,12 @@ SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8 FROM mai
 WHERE letter = $1 AND number BETWEEN $2 AND $3 GROUP BY state
 """
 _FORGET = """
-DELETE FROM mail.letters WHERE id IN (
-  SELECT l.id FROM mail.letters l WHERE l.created_at < now() - interval '1 hour'
-    AND NOT EXISTS (SELECT FROM ledger.jobs j WHERE j.id = l.id)
-  ORDER BY l.created_at LIMIT 10 FOR UPDATE SKIP LOCKED)
+WITH next AS (
+  SELECT id FROM mail.letters WHERE id > $1 AND created_at < now() - interval '1 hour' ORDER BY id LIMIT 50),
+gone AS (
+  DELETE FROM mail.letters WHERE id IN (
+    SELECT id FROM next WHERE NOT EXISTS (SELECT FROM ledger.jobs j WHERE j.id = next.id)))
+SELECT id FROM next ORDER BY id DESC LIMIT 1
 """
 
 
@@ -208,8 +210,10 @@ async def count(database: Database, letter: UUID, first: int, last: int) -> Coun
 
 
 async def forget(database: Database) -> None:
-    """Some letters whose jobs are gone go too. Raises Unavailable."""
-    await database.fetch(_FORGET)
+    """Letters whose jobs are gone go too: all are looked at, some at a time. Raises Unavailable."""
+    looked_at = [(UUID(int=0),)]
+    while looked_at:
+        looked_at = await database.fetch(_FORGET, looked_at[0][0])
 
 
 class Marks:
@@ -223,10 +227,6 @@ class Marks:
         self._marking: Batcher[Mark, bool] = Batcher(self._write)
         self.write = self._marking.__call__
         """Write one mark; whether the row was still this attempt's. Waits for PostgreSQL as long as it takes."""
-
-    async def drain(self) -> None:
-        """Wait until all is written."""
-        await self._marking.drain()
 
     async def _write(self, marks: list[Mark]) -> list[bool]:
         columns = list(zip(*(mark[:-1] for mark in marks), strict=True))  # all but what is for here only

@@ -7,6 +7,7 @@ thousands.
 import base64
 import binascii
 import re
+from functools import lru_cache
 
 LINE_AT_MOST = 998
 """Bytes of a line (RFC 5322, 2.1.1); longer ones are encoded."""
@@ -15,6 +16,7 @@ _LONG_LINE = re.compile(rb"[^\n]{%d}" % (LINE_AT_MOST + 1))
 _BOUNDARY = "=_alternative_"
 
 
+@lru_cache(maxsize=1)  # a letter that is no template is the same for all
 def entity(text: str, html: str | None) -> bytes:
     """The fields about the content, an empty line, and the content. Raises UnicodeEncodeError."""
     plain = _part("plain", text)

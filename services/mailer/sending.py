@@ -22,8 +22,8 @@ from services.mailer.smtp import Lane, Relays, Unreachable
 DEFER_AT_MOST_S = 3600.0
 LET_GO_S = 1.0
 """What is on its way gets so long when the job is stopped."""
-SENT_AT_MOST_S = 600.0
-"""A job that takes longer than this is put off, so that it comes back before its time is over."""
+TURN_S, TURN_OVER_S = 30.0, 1.0
+"""A job that is not through by then lets others have its slot for a moment: it may be waiting for a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Post:
 
 
 class Sending:
-    """One job's messages on their way. `finish`: what a message still needs; `report`: how many have ended."""
+    """Some of a job's messages on their way. `finish`: what a message still needs."""
 
     def __init__(
         self,
@@ -104,26 +104,29 @@ class Sending:
         tenant: str,
         mails: Sequence[Mail],
         finish: Callable[[bytes], bytes] | None,
-        report: Callable[[int], None],
     ) -> None:
         self._post = post
         self._letter = letter
         self._attempt = attempt
         self._tenant = tenant
         self._finish = finish
-        self._report = report
         self._outbox = Outbox()
         for mail in mails:
             self._outbox.put(mail)
         self._marking: list[asyncio.Future[bool]] = []
-        self._until = time.monotonic() + SENT_AT_MOST_S
+        self._until = time.monotonic() + TURN_S
         self._stopping = asyncio.Event()
-        self.away_s = 0.0
-        """Until a relay can be reached again, if that is what stopped it."""
-        self._ended = 0
+        self._away_s = 0.0
+        self.ended = 0
+        """Messages of which it is known what became of them."""
 
-    async def run(self) -> None:
-        """Send what can be sent now. Cancelled, it sees to the end what is on its way. Raises NoLongerOurs."""
+    async def run(self, report: Callable[[int], None]) -> float:
+        """Send what can be sent now; seconds until it is worth going on, if something has stopped it, or 0.0.
+
+        `report` is told how many have ended. Cancelled, it sees to the end what is on its way. Raises
+        NoLongerOurs.
+        """
+        self._report = report
         waiting = sum(len(mails) for mails in self._outbox.waiting.values())
         senders = [asyncio.create_task(self._send()) for _ in range(min(waiting, self._post.connections))]
         try:
@@ -141,6 +144,7 @@ class Sending:
                 raise end
         if not all(await asyncio.gather(*self._marking)):
             raise NoLongerOurs
+        return max(self._away_s, TURN_OVER_S if self._outbox.waiting else 0.0)
 
     async def _send(self) -> None:
         lane, reports = Lane(self._post.relays), list[Mark]()
@@ -185,7 +189,7 @@ class Sending:
             connection = await lane.connection()
             reply = await connection.send(envelope, lambda: self._announce(mail, reports))
         except Unreachable as away:  # no fault of the recipient's
-            self.away_s = max(self.away_s, away.after_s)
+            self._away_s = max(self._away_s, away.after_s)
             self._stopping.set()
             return
         finally:
@@ -208,8 +212,8 @@ class Sending:
 
     def _report_on(self, mail: Mail, reply: Reply) -> Mark:
         state, retry_in_s = self._verdict(mail, reply)
-        self._ended += state is not State.DEFERRED
-        self._report(self._ended)
+        self.ended += state is not State.DEFERRED
+        self._report(self.ended)
         text = reply.text.replace("\x00", "")[:500]
         doubts = int(reply.in_doubt and mail.again)
         at_recipient = reply.phase is Phase.RCPT

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from libs.common.contracts.mail import Letter
 from libs.common.db import Database
 from services.mailer.refusals import TemplateMissing
 
@@ -38,6 +39,14 @@ async def get(database: Database, tenant: str, reference: str) -> dict[str, Any]
     if not rows:
         raise TemplateMissing(f"There is no template {reference}.")
     return dict(zip(_NAMES, rows[0], strict=True))
+
+
+async def filled(database: Database, tenant: str, letter: Letter) -> Letter:
+    """The letter with the words of the template that it names, if any. Raises TemplateMissing, Unavailable."""
+    if letter.template is None:
+        return letter
+    kept = await get(database, tenant, letter.template)
+    return letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
 
 
 async def every(database: Database, tenant: str) -> list[dict[str, Any]]:

@@ -15,15 +15,9 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger.jobs import new_id
 from tests.integration.gateway.gateway import Gateway, assert_problem
 from tests.mailing import Mailer, mailing
-from tests.relay import Relay, relaying
+from tests.relay import Relay
 
 LETTER: dict[str, Any] = {"from": "Harbour <office@argosy.test>", "subject": "Tides", "text": "High water at six."}
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    async with relaying(Relay()) as serving:
-        yield serving
 
 
 @pytest.fixture

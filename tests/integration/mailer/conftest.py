@@ -9,13 +9,7 @@ from deploy.local.running import Trio
 from libs.common.bus import Bus
 from libs.common.db import Database
 from tests.mailing import Mailer, mailing
-from tests.relay import Relay, relaying
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    async with relaying(Relay()) as serving:
-        yield serving
+from tests.relay import Relay
 
 
 @pytest.fixture

@@ -100,7 +100,8 @@ async def test_who_is_not_there_gets_no_more_mail(returns: Returns) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "status", "state"), [("delayed", "4.4.1", "sent"), ("failed", "5.2.2", "bounced")]
+    ("action", "status", "state"),
+    [("delayed", "4.4.1", "sent"), ("failed", "5.2.2", "bounced"), ("failed", "4.4.7", "bounced")],
 )
 async def test_a_full_mailbox_is_no_reason_never_to_write_again(
     returns: Returns, action: str, status: str, state: str

@@ -67,7 +67,7 @@ async def test_without_redis_what_has_a_limit_waits(mailer: Mailer, monkeypatch:
         letter=LETTER,
         recipients=[{"to": f"a@{domain}.test", "variables": {"name": "a"}} for domain in ("slow", "fast")],
     )
-    monkeypatch.setattr(sending, "SENT_AT_MOST_S", 1.5)
+    monkeypatch.setattr(sending, "TURN_S", 1.5)
     await mailer.work()
     found = await mailer.recipients(job)
     assert {address: known["state"] for address, known in found.items()} == {

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from deploy.local.running import free_port
+from services.mailer import letters
 from tests.mailing import Mailer
 from tests.relay import Relay, relaying
 
@@ -193,6 +194,36 @@ async def test_a_cancelled_letter_stops_in_the_middle(mailer: Mailer, relay: Rel
     assert await mailer.states(job) == {"a": "sent", "450-b": "cancelled"}
 
 
+@pytest.mark.parametrize("ended", ["failed", "cancelled"])
+async def test_nobody_stays_open_when_the_job_has_ended(mailer: Mailer, ended: str) -> None:
+    job = await mailer.accept(letter=PLAIN, recipients=to("450-a", "450-b", "c"))
+    await mailer.work()
+    await mailer.database.fetch(
+        "UPDATE mail.recipients SET state = 'sending' WHERE letter = $1 AND number = 1", job.id
+    )
+    await mailer.database.fetch(
+        "UPDATE ledger.jobs SET state = $2, finished_at = now() WHERE id = $1", job.id, ended
+    )
+    assert await mailer.states(job) == {"450-a": "cancelled", "450-b": "unknown", "c": "sent"}
+
+
+async def test_a_large_letter_to_many_goes_out_in_slices(mailer: Mailer, relay: Relay) -> None:
+    letter = {"subject": "Tides", "html": f"<p>Dear {{{{ name }}}}</p>{'<p>High water at six.</p>' * 2500}"}
+    job = await mailer.accept(letter=letter, recipients=to(*(f"n{number}" for number in range(300))))
+    assert (await mailer.finish(job))["result"] == {"recipients": 300, "sent": 300}
+    assert set(relay.counts().values()) == {1}
+
+
+async def test_letters_go_when_their_jobs_have_gone(mailer: Mailer) -> None:
+    kept, gone = [await mailer.accept(letter=PLAIN, recipients=to("a")) for _ in range(2)]
+    await mailer.work()
+    await mailer.database.fetch("UPDATE mail.letters SET created_at = now() - interval '2 hours'")
+    await mailer.database.fetch("DELETE FROM ledger.jobs WHERE id = $1", gone.id)
+    await letters.forget(mailer.database)
+    rows = await mailer.database.fetch("SELECT DISTINCT letter FROM mail.recipients")
+    assert [row[0] for row in rows] == [kept.id]
+
+
 @pytest.mark.parametrize("bad", ["{{ name", "{% for %}", "{{ name.__class__.__mro__ }}", "{{ nobody }}"])
 async def test_a_bad_template_is_said_so(mailer: Mailer, bad: str) -> None:
     job = await mailer.accept(letter={"subject": "x", "text": bad}, recipients=to("a"))
@@ -205,9 +236,15 @@ async def test_a_bad_template_is_said_so(mailer: Mailer, bad: str) -> None:
         assert known["reply"].startswith("template: ")
 
 
-async def test_a_template_that_runs_away_is_ended(mailer: Mailer) -> None:
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ (9 ** (9 ** 8)) % 7 }}",  # this one while it is read: constants are folded
+    ],
+)
+async def test_a_template_that_runs_away_is_ended(mailer: Mailer, endless: str) -> None:
     await mailer.configured(mail_compose_timeout_s=1.0)
-    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     job = await mailer.accept(letter={"text": endless}, recipients=to("a"))
     facts = await mailer.finish(job)
     assert (facts["state"], facts["error"]["code"]) == ("failed", "composing_too_slow")
