@@ -56,6 +56,8 @@ class Access:
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                if status:
+                    raise RuntimeError("An error after the answer had begun.")
                 status = message["status"]
                 message["headers"] = _completed(message["headers"], scope, trace.request_id)
                 if scope["app"].state.draining.is_set():  # the next request goes to another gateway

@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
 from libs.common import bus, db, probes
@@ -27,7 +26,6 @@ from services.gateway.housekeeping import Housekeeper
 from services.gateway.limits.limiter import Limiter
 from services.gateway.openapi import document, page
 from services.gateway.operations import Operation
-from services.gateway.problems import HANDLERS
 from services.gateway.routes import OPEN, OPERATIONS, Table, routes_for
 from services.gateway.shedding import Shedder
 from services.gateway.tokens import Tokens
@@ -89,7 +87,7 @@ def create_app(
                 for task in tasks:
                     task.cancel()
 
-    app = Gateway(middleware=[Middleware(Access), *_cors(settings.origins)], exception_handlers=HANDLERS)
+    app = Gateway(middleware=[Middleware(Access), *_cors(settings.origins)])
     app.router = Table([*routes_for([*OPERATIONS, *operations]), *OPEN], lifespan)
     return app
 
@@ -98,8 +96,8 @@ class Gateway(Starlette):
     """Starlette with only our own layers: Access is the outermost one, and answers for bugs."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """From the outside in: ours, the rendering of errors, the routes."""
-        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        """From the outside in: ours, the routes, which answer for what is foreseen."""
+        app: ASGIApp = self.router
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         return app

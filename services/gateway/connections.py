@@ -1,12 +1,51 @@
-"""HTTP connections that are not left hanging: whoever connects must send a request's head in time."""
+"""HTTP connections that are not left hanging, and answers that leave in one piece.
+
+Whoever connects must send a request's head in time.
+"""
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_WITHIN_S = 15.0
 HEAD_AT_MOST = 64 * 1024
 """Bytes before the end of a request's head."""
+
+
+class Together:
+    """A transport that sends the head of an answer with the beginning of its body: one system call, not two."""
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's own."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it; a head waits until the event loop's next turn for what comes after it."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/"):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
 
 
 class Protocol(HttpToolsProtocol):
@@ -19,20 +58,23 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected: the clock runs."""
         super().connection_made(transport)
-        self._expect_head()
+        self.transport = Together(transport, self.loop)  # type: ignore[assignment]
+        self._watch_head()
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._expect_head()
+        self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def data_received(self, data: bytes) -> None:
         """More of a request."""
         super().data_received(data)
-        if self._in_head and self._watch is not None:
+        if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_AT_MOST:
                 self._too_slow()
+            elif self._watch is None:  # most heads come whole, and need no clock
+                self._watch_head()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -44,10 +86,8 @@ class Protocol(HttpToolsProtocol):
         self._head_came()
         super().connection_lost(exc)
 
-    def _expect_head(self) -> None:
-        self._in_head, self._head_bytes = True, 0
-        if self._watch is None:
-            self._watch = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)
+    def _watch_head(self) -> None:
+        self._watch = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)
 
     def _head_came(self) -> None:
         self._in_head = False

@@ -1,43 +1,62 @@
-"""Requests that take too long are given up. All are looked at together, a few times a second: no timer each."""
+"""What takes too long is given up. All that waits is looked at together, a few times a second: no timer each."""
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
-from services.gateway.problems import DeadlineExceeded
+from services.gateway.problems import DeadlineExceeded, Problem
 
 LOOK_EVERY_S = 0.25
 
 
 class Deadlines:
-    """The requests at hand that have a deadline."""
+    """What is waited for at this moment, and until when."""
 
     def __init__(self) -> None:
-        self._due: dict[asyncio.Task[object], float] = {}
-        self._given_up: set[asyncio.Task[object]] = set()
+        self._running: set[_Within] = set()
 
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Give the block so long. Raises DeadlineExceeded."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - requests are tasks
-        self._due[task] = time.monotonic() + seconds
-        try:
-            yield
-        except asyncio.CancelledError:
-            if task in self._given_up and task.uncancel() == 0:
-                raise DeadlineExceeded from None
-            raise
-        finally:
-            self._given_up.discard(task)
-            del self._due[task]
+    def within(self, seconds: float, problem: type[Problem] = DeadlineExceeded) -> "_Within":
+        """Give the block so long; then it is cancelled, and raises `problem`."""
+        return _Within(self._running, time.monotonic() + seconds, problem)
 
     async def watch(self) -> None:
         """Run for ever."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             now = time.monotonic()
-            for task in [task for task, due in self._due.items() if due <= now and task not in self._given_up]:
-                self._given_up.add(task)
-                task.cancel()
+            for block in [block for block in self._running if block.due <= now and not block.given_up]:
+                block.give_up()
+
+
+class _Within:
+    """A block with a deadline: a context manager of its own, because every request has some."""
+
+    __slots__ = ("_problem", "_running", "_task", "due", "given_up")
+
+    def __init__(self, running: "set[_Within]", due: float, problem: type[Problem]) -> None:
+        self._running = running
+        self._problem = problem
+        self.due = due
+        self.given_up = False
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._running.add(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.discard(self)
+        if (
+            self.given_up
+            and kind is asyncio.CancelledError
+            and self._task is not None
+            and not self._task.uncancel()
+        ):
+            raise self._problem from None
+
+    def give_up(self) -> None:
+        """Cancel the block."""
+        self.given_up = True
+        if self._task is not None:
+            self._task.cancel()

@@ -3,7 +3,6 @@
 An operation without a scope does not come through here by accident: whoever adds one says who may call it.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from starlette.types import Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from libs.common.errors import Unavailable
+from services.gateway.deadlines import Deadlines
 from services.gateway.limits.decisions import Decision
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
 from services.gateway.operations import Operation
@@ -121,14 +121,15 @@ class Door:
         return principal
 
     async def _serve(self, scope: Connection, receive: Receive, send: Send) -> None:
+        deadlines: Deadlines = scope["app"].state.deadlines
         if self.operation.reads:
             if any(name == b"content-encoding" and value != b"identity" for name, value in scope["headers"]):
                 raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-            receive = _in_time(receive)
+            receive = _in_time(receive, deadlines)
         if self.operation.deadline_s is None:
-            await self._answer(scope, receive, _taken_in_time(send))
+            await self._answer(scope, receive, _taken_in_time(send, deadlines))
             return
-        with scope["app"].state.deadlines.within(self.operation.deadline_s):
+        with deadlines.within(self.operation.deadline_s):
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -190,7 +191,7 @@ def _explained(policy: Policy) -> str:
     return f"{policy.name}: at most {policy.limit} in {policy.window_s} seconds."
 
 
-def _in_time(receive: Receive) -> Receive:
+def _in_time(receive: Receive, deadlines: Deadlines) -> Receive:
     """`receive` for a body that must not dawdle. Raises RequestTimeout."""
     begun, received, more = time.monotonic(), 0, True
 
@@ -199,11 +200,8 @@ def _in_time(receive: Receive) -> Receive:
         if not more:
             return await receive()
         left_s = begun + BODY_GRACE_S + received / BODY_BYTES_PER_S - time.monotonic()
-        try:
-            async with asyncio.timeout(max(0.0, left_s)):
-                message = await receive()
-        except TimeoutError:
-            raise RequestTimeout from None
+        with deadlines.within(left_s, RequestTimeout):
+            message = await receive()
         received += len(message.get("body", b""))
         more = message.get("more_body", False)
         return message
@@ -211,11 +209,11 @@ def _in_time(receive: Receive) -> Receive:
     return receive_in_time
 
 
-def _taken_in_time(send: Send) -> Send:
+def _taken_in_time(send: Send, deadlines: Deadlines) -> Send:
     """`send` for a caller who must not fall asleep over the answer."""
 
     async def send_in_time(message: Message) -> None:
-        async with asyncio.timeout(TAKEN_WITHIN_S):
+        with deadlines.within(TAKEN_WITHIN_S):
             await send(message)
 
     return send_in_time

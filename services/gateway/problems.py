@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import orjson
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from libs.common import log
@@ -165,28 +165,21 @@ def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
     return Invalid(errors=fields)
 
 
-async def on_problem(_request: Request, error: Exception) -> Response:
-    """Render a Problem."""
-    assert isinstance(error, Problem)  # noqa: S101 - registered for this class
-    return render(error)
+FORESEEN = (Problem, HTTPException, Unavailable, ClientDisconnect)
+"""What may be raised over a request without anybody having made a mistake in the code."""
 
 
-async def on_http_exception(_request: Request, error: Exception) -> Response:
-    """Render what the router itself refuses: no such path, wrong method."""
-    assert isinstance(error, HTTPException)  # noqa: S101
-    problem = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
-    return render(problem(headers=dict(error.headers or {})))
-
-
-async def on_unavailable(_request: Request, error: Exception) -> Response:
-    """A server behind us is away: 503, and nothing half-done."""
-    logger.warning("request.unavailable", error=str(error))
+def response_to(error: Exception) -> Response:
+    """The answer that an error of these kinds becomes."""
+    if isinstance(error, Problem):
+        return render(error)
+    if isinstance(error, HTTPException):  # by Starlette itself: no such path, wrong method
+        problem = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
+        return render(problem(headers=dict(error.headers or {})))
+    if isinstance(error, ClientDisconnect):  # nobody reads this; 499 is what the access log shows
+        return Response(status_code=499)
+    logger.warning("request.unavailable", error=str(error))  # a server behind us is away, and nothing half-done
     return render(ServiceUnavailable())
-
-
-async def on_disconnect(_request: Request, _error: Exception) -> Response:
-    """The caller went away while sending. Nobody reads this; 499 is what the access log shows."""
-    return Response(status_code=499)
 
 
 def problem_type(problem: type[Problem]) -> str:
@@ -209,11 +202,3 @@ def render(problem: Problem) -> Response:
         headers=problem.headers,
         media_type="application/problem+json",
     )
-
-
-HANDLERS: dict[Any, Any] = {
-    Problem: on_problem,
-    HTTPException: on_http_exception,
-    Unavailable: on_unavailable,
-    ClientDisconnect: on_disconnect,
-}

@@ -47,11 +47,13 @@ from services.gateway.ocr import OcrSubmission, submit_ocr
 from services.gateway.openapi import show_docs, show_openapi
 from services.gateway.operations import NO_CONTENT, Answer, Operation
 from services.gateway.problems import (
+    FORESEEN,
     Conflict,
     IdempotencyMismatch,
     MethodNotAllowed,
     NotFound,
     RangeNotSatisfiable,
+    response_to,
 )
 from services.gateway.queues import Caps, cap_queue, list_queues, pause_queue, resume_queue
 from services.gateway.schedules import (
@@ -181,25 +183,37 @@ class Path:
 
 
 class Table(Router):
-    """Starlette's router, looking only at routes that can match: those with the request's first two segments."""
+    """Starlette's router, looking only at routes that can match: those with the request's first two segments.
+
+    It answers for the errors that are foreseen.
+    """
 
     def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Starlette]) -> None:
         super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
+        self._by_path = {route.path: route for route in routes if not route.param_convertors}
         self._by_beginning: dict[str, list[Route]] = {}
         for route in routes:
             self._by_beginning.setdefault(_beginning(route.path), []).append(route)
 
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to its route. Raises NotFound."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to its route."""
         if scope["type"] != "http":
-            await super().app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
+        try:
+            await self._find(scope).handle(scope, receive, send)
+        except FORESEEN as error:
+            await response_to(error)(scope, receive, send)
+
+    def _find(self, scope: Scope) -> Route:
+        if route := self._by_path.get(scope["path"]):
+            scope["endpoint"] = route.endpoint
+            return route
         for route in self._by_beginning.get(_beginning(scope["path"]), ()):
             match, found = route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)
-                await route.handle(scope, receive, send)
-                return
+                return route
         raise NotFound
 
 
