@@ -2,6 +2,7 @@
 
 A seccomp filter, which needs no privilege; programs that it starts inherit it. It refuses `socket` and the way
 around it. https://docs.kernel.org/userspace-api/seccomp_filter.html
+And a process whose memory and environment such a one cannot read, though both have the same user.
 """
 
 import ctypes
@@ -11,7 +12,7 @@ import platform
 import socket
 import struct
 
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, MODE_FILTER = 38, 22, 2
+PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, MODE_FILTER = 4, 38, 22, 2
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 NUMBER_AT, ARCHITECTURE_AT = 0, 4
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | errno.EACCES
@@ -37,6 +38,12 @@ def seclude() -> bool:
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return False
     return not libc.prctl(PR_SET_SECCOMP, MODE_FILTER, ctypes.byref(program), 0, 0)
+
+
+def conceal() -> None:
+    """Close this process's memory and environment to others of its user; not to root."""
+    if os.uname().sysname == "Linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def network_is_closed() -> bool:

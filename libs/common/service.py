@@ -18,6 +18,7 @@ from libs.common.config import WorkerSettings
 from libs.common.db import Database
 from libs.common.job import End, Job
 from libs.common.queries import Answerer
+from libs.common.seclusion import conceal
 from libs.common.worker import DEFAULT_BACKOFF, Worker
 
 logger = log.get("service")
@@ -55,6 +56,7 @@ class Service(Generic[S, P, D]):
 
 def main(service: Service[S, P, D]) -> None:
     """Run `service` until SIGTERM or SIGINT."""
+    conceal()
     settings = config.load(service.settings)
     log.setup(service.name)
     uvloop.run(_serve(service, settings))

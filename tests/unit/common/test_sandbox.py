@@ -1,0 +1,51 @@
+"""What a process of the sandbox can get hold of: nothing that its worker knows."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from libs.common.errors import ArgosyError
+from libs.common.sandbox import Limits, Refusals, Sandbox
+
+READ_THE_PARENTS = """
+import ctypes, os, sys
+from pathlib import Path
+from libs.common.seclusion import PR_SET_DUMPABLE, conceal
+os.setgid(65534); os.setuid(65534)
+ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # as if it had never been another user
+if sys.argv[1] == "concealed":
+    conceal()
+child = os.fork()
+if child == 0:
+    try:
+        os._exit(b"SECRET=" in Path(f"/proc/{os.getppid()}/environ").read_bytes())
+    except PermissionError:
+        os._exit(2)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def environment() -> tuple[dict[str, str], bytes]:
+    """As the process was started with, and as it is."""
+    return dict(os.environ), Path("/proc/self/environ").read_bytes()
+
+
+async def test_secrets_of_the_worker_do_not_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:canary@localhost/argosy")
+    refusals = Refusals(ArgosyError, ArgosyError, ArgosyError)
+    sandbox = Sandbox(Limits(1024**3, 30.0), refusals, package="tests", preload=[])
+    found, begun_with = await sandbox.run(environment)
+    assert "DATABASE_URL" not in found
+    assert found["PATH"] == os.environ["PATH"]
+    assert b"DATABASE_URL" not in begun_with
+    assert os.environ["DATABASE_URL"].endswith("canary@localhost/argosy")
+
+
+@pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="only root can become another user")
+@pytest.mark.parametrize(("how", "seen"), [("open", 1), ("concealed", 2)])
+def test_a_process_of_the_same_user_cannot_look_into_the_worker(how: str, seen: int) -> None:
+    command = [sys.executable, "-c", READ_THE_PARENTS, how]
+    assert subprocess.run(command, env={**os.environ, "SECRET": "canary"}, check=False).returncode == seen
