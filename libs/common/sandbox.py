@@ -30,7 +30,10 @@ T = TypeVar("T")
 FILE_BYTES_AT_MOST = 4 * 1024**3
 ANSWER_BYTES_AT_MOST = 16 * 1024**2
 HARMLESS = frozenset(
-    "PATH HOME LANG LC_ALL LC_CTYPE TZ TMPDIR LD_LIBRARY_PATH PYTHONPATH PYTHONHOME TESSDATA_PREFIX OMP_THREAD_LIMIT".split()
+    (
+        *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+        *("PYTHONPATH", "PYTHONHOME", "TESSDATA_PREFIX", "OMP_THREAD_LIMIT"),
+    )
 )
 """The variables of the environment that a process gets. All others may be secrets."""
 
