@@ -5,7 +5,10 @@ A field's name in capitals is its environment variable. All mistakes are reporte
 is ever repeated in a message: it might be a secret.
 """
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -102,6 +105,14 @@ class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings,
         raise AttributeError("a worker's Settings says how many slots it has")
 
 
+HARMLESS = frozenset(
+    (
+        *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+        *("PYTHONPATH", "PYTHONHOME", "TESSDATA_PREFIX", "OMP_THREAD_LIMIT"),
+    )
+)
+"""Variables that no secret is in."""
+
 S = TypeVar("S", bound=Environment)
 
 
@@ -114,3 +125,15 @@ def load(settings: type[S]) -> S:
             name = ".".join(str(part) for part in error["loc"]).upper()
             print(f"{name}: {error['msg']}" if name else error["msg"], file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """What is started within the block gets only the harmless part of the environment."""
+    kept = dict(os.environ)
+    for name in kept.keys() - HARMLESS:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

@@ -13,14 +13,15 @@ import pickle
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, is_dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from libs.common.config import without_secrets
 from libs.common.errors import ArgosyError
 from libs.common.seclusion import seclude
 
@@ -29,13 +30,6 @@ T = TypeVar("T")
 
 FILE_BYTES_AT_MOST = 4 * 1024**3
 ANSWER_BYTES_AT_MOST = 16 * 1024**2
-HARMLESS = frozenset(
-    (
-        *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
-        *("PYTHONPATH", "PYTHONHOME", "TESSDATA_PREFIX", "OMP_THREAD_LIMIT"),
-    )
-)
-"""The variables of the environment that a process gets. All others may be secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,7 @@ class Sandbox:
         self._package = package
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
-        with _harmless_environment():  # a process could read what it was started with, whatever is removed later
+        with without_secrets():  # a process could read what it was started with, whatever is removed later
             multiprocessing.forkserver.ensure_running()
 
     def longer(self, times: float) -> "Sandbox":
@@ -131,17 +125,6 @@ class _Answers(pickle.Unpickler):
         if isinstance(found, type) and (is_dataclass(found) or issubclass(found, ArgosyError)):
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no answer")
-
-
-@contextmanager
-def _harmless_environment() -> Iterator[None]:
-    kept = dict(os.environ)
-    for name in kept.keys() - HARMLESS:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 async def _readable(receiver: Connection) -> None:
