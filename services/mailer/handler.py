@@ -39,6 +39,7 @@ from services.mailer.sending import DEFER_AT_MOST_S, Mail, Post, Sending
 from services.mailer.signing import Key
 from services.mailer.smtp import Relays
 from services.mailer.tokens import RETURN_PREFIX, Tokens
+from services.mailer.traffic import Traffic
 
 PART = 500
 """Recipients of one job: enough that a process for their templates costs little, few enough to spread."""
@@ -75,7 +76,9 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     pacer = Pacer(redis, settings.rates)
     marks = Marks(platform.database)
     retry = Backoff(settings.mail_retry_s, DEFER_AT_MOST_S)
-    post = Post(relays, marks, pacer, retry, settings.mail_give_up_after_s, settings.mail_connections)
+    connections = settings.mail_connections
+    traffic = Traffic(connections)
+    post = Post(relays, marks, pacer, retry, settings.mail_give_up_after_s, connections, traffic)
     try:
         async with (
             pacer.holding(),

@@ -1,12 +1,13 @@
 """Sends the messages of one job: over as many connections as are free, domains in turn, within the limits.
 
 A domain that is slow, or must wait, holds up no other: whoever is free takes a message to the domain that has the
-fewest on their way.
+fewest under way, and one that does not answer gets few (traffic.py).
 """
 
 import asyncio
+import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from services.mailer.letters import Mark, Marks, State
 from services.mailer.pacing import Pacer
 from services.mailer.refusals import NoLongerOurs
 from services.mailer.smtp import Lane, Relays, Unreachable
+from services.mailer.traffic import Traffic
 
 DEFER_AT_MOST_S = 3600.0
 LET_GO_S = 1.0
@@ -60,13 +62,13 @@ class Outbox:
         else:
             mails.append(mail)
 
-    def take(self, on_their_way: Counter[str]) -> Mail | None:
+    def take(self, traffic: Traffic) -> Mail | None:
         """The next message that may go, if one may."""
         now = time.monotonic()
         ready = [domain for domain in self.waiting if self.ready_at.get(domain, 0.0) <= now]
         if not ready:
             return None
-        domain = min(ready, key=on_their_way.__getitem__)
+        domain = min(ready, key=traffic.load)
         mails = self.waiting[domain]
         mail = mails.popleft()
         if not mails:
@@ -89,8 +91,7 @@ class Post:
     give_up_after_s: float
     connections: int
     """To one relay."""
-    on_their_way: Counter[str] = field(default_factory=Counter)
-    """Messages under way, by domain."""
+    traffic: Traffic
 
 
 class Sending:
@@ -156,9 +157,9 @@ class Sending:
 
     async def _send_all(self, lane: Lane, reports: list[Mark]) -> None:
         """Send one message after the other. `reports`: what became of them, and is not written yet."""
-        post = self._post
+        traffic = self._post.traffic
         while not self._stopping.is_set() and time.monotonic() < self._until:
-            mail = self._outbox.take(post.on_their_way)
+            mail = self._outbox.take(traffic)
             if mail is None:
                 if not self._outbox.waiting:
                     return
@@ -168,33 +169,57 @@ class Sending:
                     async with asyncio.timeout(self._outbox.wait_s()):
                         await self._stopping.wait()
                 continue
-            post.on_their_way[mail.domain] += 1
+            if not traffic.enter(mail.domain):
+                self._write(reports)
+                await lane.leave()
+                if not await self._let_in(mail):
+                    return
+            answered_s: float | None = None
             try:
-                await self._send_one(mail, lane, reports)
+                answered_s = await self._send_one(mail, lane, reports)
             finally:
-                post.on_their_way[mail.domain] -= 1
+                traffic.leave(mail.domain, answered_s)
 
-    async def _send_one(self, mail: Mail, lane: Lane, reports: list[Mark]) -> None:
+    async def _let_in(self, mail: Mail) -> bool:
+        """Wait for room in the traffic to its domain; False: it is time to stop, and the message stays here."""
+        try:
+            async with asyncio.timeout(self._until - time.monotonic()):
+                await self._post.traffic.wait(mail.domain)
+        except TimeoutError:
+            self._outbox.put(mail)
+            return False
+        if self._stopping.is_set():
+            self._post.traffic.leave(mail.domain, None)
+            self._outbox.put(mail)
+            return False
+        return True
+
+    async def _send_one(self, mail: Mail, lane: Lane, reports: list[Mark]) -> float | None:
+        """Seconds until it was answered, infinite if it was not; None: nobody was asked, and it stays here."""
         post = self._post
-        permit = post.pacer.permit(post.relays.preferred.name, self._tenant, mail.domain)
+        try:
+            connection = await lane.connection()
+        except Unreachable as away:  # no fault of the recipient's
+            self._away_s = max(self._away_s, away.after_s)
+            self._stopping.set()
+            self._outbox.put(mail)
+            return None
+        permit = post.pacer.permit(connection.relay, self._tenant, mail.domain)
         wait_s = await post.pacer.take(permit)
         if wait_s:
             self._outbox.put(mail, after_s=wait_s)
-            return
+            return None
         try:
             finish, content = self._finish, mail.content
             if finish is not None:
                 content = await asyncio.to_thread(finish, content)
             envelope = Envelope(mail.sender, mail.recipient, content)
-            connection = await lane.connection()
+            begun = time.monotonic()
             reply = await connection.send(envelope, lambda: self._announce(mail, reports))
-        except Unreachable as away:  # no fault of the recipient's
-            self._away_s = max(self._away_s, away.after_s)
-            self._stopping.set()
-            return
         finally:
             post.pacer.done(permit)
         reports.append(self._report_on(mail, reply))
+        return math.inf if reply.code is None else time.monotonic() - begun
 
     async def _announce(self, mail: Mail, reports: list[Mark]) -> None:
         """The data is about to end: from here on the message may have arrived. Raises NoLongerOurs.

@@ -35,12 +35,13 @@ class Unreachable(ArgosyError):
 
 
 class Connection:
-    """A connection to a relay, for one message at a time."""
+    """A connection to the relay of that name, for one message at a time."""
 
-    def __init__(self, smtp: SMTP, timeout_s: float) -> None:
+    def __init__(self, relay: str, smtp: SMTP, timeout_s: float) -> None:
         assert smtp.protocol is not None  # noqa: S101 - it has just connected
         transport = cast(asyncio.Transport, smtp.protocol.transport)
         offered = frozenset(name for name in EXTENSIONS if smtp.supports_extension(name))
+        self.relay = relay
         self._opened_by = smtp
         self._dialogue = Dialogue(Wires(transport), offered, timeout_s)
         self._sent = 0
@@ -127,7 +128,7 @@ class Relay:
                 logger.warning("relay.unreachable", relay=self.name, error=str(error))
             raise Unreachable(f"{self.name}: {error}", max(self.cool_for_s, 0.1)) from error
         self._failures = 0
-        return Connection(smtp, self._timeout_s)
+        return Connection(self.name, smtp, self._timeout_s)
 
     def _client(self) -> SMTP:
         url = self._url
@@ -159,11 +160,6 @@ class Relays:
         self._relays = [Relay(url, connections=connections, timeout_s=timeout_s) for url in urls]
         if not self._relays:
             raise ValueError("MAIL_RELAYS names no relay")
-
-    @property
-    def preferred(self) -> Relay:
-        """The first that is not known to be away; the first of all if all are."""
-        return next((relay for relay in self._relays if relay.cool_for_s <= 0), self._relays[0])
 
     async def acquire(self) -> tuple[Relay, Connection]:
         """A connection to the first relay that can be reached. Raises Unreachable."""

@@ -9,6 +9,7 @@ import pytest
 from deploy.local.running import free_port
 from services.mailer import letters
 from tests.mailing import Mailer
+from tests.polling import until
 from tests.relay import Relay, relaying
 
 PLAIN = {"subject": "Tide table", "text": "High water at six.\n.hidden dot\n"}
@@ -192,6 +193,22 @@ async def test_a_cancelled_letter_stops_in_the_middle(mailer: Mailer, relay: Rel
         "UPDATE ledger.jobs SET state = 'cancelled', finished_at = now() WHERE id = $1", job.id
     )
     assert await mailer.states(job) == {"a": "sent", "450-b": "cancelled"}
+
+
+async def test_a_domain_that_hangs_leaves_room_for_other_letters(mailer: Mailer, relay: Relay) -> None:
+    """The slow letter came first, and has more recipients than there are connections."""
+    await mailer.configured(mail_connections=8)
+
+    async def hanging() -> bool:
+        return relay.tries.total() > 0
+
+    slow = await mailer.accept(letter=PLAIN, recipients=to(*(f"hang-{n}" for n in range(40)), domain="slow.test"))
+    async with mailer.at_work():
+        await until(hanging)
+        fast = await mailer.accept(letter=PLAIN, recipients=to(*(f"n{n}" for n in range(40)), domain="fast.test"))
+        assert (await mailer.ended(fast))["result"] == {"recipients": 40, "sent": 40}
+        known = await mailer.recipients(slow)
+        assert {recipient["state"] for recipient in known.values()} == {"queued"}, "they still hang"
 
 
 @pytest.mark.parametrize("ended", ["failed", "cancelled"])
