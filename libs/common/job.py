@@ -75,7 +75,8 @@ class Done:
 class Later:
     """Not done yet, and nothing to do before `after_s` seconds have passed. This costs no retry.
 
-    The job waits without a slot, as if it had been scheduled; then it is run once more.
+    The job waits without a slot, as if it had been scheduled; then it is run once more, with all of its retries:
+    what went wrong before has been got over.
     """
 
     after_s: float

@@ -217,7 +217,8 @@ class Worker(Generic[P, D]):
             except Exception as error:  # its children cannot be stored
                 end = self._verdict(claimed, error)
         if isinstance(end, Later):
-            end = Outcome(claimed.id, claimed.attempt, State.QUEUED, retry_in_s=max(end.after_s, SOON_S))
+            wait_s = max(end.after_s, SOON_S)
+            end = Outcome(claimed.id, claimed.attempt, State.QUEUED, retry_in_s=wait_s, put_off=True)
         outcome = end if isinstance(end, Outcome) else _success(claimed, end)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:

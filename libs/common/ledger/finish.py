@@ -14,7 +14,7 @@ class Outcome(NamedTuple):
     """The end of attempt `attempt` of job `id`: an end state, or QUEUED for another try.
 
     `retry_in_s`: seconds until the next try. `failed`: whether this counts as a failure. A release by
-    shutdown does not.
+    shutdown does not. `put_off`: the attempt went well, so failures and crashes before it no longer count.
     """
 
     id: UUID
@@ -26,6 +26,7 @@ class Outcome(NamedTuple):
     progress: dict[str, Any] | None = None
     retry_in_s: float = 0.0
     failed: bool = False
+    put_off: bool = False
 
 
 # "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
@@ -37,7 +38,8 @@ WITH ended AS (
                  WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                  WHEN u.retry_in_s > 0 THEN 'scheduled' ELSE 'queued' END,
     worker = NULL,
-    failures = j.failures + u.failed::int,
+    failures = CASE WHEN u.put_off THEN 0 ELSE j.failures + u.failed::int END,
+    crashes = CASE WHEN u.put_off THEN 0 ELSE j.crashes END,
     result = u.result::jsonb, artifacts = u.artifacts::jsonb,
     errors = CASE WHEN u.error IS NULL THEN j.errors
       ELSE CASE WHEN jsonb_array_length(j.errors) >= 50 THEN j.errors - 0 ELSE coalesce(j.errors, '[]') END ||
@@ -49,9 +51,9 @@ WITH ended AS (
            THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END,
     bytes = j.bytes + u.bytes
   FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
-              $9::bool[], $10::bigint[])
-    AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed, bytes)
-  WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $11 AND j.state = 'running'
+              $9::bool[], $10::bool[], $11::bigint[])
+    AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed, put_off, bytes)
+  WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $12 AND j.state = 'running'
   RETURNING j.id, j.queue, j.finished_at, u.bytes),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
@@ -91,6 +93,7 @@ def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
         [_text(o.progress) for o in outcomes],
         [o.retry_in_s for o in outcomes],
         [o.failed for o in outcomes],
+        [o.put_off for o in outcomes],
         [sum(artifact["size"] for artifact in o.artifacts or ()) for o in outcomes],
     ]
 

@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.errors import Reject
+from libs.common.errors import Reject, Retry
 from libs.common.job import Done, Job, Later
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, find
@@ -46,17 +46,20 @@ async def test_drain_runs_what_waits_and_what_follows_from_it(database: Database
 
 
 async def test_a_job_that_is_put_off_costs_no_retry(database: Database, nats_bus: Bus) -> None:
-    patient = NewJob("dev", "key", "patience", "wait", b"{}", max_attempts=1)
+    """And has all of them again: it may be put off, and fail in between, as often as it likes."""
+    patient = NewJob("dev", "key", "patience", "wait", b"{}", max_attempts=2)
     runs = 0
 
-    async def handle_at_the_third(_job: Job[Order], _deps: None) -> Done | Later:
+    async def handle_at_the_sixth(_job: Job[Order], _deps: None) -> Done | Later:
         nonlocal runs
         runs += 1
-        return Done({"runs": runs}) if runs == 3 else Later(0)
+        if runs % 2:
+            raise Retry(after=0)
+        return Done({"runs": runs}) if runs == 6 else Later(0)
 
     await accept(database, [patient], ticketed=[False])
     while await enqueued(database, queue="patience"):
-        await drain(database, nats_bus, "patience", Order, handle_at_the_third, None)
+        await drain(database, nats_bus, "patience", Order, handle_at_the_sixth, None)
     ended = await find(database, "dev", patient.id)
     assert ended is not None
-    assert (ended["state"], ended["result"], ended["failures"]) == ("succeeded", {"runs": 3}, 0)
+    assert (ended["state"], ended["result"], ended["failures"]) == ("succeeded", {"runs": 6}, 1)
