@@ -18,6 +18,8 @@ Document = dict[str, Any]
 Answerer = Callable[[str, Document, D], Awaitable[Document]]
 """Of a tenant's question, with what the service's handler needs too."""
 ANSWER_WITHIN_S = 10.0
+MESSAGE_BYTES_AT_MOST = 1_000_000
+"""A question or an answer: NATS takes 1 MiB, unless its server is told otherwise."""
 
 logger = log.get("queries")
 
@@ -30,9 +32,15 @@ class Refused(ArgosyError):
         self.reason = reason
 
 
+class TooLong(ArgosyError):
+    """The question is too long to be sent."""
+
+
 async def ask(bus: Bus, service: str, name: str, tenant: str, question: Document) -> Document:
-    """The answer of `service`. Raises Refused, Unavailable, TimeoutError."""
+    """The answer of `service`. Raises TooLong, Refused, Unavailable, TimeoutError."""
     message = to_json({"tenant": tenant, "question": question})
+    if len(message) > MESSAGE_BYTES_AT_MOST:
+        raise TooLong
     reply: Document = from_json(await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S))
     if "error" in reply:
         raise Refused(reply["error"]["code"], reply["error"]["message"])
@@ -47,7 +55,10 @@ def answerer(answers: Mapping[str, Answerer[D]], deps: D) -> Callable[[str, byte
         name = subject.rpartition(".")[2]
         try:
             asked = from_json(message)
-            return to_json({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
+            reply = to_json({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
+            return (
+                reply if len(reply) <= MESSAGE_BYTES_AT_MOST else _error("too_large", "The answer is too large.")
+            )
         except ArgosyError as error:
             return _error(error.code, str(error))
         except Exception as error:

@@ -294,21 +294,27 @@ class FilledIn(TypedDict):
     problem: str | None
 
 
-class Template(TypedDict):
-    """A version of a template."""
+class TemplateHead(TypedDict):
+    """A version of a template, without its text."""
 
     name: str
     version: int
     subject: str
-    text: str | None
-    html: str | None
     created_at: datetime
 
 
-class Templates(TypedDict):
-    """All templates, each in its last version."""
+class Template(TemplateHead):
+    """A version of a template."""
 
-    templates: list[Template]
+    text: str | None
+    html: str | None
+
+
+class Templates(TypedDict):
+    """A page of templates by name, each in its last version."""
+
+    templates: list[TemplateHead]
+    next_after: str | None
 
 
 class Suppression(TypedDict):

@@ -26,7 +26,6 @@ from libs.common.contracts.mail import (
     Address,
     Addressed,
     Attached,
-    Body,
     Letter,
     Letterhead,
     Line,
@@ -37,7 +36,7 @@ from libs.common.contracts.mail import (
 )
 from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger.jobs import new_id
-from libs.common.queries import Refused
+from libs.common.queries import MESSAGE_BYTES_AT_MOST, Refused, TooLong
 from services.gateway.bodies import Moment, answer, read_json, read_query
 from services.gateway.door import caller
 from services.gateway.problems import (
@@ -46,6 +45,7 @@ from services.gateway.problems import (
     Invalid,
     NotFound,
     ServiceUnavailable,
+    TooLarge,
     invalid_fields,
 )
 from services.gateway.scopes import Principal
@@ -53,6 +53,11 @@ from services.gateway.submitting import JobFields, new_job, submit
 
 NAMED_AT_MOST = 100
 """In each of to, cc and bcc."""
+SUPPRESSED_AT_MOST = 1000
+"""In one request."""
+QUESTION_BYTES_AT_MOST = 3 * 1024 * 1024
+"""As a caller writes it, perhaps with six bytes a character; what the mailer is sent is shorter."""
+KeptBody = Annotated[str, Field(max_length=200_000)]
 _PAGE = Template(resources.files("services.gateway").joinpath("unsubscribe.html").read_text())
 
 
@@ -170,8 +175,8 @@ class NewTemplate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     subject: Line = ""
-    text: Body | None = None
-    html: Body | None = None
+    text: KeptBody | None = None
+    html: KeptBody | None = None
 
 
 class Preview(NewTemplate):
@@ -192,7 +197,17 @@ class RecipientListing(BaseModel):
     state: State | None = None
     after: Annotated[int, Field(ge=-1, le=RECIPIENTS_AT_MOST), WHOLE] = -1
     """The number of the last one seen."""
-    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 100
+    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
+
+
+class TemplateListing(BaseModel):
+    """The query of GET /v1/templates."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[str, Field(max_length=100)] = ""
+    """The name of the last one seen."""
+    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
 class SuppressionListing(BaseModel):
@@ -210,7 +225,7 @@ class NewSuppressions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=RECIPIENTS_AT_MOST)]
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=SUPPRESSED_AT_MOST)]
     reason: Literal["bounce", "complaint", "unsubscribe", "manual"] = "manual"
     expires_at: Moment | None = None
 
@@ -263,7 +278,7 @@ async def list_recipients(request: Request) -> Response:
 
 async def preview_mail(request: Request) -> Response:
     """A template as somebody with these variables would read it, or what is wrong with it. Nothing is sent."""
-    asked = await read_json(request, Preview, at_most=request.app.state.settings.gateway_max_mail_bytes)
+    asked = await read_json(request, Preview, at_most=QUESTION_BYTES_AT_MOST)
     letter = Letter(**{"from": "nobody@example.com"}, **asked.model_dump(exclude={"variables"}))
     head = Letterhead(letter=letter, is_template=True)
     question = {"letterhead": head.model_dump(mode="json", by_alias=True), "variables": asked.variables}
@@ -281,7 +296,7 @@ async def put_template(request: Request) -> Response:
         raise Invalid(
             errors=[{"field": "path.name", "message": "Lower-case letters, digits, - and _; 100 at most."}]
         )
-    asked = await read_json(request, NewTemplate, at_most=request.app.state.settings.gateway_max_mail_bytes)
+    asked = await read_json(request, NewTemplate, at_most=QUESTION_BYTES_AT_MOST)
     try:
         return answer(await _ask(request, "put_template", asked.model_dump() | {"name": name}))
     except Refused as refused:
@@ -294,8 +309,11 @@ async def show_template(request: Request) -> Response:
 
 
 async def list_templates(request: Request) -> Response:
-    """All templates in their last versions, by name."""
-    return answer(await _ask(request, "list_templates", {}))
+    """Templates in their last versions, by name, without their text."""
+    wanted = read_query(request, TemplateListing)
+    found = await _ask(request, "list_templates", wanted.model_dump())
+    full = len(found["templates"]) == wanted.limit
+    return answer(found | {"next_after": found["templates"][-1]["name"] if full else None})
 
 
 async def list_suppressions(request: Request) -> Response:
@@ -308,7 +326,7 @@ async def list_suppressions(request: Request) -> Response:
 
 async def add_suppressions(request: Request) -> Response:
     """From now on these addresses get no mail from this tenant; letters that are under way included."""
-    asked = await read_json(request, NewSuppressions, at_most=request.app.state.settings.gateway_max_mail_bytes)
+    asked = await read_json(request, NewSuppressions, at_most=QUESTION_BYTES_AT_MOST)
     return answer(await _ask(request, "add_suppressions", asked.model_dump(mode="json")))
 
 
@@ -355,10 +373,12 @@ async def _attached(
 async def _ask(
     request: Request, name: str, question: dict[str, Any], *, tenant: str | None = None
 ) -> dict[str, Any]:
-    """The mailer's answer. Raises NotFound, ServiceUnavailable, Unavailable; Refused for any other reason."""
+    """The mailer's answer. Raises NotFound, TooLarge, ServiceUnavailable, Unavailable, or else Refused."""
     whose = caller(request).tenant if tenant is None else tenant
     try:
         return await queries.ask(request.app.state.bus, "mailer", name, whose, question)
+    except TooLong as error:
+        raise TooLarge(f"This may have at most {MESSAGE_BYTES_AT_MOST} bytes in UTF-8.") from error
     except TimeoutError as error:
         raise ServiceUnavailable from error
     except Refused as refused:

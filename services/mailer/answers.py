@@ -1,14 +1,22 @@
 """What the gateway asks of the mailer: how recipients stand, who gets no mail, and how a letter would look."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from libs.common.contracts.mail import Letter, Letterhead
 from libs.common.queries import Answerer, Document
 from services.mailer import content, suppressions, templates
 from services.mailer.handler import Deps
-from services.mailer.refusals import NotFound, TokenInvalid
+from services.mailer.refusals import ComposingTooSlow, NotFound, TokenInvalid
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PREVIEW_WITHIN_S = 8.0
+"""A little less than the gateway waits for the answer."""
 
 # Whoever is still open when the letter's job has ended will not be written to, unless it is tried again; nobody
 # writes that down.
@@ -52,16 +60,25 @@ async def preview(tenant: str, question: Document, deps: Deps) -> Document:
     head = Letterhead.model_validate(question["letterhead"])
     letter = await templates.filled(deps.database, tenant, head.letter)
     head = head.model_copy(update={"letter": letter})
-    return asdict(await deps.sandbox.run(content.preview, head, question["variables"]))
+    return asdict(await _composed_soon(deps, content.preview, head, question["variables"]))
 
 
 async def put_template(tenant: str, question: Document, deps: Deps) -> Document:
     """`name`, `subject`, `text`, `html` → the template, in its new version. Raises TemplateInvalid."""
     name = question.pop("name")
     letter = Letter.model_validate({"from": "nobody@example.com"} | question)
-    await deps.sandbox.run(content.check, Letterhead(letter=letter, is_template=True))
+    await _composed_soon(deps, content.check, Letterhead(letter=letter, is_template=True))
     await templates.put(deps.database, tenant, name, **question)
     return await templates.get(deps.database, tenant, name)
+
+
+async def _composed_soon(deps: Deps, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """In the sandbox, some at once, and while somebody still waits for it. Raises ComposingTooSlow."""
+    try:
+        async with asyncio.timeout(PREVIEW_WITHIN_S), deps.previewing:
+            return await deps.sandbox.run(function, *args, **kwargs)
+    except TimeoutError as error:
+        raise ComposingTooSlow from error
 
 
 async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
@@ -69,9 +86,10 @@ async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
     return await templates.get(deps.database, tenant, question["reference"])
 
 
-async def list_templates(tenant: str, _question: Document, deps: Deps) -> Document:
-    """Nothing → `templates`, each in its last version."""
-    return {"templates": await templates.every(deps.database, tenant)}
+async def list_templates(tenant: str, question: Document, deps: Deps) -> Document:
+    """`after` (a name), `limit` → `templates`, each in its last version, without its text."""
+    found = await templates.page(deps.database, tenant, after=question["after"], limit=question["limit"])
+    return {"templates": found}
 
 
 async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:

@@ -19,14 +19,16 @@ from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.job import storable
 from services.mailer import suppressions
-from services.mailer.refusals import TokenInvalid
+from services.mailer.refusals import TokenInvalid, TooEarly
 from services.mailer.suppressions import is_hard
 from services.mailer.tokens import RETURN_PREFIX, Named, Tokens
 
 REPORT_BYTES_AT_MOST = 1024 * 1024
 _BOUNCED = """
-UPDATE mail.recipients SET state = 'bounced', code = NULL, enhanced = $3, reply = $4, updated_at = now()
-WHERE letter = $1 AND number = $2 AND state IN ('sent', 'unknown')
+WITH bounced AS (
+  UPDATE mail.recipients SET state = 'bounced', code = NULL, enhanced = $3, reply = $4, updated_at = now()
+  WHERE letter = $1 AND number = $2 AND state IN ('sent', 'unknown'))
+SELECT FROM mail.recipients WHERE letter = $1 AND number = $2 AND state IN ('queued', 'deferred', 'sending')
 """
 
 logger = log.get("bounces")
@@ -103,23 +105,24 @@ class Bounces:
             report = read(content)
             for address in envelope.rcpt_tos:
                 await self.take(self._named(address), report)
-        except Unavailable:
+        except (Unavailable, TooEarly):
             return "451 4.3.0 try again later"
         except Exception:  # whatever somebody makes of a message: it is not worth coming back for
             logger.exception("bounce.unreadable")
         return "250 2.0.0 taken"
 
     async def take(self, named: Named, report: Report | None) -> None:
-        """Write down what a report says of a recipient. Raises Unavailable."""
+        """Write down what a report says of a recipient. Raises TooEarly, Unavailable."""
         if report is None:
             return
-        metrics.mail_reports.labels("complaint" if report.is_complaint else "bounce").inc()
         if report.is_complaint:
             await suppressions.suppress_recipient(self._database, *named, "complaint")
         else:
-            await self._database.fetch(_BOUNCED, *named, storable(report.status), report.text)
             if is_hard(report.status):
                 await suppressions.suppress_recipient(self._database, *named, "bounce")
+            if await self._database.fetch(_BOUNCED, *named, storable(report.status), report.text):
+                raise TooEarly
+        metrics.mail_reports.labels("complaint" if report.is_complaint else "bounce").inc()
 
     def _named(self, address: str) -> Named:
         local = address.partition("@")[0].lower()

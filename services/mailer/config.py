@@ -40,7 +40,7 @@ class Settings(WorkerSettings, RedisSettings):
     """Where what comes back to MAIL_BOUNCE_DOMAIN is taken in, over LMTP; None: nowhere."""
     mail_lmtp_host: str = "127.0.0.1"
     mail_dkim_keys: str | None = None
-    """A folder with a private key as `<domain>/<selector>.pem` for each; RSA or Ed25519."""
+    """A folder with private keys as `<tenant>/<domain>/<selector>.pem`; RSA or Ed25519."""
     mail_compose_timeout_s: Annotated[float, Field(gt=0)] = 20.0
     mail_compose_memory_mb: Annotated[int, Field(ge=128)] = 1024
     """What the process may use that fills in the templates of one part of a letter."""

@@ -6,7 +6,7 @@ one with recipients that must wait is put off until the first of them is due.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +47,7 @@ COMPOSED_AT_ONCE_BYTES = 8 * 1024 * 1024
 """Of messages, if a character is four bytes by the time it is in one."""
 SOON_S = 1.0
 FORGET_EVERY_S = 3600.0
+PREVIEWS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,11 @@ class Deps:
     blobs: Blobs
     sandbox: Sandbox
     post: Post
-    keys: dict[str, list[Key]]
-    """DKIM's, by domain."""
+    keys: Mapping[tuple[str, str], Sequence[Key]]
+    """DKIM's, by tenant and domain."""
     tokens: Tokens | None
+    previewing: asyncio.Semaphore
+    """Previews are somebody's programs too: so many at once, beside the letters."""
 
 
 @asynccontextmanager
@@ -85,7 +88,8 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
             _taking_bounces(settings, platform.database, tokens),
             _forgetting(platform.database),
         ):
-            yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens)
+            previewing = asyncio.Semaphore(PREVIEWS_AT_ONCE)
+            yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens, previewing)
     finally:
         await relays.close()
         await redis.aclose()
@@ -142,7 +146,8 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
     """Keep the letter and its recipients. Raises TemplateInvalid, TemplateMissing."""
     payload = job.payload
     assert payload.letter is not None  # noqa: S101 - only parts have none
-    letter = await templates.filled(deps.database, job.tenant, payload.letter)
+    named = payload.letter
+    letter = await until_available(lambda: templates.filled(deps.database, job.tenant, named))
     head = Letterhead(
         letter=letter,
         to=payload.to,
@@ -154,19 +159,23 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
         await deps.sandbox.run(check, head)
     now = datetime.now(UTC)
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
-    await letters.enter(deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits)
+    await until_available(
+        lambda: letters.enter(
+            deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits
+        )
+    )
 
 
 async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Later:
     """Write to all who are due."""
-    head = await letters.load(deps.database, letter)
-    rows = await letters.claim(deps.database, letter, part.first, part.last, job.attempt)
+    head = await until_available(lambda: letters.load(deps.database, letter))
+    rows = await until_available(lambda: letters.claim(deps.database, letter, part.first, part.last, job.attempt))
     ended = part.last - part.first + 1 - len(rows)
     total = ended + len(rows)
     job.progress(ended, total)
     due = await _due(deps, head, letter, job.attempt, rows)
     enclosure = await attachments.fetch(deps.blobs, head.attachments)
-    finish = _finish(enclosure, deps.keys.get(parse_mailbox(head.letter.sender).domain, []))
+    finish = _finish(enclosure, deps.keys.get((job.tenant, parse_mailbox(head.letter.sender).domain), ()))
     size, away_s = _at_once(head), 0.0
     for start in range(0, len(due), size):
         mails = await _mails(job, deps, letter, head, due[start : start + size])
@@ -257,7 +266,7 @@ async def _summed_up(job: Job[MailPayload], deps: Deps, part: Part) -> Done:
     if failed:
         why = (failed[0].error or {"message": "It was cancelled."})["message"]
         raise PartsFailed(f"{len(failed)} of {len(job.children)} parts were not sent. The first: {why}")
-    counts = await letters.count(deps.database, job.id, part.first, part.last)
+    counts = await until_available(lambda: letters.count(deps.database, job.id, part.first, part.last))
     job.progress(counts.ended, counts.total)
     return Done(_result(counts))
 

@@ -39,6 +39,10 @@ class NoLongerOurs(ArgosyError):
     """Another worker has this part of the letter by now."""
 
 
+class TooEarly(ArgosyError):
+    """A report about a letter whose sender does not know yet what became of it."""
+
+
 class TokenInvalid(ArgosyError):
     """This link is not one of ours."""
 

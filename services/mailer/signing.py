@@ -47,14 +47,15 @@ class Key:
         return self.private.sign(hashlib.sha256(content).digest())
 
 
-def load_keys(folder: Path) -> dict[str, list[Key]]:
-    """By domain, from `<domain>/<selector>.pem`. Raises ValueError, OSError."""
-    keys: dict[str, list[Key]] = {}
-    for path in sorted(folder.glob("*/*.pem")):
+def load_keys(folder: Path) -> dict[tuple[str, str], list[Key]]:
+    """By tenant and domain, from `<tenant>/<domain>/<selector>.pem`. Raises ValueError, OSError."""
+    keys: dict[tuple[str, str], list[Key]] = {}
+    for path in sorted(folder.glob("*/*/*.pem")):
         private = load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(private, RSAPrivateKey | Ed25519PrivateKey):
             raise ValueError(f"{path.name} is neither an RSA nor an Ed25519 key")
-        keys.setdefault(path.parent.name.lower(), []).append(Key(path.parent.name.lower(), path.stem, private))
+        domain, tenant = path.parent.name.lower(), path.parents[1].name
+        keys.setdefault((tenant, domain), []).append(Key(domain, path.stem, private))
     return keys
 
 

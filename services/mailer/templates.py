@@ -16,10 +16,11 @@ SELECT name, version, subject, text, html, created_at FROM mail.templates
 WHERE tenant = $1 AND name = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1
 """
 _LIST = """
-SELECT DISTINCT ON (name) name, version, subject, text, html, created_at FROM mail.templates
-WHERE tenant = $1 ORDER BY name, version DESC
+SELECT DISTINCT ON (name) name, version, subject, created_at FROM mail.templates
+WHERE tenant = $1 AND name > $2 ORDER BY name, version DESC LIMIT $3
 """
 _NAMES = ("name", "version", "subject", "text", "html", "created_at")
+_LISTED = ("name", "version", "subject", "created_at")
 
 
 async def put(
@@ -49,6 +50,7 @@ async def filled(database: Database, tenant: str, letter: Letter) -> Letter:
     return letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
 
 
-async def every(database: Database, tenant: str) -> list[dict[str, Any]]:
-    """All of them in their last versions, by name. Raises Unavailable."""
-    return [dict(zip(_NAMES, row, strict=True)) for row in await database.fetch(_LIST, tenant, tenant=tenant)]
+async def page(database: Database, tenant: str, *, after: str, limit: int) -> list[dict[str, Any]]:
+    """Their heads in their last versions, by name, from the first beyond `after`. Raises Unavailable."""
+    rows = await database.fetch(_LIST, tenant, after, limit, tenant=tenant)
+    return [dict(zip(_LISTED, row, strict=True)) for row in rows]

@@ -153,15 +153,21 @@ async def test_templates_have_versions_and_letters_name_them(
         await client.post("/v1/mail/preview", json={"template": "tides@1", "variables": {"name": "Ada"}})
     ).json()
     assert shown["text"] == "High water at six, Ada."
-    assert [t["version"] for t in (await client.get("/v1/templates")).json()["templates"]] == [2]
+    await client.put("/v1/templates/winds", json={"text": "West."})
+    listed = (await client.get("/v1/templates?limit=1")).json()
+    assert [(t["name"], t["version"], "text" in t) for t in listed["templates"]] == [("tides", 2, False)]
+    listed = (await client.get(f"/v1/templates?after={listed['next_after']}")).json()
+    assert ([t["name"] for t in listed["templates"]], listed["next_after"]) == (["winds"], None)
     assert (await client.get("/v1/templates/tides@1")).json()["text"].startswith("High")
-    missing = {"from": "office@argosy.test", "template": "winds", "recipients": many("ada")}
+    missing = {"from": "office@argosy.test", "template": "waves", "recipients": many("ada")}
     failed = (await client.post("/v1/mail", json=missing, headers={"Prefer": "wait=30"})).json()
     assert (failed["state"], failed["error"]["code"]) == ("failed", "template_missing")
-    assert_problem(await client.get("/v1/templates/winds"), 404, "not-found")
+    assert_problem(await client.get("/v1/templates/waves"), 404, "not-found")
     assert_problem(await client.put("/v1/templates/tides", json={"text": "{{ name"}), 409, "conflict")
+    large = {"text": "☂" * 200_000, "html": "☂" * 200_000}
+    assert_problem(await client.put("/v1/templates/tides", json=large), 413, "too-large")
     other = await gateway.client("another")
-    assert (await other.get("/v1/templates")).json() == {"templates": []}
+    assert (await other.get("/v1/templates")).json() == {"templates": [], "next_after": None}
     assert_problem(await other.get("/v1/templates/tides"), 404, "not-found")
 
 

@@ -1,7 +1,7 @@
 """What comes back over LMTP finds its recipient, and nobody else."""
 
 import asyncio
-from smtplib import LMTP, SMTPRecipientsRefused
+from smtplib import LMTP, SMTPDataError, SMTPRecipientsRefused
 
 import pytest
 
@@ -109,6 +109,17 @@ async def test_a_full_mailbox_is_no_reason_never_to_write_again(
     await returned(returns, REPORT, action=action, status=status)
     assert (await returns.mailer.states(returns.job))["ada"] == state
     assert await returns.suppressed() == {}
+
+
+async def test_a_report_that_overtakes_its_letter_has_to_come_again(returns: Returns) -> None:
+    mark = "UPDATE mail.recipients SET state = $2 WHERE letter = $1 AND address LIKE 'ada@%'"
+    await returns.mailer.database.fetch(mark, returns.job.id, "sending")
+    with pytest.raises(SMTPDataError, match="451"):
+        await returned(returns, REPORT, action="failed", status="5.1.1")
+    assert (await returns.mailer.recipients(returns.job))["ada@example.test"]["code"] == 250
+    await returns.mailer.database.fetch(mark, returns.job.id, "sent")
+    await returned(returns, REPORT, action="failed", status="5.1.1")
+    assert (await returns.mailer.states(returns.job))["ada"] == "bounced"
 
 
 async def test_who_complains_gets_no_more_mail(returns: Returns) -> None:

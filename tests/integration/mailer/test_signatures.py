@@ -18,9 +18,9 @@ from tests.relay import Relay
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes, bytes]]:
-    """A folder with two keys of argosy.test, and what DNS would say of them."""
+    """A folder with two keys of argosy.test for the tenant dev, and what DNS would say of them."""
     folder = tmp_path_factory.mktemp("dkim")
-    (folder / "argosy.test").mkdir()
+    (folder / "dev" / "argosy.test").mkdir(parents=True)
     records = {}
     rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     edwards_key = ed25519.Ed25519PrivateKey.generate()
@@ -30,7 +30,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes, by
     records[b"e1._domainkey.argosy.test."] = b"v=DKIM1; k=ed25519; p=" + base64.b64encode(raw)
     for selector, key in (("r1", rsa_key), ("e1", edwards_key)):
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (folder / "argosy.test" / f"{selector}.pem").write_bytes(pem)
+        (folder / "dev" / "argosy.test" / f"{selector}.pem").write_bytes(pem)
     return folder, records
 
 
@@ -75,11 +75,12 @@ async def test_both_signatures_hold_at_the_other_end(
         assert verified(added, records) == [False, False]
 
 
+@pytest.mark.parametrize(("tenant", "sender"), [("dev", "a@elsewhere.test"), ("another", "a@argosy.test")])
 async def test_others_domains_are_not_signed(
-    mailer: Mailer, relay: Relay, keys: tuple[Path, dict[bytes, bytes]]
+    mailer: Mailer, relay: Relay, keys: tuple[Path, dict[bytes, bytes]], tenant: str, sender: str
 ) -> None:
     await mailer.configured(mail_dkim_keys=str(keys[0]))
-    job = await mailer.accept(letter={"from": "a@elsewhere.test", "text": "x"}, to=["ada@example.test"])
+    job = await mailer.accept(tenant=tenant, letter={"from": sender, "text": "x"}, to=["ada@example.test"])
     await mailer.finish(job)
     assert "DKIM-Signature" not in relay.deliveries[0].message
 
@@ -95,12 +96,12 @@ def test_any_text_is_signed_so_that_it_can_be_verified(
     folder, records = keys
     lines = body.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
     content = f"From: office@argosy.test\r\nTo: a@b.test\r\nSubject: {subject}\r\n\r\n{lines}".encode()
-    signed: Any = signing.sign(content, signing.load_keys(folder)["argosy.test"])
+    signed: Any = signing.sign(content, signing.load_keys(folder)["dev", "argosy.test"])
     assert verified(signed, records) == [True, True]
 
 
 def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "argosy.test").mkdir()
-    (tmp_path / "argosy.test" / "x.pem").write_text("not a key")
+    (tmp_path / "dev" / "argosy.test").mkdir(parents=True)
+    (tmp_path / "dev" / "argosy.test" / "x.pem").write_text("not a key")
     with pytest.raises(ValueError):  # noqa: PT011 - cryptography's own words
         signing.load_keys(tmp_path)
