@@ -1,17 +1,20 @@
 """How many messages may go out in a while: to a relay, to a domain, of a tenant. Counted in Redis for all mailers.
 
 A message counts from when it is let go until a window after it is done, so a limit also holds where it is counted
-by whoever receives. Without Redis nothing that has a limit is sent; it waits.
+by whoever receives. Without Redis nothing that has a limit is sent; it waits. A Redis that was started anew, or
+wiped, is told by each mailer what it let go, before anybody lets anything go again.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import count
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -22,8 +25,12 @@ from libs.common.batching import Batcher
 
 RATE = re.compile(r"(relay|tenant|domain)(?::([^=\s]+))?\s*=\s*(\d+)/(s|min|h|day)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
-DEAD_AFTER_S, HELD_EVERY_S = 20, 5.0
+DEAD_AFTER_S, HELD_EVERY_S = 20, 1.0
 """A mailer that has let a message go says so again and again; one that was not heard of for so long has died."""
+SETTLE_S = 5
+"""In so long every mailer that can has noticed that Redis is another one, and told it what it knows."""
+EPOCH = "argosy:mail:epoch"
+EPOCHS_AT_A_TIME = 5
 REDIS_AWAY_S = 1.0
 """How long to wait when Redis cannot be asked."""
 PATIENCE_S = 2.0
@@ -71,9 +78,32 @@ class Permit(NamedTuple):
     counters: tuple[tuple[str, Rate], ...]
 
 
+_NOTHING = Permit("", ())
+
+
 class _Told(NamedTuple):
     what: Literal["take", "hold", "done"]
     permit: Permit
+    at_us: int = 0
+    """When it was done, if it was not now."""
+
+
+class _Done:
+    """The messages that still count, as Redis may have to be told of them again."""
+
+    def __init__(self) -> None:
+        self._by_window: dict[int, deque[tuple[int, Permit]]] = {}
+
+    def add(self, permit: Permit, now_us: int) -> None:
+        """It was done now."""
+        window_s = max(rate.window_s for _, rate in permit.counters)
+        done = self._by_window.setdefault(window_s, deque())
+        done.append((now_us, permit))
+        while done[0][0] + window_s * 1_000_000 < now_us:
+            done.popleft()
+
+    def __iter__(self) -> Iterator[_Told]:
+        return (_Told("done", permit, at_us) for done in self._by_window.values() for at_us, permit in done)
 
 
 class Pacer:
@@ -86,6 +116,10 @@ class Pacer:
         self._numbers = count()
         self._sha: str | None = None
         self._held: set[Permit] = set()
+        self._done = _Done()
+        self._epoch = b""
+        self._ahead_us = 0
+        """Of Redis's clock before the monotonic one."""
         self._telling: Batcher[_Told, float] = Batcher(self._tell, max_size=TOLD_AT_A_TIME)
 
     def permit(self, relay: str, tenant: str, domain: str) -> Permit:
@@ -115,11 +149,16 @@ class Pacer:
         """The message that was let go has arrived, or never will."""
         if permit in self._held:
             self._held.discard(permit)
+            now_us = time.monotonic_ns() // 1000 + self._ahead_us
+            self._done.add(permit, now_us)
             self._telling(_Told("done", permit))
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
         """Keep what is on its way from being forgotten while the block runs; tell Redis the rest at its end."""
+        if self._rates == Rates():
+            yield
+            return
         holding = asyncio.create_task(self._hold())
         try:
             yield
@@ -130,32 +169,50 @@ class Pacer:
     async def _hold(self) -> None:
         while True:
             await asyncio.sleep(HELD_EVERY_S)
-            for permit in self._held:
+            for permit in self._held or [_NOTHING]:  # in any case: is it the same Redis?
                 self._telling(_Told("hold", permit))
 
     async def _tell(self, told: list[_Told]) -> list[float]:
-        numbers: dict[str, int] = {}
-        args: list[object] = [DEAD_AFTER_S]
-        for what, permit in told:
-            args += (what, permit.member, len(permit.counters))
-            for key, rate in permit.counters:
-                args += (numbers.setdefault(key, len(numbers) + 1), rate.limit, rate.window_s * 1_000_000)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                waits = await self._run(list(numbers), args)
+                waits = await self._agreed(told)
         except (RedisError, OSError, TimeoutError) as error:
             logger.warning("pacing.redis_away", error=str(error) or type(error).__name__)
             return [REDIS_AWAY_S] * len(told)
         return [wait / 1e6 for wait in waits]
 
-    async def _run(self, keys: Sequence[str], args: Sequence[object]) -> list[int]:
+    async def _agreed(self, told: Sequence[_Told]) -> list[int]:
+        """The waits, from a Redis that knows all that this mailer does."""
+        for _ in range(EPOCHS_AT_A_TIME):
+            epoch, waits = await self._run(told)
+            if epoch == self._epoch:
+                return waits
+            self._epoch = epoch
+            known = [*self._done, *(_Told("hold", permit) for permit in self._held)]
+            for start in range(0, len(known), TOLD_AT_A_TIME):
+                await self._run(known[start : start + TOLD_AT_A_TIME])
+        raise RedisError("Redis is another one again and again.")
+
+    async def _run(self, told: Sequence[_Told]) -> tuple[bytes, list[int]]:
+        """Redis's epoch, and the waits if it is the one that is known."""
+        numbers: dict[str, int] = {}
+        args: list[object] = [self._epoch, DEAD_AFTER_S, SETTLE_S]
+        for what, permit, at_us in told:
+            args += (what, permit.member, at_us, len(permit.counters))
+            for key, rate in permit.counters:
+                args += (numbers.setdefault(key, len(numbers) + 2), rate.limit, rate.window_s * 1_000_000)
+        epoch, now_us, *waits = await self._evaluated([EPOCH, *numbers], args)
+        self._ahead_us = now_us - time.monotonic_ns() // 1000
+        return epoch, waits
+
+    async def _evaluated(self, keys: Sequence[str], args: Sequence[object]) -> list[Any]:
         for _ in range(2):
             if self._sha is None:
                 self._sha = await self._redis.script_load(_SCRIPT)
             try:
-                waits: list[int] = await self._redis.evalsha(self._sha, len(keys), *keys, *args)  # type: ignore[arg-type]
+                answer: list[Any] = await self._redis.evalsha(self._sha, len(keys), *keys, *args)  # type: ignore[arg-type]
             except NoScriptError:  # Redis was restarted
                 self._sha = None
                 continue
-            return waits
+            return answer
         raise RedisError("Redis does not keep the script.")

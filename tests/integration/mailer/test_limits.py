@@ -1,11 +1,20 @@
 """Limits hold where the receiver counts, for all mailers together."""
 
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
+from deploy.local import servers as embedded
+from deploy.local.running import free_port
 from services.mailer import sending
-from services.mailer.pacing import Rate, parse_rates
+from services.mailer.pacing import Pacer, Rate, Rates, parse_rates
+from tests.chaos.fleet import ServerProcess
 from tests.mailing import Mailer
 from tests.relay import Relay
 
@@ -17,8 +26,8 @@ def most_in_a_window(times: list[float], window_s: float = WINDOW_S) -> int:
     """The most events in any window."""
     times = sorted(times)
     most, first = 0, 0
-    for last, time in enumerate(times):
-        while time - times[first] >= window_s:
+    for last, at in enumerate(times):
+        while at - times[first] >= window_s:
             first += 1
         most = max(most, last - first + 1)
     return most
@@ -59,6 +68,43 @@ async def test_limits_of_a_tenant_and_of_the_relay(mailer: Mailer, relay: Relay)
         times = [delivery.at for delivery in relay.deliveries if delivery.recipient.startswith(tenant)]
         assert (len(times), most_in_a_window(times) <= 4) == (8, True)
         assert all(later >= earlier for earlier, later in pairwise(times))
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A Redis that a test may kill."""
+    server = ServerProcess(embedded.redis(tmp_path / "redis", free_port(), embedded.new_password()), tmp_path)
+    server.start()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+async def test_a_redis_that_forgot_all_is_no_fresh_start(redis_server: ServerProcess) -> None:
+    """Two mailers; Redis is killed and wiped when the limit is reached, and one of them has no more to send."""
+    rates = Rates(domain=Rate(6, window_s=15))
+    redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
+    first, second = (Pacer(redis, rates) for _ in range(2))
+    let_go = list[float]()
+
+    async def send(pacer: Pacer, number: int) -> None:
+        while number:
+            permit = pacer.permit("relay", "dev", "slow.test")
+            if wait_s := await pacer.take(permit):
+                await asyncio.sleep(min(wait_s, 0.1))
+                continue
+            let_go.append(time.monotonic())
+            pacer.done(permit)
+            number -= 1
+
+    async with first.holding(), second.holding():
+        await asyncio.gather(send(first, 2), send(second, 4))
+        await asyncio.to_thread(redis_server.stop, signal.SIGKILL)
+        for file in (redis_server.folder / "redis").rglob("*.aof"):
+            file.unlink()
+        await asyncio.to_thread(redis_server.start)
+        await send(first, 3)
+    assert most_in_a_window(let_go, 15.0) <= 6
+    await redis.aclose()
 
 
 async def test_without_redis_what_has_a_limit_waits(mailer: Mailer, monkeypatch: pytest.MonkeyPatch) -> None:
