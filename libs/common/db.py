@@ -264,6 +264,8 @@ async def connect(
                 server_settings={
                     "application_name": f"argosy-{name}",
                     "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
+                    "enable_seqscan": "off",
+                    "jit": "off",
                     **working_as,
                 },
             )

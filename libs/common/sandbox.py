@@ -60,7 +60,7 @@ class Sandbox:
         self._refusals = refusals
         self._package = package
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(preload)
+        self._context.set_forkserver_preload([__name__, *preload])  # else each process would load this anew
         with without_secrets():  # a process could read what it was started with, whatever is removed later
             multiprocessing.forkserver.ensure_running()
 
