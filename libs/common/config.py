@@ -99,6 +99,9 @@ class ShutdownSettings(Environment):
 class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, ShutdownSettings):
     """What every worker needs; each adds its own."""
 
+    argosy_run_dir: str | None = None
+    """Under `make up`, whose supervisor looks at its processes' environment to find them."""
+
     @property
     def slots(self) -> int:
         """How many jobs this process runs at once."""
@@ -108,7 +111,8 @@ class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings,
 HARMLESS = frozenset(
     (
         *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
-        *("PYTHONPATH", "PYTHONHOME", "TESSDATA_PREFIX", "OMP_THREAD_LIMIT"),
+        *("PYTHONPATH", "PYTHONHOME", "TESSDATA_PREFIX", "OMP_THREAD_LIMIT", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+        "ARGOSY_RUN_DIR",
     )
 )
 """Variables that no secret is in."""
@@ -131,9 +135,14 @@ def load(settings: type[S]) -> S:
 def without_secrets() -> Iterator[None]:
     """What is started within the block gets only the harmless part of the environment."""
     kept = dict(os.environ)
-    for name in kept.keys() - HARMLESS:
-        del os.environ[name]
+    forget_secrets()
     try:
         yield
     finally:
         os.environ.update(kept)
+
+
+def forget_secrets() -> None:
+    """What is started from now on gets only the harmless part of the environment. For when all has been read."""
+    for name in os.environ.keys() - HARMLESS:
+        del os.environ[name]

@@ -56,8 +56,9 @@ class Service(Generic[S, P, D]):
 
 def main(service: Service[S, P, D]) -> None:
     """Run `service` until SIGTERM or SIGINT."""
-    conceal()
     settings = config.load(service.settings)
+    if settings.argosy_run_dir is None:
+        conceal()
     log.setup(service.name)
     uvloop.run(_serve(service, settings))
 
@@ -94,6 +95,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
         service.resources(settings, Platform(database, Blobs(settings))) as deps,
         conveyor.answering(queries.subjects(service.name), queries.answerer(service.answers, deps)),
     ):
+        config.forget_secrets()
         worker = Worker(
             service.name,
             service.payload,

@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_WITHIN_S = 15.0
+CLOSED_WITHIN_S = 10.0
 HEAD_AT_MOST = 64 * 1024
 """Bytes before the end of a request's head."""
 
@@ -39,9 +40,11 @@ class Together:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close when all is sent."""
+        """Close when all is sent, or when nobody takes it."""
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(CLOSED_WITHIN_S, self._transport.abort)
 
     def _flush(self) -> None:
         if self._head:
@@ -73,8 +76,16 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_AT_MOST:
                 self._too_slow()
-            elif self._watch is None:  # most heads come whole, and need no clock
-                self._watch_head()
+                return
+        elif self._is_busy or self.timeout_keep_alive_task is not None:
+            return
+        if self._watch is None and not self._is_busy:  # most heads come whole, and need no clock
+            self._watch_head()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered. Until then no more is read than has come."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def on_headers_complete(self) -> None:
         """The head is there."""

@@ -272,8 +272,7 @@ async def list_recipients(request: Request) -> Response:
         raise NotFound("There is no such letter.")
     question = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
     found = await _ask(request, "recipients", question)
-    full = len(found["recipients"]) == wanted.limit
-    return answer(found | {"next_after": found["recipients"][-1]["number"] if full else None})
+    return answer(found | {"next_after": found["recipients"][-1]["number"] if found.pop("more") else None})
 
 
 async def preview_mail(request: Request) -> Response:
@@ -312,16 +311,14 @@ async def list_templates(request: Request) -> Response:
     """Templates in their last versions, by name, without their text."""
     wanted = read_query(request, TemplateListing)
     found = await _ask(request, "list_templates", wanted.model_dump())
-    full = len(found["templates"]) == wanted.limit
-    return answer(found | {"next_after": found["templates"][-1]["name"] if full else None})
+    return answer(found | {"next_after": found["templates"][-1]["name"] if found.pop("more") else None})
 
 
 async def list_suppressions(request: Request) -> Response:
     """Addresses that get no mail from this tenant, in the order in which they were entered."""
     wanted = read_query(request, SuppressionListing)
     found = await _ask(request, "list_suppressions", wanted.model_dump())
-    full = len(found["suppressions"]) == wanted.limit
-    return answer(found | {"next_after": found["suppressions"][-1]["number"] if full else None})
+    return answer(found | {"next_after": found["suppressions"][-1]["number"] if found.pop("more") else None})
 
 
 async def add_suppressions(request: Request) -> Response:

@@ -6,17 +6,21 @@ from dataclasses import asdict
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
+from pydantic_core import to_json
+
 from libs.common.contracts.mail import Letter, Letterhead
-from libs.common.queries import Answerer, Document
+from libs.common.errors import Unavailable
+from libs.common.queries import MESSAGE_BYTES_AT_MOST, Answerer, Document
 from services.mailer import content, suppressions, templates
 from services.mailer.handler import Deps
-from services.mailer.refusals import ComposingTooSlow, NotFound, TokenInvalid
+from services.mailer.refusals import NotFound, TemplateInvalid, TokenInvalid
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PREVIEW_WITHIN_S = 8.0
 """A little less than the gateway waits for the answer."""
+KEPT_BYTES_AT_MOST = PAGE_BYTES_AT_MOST = MESSAGE_BYTES_AT_MOST * 8 // 10
 
 # Whoever is still open when the letter's job has ended will not be written to, unless it is tried again; nobody
 # writes that down.
@@ -52,7 +56,17 @@ async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
     )
     names = ("number", "to", "state", "tries", "doubts", "code", "enhanced_code", "reply", "due_at", "sent_at")
     found = [dict(zip((*names, "updated_at"), row, strict=True)) for row in rows]
-    return {"recipients": found, "counts": {row[0]: row[1] for row in counts}}
+    return _page("recipients", found, question["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
+
+
+def _page(name: str, found: list[Document], limit: int) -> Document:
+    """`found` under `name`, as many as fit into an answer, and whether there may be `more`."""
+    size = 0
+    for number, document in enumerate(found):
+        size += len(to_json(document))
+        if size > PAGE_BYTES_AT_MOST and number:
+            return {name: found[:number], "more": True}
+    return {name: found, "more": len(found) == limit}
 
 
 async def preview(tenant: str, question: Document, deps: Deps) -> Document:
@@ -60,25 +74,29 @@ async def preview(tenant: str, question: Document, deps: Deps) -> Document:
     head = Letterhead.model_validate(question["letterhead"])
     letter = await templates.filled(deps.database, tenant, head.letter)
     head = head.model_copy(update={"letter": letter})
-    return asdict(await _composed_soon(deps, content.preview, head, question["variables"]))
+    return asdict(await _composed_soon(deps, tenant, content.preview, head, question["variables"]))
 
 
 async def put_template(tenant: str, question: Document, deps: Deps) -> Document:
     """`name`, `subject`, `text`, `html` → the template, in its new version. Raises TemplateInvalid."""
     name = question.pop("name")
     letter = Letter.model_validate({"from": "nobody@example.com"} | question)
-    await _composed_soon(deps, content.check, Letterhead(letter=letter, is_template=True))
+    if len((letter.text or "").encode()) + len((letter.html or "").encode()) > KEPT_BYTES_AT_MOST:
+        raise TemplateInvalid(f"A template that is kept has at most {KEPT_BYTES_AT_MOST} bytes.")
+    await _composed_soon(deps, tenant, content.check, Letterhead(letter=letter, is_template=True))
     await templates.put(deps.database, tenant, name, **question)
     return await templates.get(deps.database, tenant, name)
 
 
-async def _composed_soon(deps: Deps, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """In the sandbox, some at once, and while somebody still waits for it. Raises ComposingTooSlow."""
+async def _composed_soon(
+    deps: Deps, tenant: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """In the sandbox, while somebody still waits for it. Raises Unavailable where there are too many before it."""
     try:
-        async with asyncio.timeout(PREVIEW_WITHIN_S), deps.previewing:
-            return await deps.sandbox.run(function, *args, **kwargs)
+        async with asyncio.timeout(PREVIEW_WITHIN_S), deps.previewing.turn(tenant):
+            return await deps.previewing.sandbox.run(function, *args, **kwargs)
     except TimeoutError as error:
-        raise ComposingTooSlow from error
+        raise Unavailable("There are too many previews at once.") from error
 
 
 async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
@@ -89,7 +107,7 @@ async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
 async def list_templates(tenant: str, question: Document, deps: Deps) -> Document:
     """`after` (a name), `limit` → `templates`, each in its last version, without its text."""
     found = await templates.page(deps.database, tenant, after=question["after"], limit=question["limit"])
-    return {"templates": found}
+    return _page("templates", found, question["limit"])
 
 
 async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
@@ -107,7 +125,7 @@ async def list_suppressions(tenant: str, question: Document, deps: Deps) -> Docu
     found = await suppressions.page(
         deps.database, tenant, after=question["after"], limit=question["limit"], address=question["address"]
     )
-    return {"suppressions": found}
+    return _page("suppressions", found, question["limit"])
 
 
 async def add_suppressions(tenant: str, question: Document, deps: Deps) -> Document:

@@ -25,10 +25,12 @@ from services.mailer.tokens import RETURN_PREFIX, Named, Tokens
 
 REPORT_BYTES_AT_MOST = 1024 * 1024
 _BOUNCED = """
-WITH bounced AS (
+WITH ended AS (SELECT NOT EXISTS (SELECT FROM ledger.jobs WHERE id = $1 AND finished_at IS NULL) AS ended),
+bounced AS (
   UPDATE mail.recipients SET state = 'bounced', code = NULL, enhanced = $3, reply = $4, updated_at = now()
-  WHERE letter = $1 AND number = $2 AND state IN ('sent', 'unknown'))
-SELECT FROM mail.recipients WHERE letter = $1 AND number = $2 AND state IN ('queued', 'deferred', 'sending')
+  FROM ended WHERE letter = $1 AND number = $2 AND (state IN ('sent', 'unknown') OR state = 'sending' AND ended))
+SELECT FROM mail.recipients, ended
+WHERE letter = $1 AND number = $2 AND state IN ('queued', 'deferred', 'sending') AND NOT ended
 """
 
 logger = log.get("bounces")

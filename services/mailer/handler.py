@@ -6,8 +6,8 @@ one with recipients that must wait is put off until the first of them is due.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from redis.asyncio import Redis
 
+from libs.common import log
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, parse_mailbox
@@ -34,6 +35,7 @@ from services.mailer.content import Addressee, Composed, check, compose, needs_s
 from services.mailer.hours import wait_s
 from services.mailer.letters import Counts, Mark, Marks, Row, State
 from services.mailer.pacing import Pacer
+from services.mailer.previewing import PREVIEW_S, Previewing
 from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow, PartsFailed
 from services.mailer.sending import DEFER_AT_MOST_S, Mail, Post, Sending
 from services.mailer.signing import Key
@@ -47,7 +49,9 @@ COMPOSED_AT_ONCE_BYTES = 8 * 1024 * 1024
 """Of messages, if a character is four bytes by the time it is in one."""
 SOON_S = 1.0
 FORGET_EVERY_S = 3600.0
-PREVIEWS_AT_ONCE = 2
+
+
+logger = log.get("mailer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,7 @@ class Deps:
     keys: Mapping[tuple[str, str], Sequence[Key]]
     """DKIM's, by tenant and domain."""
     tokens: Tokens | None
-    previewing: asyncio.Semaphore
-    """Previews are somebody's programs too: so many at once, beside the letters."""
+    previewing: Previewing
 
 
 @asynccontextmanager
@@ -88,7 +91,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
             _taking_bounces(settings, platform.database, tokens),
             _forgetting(platform.database),
         ):
-            previewing = asyncio.Semaphore(PREVIEWS_AT_ONCE)
+            previewing = Previewing(sandbox.longer(PREVIEW_S / settings.mail_compose_timeout_s))
             yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens, previewing)
     finally:
         await relays.close()
@@ -110,8 +113,12 @@ async def _forgetting(database: Database) -> AsyncIterator[None]:
 
     async def forget_for_ever() -> None:
         while True:
-            with suppress(Unavailable):
+            try:
                 await letters.forget(database)
+            except Unavailable:
+                pass
+            except Exception:
+                logger.exception("letters.not_forgotten")
             await asyncio.sleep(FORGET_EVERY_S)
 
     forgetting = asyncio.create_task(forget_for_ever())
@@ -176,14 +183,14 @@ async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> 
     due = await _due(deps, head, letter, job.attempt, rows)
     enclosure = await attachments.fetch(deps.blobs, head.attachments)
     finish = _finish(enclosure, deps.keys.get((job.tenant, parse_mailbox(head.letter.sender).domain), ()))
-    size, away_s = _at_once(head), 0.0
-    for start in range(0, len(due), size):
-        mails = await _mails(job, deps, letter, head, due[start : start + size])
-        sending = Sending(deps.post, letter, job.attempt, job.tenant, mails, finish)
-        away_s = await sending.run(lambda more, before=ended: job.progress(before + more, total))  # type: ignore[misc]
-        ended += sending.ended
-        if away_s:
-            break
+    size = _at_once(head)
+
+    async def supply() -> AsyncGenerator[list[Mail], None]:
+        for start in range(0, len(due), size):
+            yield await _mails(job, deps, letter, head, due[start : start + size])
+
+    sending = Sending(deps.post, letter, job.attempt, job.tenant, supply(), len(due), finish)
+    away_s = await sending.run(lambda more: job.progress(ended + more, total))
     counts = await until_available(lambda: letters.count(deps.database, letter, part.first, part.last))
     job.progress(counts.ended, counts.total)
     if counts.due_in_s is not None:

@@ -3,7 +3,7 @@
 --   KEYS  {epoch, counter…}
 --   ARGV  {the epoch the mailer knows; seconds after which a mailer that was not heard of again is dead; seconds in
 --          which a new epoch settles;
---          (what, member, when, how many counters, (position, limit, window in µs) for each) for each message}
+--          (what, member, how many counters, (position, limit, window in µs) for each) for each message}
 --   ->    {epoch, now in µs, µs to wait for each message; 0: it may be sent}
 --   or    {epoch, now in µs} alone where the epoch is another: this Redis was wiped, started anew or replaced, and may
 --         have forgotten some. The mailer must tell it what it knows; until all have had the time, nothing is sent
@@ -13,7 +13,7 @@
 -- see more than the limit either.
 --   what = 'take': enter it in all of its counters, or in none if one is full
 --   what = 'hold': it is still on its way
---   what = 'done': it was done at the time `when` in µs (0: now), and counts for a window from then on
+--   what = 'done': from now on it counts for a window
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -29,10 +29,8 @@ local dead = now + tonumber(ARGV[2]) * 1000000
 local settling = tonumber(string.sub(epoch, #run + 2)) + tonumber(ARGV[3]) * 1000000 - now
 local answer, at = {epoch, now}, 4
 while at <= #ARGV do
-  local what, member, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 3])
-  local done = tonumber(ARGV[at + 2])
-  if done == 0 then done = now end
-  local first, last = at + 4, at + 3 + 3 * count
+  local what, member, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local first, last = at + 3, at + 2 + 3 * count
   local wait = 0
   if what == 'take' then
     wait = math.max(0, settling)
@@ -48,7 +46,7 @@ while at <= #ARGV do
   if wait == 0 then
     for i = first, last, 3 do
       local key, window = KEYS[tonumber(ARGV[i])], tonumber(ARGV[i + 2])
-      local ends = what == 'done' and done + window or dead + window
+      local ends = what == 'done' and now + window or dead + window
       redis.call('ZADD', key, string.format('%.0f', ends), member)
       redis.call('PEXPIRE', key, math.ceil((dead - now + window) / 1000))
     end

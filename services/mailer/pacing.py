@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -34,7 +34,7 @@ EPOCHS_AT_A_TIME = 5
 REDIS_AWAY_S = 1.0
 """How long to wait when Redis cannot be asked."""
 PATIENCE_S = 2.0
-TOLD_AT_A_TIME = 200
+TOLD_AT_A_TIME, COUNTED_AT_A_TIME = 200, 5_000
 
 _SCRIPT = resources.files(__package__).joinpath("pace.lua").read_text()
 
@@ -84,12 +84,10 @@ _NOTHING = Permit("", ())
 class _Told(NamedTuple):
     what: Literal["take", "hold", "done"]
     permit: Permit
-    at_us: int = 0
-    """When it was done, if it was not now."""
 
 
 class _Done:
-    """The messages that still count, as Redis may have to be told of them again."""
+    """The messages that were done and still count, as Redis may have to be told of them again."""
 
     def __init__(self) -> None:
         self._by_window: dict[int, deque[tuple[int, Permit]]] = {}
@@ -102,8 +100,14 @@ class _Done:
         while done[0][0] + window_s * 1_000_000 < now_us:
             done.popleft()
 
-    def __iter__(self) -> Iterator[_Told]:
-        return (_Told("done", permit, at_us) for done in self._by_window.values() for at_us, permit in done)
+    def ends_us(self) -> dict[str, dict[str, int]]:
+        """By counter, when each of its messages stops counting."""
+        ends: dict[str, dict[str, int]] = {}
+        for done in self._by_window.values():
+            for at_us, permit in done:
+                for key, rate in permit.counters:
+                    ends.setdefault(key, {})[permit.member] = at_us + rate.window_s * 1_000_000
+        return ends
 
 
 class Pacer:
@@ -174,8 +178,7 @@ class Pacer:
 
     async def _tell(self, told: list[_Told]) -> list[float]:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                waits = await self._agreed(told)
+            waits = await self._agreed(told)
         except (RedisError, OSError, TimeoutError) as error:
             logger.warning("pacing.redis_away", error=str(error) or type(error).__name__)
             return [REDIS_AWAY_S] * len(told)
@@ -184,24 +187,36 @@ class Pacer:
     async def _agreed(self, told: Sequence[_Told]) -> list[int]:
         """The waits, from a Redis that knows all that this mailer does."""
         for _ in range(EPOCHS_AT_A_TIME):
-            epoch, waits = await self._run(told)
+            epoch, waits = await self._run(told, self._epoch)
             if epoch == self._epoch:
                 return waits
-            self._epoch = epoch
-            known = [*self._done, *(_Told("hold", permit) for permit in self._held)]
-            for start in range(0, len(known), TOLD_AT_A_TIME):
-                await self._run(known[start : start + TOLD_AT_A_TIME])
+            await self._tell_all(epoch)
+            self._epoch = epoch  # not before: what breaks off must begin anew
         raise RedisError("Redis is another one again and again.")
 
-    async def _run(self, told: Sequence[_Told]) -> tuple[bytes, list[int]]:
-        """Redis's epoch, and the waits if it is the one that is known."""
+    async def _tell_all(self, epoch: bytes) -> None:
+        """What this mailer has let go and still counts. If Redis is yet another one by now, it is told again."""
+        for key, ends_us in self._done.ends_us().items():
+            members = list(ends_us.items())
+            for start in range(0, len(members), COUNTED_AT_A_TIME):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._redis.zadd(key, dict(members[start : start + COUNTED_AT_A_TIME]))
+            async with asyncio.timeout(PATIENCE_S):
+                await self._redis.pexpireat(key, max(ends_us.values()) // 1000 + 1)
+        held = [_Told("hold", permit) for permit in self._held]
+        for start in range(0, len(held), TOLD_AT_A_TIME):
+            await self._run(held[start : start + TOLD_AT_A_TIME], epoch)
+
+    async def _run(self, told: Sequence[_Told], epoch: bytes) -> tuple[bytes, list[int]]:
+        """Redis's epoch, and the waits if it is that one."""
         numbers: dict[str, int] = {}
-        args: list[object] = [self._epoch, DEAD_AFTER_S, SETTLE_S]
-        for what, permit, at_us in told:
-            args += (what, permit.member, at_us, len(permit.counters))
+        args: list[object] = [epoch, DEAD_AFTER_S, SETTLE_S]
+        for what, permit in told:
+            args += (what, permit.member, len(permit.counters))
             for key, rate in permit.counters:
                 args += (numbers.setdefault(key, len(numbers) + 2), rate.limit, rate.window_s * 1_000_000)
-        epoch, now_us, *waits = await self._evaluated([EPOCH, *numbers], args)
+        async with asyncio.timeout(PATIENCE_S):
+            epoch, now_us, *waits = await self._evaluated([EPOCH, *numbers], args)
         self._ahead_us = now_us - time.monotonic_ns() // 1000
         return epoch, waits
 

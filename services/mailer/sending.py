@@ -8,8 +8,8 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -22,6 +22,8 @@ from services.mailer.smtp import Lane, Relays, Unreachable
 from services.mailer.traffic import Traffic
 
 DEFER_AT_MOST_S = 3600.0
+READY_BYTES_AT_MOST = 32 * 1024 * 1024
+"""Of a job's messages that are put together and may not go yet."""
 LET_GO_S = 1.0
 """What is on its way gets so long when the job is stopped."""
 TURN_S, TURN_OVER_S = 30.0, 1.0
@@ -52,32 +54,44 @@ class Outbox:
     waiting: dict[str, deque[Mail]] = field(default_factory=dict)
     ready_at: dict[str, float] = field(default_factory=dict)
     """On the monotonic clock, for domains that must wait."""
+    count: int = 0
+    size: int = 0
+    """Bytes."""
 
     def put(self, mail: Mail, *, after_s: float = 0.0) -> None:
         """Take a message in; its whole domain waits `after_s` seconds."""
         mails = self.waiting.setdefault(mail.domain, deque())
+        self.count += 1
+        self.size += len(mail.content)
         if after_s:
             mails.appendleft(mail)
             self.ready_at[mail.domain] = time.monotonic() + after_s
         else:
             mails.append(mail)
 
-    def take(self, traffic: Traffic) -> Mail | None:
-        """The next message that may go, if one may."""
+    def take(self, traffic: Traffic, news: asyncio.Event) -> Mail | None:
+        """The next message that may go; if none may, `news` is set when there is room for one."""
         now = time.monotonic()
         ready = [domain for domain in self.waiting if self.ready_at.get(domain, 0.0) <= now]
-        if not ready:
+        open_ = [domain for domain in ready if traffic.has_room(domain)]
+        if not open_:
+            for domain in ready:
+                traffic.when_room(domain, news)
             return None
-        domain = min(ready, key=traffic.load)
+        domain = min(open_, key=traffic.load)
         mails = self.waiting[domain]
         mail = mails.popleft()
+        self.count -= 1
+        self.size -= len(mail.content)
         if not mails:
             del self.waiting[domain]
         return mail
 
     def wait_s(self) -> float:
-        """Until a domain is ready; there is one."""
-        return max(0.0, min(self.ready_at.get(domain, 0.0) for domain in self.waiting) - time.monotonic())
+        """Until a domain that must wait is ready; infinite if none must."""
+        now = time.monotonic()
+        later = [at for domain in self.waiting if (at := self.ready_at.get(domain, 0.0)) > now]
+        return min(later, default=math.inf) - now
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,10 @@ class Post:
 
 
 class Sending:
-    """Some of a job's messages on their way. `finish`: what a message still needs."""
+    """A job's messages on their way, for one turn.
+
+    `supply`: the messages, some at a time; `at_most`: how many there are; `finish`: what each still needs.
+    """
 
     def __init__(
         self,
@@ -103,49 +120,82 @@ class Sending:
         letter: UUID,
         attempt: int,
         tenant: str,
-        mails: Sequence[Mail],
+        supply: AsyncGenerator[list[Mail], None],
+        at_most: int,
         finish: Callable[[bytes], bytes] | None,
     ) -> None:
         self._post = post
         self._letter = letter
         self._attempt = attempt
         self._tenant = tenant
+        self._supply = supply
+        self._at_most = at_most
         self._finish = finish
         self._outbox = Outbox()
-        for mail in mails:
-            self._outbox.put(mail)
+        self._is_all = False
+        self._news, self._wanted = asyncio.Event(), asyncio.Event()
+        """For the senders: there may be something to send. For the supply: they have too little."""
         self._marking: list[asyncio.Future[bool]] = []
         self._until = time.monotonic() + TURN_S
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._away_s = 0.0
-        self.ended = 0
-        """Messages of which it is known what became of them."""
+        self._ended = 0
 
     async def run(self, report: Callable[[int], None]) -> float:
         """Send what can be sent now; seconds until it is worth going on, if something has stopped it, or 0.0.
 
-        `report` is told how many have ended. Cancelled, it sees to the end what is on its way. Raises
-        NoLongerOurs.
+        `report` is told of how many it is known what became of them. Cancelled, it sees to the end what is on its
+        way. Raises NoLongerOurs, and what `supply` raises.
         """
         self._report = report
-        waiting = sum(len(mails) for mails in self._outbox.waiting.values())
-        senders = [asyncio.create_task(self._send()) for _ in range(min(waiting, self._post.connections))]
+        senders = [self._send() for _ in range(min(self._at_most, self._post.connections))]
+        tasks = [asyncio.create_task(part) for part in (self._fill(), *senders)]
         try:
-            if senders:
-                await asyncio.wait(senders, return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            self._stopping.set()
-            if senders:
-                await asyncio.wait(senders, timeout=LET_GO_S)
-            for sender in senders:
-                sender.cancel()
-            ends = await asyncio.gather(*senders, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
+            self._stop()
+            await asyncio.wait(tasks, timeout=LET_GO_S)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in sorted((end for end in ends if end is not None), key=_is_cancelled):
+            raise end
         if not all(await asyncio.gather(*self._marking)):
             raise NoLongerOurs
-        return max(self._away_s, TURN_OVER_S if self._outbox.waiting else 0.0)
+        return max(self._away_s, 0.0 if self._is_all and not self._outbox.count else TURN_OVER_S)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._news.set()
+        self._wanted.set()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stopping or time.monotonic() >= self._until
+
+    async def _within(self, news: asyncio.Event, wait_s: float) -> None:
+        """Wait for news, for so long or the end of the turn."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(wait_s, self._until - time.monotonic())):
+                await news.wait()
+
+    async def _fill(self) -> None:
+        """Have some messages ready, and more where none of those may go."""
+        async with aclosing(self._supply) as supply:
+            async for mails in supply:
+                for mail in mails:
+                    self._outbox.put(mail)
+                self._news.set()
+                self._wanted.clear()
+                while not self._is_over and self._outbox.count >= len(mails):
+                    await self._within(self._wanted, math.inf)
+                    if self._wanted.is_set() and self._outbox.size < READY_BYTES_AT_MOST:
+                        break
+                    self._wanted.clear()
+                if self._is_over:
+                    return
+        self._is_all = True
+        self._news.set()
 
     async def _send(self) -> None:
         lane, reports = Lane(self._post.relays), list[Mark]()
@@ -158,41 +208,27 @@ class Sending:
     async def _send_all(self, lane: Lane, reports: list[Mark]) -> None:
         """Send one message after the other. `reports`: what became of them, and is not written yet."""
         traffic = self._post.traffic
-        while not self._stopping.is_set() and time.monotonic() < self._until:
-            mail = self._outbox.take(traffic)
+        while not self._is_over:
+            self._news.clear()
+            mail = self._outbox.take(traffic, self._news)
             if mail is None:
-                if not self._outbox.waiting:
+                if self._is_all and not self._outbox.count:
                     return
-                self._write(reports)
-                await lane.leave()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._outbox.wait_s()):
-                        await self._stopping.wait()
+                if lane.is_held:
+                    self._write(reports)
+                    await lane.leave()
+                    continue  # there may have been news
+                self._wanted.set()
+                await self._within(self._news, self._outbox.wait_s())
                 continue
-            if not traffic.enter(mail.domain):
-                self._write(reports)
-                await lane.leave()
-                if not await self._let_in(mail):
-                    return
+            if self._outbox.count < 2 * self._post.connections:
+                self._wanted.set()
+            traffic.enter(mail.domain)
             answered_s: float | None = None
             try:
                 answered_s = await self._send_one(mail, lane, reports)
             finally:
                 traffic.leave(mail.domain, answered_s)
-
-    async def _let_in(self, mail: Mail) -> bool:
-        """Wait for room in the traffic to its domain; False: it is time to stop, and the message stays here."""
-        try:
-            async with asyncio.timeout(self._until - time.monotonic()):
-                await self._post.traffic.wait(mail.domain)
-        except TimeoutError:
-            self._outbox.put(mail)
-            return False
-        if self._stopping.is_set():
-            self._post.traffic.leave(mail.domain, None)
-            self._outbox.put(mail)
-            return False
-        return True
 
     async def _send_one(self, mail: Mail, lane: Lane, reports: list[Mark]) -> float | None:
         """Seconds until it was answered, infinite if it was not; None: nobody was asked, and it stays here."""
@@ -201,8 +237,8 @@ class Sending:
             connection = await lane.connection()
         except Unreachable as away:  # no fault of the recipient's
             self._away_s = max(self._away_s, away.after_s)
-            self._stopping.set()
             self._outbox.put(mail)
+            self._stop()
             return None
         permit = post.pacer.permit(connection.relay, self._tenant, mail.domain)
         wait_s = await post.pacer.take(permit)
@@ -237,8 +273,8 @@ class Sending:
 
     def _report_on(self, mail: Mail, reply: Reply) -> Mark:
         state, retry_in_s = self._verdict(mail, reply)
-        self.ended += state is not State.DEFERRED
-        self._report(self.ended)
+        self._ended += state is not State.DEFERRED
+        self._report(self._ended)
         text = reply.text.replace("\x00", "")[:500]
         doubts = int(reply.in_doubt and mail.again)
         at_recipient = reply.phase is Phase.RCPT
@@ -263,3 +299,7 @@ class Sending:
         if reply.refused or mail.age_s > self._post.give_up_after_s:
             return State.BOUNCED, 0.0
         return State.DEFERRED, self._post.retry.delay_s(mail.tries + 1)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    return isinstance(error, asyncio.CancelledError)

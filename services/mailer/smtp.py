@@ -185,6 +185,11 @@ class Lane:
         self._held: tuple[Relay, Connection] | None = None
         self._used = 0
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it has a connection."""
+        return self._held is not None
+
     async def connection(self) -> Connection:
         """One for the next message. Raises Unreachable."""
         if self._held is not None:

@@ -7,18 +7,22 @@ one that answers soon has as many as there are.
 
 import asyncio
 import math
-from collections import deque
+import time
 from dataclasses import dataclass, field
 
 BEGIN_WITH = 5
 PROMPT_S = 10.0
+TRUSTED_FOR_S = 60.0
+"""After so long without mail a domain has to prove anew that it answers."""
+REMEMBERED_AT_MOST = 10_000
 
 
 @dataclass(slots=True)
 class _Domain:
-    window: int = BEGIN_WITH
+    window: int
     under_way: int = 0
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    idle_since: float = 0.0
+    listeners: set[asyncio.Event] = field(default_factory=set)
 
 
 class Traffic:
@@ -26,56 +30,47 @@ class Traffic:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._begin_with = max(1, min(BEGIN_WITH, most // 2))
         self._domains: dict[str, _Domain] = {}
 
     def load(self, domain: str) -> int:
-        """How many are under way there, or wait to be."""
+        """How many are under way there."""
         known = self._domains.get(domain)
-        return 0 if known is None else known.under_way + len(known.waiting)
+        return 0 if known is None else known.under_way
 
-    def enter(self, domain: str) -> bool:
-        """Send one more, if there is room at once; `leave` must follow."""
-        known = self._domains.setdefault(domain, _Domain())
-        if known.waiting or not self._has_room(known):
-            return False
+    def has_room(self, domain: str) -> bool:
+        """Whether one more may go there now."""
+        known = self._domains.get(domain)
+        return known is None or known.under_way < known.window or known.window >= self._most
+
+    def when_room(self, domain: str, news: asyncio.Event) -> None:
+        """Set `news` as soon as there is room; there is none now."""
+        self._domains[domain].listeners.add(news)
+
+    def enter(self, domain: str) -> None:
+        """One more; `leave` must follow."""
+        known = self._domains.get(domain)
+        if known is None:
+            self._forget_idle()
+            known = self._domains[domain] = _Domain(self._begin_with)
+        elif not known.under_way and time.monotonic() - known.idle_since > TRUSTED_FOR_S:
+            known.window = min(known.window, self._begin_with)
         known.under_way += 1
-        return True
-
-    async def wait(self, domain: str) -> None:
-        """Send one more as soon as there is room, in the order of those who wait; `leave` must follow."""
-        known = self._domains.setdefault(domain, _Domain())
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        known.waiting.append(turn)
-        self._let_in(known)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                known.under_way -= 1
-            else:
-                known.waiting.remove(turn)
-            self._tidy(domain, known)
-            raise
 
     def leave(self, domain: str, answered_s: float | None) -> None:
         """One less: answered after so many seconds, infinite for never; None: nobody was asked."""
         known = self._domains[domain]
         known.under_way -= 1
+        known.idle_since = time.monotonic()
         if answered_s == math.inf:
             known.window = max(1, known.window // 2)
         elif answered_s is not None and answered_s <= PROMPT_S:
             known.window = min(self._most, known.window + 1)
-        self._tidy(domain, known)
+        if self.has_room(domain):
+            for news in known.listeners:
+                news.set()
+            known.listeners.clear()
 
-    def _has_room(self, known: _Domain) -> bool:
-        return known.under_way < known.window or known.window >= self._most
-
-    def _let_in(self, known: _Domain) -> None:
-        while known.waiting and self._has_room(known):
-            known.under_way += 1
-            known.waiting.popleft().set_result(None)
-
-    def _tidy(self, domain: str, known: _Domain) -> None:
-        self._let_in(known)
-        if not known.under_way and not known.waiting:
-            del self._domains[domain]
+    def _forget_idle(self) -> None:
+        if len(self._domains) >= REMEMBERED_AT_MOST:
+            self._domains = {name: known for name, known in self._domains.items() if known.under_way}

@@ -1,5 +1,6 @@
 """/v1/mail from outside: a letter in, its recipients accounted for, and those who want no more of it."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -169,6 +170,35 @@ async def test_templates_have_versions_and_letters_name_them(
     other = await gateway.client("another")
     assert (await other.get("/v1/templates")).json() == {"templates": [], "next_after": None}
     assert_problem(await other.get("/v1/templates/tides"), 404, "not-found")
+
+
+async def test_lists_fit_into_an_answer(gateway: Gateway, mailer: Mailer) -> None:
+    client = await gateway.client()
+    insert = """INSERT INTO mail.templates (tenant, name, version, subject)
+      SELECT $1, 't' || n, 1, $2 FROM generate_series(100, 399) AS n"""
+    await gateway.database.fetch(insert, "dev", "☂" * 998)
+    found, after = list[str](), ""
+    while after is not None:
+        page = (await client.get(f"/v1/templates?limit=500&after={after}")).json()
+        found += [template["name"] for template in page["templates"]]
+        after = page["next_after"]
+    assert found == [f"t{n}" for n in range(100, 400)]
+    large = {"text": "☂" * 200_000, "html": "☂" * 80_000}
+    assert_problem(await client.put("/v1/templates/tides", json=large), 409, "conflict")
+
+
+async def test_one_tenants_endless_previews_take_none_from_the_others(gateway: Gateway, mailer: Mailer) -> None:
+    busy, other = await gateway.client("busy"), await gateway.client("other")
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    previews = [asyncio.create_task(busy.post("/v1/mail/preview", json={"text": loop})) for _ in range(6)]
+    for _ in range(3):
+        shown = (await other.post("/v1/mail/preview", json={"subject": "Tides", "text": "High"})).json()
+        assert (shown["subject"], shown["problem"]) == ("Tides", None)
+    answers = [(await preview) for preview in previews]
+    slow = [answer.json()["problem"] for answer in answers if answer.status_code == 200]
+    assert slow
+    assert all("longer than" in problem for problem in slow)
+    assert {answer.status_code for answer in answers} <= {200, 503}
 
 
 async def test_a_letter_that_recurs(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:

@@ -113,12 +113,22 @@ async def test_a_full_mailbox_is_no_reason_never_to_write_again(
 
 async def test_a_report_that_overtakes_its_letter_has_to_come_again(returns: Returns) -> None:
     mark = "UPDATE mail.recipients SET state = $2 WHERE letter = $1 AND address LIKE 'ada@%'"
+    unfinished = "UPDATE ledger.jobs SET state = 'running', finished_at = NULL WHERE id = $1"
+    await returns.mailer.database.fetch(unfinished, returns.job.id)
     await returns.mailer.database.fetch(mark, returns.job.id, "sending")
     with pytest.raises(SMTPDataError, match="451"):
         await returned(returns, REPORT, action="failed", status="5.1.1")
     assert (await returns.mailer.recipients(returns.job))["ada@example.test"]["code"] == 250
     await returns.mailer.database.fetch(mark, returns.job.id, "sent")
     await returned(returns, REPORT, action="failed", status="5.1.1")
+    assert (await returns.mailer.states(returns.job))["ada"] == "bounced"
+
+
+async def test_who_was_left_open_when_the_job_ended_can_still_bounce(returns: Returns) -> None:
+    """What a worker that died leaves, when the job is cancelled before another has it."""
+    mark = "UPDATE mail.recipients SET state = 'sending' WHERE letter = $1 AND address LIKE 'ada@%'"
+    await returns.mailer.database.fetch(mark, returns.job.id)
+    await returned(returns, REPORT, action="failed", status="5.2.2")
     assert (await returns.mailer.states(returns.job))["ada"] == "bounced"
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -79,8 +80,13 @@ def redis_server(tmp_path: Path) -> Iterator[ServerProcess]:
     server.stop(signal.SIGKILL)
 
 
-async def test_a_redis_that_forgot_all_is_no_fresh_start(redis_server: ServerProcess) -> None:
-    """Two mailers; Redis is killed and wiped when the limit is reached, and one of them has no more to send."""
+async def test_a_redis_that_forgot_all_is_no_fresh_start(
+    redis_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two mailers; Redis is killed and wiped when the limit is reached, and one of them has no more to send.
+
+    Telling it what it forgot breaks off, and is begun again.
+    """
     rates = Rates(domain=Rate(6, window_s=15))
     redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
     first, second = (Pacer(redis, rates) for _ in range(2))
@@ -96,6 +102,15 @@ async def test_a_redis_that_forgot_all_is_no_fresh_start(redis_server: ServerPro
             pacer.done(permit)
             number -= 1
 
+    interrupted = iter([True, True])
+    told = redis.zadd
+
+    async def once_interrupted(*args: Any) -> Any:
+        if next(interrupted, False):
+            raise ConnectionError
+        return await told(*args)
+
+    monkeypatch.setattr(redis, "zadd", once_interrupted)
     async with first.holding(), second.holding():
         await asyncio.gather(send(first, 2), send(second, 4))
         await asyncio.to_thread(redis_server.stop, signal.SIGKILL)

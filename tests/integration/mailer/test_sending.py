@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from deploy.local.running import free_port
+from libs.common.ledger import managing
 from services.mailer import letters
 from tests.mailing import Mailer
 from tests.polling import until
@@ -209,6 +210,52 @@ async def test_a_domain_that_hangs_leaves_room_for_other_letters(mailer: Mailer,
         assert (await mailer.ended(fast))["result"] == {"recipients": 40, "sent": 40}
         known = await mailer.recipients(slow)
         assert {recipient["state"] for recipient in known.values()} == {"queued"}, "they still hang"
+
+
+async def test_a_cancelled_letter_leaves_its_domain_open_to_others(mailer: Mailer, relay: Relay) -> None:
+    """Messages of it are under way and hang, and others wait for room."""
+    await mailer.configured(mail_connections=8)
+
+    async def hanging() -> bool:
+        return relay.tries.total() == 4
+
+    slow = await mailer.accept(letter=PLAIN, recipients=to(*(f"hang-{n}" for n in range(40))))
+    async with mailer.at_work():
+        await until(hanging)
+        assert await managing.cancel(mailer.database, slow.tenant, slow.id)
+        assert (await mailer.ended(slow))["state"] == "cancelled"
+        next_one = await mailer.accept(tenant="another", letter=PLAIN, recipients=to("a", "b", "c"))
+        assert (await mailer.ended(next_one))["result"] == {"recipients": 3, "sent": 3}
+
+
+@pytest.mark.parametrize("large", ["", "y" * 200_000])
+async def test_who_hangs_holds_up_nobody_else_of_the_letter(mailer: Mailer, relay: Relay, large: str) -> None:
+    """Also where the messages are so large that they are put together a few at a time."""
+    quick = to(*(f"n{n}" for n in range(60)), domain="fast.test")
+    letter = {"subject": "Tides", "text": "Dear {{ name }}" + large}
+    job = await mailer.accept(letter=letter, recipients=[*to("hang-0", "hang-1", domain="slow.test"), *quick])
+
+    async def all_the_others() -> bool:
+        return len(relay.deliveries) == 60
+
+    async with mailer.at_work():
+        await until(all_the_others)
+        states = await mailer.states(job)
+    assert (states["hang-0"], states["hang-1"]) == ("queued", "queued"), "they still hang"
+
+
+async def test_who_waits_for_a_limit_is_not_forgotten_over_those_who_hang(mailer: Mailer, relay: Relay) -> None:
+    await mailer.configured(mail_limits="domain:fast.test=5/s")
+    slow = to(*(f"hang-{n}" for n in range(60)), domain="slow.test")
+    job = await mailer.accept(letter=PLAIN, recipients=[*slow, *to(*"abcdefghijkl", domain="fast.test")])
+
+    async def all_the_others() -> bool:
+        return len(relay.deliveries) == 12
+
+    async with mailer.at_work():
+        await until(all_the_others)
+        states = await mailer.states(job)
+    assert {state for name, state in states.items() if name.startswith("hang")} == {"queued"}
 
 
 @pytest.mark.parametrize("ended", ["failed", "cancelled"])
