@@ -1,6 +1,6 @@
 """The tables of the schema `mail`. Only this service writes them."""
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData(schema="mail")
@@ -14,8 +14,6 @@ letters = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("expires_at", DateTime(timezone=True)),
 )
-
-Index("letters_by_age", letters.c.created_at)
 
 recipients = Table(
     "recipients",

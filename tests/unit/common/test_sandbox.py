@@ -27,6 +27,24 @@ if child == 0:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
+KILL_THE_SERVER = """
+import asyncio, multiprocessing.forkserver as server, os, signal
+from libs.common import config
+from libs.common.errors import ArgosyError
+from libs.common.sandbox import Limits, Refusals, Sandbox
+from tests.unit.common.test_sandbox import environment
+
+async def main():
+    refusals = Refusals(ArgosyError, ArgosyError, ArgosyError)
+    sandbox = Sandbox(Limits(1024**3, 30.0), refusals, package="tests", preload=[])
+    config.forget_secrets()  # as a worker does when it has read everything
+    os.kill(server._forkserver._forkserver_pid, signal.SIGKILL)
+    os.waitid(os.P_PID, server._forkserver._forkserver_pid, os.WEXITED | os.WNOWAIT)
+    assert b"SECRET" not in (await sandbox.run(environment))[1]
+
+asyncio.run(main())
+"""
+
 
 def environment() -> tuple[dict[str, str], bytes]:
     """As the process was started with, and as it is."""
@@ -42,6 +60,11 @@ async def test_secrets_of_the_worker_do_not_reach_the_sandbox(monkeypatch: pytes
     assert found["PATH"] == os.environ["PATH"]
     assert b"DATABASE_URL" not in begun_with
     assert os.environ["DATABASE_URL"].endswith("canary@localhost/argosy")
+
+
+def test_nor_when_its_server_dies_and_another_is_started() -> None:
+    command = [sys.executable, "-c", KILL_THE_SERVER]
+    subprocess.run(command, env={**os.environ, "SECRET": "canary"}, check=True)
 
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="only root can become another user")
