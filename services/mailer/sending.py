@@ -136,7 +136,9 @@ class Sending:
         self._news, self._wanted = asyncio.Event(), asyncio.Event()
         """For the senders: there may be something to send. For the supply: they have too little."""
         self._marking: list[asyncio.Future[bool]] = []
-        self._until = time.monotonic() + TURN_S
+        self._until = math.inf
+        """The end of its turn, which begins with the first messages."""
+        self._failure: Exception | None = None
         self._stopping = False
         self._away_s = 0.0
         self._ended = 0
@@ -145,7 +147,7 @@ class Sending:
         """Send what can be sent now; seconds until it is worth going on, if something has stopped it, or 0.0.
 
         `report` is told of how many it is known what became of them. Cancelled, it sees to the end what is on its
-        way. Raises NoLongerOurs, and what `supply` raises.
+        way. Raises NoLongerOurs; and what `supply` raises, when all that it gave before has been seen to.
         """
         self._report = report
         senders = [self._send() for _ in range(min(self._at_most, self._post.connections))]
@@ -162,6 +164,8 @@ class Sending:
             raise end
         if not all(await asyncio.gather(*self._marking)):
             raise NoLongerOurs
+        if self._failure is not None:
+            raise self._failure
         return max(self._away_s, 0.0 if self._is_all and not self._outbox.count else TURN_OVER_S)
 
     def _stop(self) -> None:
@@ -175,14 +179,24 @@ class Sending:
 
     async def _within(self, news: asyncio.Event, wait_s: float) -> None:
         """Wait for news, for so long or the end of the turn."""
+        wait_s = min(wait_s, self._until - time.monotonic())
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(wait_s, self._until - time.monotonic())):
+            async with asyncio.timeout(None if wait_s == math.inf else wait_s):
                 await news.wait()
 
     async def _fill(self) -> None:
+        try:
+            await self._keep_ready()
+        except Exception as error:  # what is ready, and what is on its way, is seen to first
+            self._failure = error
+            self._is_all = True
+            self._news.set()
+
+    async def _keep_ready(self) -> None:
         """Have some messages ready, and more where none of those may go."""
         async with aclosing(self._supply) as supply:
             async for mails in supply:
+                self._until = min(self._until, time.monotonic() + TURN_S)
                 for mail in mails:
                     self._outbox.put(mail)
                 self._news.set()
@@ -228,7 +242,9 @@ class Sending:
             try:
                 answered_s = await self._send_one(mail, lane, reports)
             finally:
-                traffic.leave(mail.domain, answered_s)
+                others_wait = traffic.leave(mail.domain, answered_s, self._news)
+            if others_wait:
+                await asyncio.sleep(0)  # it is their turn
 
     async def _send_one(self, mail: Mail, lane: Lane, reports: list[Mark]) -> float | None:
         """Seconds until it was answered, infinite if it was not; None: nobody was asked, and it stays here."""

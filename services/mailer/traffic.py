@@ -22,7 +22,8 @@ class _Domain:
     window: int
     under_way: int = 0
     idle_since: float = 0.0
-    listeners: set[asyncio.Event] = field(default_factory=set)
+    listeners: dict[asyncio.Event, None] = field(default_factory=dict)
+    """In the order in which they came."""
 
 
 class Traffic:
@@ -45,7 +46,7 @@ class Traffic:
 
     def when_room(self, domain: str, news: asyncio.Event) -> None:
         """Set `news` as soon as there is room; there is none now."""
-        self._domains[domain].listeners.add(news)
+        self._domains[domain].listeners[news] = None
 
     def enter(self, domain: str) -> None:
         """One more; `leave` must follow."""
@@ -57,8 +58,11 @@ class Traffic:
             known.window = min(known.window, self._begin_with)
         known.under_way += 1
 
-    def leave(self, domain: str, answered_s: float | None) -> None:
-        """One less: answered after so many seconds, infinite for never; None: nobody was asked."""
+    def leave(self, domain: str, answered_s: float | None, mine: asyncio.Event) -> bool:
+        """One less: answered after so many seconds, infinite for never; None: nobody was asked.
+
+        If there is room now, those who wait for it hear of it, `mine` last. Whether there are others.
+        """
         known = self._domains[domain]
         known.under_way -= 1
         known.idle_since = time.monotonic()
@@ -66,10 +70,13 @@ class Traffic:
             known.window = max(1, known.window // 2)
         elif answered_s is not None and answered_s <= PROMPT_S:
             known.window = min(self._most, known.window + 1)
-        if self.has_room(domain):
-            for news in known.listeners:
-                news.set()
-            known.listeners.clear()
+        if not self.has_room(domain):
+            return False
+        others = [news for news in known.listeners if news is not mine]
+        for news in others or list(known.listeners):
+            known.listeners.pop(news)
+            news.set()
+        return bool(others)
 
     def _forget_idle(self) -> None:
         if len(self._domains) >= REMEMBERED_AT_MOST:

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.running import free_port
 from libs.common.ledger import managing
-from services.mailer import letters
+from services.mailer import handler, letters
 from tests.mailing import Mailer
 from tests.polling import until
 from tests.relay import Relay, relaying
@@ -333,3 +333,20 @@ async def test_a_large_letter_is_hung_up_on_before_its_end(mailer: Mailer, relay
     job = await mailer.accept(letter=large, to=["drop-a@example.test"])
     await mailer.work()
     assert await mailer.states(job) == {"drop-a": "deferred"}
+
+
+async def test_what_is_ready_is_sent_before_the_job_fails(
+    mailer: Mailer, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Templates are filled in two at a time here, and the third of these takes for ever."""
+    await mailer.configured(mail_compose_timeout_s=1.0)
+    monkeypatch.setattr(handler, "_at_once", lambda _head: 2)
+    text = "{% for a in range(many) %}{% for b in range(many) %}{% endfor %}{% endfor %}Dear {{ name }}"
+    names = (("a", 1), ("b", 1), ("c", 99_999))
+    job = await mailer.accept(
+        letter={"subject": "Tides", "text": text},
+        recipients=[{"to": f"{name}@one.test", "variables": {"name": name, "many": n}} for name, n in names],
+    )
+    facts = await mailer.finish(job)
+    assert (facts["state"], facts["error"]["code"]) == ("failed", "composing_too_slow")
+    assert await mailer.states(job) == {"a": "sent", "b": "sent", "c": "cancelled"}
