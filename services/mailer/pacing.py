@@ -100,13 +100,14 @@ class _Done:
         while done[0][0] + window_s * 1_000_000 < now_us:
             done.popleft()
 
-    def ends_us(self) -> dict[str, dict[str, int]]:
+    def ends_us(self) -> dict[tuple[str, Rate], dict[str, int]]:
         """By counter, when each of its messages stops counting."""
-        ends: dict[str, dict[str, int]] = {}
+        ends: dict[tuple[str, Rate], dict[str, int]] = {}
         for done in self._by_window.values():
             for at_us, permit in done:
-                for key, rate in permit.counters:
-                    ends.setdefault(key, {})[permit.member] = at_us + rate.window_s * 1_000_000
+                for counter in permit.counters:
+                    window_us = counter[1].window_s * 1_000_000
+                    ends.setdefault(counter, {})[permit.member] = at_us + window_us
         return ends
 
 
@@ -196,13 +197,13 @@ class Pacer:
 
     async def _tell_all(self, epoch: bytes) -> None:
         """What this mailer has let go and still counts. If Redis is yet another one by now, it is told again."""
-        for key, ends_us in self._done.ends_us().items():
+        for (key, rate), ends_us in self._done.ends_us().items():
             members = list(ends_us.items())
             for start in range(0, len(members), COUNTED_AT_A_TIME):
                 async with asyncio.timeout(PATIENCE_S):
                     await self._redis.zadd(key, dict(members[start : start + COUNTED_AT_A_TIME]))
             async with asyncio.timeout(PATIENCE_S):
-                await self._redis.pexpireat(key, max(ends_us.values()) // 1000 + 1)
+                await self._redis.expire(key, rate.window_s + DEAD_AFTER_S)  # as in the script: never earlier
         held = [_Told("hold", permit) for permit in self._held]
         for start in range(0, len(held), TOLD_AT_A_TIME):
             await self._run(held[start : start + TOLD_AT_A_TIME], epoch)
