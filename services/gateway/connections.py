@@ -9,7 +9,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_WITHIN_S = 15.0
-CLOSED_WITHIN_S = 10.0
+TAKEN_EVERY_S = 10.0
+"""In so long something of the last of an answer must be taken."""
 HEAD_AT_MOST = 64 * 1024
 """Bytes before the end of a request's head."""
 
@@ -40,11 +41,18 @@ class Together:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close when all is sent, or when nobody takes it."""
+        """Close when all is sent, or when nobody takes any more of it."""
         self._flush()
         self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._loop.call_later(CLOSED_WITHIN_S, self._transport.abort)
+        if left := self._transport.get_write_buffer_size():
+            self._loop.call_later(TAKEN_EVERY_S, self._look_again, left)
+
+    def _look_again(self, left_before: int) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left and left < left_before:
+            self._loop.call_later(TAKEN_EVERY_S, self._look_again, left)
+        elif left:
+            self._transport.abort()
 
     def _flush(self) -> None:
         if self._head:

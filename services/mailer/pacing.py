@@ -174,14 +174,16 @@ class Pacer:
     async def _hold(self) -> None:
         while True:
             await asyncio.sleep(HELD_EVERY_S)
-            for permit in self._held or [_NOTHING]:  # in any case: is it the same Redis?
-                self._telling(_Told("hold", permit))
+            held = self._held or [_NOTHING]  # in any case: is it the same Redis?
+            await asyncio.gather(*(self._telling(_Told("hold", permit)) for permit in held))
 
     async def _tell(self, told: list[_Told]) -> list[float]:
         try:
             waits = await self._agreed(told)
         except (RedisError, OSError, TimeoutError) as error:
             logger.warning("pacing.redis_away", error=str(error) or type(error).__name__)
+            if any(what != "take" for what, _ in told):
+                self._epoch = b""  # all is told again, what is lost here too
             return [REDIS_AWAY_S] * len(told)
         return [wait / 1e6 for wait in waits]
 

@@ -42,7 +42,7 @@ async def app(
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
     """It has little patience."""
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 1.0)
-    monkeypatch.setattr(connections, "CLOSED_WITHIN_S", 0.5)
+    monkeypatch.setattr(connections, "TAKEN_EVERY_S", 0.5)
     serving = uvicorn.Server(
         uvicorn.Config(app, port=0, http=Protocol, log_config=None, access_log=False, lifespan="off")
     )
