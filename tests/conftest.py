@@ -2,18 +2,21 @@
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from deploy.local.running import Trio, trio
+from deploy.local import servers as embedded
+from deploy.local.running import Trio, free_port, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.db import Database
+from tests.chaos.fleet import ServerProcess
 from tests.relay import Relay, relaying
 
 _numbers = itertools.count(1)
@@ -63,6 +66,15 @@ async def nats_bus(servers: Trio) -> AsyncIterator[Bus]:
     """A connection to NATS."""
     async with bus.connect(BusSettings.model_validate({"nats_url": servers.nats.url}), "test") as connected:
         yield connected
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A Redis that a test may kill."""
+    server = ServerProcess(embedded.redis(tmp_path / "redis", free_port(), embedded.new_password()), tmp_path)
+    server.start()
+    yield server
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -264,8 +264,9 @@ async def connect(
                 server_settings={
                     "application_name": f"argosy-{name}",
                     "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
+                    # A plan is kept: one made while a table was small would read all of it when it is large.
                     "enable_seqscan": "off",
-                    "jit": "off",
+                    "jit": "off",  # it looks at costs, and a scan that is switched off has an absurd one
                     **working_as,
                 },
             )

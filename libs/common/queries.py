@@ -18,8 +18,8 @@ Document = dict[str, Any]
 Answerer = Callable[[str, Document, D], Awaitable[Document]]
 """Of a tenant's question, with what the service's handler needs too."""
 ANSWER_WITHIN_S = 10.0
-MESSAGE_BYTES_AT_MOST = 1_000_000
-"""A question or an answer: NATS takes 1 MiB, unless its server is told otherwise."""
+QUESTION_BYTES_AT_MOST, ANSWER_BYTES_AT_MOST = 800_000, 1_000_000
+"""NATS takes 1 MiB, unless its server is told otherwise. What was kept by a question fits into an answer."""
 
 logger = log.get("queries")
 
@@ -39,7 +39,7 @@ class TooLong(ArgosyError):
 async def ask(bus: Bus, service: str, name: str, tenant: str, question: Document) -> Document:
     """The answer of `service`. Raises TooLong, Refused, Unavailable, TimeoutError."""
     message = to_json({"tenant": tenant, "question": question})
-    if len(message) > MESSAGE_BYTES_AT_MOST:
+    if len(message) > QUESTION_BYTES_AT_MOST:
         raise TooLong
     reply: Document = from_json(await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S))
     if "error" in reply:
@@ -56,9 +56,7 @@ def answerer(answers: Mapping[str, Answerer[D]], deps: D) -> Callable[[str, byte
         try:
             asked = from_json(message)
             reply = to_json({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
-            return (
-                reply if len(reply) <= MESSAGE_BYTES_AT_MOST else _error("too_large", "The answer is too large.")
-            )
+            return reply if len(reply) <= ANSWER_BYTES_AT_MOST else _error("too_large", "The answer is too large.")
         except ArgosyError as error:
             return _error(error.code, str(error))
         except Exception as error:

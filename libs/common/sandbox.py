@@ -64,7 +64,7 @@ class Sandbox:
         with without_secrets():  # a process could read what it was started with, whatever is removed later
             multiprocessing.forkserver.ensure_running()
 
-    def longer(self, times: float) -> "Sandbox":
+    def lasting(self, times: float) -> "Sandbox":
         """One whose processes may take so many times as long."""
         limits = replace(self._limits, timeout_s=self._limits.timeout_s * times)
         other = copy(self)

@@ -40,23 +40,19 @@ class _Within:
         self.given_up = False
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - requests are tasks
+        self._task = task
         self._running.add(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running.discard(self)
-        if (
-            self.given_up
-            and kind is asyncio.CancelledError
-            and self._task is not None
-            and not self._task.uncancel()
-        ):
+        if self.given_up and kind is asyncio.CancelledError and not self._task.uncancel():
             raise self._problem from None
 
     def give_up(self) -> None:
         """Cancel the block."""
         self.given_up = True
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()

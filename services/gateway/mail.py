@@ -36,7 +36,7 @@ from libs.common.contracts.mail import (
 )
 from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger.jobs import new_id
-from libs.common.queries import MESSAGE_BYTES_AT_MOST, Refused, TooLong
+from libs.common.queries import QUESTION_BYTES_AT_MOST, Refused, TooLong
 from services.gateway.bodies import Moment, answer, read_json, read_query
 from services.gateway.door import caller
 from services.gateway.problems import (
@@ -55,7 +55,7 @@ NAMED_AT_MOST = 100
 """In each of to, cc and bcc."""
 SUPPRESSED_AT_MOST = 1000
 """In one request."""
-QUESTION_BYTES_AT_MOST = 3 * 1024 * 1024
+BODY_BYTES_AT_MOST = 3 * 1024 * 1024
 """As a caller writes it, perhaps with six bytes a character; what the mailer is sent is shorter."""
 KeptBody = Annotated[str, Field(max_length=200_000)]
 _PAGE = Template(resources.files("services.gateway").joinpath("unsubscribe.html").read_text())
@@ -271,13 +271,12 @@ async def list_recipients(request: Request) -> Response:
     if job_id is None:
         raise NotFound("There is no such letter.")
     question = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
-    found = await _ask(request, "recipients", question)
-    return answer(found | {"next_after": found["recipients"][-1]["number"] if found.pop("more") else None})
+    return answer(await _ask(request, "recipients", question))
 
 
 async def preview_mail(request: Request) -> Response:
     """A template as somebody with these variables would read it, or what is wrong with it. Nothing is sent."""
-    asked = await read_json(request, Preview, at_most=QUESTION_BYTES_AT_MOST)
+    asked = await read_json(request, Preview, at_most=BODY_BYTES_AT_MOST)
     letter = Letter(**{"from": "nobody@example.com"}, **asked.model_dump(exclude={"variables"}))
     head = Letterhead(letter=letter, is_template=True)
     question = {"letterhead": head.model_dump(mode="json", by_alias=True), "variables": asked.variables}
@@ -295,7 +294,7 @@ async def put_template(request: Request) -> Response:
         raise Invalid(
             errors=[{"field": "path.name", "message": "Lower-case letters, digits, - and _; 100 at most."}]
         )
-    asked = await read_json(request, NewTemplate, at_most=QUESTION_BYTES_AT_MOST)
+    asked = await read_json(request, NewTemplate, at_most=BODY_BYTES_AT_MOST)
     try:
         return answer(await _ask(request, "put_template", asked.model_dump() | {"name": name}))
     except Refused as refused:
@@ -310,20 +309,18 @@ async def show_template(request: Request) -> Response:
 async def list_templates(request: Request) -> Response:
     """Templates in their last versions, by name, without their text."""
     wanted = read_query(request, TemplateListing)
-    found = await _ask(request, "list_templates", wanted.model_dump())
-    return answer(found | {"next_after": found["templates"][-1]["name"] if found.pop("more") else None})
+    return answer(await _ask(request, "list_templates", wanted.model_dump()))
 
 
 async def list_suppressions(request: Request) -> Response:
     """Addresses that get no mail from this tenant, in the order in which they were entered."""
     wanted = read_query(request, SuppressionListing)
-    found = await _ask(request, "list_suppressions", wanted.model_dump())
-    return answer(found | {"next_after": found["suppressions"][-1]["number"] if found.pop("more") else None})
+    return answer(await _ask(request, "list_suppressions", wanted.model_dump()))
 
 
 async def add_suppressions(request: Request) -> Response:
     """From now on these addresses get no mail from this tenant; letters that are under way included."""
-    asked = await read_json(request, NewSuppressions, at_most=QUESTION_BYTES_AT_MOST)
+    asked = await read_json(request, NewSuppressions, at_most=BODY_BYTES_AT_MOST)
     return answer(await _ask(request, "add_suppressions", asked.model_dump(mode="json")))
 
 
@@ -375,7 +372,7 @@ async def _ask(
     try:
         return await queries.ask(request.app.state.bus, "mailer", name, whose, question)
     except TooLong as error:
-        raise TooLarge(f"This may have at most {MESSAGE_BYTES_AT_MOST} bytes in UTF-8.") from error
+        raise TooLarge(f"This may have at most {QUESTION_BYTES_AT_MOST} bytes in UTF-8.") from error
     except TimeoutError as error:
         raise ServiceUnavailable from error
     except Refused as refused:

@@ -185,7 +185,7 @@ class Path:
 
 
 class Table(Router):
-    """Starlette's router, looking only at routes that can match: those with the request's first two segments.
+    """Starlette's router, looking only at routes that can match: that of the path, or those that begin like it.
 
     It answers for the errors that are foreseen.
     """
@@ -195,7 +195,8 @@ class Table(Router):
         self._by_path = {route.path: route for route in routes if not route.param_convertors}
         self._by_beginning: dict[str, list[Route]] = {}
         for route in routes:
-            self._by_beginning.setdefault(_beginning(route.path), []).append(route)
+            if route.param_convertors:
+                self._by_beginning.setdefault(_beginning(route.path), []).append(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to its route."""

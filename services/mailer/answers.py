@@ -10,17 +10,17 @@ from pydantic_core import to_json
 
 from libs.common.contracts.mail import Letter, Letterhead
 from libs.common.errors import Unavailable
-from libs.common.queries import MESSAGE_BYTES_AT_MOST, Answerer, Document
+from libs.common.queries import ANSWER_BYTES_AT_MOST, Answerer, Document
 from services.mailer import content, suppressions, templates
 from services.mailer.handler import Deps
-from services.mailer.refusals import NotFound, TemplateInvalid, TokenInvalid
+from services.mailer.refusals import NotFound, TokenInvalid
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PREVIEW_WITHIN_S = 8.0
 """A little less than the gateway waits for the answer."""
-KEPT_BYTES_AT_MOST = PAGE_BYTES_AT_MOST = MESSAGE_BYTES_AT_MOST * 8 // 10
+PAGE_BYTES_AT_MOST = ANSWER_BYTES_AT_MOST * 8 // 10
 
 # Whoever is still open when the letter's job has ended will not be written to, unless it is tried again; nobody
 # writes that down.
@@ -42,7 +42,7 @@ WHERE r.letter = $1 GROUP BY 1
 
 
 async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
-    """`letter` (hex), `after` (a number), `limit`, `state` or None → `recipients` in order, and `counts` by state.
+    """`letter` (hex), `after` (a number), `limit`, `state` or None → `recipients`, `next_after`, `counts`.
 
     Raises NotFound.
     """
@@ -59,14 +59,15 @@ async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
     return _page("recipients", found, question["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
 
 
-def _page(name: str, found: list[Document], limit: int) -> Document:
-    """`found` under `name`, as many as fit into an answer, and whether there may be `more`."""
-    size = 0
+def _page(name: str, found: list[Document], limit: int, key: str = "number") -> Document:
+    """`found` under `name`, as many as fit into an answer; `next_after`: the last `key` if there are more."""
+    size, more = 0, len(found) == limit
     for number, document in enumerate(found):
         size += len(to_json(document))
         if size > PAGE_BYTES_AT_MOST and number:
-            return {name: found[:number], "more": True}
-    return {name: found, "more": len(found) == limit}
+            found, more = found[:number], True
+            break
+    return {name: found, "next_after": found[-1][key] if more else None}
 
 
 async def preview(tenant: str, question: Document, deps: Deps) -> Document:
@@ -81,8 +82,6 @@ async def put_template(tenant: str, question: Document, deps: Deps) -> Document:
     """`name`, `subject`, `text`, `html` → the template, in its new version. Raises TemplateInvalid."""
     name = question.pop("name")
     letter = Letter.model_validate({"from": "nobody@example.com"} | question)
-    if len((letter.text or "").encode()) + len((letter.html or "").encode()) > KEPT_BYTES_AT_MOST:
-        raise TemplateInvalid(f"A template that is kept has at most {KEPT_BYTES_AT_MOST} bytes.")
     await _composed_soon(deps, tenant, content.check, Letterhead(letter=letter, is_template=True))
     await templates.put(deps.database, tenant, name, **question)
     return await templates.get(deps.database, tenant, name)
@@ -105,9 +104,9 @@ async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
 
 
 async def list_templates(tenant: str, question: Document, deps: Deps) -> Document:
-    """`after` (a name), `limit` → `templates`, each in its last version, without its text."""
+    """`after` (a name), `limit` → `templates`, each in its last version, without its text; `next_after`."""
     found = await templates.page(deps.database, tenant, after=question["after"], limit=question["limit"])
-    return _page("templates", found, question["limit"])
+    return _page("templates", found, question["limit"], key="name")
 
 
 async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
@@ -121,7 +120,7 @@ async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
 
 
 async def list_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
-    """`after` (a number), `limit`, `address` or None → `suppressions`, the oldest first."""
+    """`after` (a number), `limit`, `address` or None → `suppressions`, the oldest first; `next_after`."""
     found = await suppressions.page(
         deps.database, tenant, after=question["after"], limit=question["limit"], address=question["address"]
     )

@@ -91,7 +91,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
             _taking_bounces(settings, platform.database, tokens),
             _forgetting(platform.database),
         ):
-            previewing = Previewing(sandbox.longer(PREVIEW_S / settings.mail_compose_timeout_s))
+            previewing = Previewing(sandbox.lasting(PREVIEW_S / settings.mail_compose_timeout_s))
             yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens, previewing)
     finally:
         await relays.close()
@@ -115,8 +115,8 @@ async def _forgetting(database: Database) -> AsyncIterator[None]:
         while True:
             try:
                 await letters.forget(database)
-            except Unavailable:
-                pass
+            except Unavailable as error:
+                logger.warning("letters.not_forgotten", error=str(error))
             except Exception:
                 logger.exception("letters.not_forgotten")
             await asyncio.sleep(FORGET_EVERY_S)

@@ -107,7 +107,7 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
                 page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
                 summaries, entered = [page.result], page.effects
             numbers = [summary["number"] for summary in summaries]
-            sandbox = deps.sandbox.longer(1 + len(numbers) / PUT_TOGETHER_IN_THE_TIME_OF_ONE)
+            sandbox = deps.sandbox.lasting(1 + len(numbers) / PUT_TOGETHER_IN_THE_TIME_OF_ONE)
             preview = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -188,6 +189,8 @@ async def test_work_goes_on_without_redis(fleet: Fleet) -> None:
 
 
 async def test_a_thousand_follow_at_one_gateway(fleet: Fleet) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # they are connections of this process too
     async with fleet.client() as client:
         later = {"options": json.dumps({"run_at": "2999-01-01T00:00:00Z"})}
         answer = await client.post("/v1/ocr", files={"file": ("x.pdf", pictures.text_pdf("x"))}, data=later)

@@ -9,6 +9,7 @@ import uvicorn
 
 from services.gateway import connections
 from services.gateway.connections import Protocol
+from tests.polling import until
 
 HOST = b"Host: x\r\n\r\n"
 BODY = b"HTTP/1.1 this looks like a head"
@@ -21,7 +22,7 @@ async def app(
     """Answers at once; /slow later than a head may take; /parts in parts; /body when read; /flood too much."""
     path = scope["path"]
     if path == "/slow":
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(5.0)
     if path == "/body":
         while (await receive())["more_body"]:
             pass
@@ -41,14 +42,17 @@ async def app(
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
     """It has little patience."""
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 1.0)
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 2.0)
     monkeypatch.setattr(connections, "TAKEN_EVERY_S", 0.5)
     serving = uvicorn.Server(
         uvicorn.Config(app, port=0, http=Protocol, log_config=None, access_log=False, lifespan="off")
     )
     task = asyncio.create_task(serving.serve())
-    while not serving.started:
-        await asyncio.sleep(0.01)
+
+    async def started() -> bool:
+        return serving.started
+
+    await until(started)
     yield serving
     serving.should_exit = True
     await task
@@ -126,9 +130,13 @@ async def test_who_dawdles_is_cut_off(connect: Open, first: bytes, more: bytes) 
 async def test_who_does_not_read_is_cut_off(server: uvicorn.Server, connect: Open) -> None:
     _, writer = await connect(b"GET /flood HTTP/1.1\r\n" + HOST)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    while not server.server_state.connections:
-        await asyncio.sleep(0.01)
-    async with asyncio.timeout(60):
-        while server.server_state.connections:
-            await asyncio.sleep(0.05)
+
+    async def is_connected() -> bool:
+        return bool(server.server_state.connections)
+
+    async def is_alone() -> bool:
+        return not server.server_state.connections
+
+    await until(is_connected)
+    await until(is_alone)
     writer.close()

@@ -184,7 +184,10 @@ async def test_lists_fit_into_an_answer(gateway: Gateway, mailer: Mailer) -> Non
         after = page["next_after"]
     assert found == [f"t{n}" for n in range(100, 400)]
     large = {"text": "☂" * 200_000, "html": "☂" * 80_000}
-    assert_problem(await client.put("/v1/templates/tides", json=large), 409, "conflict")
+    assert_problem(await client.put("/v1/templates/tides", json=large), 413, "too-large")
+    largest = {"text": "☂" * 190_000, "html": "☂" * 70_000}
+    assert (await client.put("/v1/templates/tides", json=largest)).status_code == 200
+    assert (await client.get("/v1/templates/tides")).json()["text"] == largest["text"]
 
 
 async def test_one_tenants_endless_previews_take_none_from_the_others(gateway: Gateway, mailer: Mailer) -> None:

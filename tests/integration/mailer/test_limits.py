@@ -3,24 +3,24 @@
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from deploy.local import servers as embedded
-from deploy.local.running import free_port
-from services.mailer import sending
-from services.mailer.pacing import Pacer, Rate, Rates, parse_rates
+from deploy.local.running import Trio
+from services.mailer import pacing, sending
+from services.mailer.pacing import Pacer, Permit, Rate, Rates, parse_rates
 from tests.chaos.fleet import ServerProcess
 from tests.mailing import Mailer
+from tests.polling import until
 from tests.relay import Relay
 
 LETTER = {"subject": "Tides", "text": "Dear {{ name }}"}
 WINDOW_S = 1.0
+COUNTER = "argosy:mail:domain:slow.test"
 
 
 def most_in_a_window(times: list[float], window_s: float = WINDOW_S) -> int:
@@ -72,12 +72,23 @@ async def test_limits_of_a_tenant_and_of_the_relay(mailer: Mailer, relay: Relay)
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A Redis that a test may kill."""
-    server = ServerProcess(embedded.redis(tmp_path / "redis", free_port(), embedded.new_password()), tmp_path)
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+async def redis(servers: Trio) -> AsyncIterator[Redis]:
+    """One that knows nothing of mail."""
+    client = Redis.from_url(servers.redis.url)
+    await client.delete(pacing.EPOCH, COUNTER)
+    yield client
+    await client.aclose()
+
+
+async def permitted(pacer: Pacer) -> Permit:
+    """A message that may be sent, as soon as one may."""
+    permit = pacer.permit("relay", "dev", "slow.test")
+
+    async def granted() -> bool:
+        return not await pacer.take(permit)
+
+    await until(granted)
+    return permit
 
 
 async def test_a_redis_that_forgot_all_is_no_fresh_start(
@@ -93,14 +104,10 @@ async def test_a_redis_that_forgot_all_is_no_fresh_start(
     let_go = list[float]()
 
     async def send(pacer: Pacer, number: int) -> None:
-        while number:
-            permit = pacer.permit("relay", "dev", "slow.test")
-            if wait_s := await pacer.take(permit):
-                await asyncio.sleep(min(wait_s, 0.1))
-                continue
+        for _ in range(number):
+            permit = await permitted(pacer)
             let_go.append(time.monotonic())
             pacer.done(permit)
-            number -= 1
 
     interrupted = iter([True, True])
     told = redis.zadd
@@ -120,6 +127,42 @@ async def test_a_redis_that_forgot_all_is_no_fresh_start(
         await send(first, 3)
     assert most_in_a_window(let_go, 15.0) <= 6
     await redis.aclose()
+
+
+async def test_who_tells_of_older_messages_does_not_shorten_the_count_of_newer_ones(redis: Redis) -> None:
+    older, newer = (Pacer(redis, Rates(domain=Rate(5, window_s=60))) for _ in range(2))
+    for pacer in (older, newer):
+        pacer.done(await permitted(pacer))
+        await pacer.take(pacer.permit("relay", "dev", "other.test"))  # whatever came before has been told
+    for done in older._done._by_window.values():
+        (at_us, permit) = done.pop()
+        done.append((at_us - 50_000_000, permit))
+    await redis.delete(pacing.EPOCH, COUNTER)
+    for pacer in (newer, older):
+        await pacer.take(pacer.permit("relay", "dev", "other.test"))
+    assert await redis.zcard(COUNTER) == 2
+    assert await redis.pttl(COUNTER) > 60_000
+
+
+async def test_an_end_that_redis_did_not_hear_of_is_told_when_it_is_back(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacer = Pacer(redis, Rates(domain=Rate(5, window_s=60)))
+    permit = await permitted(pacer)
+    unheard = await redis.zscore(COUNTER, permit.member)
+
+    async def away(*_args: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as outage:
+        outage.setattr(redis, "evalsha", away)
+        pacer.done(permit)
+        await pacer._telling.drain()
+    await pacer.take(pacer.permit("relay", "dev", "other.test"))
+    heard = await redis.zscore(COUNTER, permit.member)
+    assert unheard is not None
+    assert heard is not None
+    assert heard < unheard, "a window after its end, not after its mailer would be thought dead"
 
 
 async def test_without_redis_what_has_a_limit_waits(mailer: Mailer, monkeypatch: pytest.MonkeyPatch) -> None:

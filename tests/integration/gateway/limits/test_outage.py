@@ -3,15 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from deploy.local import servers as embedded
-from deploy.local.running import Trio, free_port
+from deploy.local.running import Trio
 from libs.common.bus import Bus
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.outages import Mode
@@ -22,15 +20,6 @@ from tests.integration.gateway.limits.gateways import Gateways, most_in_a_window
 from tests.polling import until
 
 _users = count()
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A Redis that a test may kill."""
-    server = ServerProcess(embedded.redis(tmp_path / "redis", free_port(), embedded.new_password()), tmp_path)
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
