@@ -136,13 +136,8 @@ class Bus:
             except ValueError as error:  # a stranger's
                 logger.warning("bus.unreadable", subject=message.subject, error=str(error))
 
-        await asyncio.shield(self._connecting)
-        subscription = await self._nats.subscribe(subject, cb=on_message)
-        try:
+        async with self._subscribed(subject, on_message):
             yield
-        finally:
-            if self._nats.is_connected:
-                await subscription.unsubscribe()
 
     async def ask(self, subject: str, question: bytes, *, within_s: float) -> bytes:
         """The answer of one of those who answer on `subject`. Raises Unavailable, TimeoutError."""
@@ -176,28 +171,36 @@ class Bus:
             task.add_done_callback(tasks.discard)
 
         tasks: set[asyncio.Task[None]] = set()
-        await asyncio.shield(self._connecting)
-        subscription = await self._nats.subscribe(subject, queue=ANSWERERS, cb=on_message)
         try:
-            yield
+            async with self._subscribed(subject, on_message, group=ANSWERERS):
+                yield
         finally:
-            if self._nats.is_connected:
-                await subscription.unsubscribe()
             for task in tasks:
                 task.cancel()
 
     @asynccontextmanager
     async def tickets(self, queue: str) -> AsyncIterator["Tickets"]:
         """Take tickets off the conveyor of `queue` while the block runs. Waits for the first connection."""
-        await asyncio.shield(self._connecting)
         taking = Tickets(self, self._nats, queue)
-        subscription = await self._nats.subscribe(taking.inbox, cb=taking.receive)
         try:
-            yield taking
+            async with self._subscribed(taking.inbox, taking.receive):
+                yield taking
+        finally:
+            await self.print_tickets(queue, taking.give_back())
+
+    @asynccontextmanager
+    async def _subscribed(
+        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, group: str = ""
+    ) -> AsyncIterator[None]:
+        """While the block runs; from its first line on nothing is missed that others send."""
+        await asyncio.shield(self._connecting)
+        subscription = await self._nats.subscribe(subject, queue=group, cb=hear)
+        try:
+            await _arrived(self._nats)
+            yield
         finally:
             if self._nats.is_connected:
                 await subscription.unsubscribe()
-            await self.print_tickets(queue, taking.give_back())
 
 
 class Tickets:
@@ -320,10 +323,19 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
         if not connecting.done():
             connecting.cancel()
         else:
-            with suppress(*_DOWN):  # flush, not drain: that waits 30 s for pull subscriptions
-                if connection.is_connected:
-                    await connection.flush(timeout=2)
+            await _arrived(connection)  # drain would wait 30 s for pull subscriptions
             await connection.close()
+
+
+async def _arrived(connection: Client) -> None:
+    """Until the server has all that was sent, or is away: whoever subscribed does so anew when it is back.
+
+    A flush of nats-py 2.16 sends its ping ahead of what it should wait for, which a second one then follows.
+    """
+    with suppress(*_DOWN):
+        if connection.is_connected:
+            for _ in range(2):
+                await connection.flush(timeout=2)
 
 
 def _stream(queue: str) -> str:

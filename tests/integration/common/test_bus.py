@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from deploy.local import servers
-from deploy.local.running import free_port, running
+from deploy.local.running import Trio, free_port, running
 from libs.common import bus
 from libs.common.bus import Bus
 from libs.common.config import BusSettings
@@ -76,6 +76,25 @@ async def test_looking_at_a_conveyor_that_is_gone_lays_it_anew(nats_bus: Bus, qu
         return state.depth == 1 and state.oldest is not None
 
     await until(there)
+
+
+async def test_who_answers_or_listens_hears_what_others_send_from_the_first_line_on(
+    nats_bus: Bus, servers: Trio
+) -> None:
+    """Over a connection of their own: the server has heard of the subscription before the block begins."""
+
+    async def echo(_subject: str, question: bytes) -> bytes:
+        return question
+
+    async with bus.connect(BusSettings.model_validate({"nats_url": servers.nats.url}), "other") as other:
+        await _connected(other)
+        for turn in range(100):
+            subject, word, heard = f"echo.{turn}", b"%d" % turn, asyncio.Queue[bytes]()
+            async with nats_bus.answering(subject, echo):
+                assert await other.ask(subject, word, within_s=10) == word
+            async with nats_bus.listening(subject, heard.put_nowait):
+                await other.publish(subject, word)
+                assert await asyncio.wait_for(heard.get(), 10) == word
 
 
 async def test_without_a_server_tickets_are_lost_and_nobody_waits(queue: str) -> None:

@@ -113,17 +113,14 @@ async def test_s5_what_another_tenant_has_is_not_there(
     }
     bodies: dict[str, Any] = {"change_schedule": {"paused": True}, "rotate_key": {}}
     tried = 0
-    for operation in OPERATIONS:
-        kind = operation.path.split("/")[2]
-        if "{id}" in operation.path and kind in ids:
-            path = operation.path.replace("{id}", ids[kind]).replace("{name}", "text.txt")
-            async with (
-                mailing(gateway.database, nats_bus, servers, tmp_path, Relay()) as mailer,
-                mailer.answering(),
-            ):
+    async with mailing(gateway.database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
+        for operation in OPERATIONS:
+            kind = operation.path.split("/")[2]
+            if "{id}" in operation.path and kind in ids:
+                path = operation.path.replace("{id}", ids[kind]).replace("{name}", "text.txt")
                 answer = await mine.request(operation.method, path, json=bodies.get(operation.endpoint.__name__))
-            assert_problem(answer, 404, "not-found")
-            tried += 1
+                assert_problem(answer, 404, "not-found")
+                tried += 1
     assert tried >= 13
     listed = [(await mine.get(path)).json() for path in ("/v1/jobs", "/v1/schedules")]
     assert (listed[0]["jobs"], listed[1]["schedules"]) == ([], [])
