@@ -1,9 +1,8 @@
-"""/v1/mail: letters in, jobs out; how their recipients stand; who gets no mail."""
+"""/v1/mail: letters in, jobs out; how their recipients stand; the link for one click."""
 
 import asyncio
 import base64
 import hashlib
-import re
 from binascii import Error as NotBase64
 from collections import Counter
 from html import escape
@@ -16,36 +15,28 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from libs.common import queries
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import parse_id
 from libs.common.contracts.mail import (
     LINE,
     RECIPIENTS_AT_MOST,
-    TEMPLATE_NAME,
     Address,
     Addressed,
     Attached,
     Letter,
-    Letterhead,
-    Line,
     MailPayload,
     Recipient,
-    TemplateReference,
     parse_mailbox,
 )
 from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger.jobs import new_id
-from libs.common.queries import QUESTION_BYTES_AT_MOST, Refused, TooLong
-from services.gateway.bodies import Moment, answer, read_json, read_query
+from services.gateway.asking import ask
+from services.gateway.bodies import answer, read_json, read_query
 from services.gateway.door import caller
 from services.gateway.problems import (
-    Conflict,
     IdempotencyMismatch,
     Invalid,
     NotFound,
-    ServiceUnavailable,
-    TooLarge,
     invalid_fields,
 )
 from services.gateway.scopes import Principal
@@ -53,11 +44,6 @@ from services.gateway.submitting import JobFields, new_job, submit
 
 NAMED_AT_MOST = 100
 """In each of to, cc and bcc."""
-SUPPRESSED_AT_MOST = 1000
-"""In one request."""
-BODY_BYTES_AT_MOST = 3 * 1024 * 1024
-"""As a caller writes it, perhaps with six bytes a character; what the mailer is sent is shorter."""
-KeptBody = Annotated[str, Field(max_length=200_000)]
 _PAGE = Template(resources.files("services.gateway").joinpath("unsubscribe.html").read_text())
 
 
@@ -169,23 +155,6 @@ class MailSubmission(AddressedLetter, JobFields):
     attachments: Annotated[tuple[Attachment, ...], Field(max_length=20)] = ()
 
 
-class NewTemplate(BaseModel):
-    """The body of PUT /v1/templates/{name}; `{{ name }}` is a variable of a recipient."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    subject: Line = ""
-    text: KeptBody | None = None
-    html: KeptBody | None = None
-
-
-class Preview(NewTemplate):
-    """The body of POST /v1/mail/preview: a template, or the name of one that is kept, and variables to fill in."""
-
-    template: TemplateReference | None = None
-    variables: dict[str, Any] = {}
-
-
 State = Literal["queued", "sending", "sent", "deferred", "bounced", "suppressed", "unknown", "cancelled"]
 
 
@@ -198,36 +167,6 @@ class RecipientListing(BaseModel):
     after: Annotated[int, Field(ge=-1, le=RECIPIENTS_AT_MOST), WHOLE] = -1
     """The number of the last one seen."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
-
-
-class TemplateListing(BaseModel):
-    """The query of GET /v1/templates."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    after: Annotated[str, Field(max_length=100)] = ""
-    """The name of the last one seen."""
-    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
-
-
-class SuppressionListing(BaseModel):
-    """The query of GET /v1/suppressions."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    address: Address | None = None
-    after: Annotated[int, Field(ge=0, le=2**62), WHOLE] = 0
-    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 100
-
-
-class NewSuppressions(BaseModel):
-    """The body of POST /v1/suppressions."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=SUPPRESSED_AT_MOST)]
-    reason: Literal["bounce", "complaint", "unsubscribe", "manual"] = "manual"
-    expires_at: Moment | None = None
 
 
 async def submit_mail(request: Request) -> Response:
@@ -271,68 +210,7 @@ async def list_recipients(request: Request) -> Response:
     if job_id is None:
         raise NotFound("There is no such letter.")
     question = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
-    return answer(await _ask(request, "recipients", question))
-
-
-async def preview_mail(request: Request) -> Response:
-    """A template as somebody with these variables would read it, or what is wrong with it. Nothing is sent."""
-    asked = await read_json(request, Preview, at_most=BODY_BYTES_AT_MOST)
-    letter = Letter(**{"from": "nobody@example.com"}, **asked.model_dump(exclude={"variables"}))
-    head = Letterhead(letter=letter, is_template=True)
-    question = {"letterhead": head.model_dump(mode="json", by_alias=True), "variables": asked.variables}
-    nothing: dict[str, Any] = dict.fromkeys(("subject", "text", "html", "problem"))
-    try:
-        return answer(nothing | await _ask(request, "preview", question))
-    except (Refused, NotFound) as refused:
-        return answer(nothing | {"problem": str(refused)})
-
-
-async def put_template(request: Request) -> Response:
-    """Keep a template. Each time it is kept it has a new version; letters name the last one, or one of them."""
-    name = request.path_params["name"]
-    if not re.fullmatch(TEMPLATE_NAME, name):
-        raise Invalid(
-            errors=[{"field": "path.name", "message": "Lower-case letters, digits, - and _; 100 at most."}]
-        )
-    asked = await read_json(request, NewTemplate, at_most=BODY_BYTES_AT_MOST)
-    try:
-        return answer(await _ask(request, "put_template", asked.model_dump() | {"name": name}))
-    except Refused as refused:
-        raise Conflict(str(refused)) from refused
-
-
-async def show_template(request: Request) -> Response:
-    """A template in its last version; as `name@3`, in that one."""
-    return answer(await _ask(request, "get_template", {"reference": request.path_params["name"]}))
-
-
-async def list_templates(request: Request) -> Response:
-    """Templates in their last versions, by name, without their text."""
-    wanted = read_query(request, TemplateListing)
-    return answer(await _ask(request, "list_templates", wanted.model_dump()))
-
-
-async def list_suppressions(request: Request) -> Response:
-    """Addresses that get no mail from this tenant, in the order in which they were entered."""
-    wanted = read_query(request, SuppressionListing)
-    return answer(await _ask(request, "list_suppressions", wanted.model_dump()))
-
-
-async def add_suppressions(request: Request) -> Response:
-    """From now on these addresses get no mail from this tenant; letters that are under way included."""
-    asked = await read_json(request, NewSuppressions, at_most=BODY_BYTES_AT_MOST)
-    return answer(await _ask(request, "add_suppressions", asked.model_dump(mode="json")))
-
-
-async def remove_suppression(request: Request) -> Response:
-    """This address may get mail again."""
-    address = request.path_params["address"]
-    try:
-        parse_mailbox(address)
-    except ValueError as error:
-        raise NotFound("This address is not suppressed.") from error
-    await _ask(request, "remove_suppression", {"address": address})
-    return Response(status_code=204)
+    return answer(await ask(request, "mailer", "recipients", question))
 
 
 async def show_unsubscribe(request: Request) -> Response:
@@ -342,7 +220,7 @@ async def show_unsubscribe(request: Request) -> Response:
 
 async def unsubscribe(request: Request) -> Response:
     """One click (RFC 8058): whom the token names gets no more mail from the tenant, from now on."""
-    await _ask(request, "unsubscribe", {"token": request.path_params["token"]}, tenant="")
+    await ask(request, "mailer", "unsubscribe", {"token": request.path_params["token"]}, tenant="")
     return HTMLResponse(_PAGE.substitute(action="", done="", ask="hidden"))
 
 
@@ -362,22 +240,3 @@ async def _attached(
         named = attachment.model_dump(exclude={"content"})
         kept.append(Attached(key=f"{folder}/attachment-{number}", **named))
     return tuple(kept), size
-
-
-async def _ask(
-    request: Request, name: str, question: dict[str, Any], *, tenant: str | None = None
-) -> dict[str, Any]:
-    """The mailer's answer. Raises NotFound, TooLarge, ServiceUnavailable, Unavailable, or else Refused."""
-    whose = caller(request).tenant if tenant is None else tenant
-    try:
-        return await queries.ask(request.app.state.bus, "mailer", name, whose, question)
-    except TooLong as error:
-        raise TooLarge(f"This may have at most {QUESTION_BYTES_AT_MOST} bytes in UTF-8.") from error
-    except TimeoutError as error:
-        raise ServiceUnavailable from error
-    except Refused as refused:
-        if refused.reason in ("not_found", "token_invalid", "template_missing"):
-            raise NotFound(str(refused)) from refused
-        if refused.reason in ("unavailable", "bug"):
-            raise ServiceUnavailable from refused
-        raise

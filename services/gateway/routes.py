@@ -9,6 +9,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from services.gateway import documents as d
 from services.gateway.accounts import SignIn, sign_in
 from services.gateway.artifacts import download
+from services.gateway.asking import ByName
 from services.gateway.door import Door
 from services.gateway.events import follow_job
 from services.gateway.health import alive, ready
@@ -16,20 +17,8 @@ from services.gateway.jobs import Listing, Paging, list_children, list_jobs, sho
 from services.gateway.keyring import NewKey, Rotation, create_key, list_keys, revoke_key, rotate_key
 from services.gateway.mail import (
     MailSubmission,
-    NewSuppressions,
-    NewTemplate,
-    Preview,
     RecipientListing,
-    SuppressionListing,
-    TemplateListing,
-    add_suppressions,
     list_recipients,
-    list_suppressions,
-    list_templates,
-    preview_mail,
-    put_template,
-    remove_suppression,
-    show_template,
     show_unsubscribe,
     submit_mail,
     unsubscribe,
@@ -69,6 +58,21 @@ from services.gateway.schedules import (
 )
 from services.gateway.scopes import Scope as S
 from services.gateway.shedding import Urgency
+from services.gateway.suppressions import (
+    NewSuppressions,
+    SuppressionListing,
+    add_suppressions,
+    list_suppressions,
+    remove_suppression,
+)
+from services.gateway.templates import (
+    NewTemplate,
+    Preview,
+    list_templates,
+    preview_mail,
+    put_template,
+    show_template,
+)
 from services.gateway.tenants import Figures, set_tenant_limits, show_limits, show_tenant_limits
 from services.gateway.why import explain_job
 
@@ -91,7 +95,7 @@ OPERATIONS = (
     _op("POST", "/v1/mail/preview", preview_mail, S.MAIL_WRITE, body=Preview, answers={200: Answer(d.FilledIn)}),
     _op("GET", "/v1/mail/{id}/recipients", list_recipients, S.MAIL_READ, query=RecipientListing,
         answers={200: Answer(d.Recipients)}, problems=(NotFound,)),
-    _op("GET", "/v1/templates", list_templates, S.MAIL_READ, query=TemplateListing,
+    _op("GET", "/v1/templates", list_templates, S.MAIL_READ, query=ByName,
         answers={200: Answer(d.Templates)}),
     _op("GET", "/v1/templates/{name}", show_template, S.MAIL_READ, answers={200: Answer(d.Template)},
         problems=(NotFound,)),

@@ -1,0 +1,47 @@
+"""Questions to the services that own the answers, and what goes wrong with them as problems."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from libs.common import queries
+from libs.common.contracts.numbers import WHOLE
+from libs.common.queries import QUESTION_BYTES_AT_MOST, Refused, TooLong
+from services.gateway.door import caller
+from services.gateway.problems import NotFound, ServiceUnavailable, TooLarge
+
+BODY_BYTES_AT_MOST = 3 * 1024 * 1024
+"""As a caller writes it, perhaps with six bytes a character; what the service is sent is shorter."""
+
+
+class ByName(BaseModel):
+    """The query of a list of what has a name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[str, Field(max_length=200)] = ""
+    """The name of the last one seen."""
+    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
+
+
+async def ask(
+    request: Request, service: str, name: str, question: dict[str, Any], *, tenant: str | None = None
+) -> dict[str, Any]:
+    """The answer of `service`, on behalf of the caller's tenant, or of `tenant`.
+
+    Raises NotFound, TooLarge, ServiceUnavailable, Unavailable, or else Refused.
+    """
+    whose = caller(request).tenant if tenant is None else tenant
+    try:
+        return await queries.ask(request.app.state.bus, service, name, whose, question)
+    except TooLong as error:
+        raise TooLarge(f"This may have at most {QUESTION_BYTES_AT_MOST} bytes in UTF-8.") from error
+    except TimeoutError as error:
+        raise ServiceUnavailable from error
+    except Refused as refused:
+        if refused.reason in ("not_found", "token_invalid", "template_missing"):
+            raise NotFound(str(refused)) from refused
+        if refused.reason in ("unavailable", "bug"):
+            raise ServiceUnavailable from refused
+        raise
