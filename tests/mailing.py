@@ -53,13 +53,15 @@ class Mailer:
         """A letter, as the gateway would hand it in."""
         letter = Letter.model_validate({"from": "Harbour <office@argosy.test>"} | payload.pop("letter"))
         recipients = [Recipient.model_validate(recipient) for recipient in payload.pop("recipients", ())]
+        days_before = payload.pop("days_before", ())
         copies = [Recipient(to=address) for name in ("to", "cc", "bcc") for address in payload.get(name, ())]
         body = MailPayload(
             letter=letter,
             to=payload.pop("to", ()),
             cc=payload.pop("cc", ()),
             recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *recipients)),
-            is_template=bool(recipients),
+            is_template=bool(recipients or days_before),
+            days_before=days_before,
         )
         job = NewJob(
             tenant, "key", "mailer", "letter", body.model_dump_json(by_alias=True).encode(), max_attempts=1

@@ -334,6 +334,41 @@ class Suppressions(TypedDict):
     next_after: int | None
 
 
+class DeadlineHead(TypedDict):
+    """A deadline; `followers`: how many."""
+
+    name: str
+    due_at: datetime
+    updated_at: datetime
+    followers: int
+
+
+class Follower(TypedDict):
+    """Who is reminded; `reminded_days`: how many days before the deadline, as it is now, they last were."""
+
+    to: str
+    variables: dict[str, Any]
+    time_zone: str | None
+    reminded_days: int | None
+
+
+class Deadline(TypedDict):
+    """A deadline with its followers by address."""
+
+    name: str
+    due_at: datetime
+    updated_at: datetime
+    variables: dict[str, Any]
+    followers: list[Follower]
+
+
+class Deadlines(TypedDict):
+    """A page of deadlines by name."""
+
+    deadlines: list[DeadlineHead]
+    next_after: str | None
+
+
 class Added(TypedDict):
     """How many addresses were not suppressed before."""
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 from binascii import Error as NotBase64
-from collections import Counter
 from html import escape
 from importlib import resources
 from string import Template
@@ -26,7 +25,7 @@ from libs.common.contracts.mail import (
     Letter,
     MailPayload,
     Recipient,
-    parse_mailbox,
+    refuse_twice,
 )
 from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger.jobs import new_id
@@ -70,8 +69,20 @@ class Attachment(BaseModel):
 Named = Annotated[tuple[Address, ...], Field(max_length=NAMED_AT_MOST)]
 
 
+def _templated(to: str, not_to: tuple[str, ...]) -> dict[str, Any]:
+    """What a letter looks like that has its words from a template, kept or its own."""
+    return {
+        "required": [to],
+        "properties": {to: {"minItems": 1}, **{name: {"maxItems": 0} for name in not_to}},
+        "anyOf": [
+            {"properties": {"template": {"type": "null"}}},
+            {"properties": {"text": {"type": "null"}, "html": {"type": "null"}}},
+        ],
+    }
+
+
 class AddressedLetter(Letter):
-    """A letter: to those in `to`, `cc` and `bcc`; or, as a template, to each of `recipients`."""
+    """A letter: to those in `to`, `cc` and `bcc`; or, a template, to each of `recipients` or `days_before`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -82,20 +93,12 @@ class AddressedLetter(Letter):
                     "properties": {
                         "to": {"minItems": 1},
                         "recipients": {"maxItems": 0},
+                        "days_before": {"maxItems": 0},
                         "template": {"type": "null"},
                     },
                 },
-                {
-                    "required": ["recipients"],
-                    "properties": {
-                        "recipients": {"minItems": 1},
-                        **{name: {"maxItems": 0} for name in ("to", "cc", "bcc")},
-                    },
-                    "anyOf": [
-                        {"properties": {"template": {"type": "null"}}},
-                        {"properties": {"text": {"type": "null"}, "html": {"type": "null"}}},
-                    ],
-                },
+                _templated("recipients", ("to", "cc", "bcc", "days_before")),
+                _templated("days_before", ("to", "cc", "bcc", "recipients")),
             ],
             "examples": [
                 {
@@ -112,28 +115,26 @@ class AddressedLetter(Letter):
     cc: Named = ()
     bcc: Named = ()
     recipients: Annotated[tuple[Recipient, ...], Field(max_length=RECIPIENTS_AT_MOST)] = ()
+    days_before: Annotated[tuple[Annotated[int, Field(ge=0, le=366), WHOLE], ...], Field(max_length=10)] = ()
+    """In place of recipients: all who follow a deadline at most so many days away; each is told once a number."""
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
-        if bool(self.to) == bool(self.recipients):
-            raise ValueError("Either `to`, or `recipients`.")
-        if self.recipients and (self.cc or self.bcc):
-            raise ValueError("A letter to `recipients` has no cc and bcc.")
+        if [bool(self.to), bool(self.recipients), bool(self.days_before)].count(True) != 1:
+            raise ValueError("Either `to`, or `recipients`, or `days_before`.")
+        if not self.to and (self.cc or self.bcc):
+            raise ValueError("Only a letter with `to` has cc and bcc.")
         return self
 
     @model_validator(mode="after")
     def _has_one_text(self) -> Self:
-        if self.template is not None and not (self.recipients and self.text is None and self.html is None):
-            raise ValueError("A letter from a template goes to `recipients`, and has no text and html of its own.")
+        if self.template is not None and (self.to or self.text is not None or self.html is not None):
+            raise ValueError("A letter from a template has no `to`, and no text and html of its own.")
         return self
 
     @model_validator(mode="after")
     def _writes_to_nobody_twice(self) -> Self:
-        named = [*self.to, *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients)]
-        counts = Counter(parse_mailbox(address).address.lower() for address in named)
-        twice = sorted(address for address, count in counts.items() if count > 1)
-        if twice:
-            raise ValueError(f"{len(twice)} addresses are there more than once, such as {twice[0]}.")
+        refuse_twice([*self.to, *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients)])
         return self
 
     def payload(self, attached: tuple[Attached, ...] = ()) -> MailPayload:
@@ -144,7 +145,8 @@ class AddressedLetter(Letter):
             to=self.to,
             cc=self.cc,
             recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *self.recipients)),
-            is_template=bool(self.recipients),
+            is_template=not self.to,
+            days_before=self.days_before,
             attachments=attached,
         )
 
@@ -164,7 +166,7 @@ class RecipientListing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: State | None = None
-    after: Annotated[int, Field(ge=-1, le=RECIPIENTS_AT_MOST), WHOLE] = -1
+    after: Annotated[int, Field(ge=-1, le=2**31 - 1), WHOLE] = -1
     """The number of the last one seen."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts import QUEUES
-from libs.common.contracts.mail import TEMPLATE_NAME
+from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
 from services.gateway import problems as p
 from services.gateway.documents import WrongField
 from services.gateway.operations import Operation
@@ -165,6 +165,8 @@ def _path_parameters(path: str) -> list[Document]:
             schema = {"type": "string", "pattern": f"^{what}_[0-9a-f]{{32}}$"}
         elif path.startswith("/v1/templates/"):
             schema = {"type": "string", "pattern": f"^{TEMPLATE_NAME}$"}
+        elif path.startswith("/v1/deadlines/"):
+            schema = {"type": "string", "pattern": f"^{DEADLINE_NAME}$"}
         elif path.startswith("/v1/queues/"):
             schema = {"type": "string", "enum": list(QUEUES)}
         found.append({"name": name, "in": "path", "required": True, "schema": schema})

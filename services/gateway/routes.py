@@ -46,6 +46,7 @@ from services.gateway.problems import (
     response_to,
 )
 from services.gateway.queues import Caps, cap_queue, list_queues, pause_queue, resume_queue
+from services.gateway.reminders import NewDeadline, list_deadlines, put_deadline, remove_deadline, show_deadline
 from services.gateway.schedules import (
     Change,
     NewSchedule,
@@ -106,6 +107,13 @@ OPERATIONS = (
     _op("POST", "/v1/suppressions", add_suppressions, S.MAIL_WRITE, body=NewSuppressions,
         answers={200: Answer(d.Added)}),
     _op("DELETE", "/v1/suppressions/{address}", remove_suppression, S.MAIL_WRITE, answers={204: NO_CONTENT},
+        problems=(NotFound,)),
+    _op("GET", "/v1/deadlines", list_deadlines, S.MAIL_READ, query=ByName, answers={200: Answer(d.Deadlines)}),
+    _op("GET", "/v1/deadlines/{name}", show_deadline, S.MAIL_READ, answers={200: Answer(d.Deadline)},
+        problems=(NotFound,)),
+    _op("PUT", "/v1/deadlines/{name}", put_deadline, S.MAIL_WRITE, body=NewDeadline,
+        answers={200: Answer(d.Deadline)}),
+    _op("DELETE", "/v1/deadlines/{name}", remove_deadline, S.MAIL_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
     _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, answers={200: Answer(media_type="text/html")}),
     _op("POST", "/v1/unsubscribe/{token}", unsubscribe, None, answers={200: Answer(media_type="text/html")},

@@ -1,17 +1,18 @@
-"""What the gateway asks of the mailer: how recipients stand, who gets no mail, and how a letter would look."""
+"""What the gateway asks of the mailer: recipients, templates, suppressions, deadlines; how a letter would look."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from pydantic_core import to_json
 
-from libs.common.contracts.mail import Letter, Letterhead
+from libs.common.contracts.mail import Letter, Letterhead, Recipient
 from libs.common.errors import Unavailable
 from libs.common.queries import ANSWER_BYTES_AT_MOST, Answerer, Document
-from services.mailer import content, suppressions, templates
+from services.mailer import content, reminders, suppressions, templates
 from services.mailer.handler import Deps
 from services.mailer.refusals import NotFound, TokenInvalid
 
@@ -142,6 +143,32 @@ async def remove_suppression(tenant: str, question: Document, deps: Deps) -> Doc
     return {}
 
 
+async def put_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name`, `due_at` (ISO 8601), `variables`, `followers` → the deadline."""
+    name, due_at = question["name"], datetime.fromisoformat(question["due_at"])
+    followers = [Recipient.model_validate(follower) for follower in question["followers"]]
+    await reminders.put(deps.database, tenant, name, due_at, question["variables"], followers)
+    return await reminders.get(deps.database, tenant, name)
+
+
+async def get_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name` → the deadline, with its followers. Raises NotFound."""
+    return await reminders.get(deps.database, tenant, question["name"])
+
+
+async def list_deadlines(tenant: str, question: Document, deps: Deps) -> Document:
+    """`after` (a name), `limit` → `deadlines`, each with the number of its followers; `next_after`."""
+    found = await reminders.page(deps.database, tenant, after=question["after"], limit=question["limit"])
+    return _page("deadlines", found, question["limit"], key="name")
+
+
+async def remove_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name` → nothing. Raises NotFound."""
+    if not await reminders.remove(deps.database, tenant, question["name"]):
+        raise NotFound("There is no such deadline.")
+    return {}
+
+
 ANSWERS: Mapping[str, Answerer[Deps]] = {
     "recipients": recipients,
     "preview": preview,
@@ -152,4 +179,8 @@ ANSWERS: Mapping[str, Answerer[Deps]] = {
     "list_suppressions": list_suppressions,
     "add_suppressions": add_suppressions,
     "remove_suppression": remove_suppression,
+    "put_deadline": put_deadline,
+    "get_deadline": get_deadline,
+    "list_deadlines": list_deadlines,
+    "remove_deadline": remove_deadline,
 }

@@ -27,7 +27,7 @@ from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.service import Platform
-from services.mailer import attachments, letters, signing, templates
+from services.mailer import attachments, letters, reminders, signing, templates
 from services.mailer.attachments import Enclosure
 from services.mailer.bounces import Bounces
 from services.mailer.config import Settings
@@ -109,12 +109,13 @@ async def _taking_bounces(settings: Settings, database: Database, tokens: Tokens
 
 @asynccontextmanager
 async def _forgetting(database: Database) -> AsyncIterator[None]:
-    """Remove letters whose jobs are gone, now and then."""
+    """Remove letters whose jobs are gone, and deadlines that have passed, now and then."""
 
     async def forget_for_ever() -> None:
         while True:
             try:
                 await letters.forget(database)
+                await reminders.forget(database)
             except Unavailable as error:
                 logger.warning("letters.not_forgotten", error=str(error))
             except Exception:
@@ -132,11 +133,10 @@ async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:
     """Send a letter, or a part of one; or begin one to many, or sum it up when all its parts have ended."""
     part = job.payload.part
     if part is None:
-        total = len(job.payload.recipients)
-        part = Part(letter=job.id.hex, first=0, last=total - 1)
         if job.children:
-            return await _summed_up(job, deps, part)
-        await _enter(job, deps)
+            return await _summed_up(job, deps)
+        total = await _enter(job, deps)
+        part = Part(letter=job.id.hex, first=0, last=total - 1)
         if total > PART:
             return FanOut(tuple(_parts(job.id, total)))
     return await _send(job, deps, UUID(hex=part.letter), part)
@@ -149,8 +149,8 @@ def _parts(letter: UUID, total: int) -> list[NewChild]:
     return [NewChild("part", MailPayload(part=part).model_dump_json().encode()) for part in parts]
 
 
-async def _enter(job: Job[MailPayload], deps: Deps) -> None:
-    """Keep the letter and its recipients. Raises TemplateInvalid, TemplateMissing."""
+async def _enter(job: Job[MailPayload], deps: Deps) -> int:
+    """Keep the letter and its recipients; how many they are. Raises TemplateInvalid, TemplateMissing."""
     payload = job.payload
     assert payload.letter is not None  # noqa: S101 - only parts have none
     named = payload.letter
@@ -165,12 +165,15 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> None:
     if head.is_template:  # reading one is running somebody's program already: constants are folded
         await deps.sandbox.run(check, head)
     now = datetime.now(UTC)
+    if payload.days_before:
+        return await until_available(
+            lambda: reminders.enter(deps.database, job.id, job.tenant, head, payload.days_before, now)
+        )
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
     await until_available(
-        lambda: letters.enter(
-            deps.database, job.id, job.tenant, head, letter.expire_after_s, payload.recipients, waits
-        )
+        lambda: letters.enter(deps.database, job.id, job.tenant, head, payload.recipients, waits)
     )
+    return len(payload.recipients)
 
 
 async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Later:
@@ -267,13 +270,13 @@ def _finish(enclosure: Enclosure, keys: Sequence[Key]) -> Callable[[bytes], byte
     return lambda content: signing.sign(enclosure.around(content), keys)
 
 
-async def _summed_up(job: Job[MailPayload], deps: Deps, part: Part) -> Done:
+async def _summed_up(job: Job[MailPayload], deps: Deps) -> Done:
     """Raises PartsFailed; a retry goes on with those parts."""
     failed = [child for child in job.children if child.state is not JobState.SUCCEEDED]
     if failed:
         why = (failed[0].error or {"message": "It was cancelled."})["message"]
         raise PartsFailed(f"{len(failed)} of {len(job.children)} parts were not sent. The first: {why}")
-    counts = await until_available(lambda: letters.count(deps.database, job.id, part.first, part.last))
+    counts = await until_available(lambda: letters.count(deps.database, job.id))
     job.progress(counts.ended, counts.total)
     return Done(_result(counts))
 

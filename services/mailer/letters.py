@@ -17,7 +17,7 @@ from libs.common import metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.contracts.mail import Addressed, Letterhead
-from libs.common.db import Database, fetch_within
+from libs.common.db import Connection, Database, fetch_within
 from services.mailer.refusals import LetterGone
 from services.mailer.suppressions import is_hard, suppress_recipient
 
@@ -39,7 +39,7 @@ OPEN = (State.QUEUED, State.DEFERRED, State.SENDING)
 
 _KEEP = """
 INSERT INTO mail.letters (id, tenant, content, expires_at)
-VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTHING
+VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTHING RETURNING id
 """
 _ENTER = """
 INSERT INTO mail.recipients
@@ -51,7 +51,6 @@ FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[
   AS u (number, address, name, domain, variables, time_zone, in_s)
 LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(u.address)
   AND (s.expires_at IS NULL OR s.expires_at > now())
-ON CONFLICT DO NOTHING
 """
 # What another attempt had announced and not reported may have been sent: that is all there is to know.
 _CLAIM = """
@@ -159,16 +158,33 @@ async def enter(
     letter: UUID,
     tenant: str,
     head: Letterhead,
-    expire_after_s: int | None,
     recipients: Sequence[Addressed],
     waits_s: Sequence[float],
 ) -> None:
-    """Keep a letter and its recipients; again is the same as once. Raises Unavailable.
+    """Keep a letter and its recipients; again is the same as once. Raises Unavailable."""
+    async with database.begin() as connection:
+        if await keep(connection, letter, tenant, head):
+            await add(connection, letter, tenant, recipients, waits_s)
 
-    `waits_s`: seconds until each of them may be written to.
-    """
+
+async def keep(connection: Connection, letter: UUID, tenant: str, head: Letterhead) -> bool:
+    """Whether it was not there before."""
+    content = head.model_dump_json(by_alias=True)
+    return bool(await fetch_within(connection, _KEEP, letter, tenant, content, head.letter.expire_after_s))
+
+
+async def add(
+    connection: Connection,
+    letter: UUID,
+    tenant: str,
+    recipients: Sequence[Addressed],
+    waits_s: Sequence[float],
+    *,
+    first: int = 0,
+) -> None:
+    """Recipients of a letter, with numbers from `first`. `waits_s`: seconds until each may be written to."""
     columns = [
-        list(range(len(recipients))),
+        list(range(first, first + len(recipients))),
         [recipient.address for recipient in recipients],
         [recipient.name for recipient in recipients],
         [recipient.domain for recipient in recipients],
@@ -176,9 +192,7 @@ async def enter(
         [recipient.time_zone for recipient in recipients],
         list(waits_s),
     ]
-    async with database.begin() as connection:
-        await fetch_within(connection, _KEEP, letter, tenant, head.model_dump_json(by_alias=True), expire_after_s)
-        await fetch_within(connection, _ENTER, letter, tenant, *columns)
+    await fetch_within(connection, _ENTER, letter, tenant, *columns)
 
 
 async def load(database: Database, letter: UUID) -> Letterhead:
@@ -202,7 +216,7 @@ async def claim(database: Database, letter: UUID, first: int, last: int, attempt
     return sorted((row for row in found if row.state in OPEN), key=lambda row: row.number)
 
 
-async def count(database: Database, letter: UUID, first: int, last: int) -> Counts:
+async def count(database: Database, letter: UUID, first: int = 0, last: int = 2**31 - 1) -> Counts:
     """How the recipients stand. Raises Unavailable."""
     rows = await database.fetch(_COUNT, letter, first, last)
     due = [row[2] for row in rows if row[0] in OPEN]

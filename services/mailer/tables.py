@@ -1,6 +1,18 @@
 """The tables of the schema `mail`. Only this service writes them."""
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData(schema="mail")
@@ -62,4 +74,29 @@ suppressions = Table(
     Column("letter", UUID),  # that led to it
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("expires_at", DateTime(timezone=True)),
+)
+
+deadlines = Table(
+    "deadlines",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("variables", JSONB, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+followers = Table(
+    "followers",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("deadline", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("name", Text, nullable=False),  # with the address
+    Column("variables", JSONB, nullable=False),
+    Column("time_zone", Text),
+    Column("reminded_of", DateTime(timezone=True)),  # the time that the deadline had then
+    Column("reminded_days", Integer),  # before it
+    ForeignKeyConstraint(["tenant", "deadline"], [deadlines.c.tenant, deadlines.c.name], ondelete="CASCADE"),
+    Index("followers_of_a_deadline", "tenant", "deadline", text("lower(address)"), unique=True),
 )

@@ -1,6 +1,8 @@
 """What the gateway and the mailer say to each other."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from datetime import time
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
@@ -47,6 +49,14 @@ def parse_mailbox(text: str) -> Mailbox:
     return Mailbox(name, f"{found.local_part}@{found.ascii_domain.lower()}")
 
 
+def refuse_twice(addresses: Iterable[str]) -> None:
+    """Raises ValueError if two of these mailboxes are one, whatever the case of its letters."""
+    counts = Counter(parse_mailbox(address).address.lower() for address in addresses)
+    twice = sorted(address for address, count in counts.items() if count > 1)
+    if twice:
+        raise ValueError(f"{len(twice)} addresses are there more than once, such as {twice[0]}.")
+
+
 def _is_mailbox(text: str) -> str:
     parse_mailbox(text)
     return text
@@ -67,6 +77,7 @@ Zone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "timezon
 Line = Annotated[str, Field(max_length=998, pattern=LINE)]
 HeaderName = Annotated[str, Field(pattern=ALLOWED_HEADERS)]
 TEMPLATE_NAME = "[a-z0-9][a-z0-9_-]{0,99}"
+DEADLINE_NAME = "[A-Za-z0-9][A-Za-z0-9._:-]{0,199}"
 TemplateReference = Annotated[str, Field(pattern=f"^{TEMPLATE_NAME}(@[1-9][0-9]{{0,6}})?$")]
 Body = Annotated[str, Field(max_length=1_000_000)]
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -173,6 +184,8 @@ class MailPayload(BaseModel):
     recipients: tuple[Addressed, ...] = ()
     """All of them, those in copy and blind copy too."""
     is_template: bool = False
+    days_before: tuple[int, ...] = ()
+    """In place of recipients: those who are to be reminded of a deadline that is so many days away."""
     attachments: tuple[Attached, ...] = ()
     part: Part | None = None
 

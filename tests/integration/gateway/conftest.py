@@ -1,4 +1,4 @@
-"""The gateway that every test here is given."""
+"""The gateway that every test here is given, and the mailer behind it that some ask for."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from deploy.local.running import Trio
+from libs.common.blobs import Blobs
+from libs.common.bus import Bus
+from libs.common.config import BlobSettings
 from libs.common.db import Database
 from services.gateway.app import create_app
 from services.gateway.config import Settings
 from tests.integration.gateway.gateway import LIMIT, Gateway
 from tests.limits import NO_LIMITS
+from tests.mailing import Mailer, mailing
+from tests.relay import Relay
 
 
 @pytest.fixture
@@ -30,3 +35,10 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         yield Gateway(app, database, tmp_path / "blobs")
+
+
+@pytest.fixture
+async def mailer(gateway: Gateway, nats_bus: Bus, servers: Trio, relay: Relay) -> AsyncIterator[Mailer]:
+    async with mailing(gateway.database, nats_bus, servers, gateway.folder, relay) as made, made.at_work():
+        made.blobs = Blobs(BlobSettings.model_validate({"blob_url": gateway.folder.as_uri()}))
+        yield made

@@ -61,19 +61,21 @@ def with_each_address_once(letter: dict[str, Any]) -> None:
     for name in ("to", "cc", "bcc"):
         if isinstance(letter.get(name), list):
             letter[name] = [once(address) for address in letter[name]]
-    if isinstance(letter.get("recipients"), list):
-        letter["recipients"] = [
-            recipient | {"to": once(recipient["to"])}
-            if isinstance(recipient, dict) and "to" in recipient
-            else recipient
-            for recipient in letter["recipients"]
-        ]
+    for name in ("recipients", "followers"):
+        if isinstance(letter.get(name), list):
+            letter[name] = [
+                recipient | {"to": once(recipient["to"])}
+                if isinstance(recipient, dict) and "to" in recipient
+                else recipient
+                for recipient in letter[name]
+            ]
 
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, **_options: Any) -> None:
     """Documents that are there, streams that end, keys used once, and no waiting: no worker runs here."""
-    if case.path.startswith(("/v1/mail", "/v1/templates", "/v1/schedules")) and isinstance(case.body, dict):
+    paths = ("/v1/mail", "/v1/templates", "/v1/deadlines", "/v1/schedules")
+    if case.path.startswith(paths) and isinstance(case.body, dict):
         case.body = without_nul(case.body)
         letter = case.body.get("payload") if "schedules" in case.path else case.body
         if isinstance(letter, dict):

@@ -2,32 +2,17 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.local.running import Trio
-from libs.common.blobs import Blobs
-from libs.common.bus import Bus
-from libs.common.config import BlobSettings
 from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger.jobs import new_id
 from tests.integration.gateway.gateway import Gateway, assert_problem
-from tests.mailing import Mailer, mailing
+from tests.mailing import Mailer
 from tests.relay import Relay
 
 LETTER: dict[str, Any] = {"from": "Harbour <office@argosy.test>", "subject": "Tides", "text": "High water at six."}
-
-
-@pytest.fixture
-async def mailer(
-    gateway: Gateway, nats_bus: Bus, servers: Trio, relay: Relay, tmp_path: Path
-) -> AsyncIterator[Mailer]:
-    async with mailing(gateway.database, nats_bus, servers, gateway.folder, relay) as made, made.at_work():
-        made.blobs = Blobs(BlobSettings.model_validate({"blob_url": gateway.folder.as_uri()}))
-        yield made
 
 
 def many(*names: str) -> list[dict[str, Any]]:

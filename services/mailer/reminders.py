@@ -1,0 +1,195 @@
+"""Deadlines and who follows them; the letters that remind of them.
+
+A letter of reminders goes to everybody who follows a deadline that is near. Who is reminded of what is written
+down in the transaction that enters the letter's recipients: nobody is told twice, however often its job is tried.
+Due deadlines and their followers are read together, in one statement for 2,000 of them.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic_core import from_json, to_json
+
+from libs.common.contracts.mail import Addressed, Letter, Letterhead, Recipient
+from libs.common.db import Database, fetch_within
+from services.mailer import letters
+from services.mailer.hours import wait_s
+from services.mailer.refusals import NotFound
+
+REMINDED_AT_ONCE = 2000
+REMINDED_AT_MOST = 100_000
+"""By one letter. Who is left is reminded by the next."""
+KEPT_DAYS = 30
+"""Of a deadline that has passed."""
+
+_PUT = """
+INSERT INTO mail.deadlines (tenant, name, due_at, variables) VALUES ($1, $2, $3, $4::jsonb)
+ON CONFLICT (tenant, name) DO UPDATE SET
+  due_at = excluded.due_at, variables = excluded.variables, updated_at = now()
+"""
+_LEAVE = """
+DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address) <> ALL (
+  SELECT lower(a) FROM unnest($3::text[]) AS a)
+"""
+_FOLLOW = """
+INSERT INTO mail.followers (tenant, deadline, address, name, variables, time_zone)
+SELECT $1, $2, u.address, u.name, u.variables::jsonb, u.time_zone
+FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS u (address, name, variables, time_zone)
+ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
+  address = excluded.address, name = excluded.name, variables = excluded.variables,
+  time_zone = excluded.time_zone
+"""
+_GET = "SELECT name, due_at, variables::text, updated_at FROM mail.deadlines WHERE tenant = $1 AND name = $2"
+_FOLLOWERS = """
+SELECT address, name, variables::text, time_zone, reminded_of, reminded_days FROM mail.followers
+WHERE tenant = $1 AND deadline = $2 ORDER BY lower(address)
+"""
+_LIST = """
+SELECT d.name, d.due_at, d.updated_at,
+  (SELECT count(*) FROM mail.followers f WHERE f.tenant = d.tenant AND f.deadline = d.name)
+FROM mail.deadlines d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT $3
+"""
+# A deadline that has been moved is another one, of which nobody has been told. Deadlines are locked before their
+# followers, here and where they are kept.
+_REMIND = """
+WITH due AS (
+  SELECT d.name, d.due_at, d.variables AS shared, f.address, near.days
+  FROM mail.deadlines d
+  JOIN mail.followers f ON f.tenant = d.tenant AND f.deadline = d.name
+  CROSS JOIN LATERAL (
+    SELECT min(u.days) AS days FROM unnest($2::int[], $3::timestamptz[]) AS u (days, horizon)
+    WHERE d.due_at < u.horizon) near
+  WHERE d.tenant = $1 AND d.due_at > $4 AND d.due_at < (SELECT max(h) FROM unnest($3::timestamptz[]) AS h)
+    AND (f.reminded_of IS DISTINCT FROM d.due_at OR f.reminded_days > near.days)
+  ORDER BY d.due_at, d.name, lower(f.address) LIMIT $5
+  FOR UPDATE OF d, f)
+UPDATE mail.followers f SET reminded_of = due.due_at, reminded_days = due.days
+FROM due WHERE f.tenant = $1 AND f.deadline = due.name AND lower(f.address) = lower(due.address)
+RETURNING due.name, due.due_at, due.shared::text, f.address, f.name, f.variables::text, f.time_zone
+"""
+_FORGET = """
+DELETE FROM mail.deadlines WHERE (tenant, name) IN (
+  SELECT tenant, name FROM mail.deadlines WHERE due_at < now() - $1 * interval '1 day' ORDER BY due_at LIMIT 500)
+RETURNING name
+"""
+
+
+async def put(
+    database: Database,
+    tenant: str,
+    name: str,
+    due_at: datetime,
+    variables: dict[str, Any],
+    followers: Sequence[Recipient],
+) -> None:
+    """Keep a deadline, with these followers and no others. Raises Unavailable."""
+    addressed = [Addressed.of(follower) for follower in followers]
+    columns = [
+        [follower.address for follower in addressed],
+        [follower.name for follower in addressed],
+        [to_json(follower.variables).decode() for follower in addressed],
+        [follower.time_zone for follower in addressed],
+    ]
+    async with database.begin(tenant=tenant) as connection:
+        await fetch_within(connection, _PUT, tenant, name, due_at, to_json(variables).decode())
+        await fetch_within(connection, _LEAVE, tenant, name, columns[0])
+        await fetch_within(connection, _FOLLOW, tenant, name, *columns)
+
+
+async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
+    """A deadline with its followers, by address. Raises NotFound, Unavailable."""
+    rows = await database.fetch(_GET, tenant, name, tenant=tenant)
+    if not rows:
+        raise NotFound("There is no such deadline.")
+    found = dict(zip(("name", "due_at", "variables", "updated_at"), rows[0], strict=True))
+    followers = [
+        {
+            "to": f"{shown} <{address}>" if shown else address,
+            "variables": from_json(own),
+            "time_zone": zone,
+            "reminded_days": days if reminded_of == found["due_at"] else None,
+        }
+        for address, shown, own, zone, reminded_of, days in await database.fetch(
+            _FOLLOWERS, tenant, name, tenant=tenant
+        )
+    ]
+    return found | {"variables": from_json(found["variables"]), "followers": followers}
+
+
+async def page(database: Database, tenant: str, *, after: str, limit: int) -> list[dict[str, Any]]:
+    """Deadlines by name, from the first beyond `after`, with the number of their followers. Raises Unavailable."""
+    rows = await database.fetch(_LIST, tenant, after, limit, tenant=tenant)
+    return [dict(zip(("name", "due_at", "updated_at", "followers"), row, strict=True)) for row in rows]
+
+
+async def remove(database: Database, tenant: str, name: str) -> bool:
+    """Whether there was one to remove. Raises Unavailable."""
+    sql = "DELETE FROM mail.deadlines WHERE tenant = $1 AND name = $2 RETURNING name"
+    return bool(await database.fetch(sql, tenant, name, tenant=tenant))
+
+
+async def forget(database: Database) -> None:
+    """Deadlines that have passed long ago go. Raises Unavailable."""
+    while await database.fetch(_FORGET, KEPT_DAYS):
+        pass
+
+
+async def enter(
+    database: Database, letter: UUID, tenant: str, head: Letterhead, days_before: Sequence[int], now: datetime
+) -> int:
+    """Keep a letter to all who are to be reminded now, and how many they are; again is the same as once.
+
+    Raises Unavailable.
+    """
+    horizons = [_end_of_day(head.letter, now, days) for days in days_before]
+    total = 0
+    async with database.begin() as connection:
+        if not await letters.keep(connection, letter, tenant, head):
+            counted = "SELECT count(*) FROM mail.recipients WHERE letter = $1"
+            return int((await fetch_within(connection, counted, letter))[0][0])
+        while total < REMINDED_AT_MOST:
+            due = await fetch_within(
+                connection, _REMIND, tenant, list(days_before), horizons, now, REMINDED_AT_ONCE
+            )
+            if not due:
+                break
+            recipients = [_reminded(head.letter, now, *row) for row in due]
+            waits = [wait_s(head.letter, recipient.time_zone, now, is_first=True) for recipient in recipients]
+            await letters.add(connection, letter, tenant, recipients, waits, first=total)
+            total += len(due)
+    return total
+
+
+def _end_of_day(letter: Letter, now: datetime, days: int) -> datetime:
+    """When the day is over that comes `days` after today, where the letter is at home."""
+    here = ZoneInfo(letter.time_zone)
+    day = now.astimezone(here).date() + timedelta(days=days + 1)
+    return datetime.combine(day, time(), here).astimezone(UTC)
+
+
+def _reminded(
+    letter: Letter,
+    now: datetime,
+    deadline: str,
+    due_at: datetime,
+    shared: str,
+    address: str,
+    name: str,
+    own: str,
+    zone: str | None,
+) -> Addressed:
+    """A follower as a recipient: with the deadline's variables, their own, and what their calendar says."""
+    here = ZoneInfo(zone or letter.time_zone)
+    local = due_at.astimezone(here)
+    facts = {
+        "name": deadline,
+        "due_at": due_at.astimezone(UTC).isoformat(),
+        "date": local.date().isoformat(),
+        "time": f"{local:%H:%M}",
+        "days_left": (local.date() - now.astimezone(here).date()).days,
+    }
+    variables = from_json(shared) | from_json(own) | {"deadline": facts}
+    return Addressed(address=address, name=name, variables=variables, time_zone=zone)

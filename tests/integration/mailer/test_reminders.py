@@ -1,0 +1,191 @@
+"""Who follows a deadline is reminded of it: once for each number of days, whatever is tried again or at once."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import event
+
+from libs.common.contracts.mail import Letter, Letterhead, Recipient
+from libs.common.db import Database
+from libs.common.ledger.jobs import new_id
+from services.mailer import reminders
+from tests.mailing import TENANT, Mailer
+from tests.relay import Relay
+
+LETTER = {
+    "subject": "{{ title }} in {{ deadline.days_left }} days",
+    "text": "{{ name }}: {{ deadline.date }} {{ deadline.time }}",
+}
+DUE, NOW = datetime(2030, 12, 24, 12, tzinfo=UTC), datetime(2030, 12, 21, 8, tzinfo=UTC)
+
+
+def followers(*names: str, **more: Any) -> list[Recipient]:
+    return [Recipient(to=f"{name}@example.test", variables={"name": name}, **more) for name in names]
+
+
+def head(zone: str = "UTC") -> Letterhead:
+    letter = Letter.model_validate(LETTER | {"from": "office@argosy.test", "time_zone": zone})
+    return Letterhead(letter=letter, is_template=True)
+
+
+async def remind(database: Database, *days_before: int, now: datetime = NOW, zone: str = "UTC") -> dict[str, Any]:
+    """Enter a letter; the variables of its recipients, by address, or by number where an address has several."""
+    letter = new_id()
+    total = await reminders.enter(database, letter, TENANT, head(zone), days_before, now)
+    rows = await database.fetch(
+        "SELECT address, to_jsonb(variables) FROM mail.recipients WHERE letter = $1 ORDER BY number", letter
+    )
+    assert len(rows) == total
+    return {address: variables for address, variables in rows}
+
+
+async def test_followers_of_a_near_deadline_get_the_letter_and_get_it_once(mailer: Mailer, relay: Relay) -> None:
+    due_at = datetime.now(UTC) + timedelta(days=3)
+    await reminders.put(
+        mailer.database, TENANT, "tender:7", due_at, {"title": "Dredging"}, followers("ada", "grace")
+    )
+    await reminders.put(mailer.database, "another", "tender:7", due_at, {"title": "No"}, followers("eve"))
+    far = datetime.now(UTC) + timedelta(days=5)
+    await reminders.put(mailer.database, TENANT, "far", far, {"title": "Far"}, followers("ada"))
+    facts = await mailer.finish(await mailer.accept(letter=LETTER, days_before=[3]))
+    assert facts["result"] == {"recipients": 2, "sent": 2}
+    assert relay.counts() == {"ada@example.test": 1, "grace@example.test": 1}
+    assert {delivery.message["Subject"] for delivery in relay.deliveries} == {"Dredging in 3 days"}
+    facts = await mailer.finish(await mailer.accept(letter=LETTER, days_before=[3]))
+    assert facts["result"] == {"recipients": 0}
+
+
+async def test_many_followers_are_shared_out_in_parts(mailer: Mailer, relay: Relay) -> None:
+    due_at = datetime.now(UTC) + timedelta(days=1)
+    names = [f"f{number}" for number in range(600)]
+    await reminders.put(mailer.database, TENANT, "d", due_at, {"title": "Tides"}, followers(*names))
+    async with mailer.at_work():
+        facts = await mailer.ended(await mailer.accept(letter=LETTER, days_before=[1]))
+    assert facts["result"] == {"recipients": 600, "sent": 600}
+    assert (len(relay.counts()), len(relay.deliveries)) == (600, 600)
+
+
+async def test_each_number_of_days_reminds_once_and_the_smallest_that_has_come_counts(database: Database) -> None:
+    await reminders.put(database, TENANT, "d", DUE, {}, followers("ada"))
+    assert not await remind(database, 2, 1)
+    assert await remind(database, 7, 3, 1)
+    assert not await remind(database, 7, 3, 1), "7 has come too, but 3 was told"
+    assert not await remind(database, 7)
+    assert await remind(database, 7, 3, 1, now=DUE - timedelta(days=1))
+    assert await remind(database, 0, now=DUE - timedelta(hours=1))
+    await reminders.put(database, TENANT, "passed", NOW - timedelta(hours=1), {}, followers("ada"))
+    assert not await remind(database, 7, 1)
+
+
+async def test_days_are_those_of_calendars(database: Database) -> None:
+    """A day is near by the calendar of the letter; what a follower reads is by their own."""
+    await reminders.put(
+        database, TENANT, "d", DUE, {"name": "all", "title": "t"},
+        [*followers("ada"), *followers("kiri", time_zone="Pacific/Auckland"), Recipient(to="x@example.test")],
+    )  # fmt: skip
+    assert not await remind(database, 3, zone="Pacific/Auckland"), "there it is the fourth day"
+    found = await remind(database, 3)
+    assert found["ada@example.test"]["deadline"] == {
+        "name": "d",
+        "due_at": "2030-12-24T12:00:00+00:00",
+        "date": "2030-12-24",
+        "time": "12:00",
+        "days_left": 3,
+    }
+    assert found["kiri@example.test"]["deadline"]["date"] == "2030-12-25"
+    assert found["kiri@example.test"]["deadline"]["time"] == "01:00"
+    assert found["kiri@example.test"]["deadline"]["days_left"] == 4
+    assert [found[f"{name}@example.test"]["name"] for name in ("ada", "kiri", "x")] == ["ada", "kiri", "all"]
+
+
+async def test_a_deadline_that_was_moved_is_a_new_one(database: Database) -> None:
+    await reminders.put(database, TENANT, "d", DUE, {}, followers("ada", "grace"))
+    assert len(await remind(database, 3)) == 2
+    await reminders.put(database, TENANT, "d", DUE, {"title": "new"}, followers("ADA", "lise"))
+    assert set(await remind(database, 3)) == {"lise@example.test"}, "the others were told, or do not follow it"
+    await reminders.put(database, TENANT, "d", DUE + timedelta(hours=1), {}, followers("ada", "lise"))
+    assert len(await remind(database, 3)) == 2
+    assert await reminders.remove(database, TENANT, "d")
+    assert not await reminders.remove(database, TENANT, "d")
+    assert not await remind(database, 1, now=DUE)
+
+
+async def test_entered_again_it_is_the_same_letter(database: Database) -> None:
+    await reminders.put(database, TENANT, "d", DUE, {}, followers("ada", "grace"))
+    letter = new_id()
+    assert await reminders.enter(database, letter, TENANT, head(), [3], NOW) == 2
+    await reminders.put(database, TENANT, "later", DUE, {}, followers("lise"))
+    assert await reminders.enter(database, letter, TENANT, head(), [3], NOW) == 2
+
+
+async def test_at_once_nobody_is_told_twice_and_changes_do_not_get_stuck(database: Database) -> None:
+    names = [f"f{number}" for number in range(50)]
+    deadlines = [f"d{number}" for number in range(20)]
+
+    async def keep() -> None:
+        for name in reversed(deadlines):
+            await reminders.put(database, TENANT, name, DUE, {}, followers(*reversed(names)))
+
+    await keep()
+    letters = [new_id() for _ in range(4)]
+    entered, _, _ = await asyncio.gather(
+        asyncio.gather(*(reminders.enter(database, letter, TENANT, head(), [3], NOW) for letter in letters)),
+        keep(),
+        keep(),
+    )
+    assert sum(entered) == 1000
+    told = await database.fetch(
+        "SELECT count(*) FROM (SELECT DISTINCT address, variables FROM mail.recipients WHERE letter = ANY($1)) d",
+        letters,
+    )
+    assert told[0][0] == 1000
+
+
+async def test_of_two_who_keep_a_deadline_at_once_the_last_has_said_who_follows(database: Database) -> None:
+    for turn in range(10):
+        await asyncio.gather(
+            reminders.put(database, TENANT, f"d{turn}", DUE, {}, followers("ada", "grace")),
+            reminders.put(database, TENANT, f"d{turn}", DUE, {}, followers("lise", "grace")),
+        )
+        found = await reminders.get(database, TENANT, f"d{turn}")
+        names = [follower["to"].partition("@")[0] for follower in found["followers"]]
+        assert names in (["ada", "grace"], ["grace", "lise"])
+
+
+async def test_the_number_of_questions_does_not_grow_with_deadlines_and_followers(database: Database) -> None:
+    await reminders.put(database, TENANT, "only", DUE, {}, followers("ada"))
+    with counted(database) as few:
+        assert len(await remind(database, 3)) == 1
+    for number in range(60):
+        await reminders.put(database, TENANT, f"d{number}", DUE, {}, followers(*(f"f{n}" for n in range(10))))
+    letter = new_id()
+    with counted(database) as many:
+        assert await reminders.enter(database, letter, TENANT, head(), [3], NOW) == 600
+    assert len(many) == len(few)
+
+
+async def test_what_has_passed_long_ago_is_forgotten(database: Database) -> None:
+    now = datetime.now(UTC)
+    await reminders.put(database, TENANT, "old", now - timedelta(days=31), {}, followers("ada"))
+    await reminders.put(database, TENANT, "passed", now - timedelta(days=29), {}, followers("ada"))
+    await reminders.forget(database)
+    assert [found["name"] for found in await reminders.page(database, TENANT, after="", limit=9)] == ["passed"]
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[list[str]]:
+    """The statements of transactions in the block."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    engine = database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
