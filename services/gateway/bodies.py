@@ -1,12 +1,14 @@
 """JSON in and out: bodies and queries read into models, every wrong field reported; documents as answers."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +18,8 @@ M = TypeVar("M", bound=BaseModel)
 
 LARGE_BYTES = 64 * 1024
 """A body larger than this is read in a thread: others have their turn meanwhile."""
+_PERHAPS_NO_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{300}")
+"""What pydantic would read as NaN or an infinity, which are not JSON, and orjson will not."""
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -47,7 +51,11 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
 def parse_json(text: bytes | str, model: type[M], *, within: str) -> M:
     """`text` as a `model`; types are what they are, and "5" is no number. Raises BadRequest, Invalid."""
     try:
+        if _PERHAPS_NO_NUMBER.search(text if isinstance(text, bytes) else text.encode()):
+            orjson.loads(text)
         return model.model_validate_json(text, strict=True)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The {within} is not JSON: {error.msg}") from error
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise BadRequest(f"The {within} is not JSON: {error.errors()[0]['msg']}") from error
@@ -66,4 +74,8 @@ def read_query(request: Request, model: type[M]) -> M:
 
 def answer(document: Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """The response with `document` as JSON."""
-    return Response(orjson.dumps(document), status, headers, media_type="application/json")
+    try:
+        content = orjson.dumps(document)
+    except TypeError:  # it has no integers beyond 64 bits; what a service keeps for a caller may have
+        content = to_json(document)
+    return Response(content, status, headers, media_type="application/json")

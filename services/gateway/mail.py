@@ -9,8 +9,8 @@ from importlib import resources
 from string import Template
 from typing import Annotated, Any, Literal, Self
 
-import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -199,7 +199,7 @@ async def recurring_letter(
 ) -> tuple[str, bytes]:
     """Kind and payload of a recurring letter. Raises Invalid."""
     try:
-        asked = AddressedLetter.model_validate_json(orjson.dumps(payload), strict=True)
+        asked = AddressedLetter.model_validate_json(to_json(payload), strict=True)
     except ValidationError as error:
         raise invalid_fields(error, within="body.payload") from error
     return "letter", asked.payload().model_dump_json(by_alias=True).encode()

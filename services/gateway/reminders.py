@@ -3,8 +3,8 @@
 import re
 from typing import Annotated, Any, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,7 +42,7 @@ class NewDeadline(BaseModel):
     @model_validator(mode="after")
     def _is_short(self) -> Self:
         for variables in (self.variables, *(follower.variables for follower in self.followers)):
-            if len(orjson.dumps(variables)) > VARIABLES_BYTES_AT_MOST:
+            if len(to_json(variables)) > VARIABLES_BYTES_AT_MOST:
                 raise ValueError(f"Variables of more than {VARIABLES_BYTES_AT_MOST} bytes.")
         return self
 

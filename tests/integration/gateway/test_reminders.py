@@ -46,6 +46,17 @@ async def test_deadlines_are_kept_shown_listed_and_removed(gateway: Gateway, mai
     assert_problem(await client.get("/v1/deadlines/tender:7"), 404, "not-found")
 
 
+async def test_variables_are_kept_as_they_are(gateway: Gateway, mailer: Mailer) -> None:
+    client = await gateway.client()
+    variables = {"large": 10**30, "small": 1e-99, "one": 1.0, "text": "☂\u2028", "list": [None, True, {"": {}}]}
+    kept = (await client.put("/v1/deadlines/d", json=DEADLINE | {"variables": variables})).json()
+    assert (kept["variables"], str(kept["variables"]["one"])) == (variables, "1.0")
+    assert (await client.put("/v1/deadlines/d", json=DEADLINE | {"variables": {"x": 1.5e308}})).status_code == 200
+    letter = {"from": "office@argosy.test", "recipients": [{"to": "ada@one.test", "variables": variables}]}
+    schedule = {"name": "large", "queue": "mailer", "cron": "0 8 * * *", "payload": letter}
+    assert (await client.post("/v1/schedules", json=schedule)).status_code == 201
+
+
 async def test_a_wrong_deadline_is_refused_with_all_that_is_wrong(gateway: Gateway, mailer: Mailer) -> None:
     client = await gateway.client()
     wrong: list[dict[str, Any]] = [
