@@ -41,10 +41,10 @@ logs: ## Follow the logs of everything
 	@tail -n 20 -F .run/logs/*.log
 
 worker: setup ## Run one more worker in the foreground: make worker S=ocr
-	@. .run/services.env && exec $(RUN) -m services.$(S)
+	@. .run/$(S).env && exec $(RUN) -m services.$(S)
 
 worker-dev: setup ## The same, started anew whenever the code changes
-	@. .run/services.env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(S)" services libs
+	@. .run/$(S).env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(S)" services libs
 
 redis-start: setup ## Start our Redis, alone if the fleet is down
 	@$(RUN) -m deploy.local redis-start

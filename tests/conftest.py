@@ -15,7 +15,7 @@ from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.db import Database
+from libs.common.db import Database, Role
 from tests.chaos.fleet import ServerProcess
 from tests.relay import Relay, relaying
 
@@ -58,6 +58,13 @@ def database_settings(database_url: str) -> DatabaseSettings:
 async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
     """A pool on this test's database."""
     async with db.connect(database_settings, "test", role=None) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def mail_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """A pool on this test's database, as the mailer has it."""
+    async with db.connect(database_settings, "mailer", role=Role.MAILER) as connected:
         yield connected
 
 

@@ -12,10 +12,11 @@ from contextlib import suppress
 
 from deploy.local import state, supervisor, tesseract
 from deploy.local.running import answers
-from deploy.local.servers import CannotRun, Server, nats, postgres, redis
+from deploy.local.servers import CannotRun, Server, nats, password_of, postgres, redis
 from deploy.local.state import EXTERNAL, GATEWAY_PORT, LOGS, RUN, State
 from deploy.local.supervisor import Program
 from deploy.migrations.__main__ import upgrade
+from deploy.permissions import GATEWAY, SERVICES, login_of, postgres_logins
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts import QUEUES
@@ -24,7 +25,6 @@ from services.gateway.scopes import OPERATOR, ROLES, Role
 
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
-SERVICES_LOGIN = "argosy_services"
 CATCHER = "catcher"
 
 
@@ -45,7 +45,7 @@ def up() -> None:
     settings = DatabaseSettings.model_validate({"database_url": addresses["postgres"]})
     _wait("database", lambda: asyncio.run(_reachable(settings)))
     upgrade(settings)
-    asyncio.run(_have_login(remembered, settings))
+    asyncio.run(_have_logins(remembered, settings))
     asyncio.run(_have_key(remembered, settings))
     for name in (*_helpers(), "gateway", *QUEUES):
         supervisor.ask("start", name=name, waiting=True)
@@ -55,7 +55,8 @@ def up() -> None:
         "dev.env",
         {"ARGOSY_URL": URL, "ARGOSY_KEY": remembered.key or "", "ARGOSY_METRICS_URL": metrics_url},
     )
-    state.write_environment("services.env", _environment(addresses, remembered))
+    for service in SERVICES:
+        state.write_environment(f"{service}.env", _environment(service, addresses, remembered))
     _welcome(remembered, time.monotonic() - begun)
 
 
@@ -118,11 +119,10 @@ def _prepare(remembered: State) -> None:
         print("Making a database cluster …", flush=True)
     servers = _servers(remembered)
     addresses = {server.name: server.url for server in servers} | _external()
-    environment = _environment(addresses, remembered)
     programs = [Program(server.name, server.command, {}, server.stop_signal) for server in servers]
-    gateway = {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)}
-    programs.append(Program("gateway", [sys.executable, "-m", "services.gateway"], environment | gateway))
-    programs += [Program(name, [sys.executable, "-m", f"services.{name}"], environment) for name in QUEUES]
+    for name in SERVICES:
+        command = [sys.executable, "-m", f"services.{name}"]
+        programs.append(Program(name, command, _environment(name, addresses, remembered)))
     if CATCHER in _helpers():
         ports = [str(remembered.smtp_port), str(remembered.mail_page_port)]
         command = [sys.executable, "-m", "deploy.local.catcher", str(RUN / "mail"), *ports]
@@ -150,7 +150,7 @@ def _addresses(remembered: State) -> dict[str, str]:
     ours = {
         "postgres": f"postgresql://argosy:{password}@127.0.0.1:{remembered.postgres_port}/postgres",
         "redis": f"redis://:{password}@127.0.0.1:{remembered.redis_port}/0",
-        "nats": f"nats://{password}@127.0.0.1:{remembered.nats_port}",
+        "nats": f"nats://argosy:{password}@127.0.0.1:{remembered.nats_port}",
     }
     return ours | _external()
 
@@ -160,18 +160,26 @@ def _helpers() -> tuple[str, ...]:
     return () if os.environ.get("MAIL_RELAYS") else (CATCHER,)
 
 
-def _environment(addresses: dict[str, str], remembered: State) -> dict[str, str]:
-    """What every service of the fleet is given."""
+def _environment(service: str, addresses: dict[str, str], remembered: State) -> dict[str, str]:
+    """What a service is given; in our own servers it is a user who may do its work and nothing else."""
+    password = password_of(service, remembered.password)
+    counters = {"REDIS_URL": addresses["redis"]}
+    own = {
+        GATEWAY: counters | {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)},
+        "mailer": counters
+        | {
+            "MAIL_RELAYS": os.environ.get("MAIL_RELAYS") or f"smtp://127.0.0.1:{remembered.smtp_port}?tls=off",
+            "MAIL_SECRET": os.environ.get("MAIL_SECRET") or remembered.mail_secret,
+            "MAIL_UNSUBSCRIBE_URL": os.environ.get("MAIL_UNSUBSCRIBE_URL") or f"{URL}/v1/unsubscribe",
+        },
+    }
     return {
-        "MAIL_RELAYS": os.environ.get("MAIL_RELAYS") or f"smtp://127.0.0.1:{remembered.smtp_port}?tls=off",
-        "MAIL_SECRET": os.environ.get("MAIL_SECRET") or remembered.mail_secret,
-        "MAIL_UNSUBSCRIBE_URL": os.environ.get("MAIL_UNSUBSCRIBE_URL") or f"{URL}/v1/unsubscribe",
         "DATABASE_URL": _external().get("postgres")
-        or addresses["postgres"].replace("//argosy:", f"//{SERVICES_LOGIN}:"),
-        "REDIS_URL": addresses["redis"],
-        "NATS_URL": addresses["nats"],
+        or f"postgresql://{login_of(service)}:{password}@127.0.0.1:{remembered.postgres_port}/postgres",
+        "NATS_URL": _external().get("nats") or f"nats://{service}:{password}@127.0.0.1:{remembered.nats_port}",
         "BLOB_URL": os.environ.get("BLOB_URL") or (RUN / "blobs").as_uri(),
         "PROBES_PORT": "0",
+        **own.get(service, {}),
     }
 
 
@@ -182,16 +190,15 @@ async def _reachable(settings: DatabaseSettings) -> bool:
     return False
 
 
-async def _have_login(remembered: State, settings: DatabaseSettings) -> None:
-    """The login of the services in our own server: nobody by itself, a member of the roles that they work as."""
+async def _have_logins(remembered: State, settings: DatabaseSettings) -> None:
+    """The logins of the services in our own server."""
     if "DATABASE_URL" in os.environ:
         return
     async with db.connect(settings, "up", role=None, patience_s=10) as database:
-        if not await database.fetch("SELECT FROM pg_roles WHERE rolname = $1", SERVICES_LOGIN):
-            await database.fetch(
-                f"CREATE ROLE {SERVICES_LOGIN} LOGIN NOINHERIT PASSWORD '{remembered.password}'"
-                " IN ROLE argosy_gateway, argosy_worker, argosy_tenant"
-            )
+        logins = postgres_logins(lambda service: f"'{password_of(service, remembered.password)}'")
+        for login, statement in logins.items():
+            if not await database.fetch("SELECT FROM pg_roles WHERE rolname = $1", login):
+                await database.fetch(statement)
 
 
 async def _have_key(remembered: State, settings: DatabaseSettings) -> None:

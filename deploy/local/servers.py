@@ -4,6 +4,7 @@ They listen on 127.0.0.1 only, ask for a password, and keep everything they writ
 given. The tests start the very same commands.
 """
 
+import hmac
 import importlib.util
 import os
 import secrets
@@ -12,6 +13,8 @@ import subprocess
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+
+from deploy.permissions import nats_users
 
 NOBODY = 65534
 """The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
@@ -74,24 +77,30 @@ def redis(folder: Path, port: int, password: str) -> Server:
 
 
 def nats(folder: Path, port: int, password: str) -> Server:
-    """A NATS server with JetStream; its data lies in `folder`/data."""
+    """A NATS server with JetStream; its data lies in `folder`/data. The user of its address may do everything."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "nats.conf"
     write_secret(
         settings,
-        f'listen: "127.0.0.1:{port}"\nauthorization {{ token: "{password}" }}\n'
-        f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n",
+        f'listen: "127.0.0.1:{port}"\n'
+        + nats_users(lambda service: f'"{password_of(service, password)}"', operator=f'"{password}"')
+        + f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n",
     )
     return Server(
         "nats",
         [_nats_program(), "-c", str(settings)],
-        f"nats://{password}@127.0.0.1:{port}",
+        f"nats://argosy:{password}@127.0.0.1:{port}",
     )
 
 
 def new_password() -> str:
     """A password that needs no quoting anywhere."""
     return secrets.token_hex(16)
+
+
+def password_of(service: str, password: str) -> str:
+    """The password of a service, where `password` is that of the server."""
+    return hmac.digest(password.encode(), service.encode(), "sha256").hex()[:32]
 
 
 def _wheel(package: str) -> Path:

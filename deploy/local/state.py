@@ -82,8 +82,8 @@ def _taken(port: int) -> bool:
 def write_environment(name: str, variables: dict[str, str]) -> None:
     """Write .run/`name`, for `. .run/name`.
 
-    What callers need (dev.env) and what services need (services.env) are kept apart: a shell that has read the
-    former must not look as if it named servers of its own.
+    What callers need (dev.env) and what each service needs are kept apart: a shell that has read the former must
+    not look as if it named servers of its own.
     """
     lines = "".join(f"export {variable}='{value}'\n" for variable, value in variables.items())
     write_secret(RUN / name, lines)

@@ -78,15 +78,15 @@ class Bus:
         try:
             await jetstream.add_stream(
                 StreamConfig(
-                    name=_stream(queue),
-                    subjects=[_subject(queue)],
+                    name=stream_of(queue),
+                    subjects=[tickets_subject(queue)],
                     retention=RetentionPolicy.INTEREST,
                     storage=StorageType.MEMORY,
                     max_age=TICKET_LIFE_S,
                 )
             )
             await jetstream.add_consumer(
-                _stream(queue), ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.NONE)
+                stream_of(queue), ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.NONE)
             )
         except _DOWN as error:
             raise Unavailable(f"NATS: {error or type(error).__name__}") from error
@@ -95,7 +95,7 @@ class Bus:
         """Put tickets on the conveyor without waiting. False: no connection, so they are as good as lost."""
         if not self._nats.is_connected:
             return False
-        subject = _subject(queue)
+        subject = tickets_subject(queue)
         try:
             for number, job_id in enumerate(ids):
                 await self._nats.publish(subject, job_id.bytes)
@@ -109,7 +109,7 @@ class Bus:
         """How the conveyor of `queue` stands. Lays it anew if it is gone. Raises Unavailable."""
         try:
             # nats-py's own StreamState leaves out first_ts.
-            reply = await self._nats.request(f"$JS.API.STREAM.INFO.{_stream(queue)}", timeout=ANSWER_WITHIN_S)
+            reply = await self._nats.request(f"$JS.API.STREAM.INFO.{stream_of(queue)}", timeout=ANSWER_WITHIN_S)
         except _DOWN as error:
             raise Unavailable(f"NATS: {error or type(error).__name__}") from error
         state: dict[str, Any] = orjson.loads(reply.data).get("state", {})
@@ -210,7 +210,7 @@ class Tickets:
         self.inbox = connection.new_inbox()
         self._bus = bus
         self._nats = connection
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{_stream(queue)}.{CONSUMER}"
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}"
         self._credit = 0
         self._epoch = bus.epoch
         self._taken: list[UUID] = []
@@ -308,6 +308,7 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
         connection.connect(
             settings.nats_url.get_secret_value(),
             name=f"argosy-{name}",
+            inbox_prefix=inbox_of(name),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; it sleeps on a float as well
             reconnect_to_server_handler=next_try,
@@ -338,9 +339,16 @@ async def _arrived(connection: Client) -> None:
                 await connection.flush(timeout=2)
 
 
-def _stream(queue: str) -> str:
+def stream_of(queue: str) -> str:
+    """The stream that the tickets of `queue` are in."""
     return f"TICKETS_{queue}"
 
 
-def _subject(queue: str) -> str:
+def tickets_subject(queue: str) -> str:
+    """What the tickets of `queue` are sent to."""
     return f"tickets.{queue}"
+
+
+def inbox_of(name: str) -> str:
+    """What answers to process `name` begin with: nobody else may listen there."""
+    return f"_INBOX_{name}"

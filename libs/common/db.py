@@ -62,10 +62,18 @@ class Role(StrEnum):
 
     GATEWAY = "argosy_gateway"
     WORKER = "argosy_worker"
+    """The ledger; the others may do that too, and have tables of their own."""
+    OCR = "argosy_ocr"
+    MAILER = "argosy_mailer"
+
+    @property
+    def of_a_tenant(self) -> str:
+        """What it becomes for a statement on behalf of one."""
+        return "argosy_tenant" if self is Role.GATEWAY else f"{self}_tenant"
 
 
-_ENTER = "BEGIN; SET LOCAL ROLE argosy_tenant; SELECT set_config('argosy.tenant', '{}', true)"
-_ENTER_WITHIN = "SELECT set_config('role', 'argosy_tenant', true), set_config('argosy.tenant', $1, true)"
+_ENTER = "BEGIN; SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
+_ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant', $2, true)"
 """For this transaction only: a connection that goes back to the pool belongs to no tenant."""
 
 
@@ -82,8 +90,9 @@ class PoolStats:
 class Database:
     """A pool of connections to the database that `connect` opened."""
 
-    def __init__(self, engine: AsyncEngine, settings: DatabaseSettings) -> None:
+    def __init__(self, engine: AsyncEngine, settings: DatabaseSettings, role: Role | None) -> None:
         self._engine = engine
+        self._of_a_tenant = (role or Role.GATEWAY).of_a_tenant
         self._settings = settings
         self._waiting = 0
         self._open = 0
@@ -110,7 +119,7 @@ class Database:
                 if tenant is None:
                     rows: Rows = await driver.fetch(sql, *args, timeout=timeout_s)
                 else:
-                    async with _as_tenant(driver, tenant):
+                    async with _as_tenant(driver, self._of_a_tenant, tenant):
                         rows = await driver.fetch(sql, *args, timeout=timeout_s)
             except LOST as error:
                 await connection.invalidate()
@@ -125,7 +134,7 @@ class Database:
             try:
                 async with connection.begin():
                     if tenant is not None:
-                        await fetch_within(connection, _ENTER_WITHIN, tenant)
+                        await fetch_within(connection, _ENTER_WITHIN, self._of_a_tenant, tenant)
                     yield connection
             except DBAPIError as error:
                 cause = error.orig.__cause__ if error.orig is not None else None
@@ -206,12 +215,12 @@ async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
 
 
 @asynccontextmanager
-async def _as_tenant(driver: Any, tenant: str) -> AsyncIterator[None]:
+async def _as_tenant(driver: Any, role: str, tenant: str) -> AsyncIterator[None]:
     """A transaction that is `tenant`'s. Three messages to the server, where asyncpg's own would be four."""
     if "\x00" in tenant:
         raise ValueError("a tenant's name has no NUL")
     try:
-        await driver.execute(_ENTER.format(tenant.replace("'", "''")))
+        await driver.execute(_ENTER.format(role, tenant.replace("'", "''")))
         yield
         await driver.execute("COMMIT")
     except asyncpg.PostgresError as error:
@@ -282,7 +291,7 @@ async def connect(
         pool_use_lifo=True,
         json_deserializer=orjson.loads,
     )
-    database = Database(engine, settings)
+    database = Database(engine, settings, role)
     try:
         await until_available(lambda: _answers(database), patience_s=patience_s)
         await database._keep_minimum()

@@ -53,6 +53,11 @@ class Service(Generic[S, P, D]):
     answers: Mapping[str, Answerer[D]] = field(default_factory=dict)
     """What the gateway may ask of it, by name (queries.py)."""
 
+    @property
+    def role(self) -> db.Role:
+        """In the database: the one named after it, if it has tables of its own."""
+        return next((role for role in db.Role if role == f"argosy_{self.name}"), db.Role.WORKER)
+
 
 def main(service: Service[S, P, D]) -> None:
     """Run `service` until SIGTERM or SIGINT."""
@@ -90,7 +95,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
     worker: Worker[P, D] | None = None
     async with (
         probes.serving(settings, lambda: worker is not None and worker.ready),
-        db.connect(settings, service.name, role=db.Role.WORKER) as database,
+        db.connect(settings, service.name, role=service.role) as database,
         bus.connect(settings, service.name) as conveyor,
         service.resources(settings, Platform(database, Blobs(settings))) as deps,
         conveyor.answering(queries.subjects(service.name), queries.answerer(service.answers, deps)),

@@ -20,7 +20,7 @@ async def main(queue: str, job: UUID) -> None:
     """Work until there is nothing left to do."""
     settings, stop = load(Settings), asyncio.Event()
     async with (
-        db.connect(settings, queue, role=db.Role.WORKER) as database,
+        db.connect(settings, queue, role=db.Role.MAILER) as database,
         bus.connect(settings, queue) as conveyor,
         resources(settings, Platform(database, Blobs(settings))) as deps,
     ):

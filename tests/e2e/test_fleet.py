@@ -314,9 +314,9 @@ async def test_a_taken_port_is_named(fleet: Fleet, tmp_path: Path) -> None:
 
 async def documents(fleet: Fleet, path: str) -> list[Any]:
     """The rows of ocr.documents for a job."""
-    environment = (fleet.folder / "services.env").read_text()
+    environment = (fleet.folder / "ocr.env").read_text()
     url = next(line.split("'")[1] for line in environment.splitlines() if "DATABASE_URL" in line)
-    connection = await asyncpg.connect(url, server_settings={"role": "argosy_worker"})
+    connection = await asyncpg.connect(url, server_settings={"role": "argosy_ocr"})
     try:
         digits = path.rpartition("_")[2]
         return list(await connection.fetch("SELECT * FROM ocr.documents WHERE job_id = $1::text::uuid", digits))

@@ -38,7 +38,9 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
 
 
 @pytest.fixture
-async def mailer(gateway: Gateway, nats_bus: Bus, servers: Trio, relay: Relay) -> AsyncIterator[Mailer]:
-    async with mailing(gateway.database, nats_bus, servers, gateway.folder, relay) as made, made.at_work():
+async def mailer(
+    gateway: Gateway, mail_database: Database, nats_bus: Bus, servers: Trio, relay: Relay
+) -> AsyncIterator[Mailer]:
+    async with mailing(mail_database, nats_bus, servers, gateway.folder, relay) as made, made.at_work():
         made.blobs = Blobs(BlobSettings.model_validate({"blob_url": gateway.folder.as_uri()}))
         yield made

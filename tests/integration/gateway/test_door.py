@@ -93,7 +93,7 @@ async def test_s4_rotating_gives_no_more_than_one_has(gateway: Gateway) -> None:
 
 
 async def test_s5_what_another_tenant_has_is_not_there(
-    gateway: Gateway, nats_bus: Bus, servers: Trio, tmp_path: Path
+    gateway: Gateway, mail_database: Database, nats_bus: Bus, servers: Trio, tmp_path: Path
 ) -> None:
     """Every operation with an id in its path, with an id of another tenant: as if there were none."""
     mine, theirs = await gateway.client("mine", Role.ADMIN), await gateway.client("theirs", Role.ADMIN)
@@ -113,7 +113,7 @@ async def test_s5_what_another_tenant_has_is_not_there(
     }
     bodies: dict[str, Any] = {"change_schedule": {"paused": True}, "rotate_key": {}}
     tried = 0
-    async with mailing(gateway.database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
+    async with mailing(mail_database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
         for operation in OPERATIONS:
             kind = operation.path.split("/")[2]
             if "{id}" in operation.path and kind in ids:

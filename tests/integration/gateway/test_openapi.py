@@ -30,7 +30,7 @@ EXAMPLES = 40
 
 
 async def test_every_operation_keeps_its_word(
-    servers: Trio, database_url: str, database: Database, nats_bus: Bus, tmp_path: Path
+    servers: Trio, database_url: str, database: Database, mail_database: Database, nats_bus: Bus, tmp_path: Path
 ) -> None:
     key = (await issue(database, "dev", "dev", "fuzz", Role.ADMIN, scopes=ROLES[Role.ADMIN] | OPERATOR)).key
     async with serving(servers, database_url, tmp_path, TOKEN_SECRET=SECRET) as (gateway,):
@@ -39,7 +39,7 @@ async def test_every_operation_keeps_its_word(
             document, ended = [(await client.post("/v1/ocr", **upload())).json()["id"] for _ in range(2)]
         await succeed(database, ended)
         known = {"FUZZ_DOCUMENT": document, "FUZZ_ENDED": ended}
-        async with mailing(database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
+        async with mailing(mail_database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
             await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
         # Keys are fuzzed with a token, which nothing that the fuzzer does to keys can end.
         settings = TokenSettings.model_validate({"token_secret": SECRET})

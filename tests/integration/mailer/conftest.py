@@ -6,10 +6,25 @@ from pathlib import Path
 import pytest
 
 from deploy.local.running import Trio
+from libs.common import db
 from libs.common.bus import Bus
-from libs.common.db import Database
+from libs.common.config import DatabaseSettings
+from libs.common.db import Database, Role
 from tests.mailing import Mailer, mailing
 from tests.relay import Relay
+
+
+@pytest.fixture
+def database(mail_database: Database) -> Database:
+    """As the mailer has it."""
+    return mail_database
+
+
+@pytest.fixture
+async def gateway_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """As a gateway has it, which cancels."""
+    async with db.connect(database_settings, "gateway", role=Role.GATEWAY) as connected:
+        yield connected
 
 
 @pytest.fixture

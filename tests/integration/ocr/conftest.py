@@ -88,7 +88,7 @@ async def reader(servers: Trio, template: str, tmp_path_factory: pytest.TempPath
         }
     )
     async with (
-        db.connect(settings, "ocr", role=Role.WORKER) as database,
+        db.connect(settings, "ocr", role=Role.OCR) as database,
         resources(settings, Platform(database, blobs)) as deps,
     ):
         yield Reader(deps, blobs)
