@@ -60,7 +60,7 @@ def _of_the_gateway() -> tuple[list[str], list[str]]:
     for queue in QUEUES:
         says += [tickets_subject(queue), cancel_subject(queue), subjects(queue)]
         says += [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("CREATE", "INFO")]
-        says.append(f"$JS.API.CONSUMER.CREATE.{stream_of(queue)}.{CONSUMER}")
+        says.append(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream_of(queue)}.{CONSUMER}")
     return says, hears
 
 

@@ -75,10 +75,12 @@ async def test_s26_on_the_bus_nobody_speaks_or_listens_for_another(nats_server: 
     hears = says | set(OF_GATEWAYS) | {f"{inbox_of(name)}.x" for name in SERVICES} | {"$JS.API.>", ">", "_INBOX.>"}
     says |= set(OF_GATEWAYS) | {"$JS.API.STREAM.DELETE.TICKETS_ocr", "$JS.API.INFO"}
     for queue in QUEUES:
-        says |= {f"$JS.API.STREAM.CREATE.TICKETS_{queue}", f"$JS.API.CONSUMER.MSG.NEXT.TICKETS_{queue}.workers"}
+        laying = {f"$JS.API.STREAM.{what}.TICKETS_{queue}" for what in ("CREATE", "INFO")}
+        laying.add(f"$JS.API.CONSUMER.DURABLE.CREATE.TICKETS_{queue}.workers")
+        says |= laying | {f"$JS.API.CONSUMER.MSG.NEXT.TICKETS_{queue}.workers"}
         if service == "gateway":
             expected_says |= {f"tickets.{queue}", f"cancel.{queue}", f"query.{queue}.recipients"}
-            expected_says |= {f"$JS.API.STREAM.CREATE.TICKETS_{queue}"}
+            expected_says |= laying
             expected_hears.add(f"events.{queue}")
         elif service == queue:
             expected_says |= {f"tickets.{queue}", f"events.{queue}"}
