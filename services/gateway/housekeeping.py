@@ -51,6 +51,8 @@ class Housekeeper:
             self._balance_again_at = time.monotonic() + took_s / SHARE_OF_TIME
         await self._remove_old()
         await self._remove_beyond_budget()
+        while await books.throw_away_unclaimed(self._db, JOBS_AT_A_TIME) == JOBS_AT_A_TIME:
+            pass
         await self._empty_trash()
 
     async def balance(self) -> None:

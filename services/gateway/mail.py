@@ -28,6 +28,7 @@ from libs.common.contracts.mail import (
     refuse_twice,
 )
 from libs.common.contracts.numbers import WHOLE
+from libs.common.ledger import books
 from libs.common.ledger.jobs import new_id
 from services.gateway.asking import ask
 from services.gateway.bodies import answer, read_json, read_query
@@ -179,6 +180,8 @@ async def submit_mail(request: Request) -> Response:
     job_id = new_id()
     folder = job_folder(principal.tenant, job_id)
     fingerprint = hashlib.sha256(asked.model_dump_json(by_alias=True).encode()).digest()
+    if asked.attachments:
+        await books.announce(state.database, job_id, folder)
     attached, size = await _attached(request, folder, asked.attachments)
     payload = asked.payload(attached)
     content = await asyncio.to_thread(payload.model_dump_json, by_alias=True)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import parse_id
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
-from libs.common.ledger import jobs
+from libs.common.ledger import books, jobs
 from libs.common.ledger.jobs import new_id
 from services.gateway.bodies import parse_json
 from services.gateway.door import caller
@@ -30,7 +30,9 @@ async def submit_ocr(request: Request) -> Response:
     state = request.app.state
     principal = caller(request)
     job_id = new_id()
-    key = f"{job_folder(principal.tenant, job_id)}/upload"
+    folder = job_folder(principal.tenant, job_id)
+    await books.announce(state.database, job_id, folder)
+    key = f"{folder}/upload"
     upload = await receive(request, state.blobs, key, max_bytes=state.settings.gateway_max_upload_bytes)
     try:
         fields = _fields(upload.fields)

@@ -115,6 +115,7 @@ async def create_schedule(request: Request) -> Response:
     schedule = new_id()
     _upcoming(asked.cron, asked.timezone)
     folder = _folder(principal.tenant, schedule)
+    await books.announce(state.database, schedule, folder)
     kind, payload = await RECURRING[asked.queue](request, principal, folder, asked.payload)
     try:
         facts = await schedules.create(

@@ -86,6 +86,35 @@ async def stored_bytes(db: Database) -> int:
     return int(number)
 
 
+UNCLAIMED_AFTER_S = 3600.0
+"""Longer than any request takes."""
+_THROW_AWAY_UNCLAIMED = """
+WITH late AS (
+  DELETE FROM ledger.uploads WHERE owner IN (
+    SELECT owner FROM ledger.uploads WHERE announced_at < now() - $1 * interval '1 second'
+    ORDER BY announced_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+  RETURNING owner, folder),
+unclaimed AS (
+  INSERT INTO ledger.trash (folder)
+  SELECT folder FROM late WHERE NOT EXISTS (SELECT FROM ledger.jobs WHERE id = owner)
+    AND NOT EXISTS (SELECT FROM ledger.schedules WHERE id = owner))
+SELECT FROM late
+"""
+
+
+async def announce(db: Database, owner: UUID, folder: str) -> None:
+    """Note that `folder` is about to be written to for a job or schedule that is not there yet.
+
+    If the process dies before it is, the folder goes all the same. Raises Unavailable.
+    """
+    await db.fetch("INSERT INTO ledger.uploads (owner, folder) VALUES ($1, $2)", owner, folder)
+
+
+async def throw_away_unclaimed(db: Database, limit: int) -> int:
+    """Note folders for removal that nobody came for; how many were looked at. Raises Unavailable."""
+    return len(await db.fetch(_THROW_AWAY_UNCLAIMED, UNCLAIMED_AFTER_S, limit))
+
+
 _TRASH = """
 SELECT folder FROM ledger.trash t
 WHERE schedule IS NULL OR NOT EXISTS (

@@ -153,6 +153,15 @@ trash = Table(  # files of jobs that are gone, or of a schedule
     Column("schedule", UUID),  # whose unfinished jobs still need it
 )
 
+uploads = Table(  # written before the job or schedule that is to own them
+    "uploads",
+    metadata,
+    Column("owner", UUID, primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("announced_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Index("uploads_by_age", "announced_at"),
+)
+
 schedules = Table(
     "schedules",
     metadata,
