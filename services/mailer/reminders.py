@@ -2,11 +2,13 @@
 
 A letter of reminders goes to everybody who follows a deadline that is near. Who is reminded of what is written
 down in the transaction that enters the letter's recipients: nobody is told twice, however often its job is tried.
+Whom a letter did not reach, because it was cancelled or its template failed, is taken over by the next one.
 Due deadlines and their followers are read together, in one statement for 2,000 of them.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -36,40 +38,61 @@ DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address
 """
 _FOLLOW = """
 INSERT INTO mail.followers (tenant, deadline, address, name, variables, time_zone)
-SELECT $1, $2, u.address, u.name, u.variables::jsonb, u.time_zone
+SELECT DISTINCT ON (lower(u.address)) $1, $2, u.address, u.name, u.variables::jsonb, u.time_zone
 FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS u (address, name, variables, time_zone)
 ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
   address = excluded.address, name = excluded.name, variables = excluded.variables,
   time_zone = excluded.time_zone
 """
 _GET = "SELECT name, due_at, variables::text, updated_at FROM mail.deadlines WHERE tenant = $1 AND name = $2"
-_FOLLOWERS = """
-SELECT address, name, variables::text, time_zone, reminded_of, reminded_days FROM mail.followers
-WHERE tenant = $1 AND deadline = $2 ORDER BY lower(address)
+# Whoever is still open when the letter's job has ended is not written to, unless the job is tried again.
+_MISSED = """
+EXISTS (SELECT FROM mail.recipients r WHERE r.letter = f.reminded_by AND r.number = f.reminded_number
+  AND (r.state = 'cancelled' OR r.state IN ('queued', 'deferred')
+       AND EXISTS (SELECT FROM ledger.jobs j WHERE j.id = r.letter AND j.finished_at IS NOT NULL)))
 """
+_FOLLOWERS = f"""
+SELECT f.address, f.name, f.variables::text, f.time_zone,
+  CASE WHEN f.reminded_of = d.due_at AND NOT {_MISSED} THEN f.reminded_days END
+FROM mail.followers f JOIN mail.deadlines d ON d.tenant = f.tenant AND d.name = f.deadline
+WHERE f.tenant = $1 AND f.deadline = $2 ORDER BY lower(f.address)
+"""  # noqa: S608 - nothing of a caller's in it
 _LIST = """
 SELECT d.name, d.due_at, d.updated_at,
   (SELECT count(*) FROM mail.followers f WHERE f.tenant = d.tenant AND f.deadline = d.name)
 FROM mail.deadlines d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT $3
 """
 # A deadline that has been moved is another one, of which nobody has been told. Deadlines are locked before their
-# followers, here and where they are kept.
-_REMIND = """
+# followers, here and where they are kept. Whoever is taken over from another letter is not sent that one any more.
+_REMIND = f"""
 WITH due AS (
-  SELECT d.name, d.due_at, d.variables AS shared, f.address, near.days
+  SELECT d.name, d.due_at, d.variables AS shared, f.address, near.days, f.reminded_by, f.reminded_number,
+    f.reminded_of IS DISTINCT FROM d.due_at OR f.reminded_days > near.days AS fresh
   FROM mail.deadlines d
   JOIN mail.followers f ON f.tenant = d.tenant AND f.deadline = d.name
   CROSS JOIN LATERAL (
     SELECT min(u.days) AS days FROM unnest($2::int[], $3::timestamptz[]) AS u (days, horizon)
     WHERE d.due_at < u.horizon) near
   WHERE d.tenant = $1 AND d.due_at > $4 AND d.due_at < (SELECT max(h) FROM unnest($3::timestamptz[]) AS h)
-    AND (f.reminded_of IS DISTINCT FROM d.due_at OR f.reminded_days > near.days)
+    AND d.due_at >= $8 AND (d.due_at, d.name, lower(f.address)) > ($8, $9, $10)
+    AND (f.reminded_of IS DISTINCT FROM d.due_at OR f.reminded_days > near.days
+         OR f.reminded_by <> $6 AND {_MISSED})
   ORDER BY d.due_at, d.name, lower(f.address) LIMIT $5
-  FOR UPDATE OF d, f)
-UPDATE mail.followers f SET reminded_of = due.due_at, reminded_days = due.days
-FROM due WHERE f.tenant = $1 AND f.deadline = due.name AND lower(f.address) = lower(due.address)
-RETURNING due.name, due.due_at, due.shared::text, f.address, f.name, f.variables::text, f.time_zone
-"""
+  FOR UPDATE OF d, f),
+taken_over AS (
+  UPDATE mail.recipients r SET state = 'cancelled', reply = coalesce(r.reply, 'taken over by a later letter')
+  FROM due WHERE NOT due.fresh AND r.letter = due.reminded_by AND r.number = due.reminded_number
+    AND r.state IN ('queued', 'deferred', 'cancelled')
+  RETURNING r.letter, r.number),
+told AS (
+  SELECT due.*, $7 + row_number() OVER (ORDER BY due.due_at, due.name, lower(due.address)) AS number FROM due
+  WHERE fresh OR (reminded_by, reminded_number) IN (SELECT letter, number FROM taken_over))
+UPDATE mail.followers f SET
+  reminded_of = told.due_at, reminded_days = told.days, reminded_by = $6, reminded_number = told.number
+FROM told WHERE f.tenant = $1 AND f.deadline = told.name AND lower(f.address) = lower(told.address)
+RETURNING f.reminded_number, told.name, told.due_at, told.shared::text, f.address, f.name, f.variables::text,
+  f.time_zone, lower(f.address)
+"""  # noqa: S608
 _FORGET = """
 DELETE FROM mail.deadlines WHERE (tenant, name) IN (
   SELECT tenant, name FROM mail.deadlines WHERE due_at < now() - $1 * interval '1 day' ORDER BY due_at LIMIT 500)
@@ -110,11 +133,9 @@ async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
             "to": f"{shown} <{address}>" if shown else address,
             "variables": from_json(own),
             "time_zone": zone,
-            "reminded_days": days if reminded_of == found["due_at"] else None,
+            "reminded_days": days,
         }
-        for address, shown, own, zone, reminded_of, days in await database.fetch(
-            _FOLLOWERS, tenant, name, tenant=tenant
-        )
+        for address, shown, own, zone, days in await database.fetch(_FOLLOWERS, tenant, name, tenant=tenant)
     ]
     return found | {"variables": from_json(found["variables"]), "followers": followers}
 
@@ -150,13 +171,17 @@ async def enter(
         if not await letters.keep(connection, letter, tenant, head):
             counted = "SELECT count(*) FROM mail.recipients WHERE letter = $1"
             return int((await fetch_within(connection, counted, letter))[0][0])
+        last: tuple[datetime, str, str] = (now, "", "")
         while total < REMINDED_AT_MOST:
             due = await fetch_within(
-                connection, _REMIND, tenant, list(days_before), horizons, now, REMINDED_AT_ONCE
-            )
+                connection, _REMIND,
+                tenant, list(days_before), horizons, now, REMINDED_AT_ONCE, letter, total - 1, *last,
+            )  # fmt: skip
             if not due:
                 break
-            recipients = [_reminded(head.letter, now, *row) for row in due]
+            due.sort(key=itemgetter(0))
+            last = (due[-1][2], due[-1][1], due[-1][-1])
+            recipients = [_reminded(head.letter, now, *row[1:-1]) for row in due]
             waits = [wait_s(head.letter, recipient.time_zone, now, is_first=True) for recipient in recipients]
             await letters.add(connection, letter, tenant, recipients, waits, first=total)
             total += len(due)

@@ -97,6 +97,8 @@ followers = Table(
     Column("time_zone", Text),
     Column("reminded_of", DateTime(timezone=True)),  # the time that the deadline had then
     Column("reminded_days", Integer),  # before it
+    Column("reminded_by", UUID),  # the letter, and as which of its recipients
+    Column("reminded_number", Integer),
     ForeignKeyConstraint(["tenant", "deadline"], [deadlines.c.tenant, deadlines.c.name], ondelete="CASCADE"),
     Index("followers_of_a_deadline", "tenant", "deadline", text("lower(address)"), unique=True),
 )

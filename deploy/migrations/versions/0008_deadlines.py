@@ -28,6 +28,8 @@ CREATE TABLE mail.followers (
   time_zone text,
   reminded_of timestamptz,
   reminded_days integer,
+  reminded_by uuid,
+  reminded_number integer,
   FOREIGN KEY (tenant, deadline) REFERENCES mail.deadlines (tenant, name) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX followers_of_a_deadline ON mail.followers (tenant, deadline, lower(address));

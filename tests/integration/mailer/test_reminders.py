@@ -68,6 +68,34 @@ async def test_many_followers_are_shared_out_in_parts(mailer: Mailer, relay: Rel
     assert (len(relay.counts()), len(relay.deliveries)) == (600, 600)
 
 
+async def test_whom_a_letter_did_not_reach_the_next_one_does(mailer: Mailer, relay: Relay) -> None:
+    """A template that fails for some, a letter that expired, and a cancelled one that is tried again too late."""
+    due_at = datetime.now(UTC) + timedelta(days=3)
+    names = followers("ada", "grace")
+    nameless = Recipient(to="nameless@example.test")
+    await reminders.put(mailer.database, TENANT, "d", due_at, {"title": "Tides"}, [*names, nameless])
+    facts = await mailer.finish(await mailer.accept(letter=LETTER, days_before=[3]))
+    assert facts["result"] == {"recipients": 3, "sent": 2, "cancelled": 1}
+    found = await reminders.get(mailer.database, TENANT, "d")
+    assert [follower["reminded_days"] for follower in found["followers"]] == [3, 3, None]
+
+    later = {"subject": "Now", "text": "Tides", "local_time": f"{datetime.now(UTC) + timedelta(hours=2):%H:%M}"}
+    waiting = await mailer.accept(letter=later, days_before=[3])
+    await mailer.work()
+    assert await mailer.states(waiting) == {"nameless": "queued"}
+    plain = {"subject": "Now", "text": "Tides"}
+    facts = await mailer.finish(await mailer.accept(letter=plain, days_before=[3]))
+    assert facts["result"] == {"recipients": 0}, "it still waits"
+    end = "UPDATE ledger.jobs SET state = $2, finished_at = $3 WHERE id = $1"
+    await mailer.database.fetch(end, waiting.id, "cancelled", datetime.now(UTC))
+    facts = await mailer.finish(await mailer.accept(letter=plain, days_before=[3]))
+    assert facts["result"] == {"recipients": 1, "sent": 1}
+    await mailer.database.fetch("UPDATE mail.recipients SET due_at = now() WHERE state = 'queued'")
+    await mailer.database.fetch(end, waiting.id, "queued", None)
+    assert (await mailer.finish(waiting))["result"] == {"recipients": 1, "cancelled": 1}
+    assert relay.counts()["nameless@example.test"] == 1
+
+
 async def test_each_number_of_days_reminds_once_and_the_smallest_that_has_come_counts(database: Database) -> None:
     await reminders.put(database, TENANT, "d", DUE, {}, followers("ada"))
     assert not await remind(database, 2, 1)
@@ -165,6 +193,13 @@ async def test_the_number_of_questions_does_not_grow_with_deadlines_and_follower
     with counted(database) as many:
         assert await reminders.enter(database, letter, TENANT, head(), [3], NOW) == 600
     assert len(many) == len(few)
+
+
+async def test_what_is_one_address_to_the_database_is_one_follower(database: Database) -> None:
+    """Of which Python says that they are two: U+0130, whose small letter is a matter of opinion."""
+    await reminders.put(database, TENANT, "d", DUE, {}, followers("\u0130", "i"))
+    assert len((await reminders.get(database, TENANT, "d"))["followers"]) == 1
+    assert len(await remind(database, 3)) == 1
 
 
 async def test_what_has_passed_long_ago_is_forgotten(database: Database) -> None:
