@@ -20,6 +20,7 @@ setup: $(VENV)/installed ## Make the virtual environment and install the locked 
 
 $(VENV)/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Argosy needs Python 3.11 or newer; choose one: make PYTHON=python3.12 …"; exit 1; }
+	test ! -L $(VENV) || { echo "$(VENV) is a link: what it leads to is left alone. Remove it, or choose another: make VENV=… …"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV) || { echo "Python cannot make virtual environments. On Debian: sudo apt-get install python3-venv"; exit 1; }
 	echo "Installing the locked dependencies (about a minute) …"
 	$(RUN) -m pip install --disable-pip-version-check --require-hashes --only-binary=:all: --no-binary=dkimpy --progress-bar on --no-input -q -r requirements.lock & pid=$$!

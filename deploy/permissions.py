@@ -35,8 +35,14 @@ def nats_users(password: Callable[[str], str], *, operator: str | None = None) -
     users = [f"{{ user: argosy, password: {operator} }}"] if operator else []
     for name in SERVICES:
         says, hears = _of_the_gateway() if name == GATEWAY else _of_a_worker(name)
-        allowed = json.dumps({"publish": {"allow": says}, "subscribe": {"allow": [*hears, f"{inbox_of(name)}.>"]}})
-        users.append(f"{{ user: {name}, password: {password(name)}, permissions: {allowed} }}")
+        inbox = f"{inbox_of(name)}.>"
+        allowed: dict[str, object] = {
+            "publish": {"allow": [*says, inbox]},
+            "subscribe": {"allow": [*hears, inbox]},
+        }
+        if name != GATEWAY:
+            allowed["allow_responses"] = {"max": 1, "expires": "15s"}
+        users.append(f"{{ user: {name}, password: {password(name)}, permissions: {json.dumps(allowed)} }}")
     together = ",\n  ".join(users)
     return f"authorization {{ users: [\n  {together}\n] }}\n"
 
@@ -65,7 +71,7 @@ def _of_the_gateway() -> tuple[list[str], list[str]]:
 
 
 def _of_a_worker(queue: str) -> tuple[list[str], list[str]]:
-    says = [tickets_subject(queue), events_subject(queue), f"{inbox_of(GATEWAY)}.>"]
+    says = [tickets_subject(queue), events_subject(queue)]
     says.append(f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}")
     return says, [cancel_subject(queue), subjects(queue)]
 

@@ -62,6 +62,7 @@ class Mailer:
             recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *recipients)),
             is_template=bool(recipients or days_before),
             days_before=days_before,
+            deadlines=payload.pop("deadlines", ""),
         )
         job = NewJob(
             tenant, "key", "mailer", "letter", body.model_dump_json(by_alias=True).encode(), max_attempts=1

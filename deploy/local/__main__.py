@@ -149,7 +149,7 @@ def _addresses(remembered: State) -> dict[str, str]:
     password = remembered.password
     ours = {
         "postgres": f"postgresql://argosy:{password}@127.0.0.1:{remembered.postgres_port}/postgres",
-        "redis": f"redis://:{password}@127.0.0.1:{remembered.redis_port}/0",
+        "redis": f"redis://:{password_of('redis', password)}@127.0.0.1:{remembered.redis_port}/0",
         "nats": f"nats://argosy:{password}@127.0.0.1:{remembered.nats_port}",
     }
     return ours | _external()

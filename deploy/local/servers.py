@@ -64,7 +64,7 @@ def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
 def redis(folder: Path, port: int, password: str) -> Server:
     """A Redis that appends what it is told to a file in `folder` every second."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "redis.conf"
+    settings, password = folder / "redis.conf", password_of("redis", password)
     write_secret(
         settings,
         f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n",

@@ -32,6 +32,7 @@ from libs.common.errors import Unavailable
 
 TICKET_LIFE_S = 600.0
 """Tickets older than this fall off the conveyor, to be printed again if their jobs still wait."""
+TICKET_BYTES = 16
 REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
 ANSWER_WITHIN_S = 2.0
@@ -183,18 +184,27 @@ class Bus:
         """Take tickets off the conveyor of `queue` while the block runs. Waits for the first connection."""
         taking = Tickets(self, self._nats, queue)
         try:
-            async with self._subscribed(taking.inbox, taking.receive):
+            async with self._subscribed(taking.inbox, taking.receive, of=tickets_subject(queue)):
                 yield taking
         finally:
             await self.print_tickets(queue, taking.give_back())
 
     @asynccontextmanager
     async def _subscribed(
-        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, group: str = ""
+        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, group: str = "", of: str = ""
     ) -> AsyncIterator[None]:
-        """While the block runs; from its first line on nothing is missed that others send."""
+        """While the block runs; from its first line on nothing is missed that others send.
+
+        What comes from a stream comes under the subject it was sent to, and `of` says which that may be. No other
+        is heard: whoever may take from a stream can have that delivered to anybody.
+        """
+
+        async def hear_ours(message: Msg) -> None:
+            if _matches(message.subject, subject) or _matches(message.subject, of):
+                await hear(message)
+
         await asyncio.shield(self._connecting)
-        subscription = await self._nats.subscribe(subject, queue=group, cb=hear)
+        subscription = await self._nats.subscribe(subject, queue=group, cb=hear_ours)
         try:
             await _arrived(self._nats)
             yield
@@ -222,7 +232,8 @@ class Tickets:
         self._heard_at = time.monotonic()
         if message.headers is None:
             self._credit -= 1
-            self._taken.append(UUID(bytes=message.data))
+            if len(message.data) == TICKET_BYTES:
+                self._taken.append(UUID(bytes=message.data))
         else:
             status = message.headers.get("Status")
             if status == "100":
@@ -331,12 +342,18 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
 async def _arrived(connection: Client) -> None:
     """Until the server has all that was sent, or is away: whoever subscribed does so anew when it is back.
 
-    A flush of nats-py 2.16 sends its ping ahead of what it should wait for, which a second one then follows.
+    It is asked where nobody listens, and says so. A flush of nats-py 2.16 sends its ping ahead of what it should
+    wait for, and ends the connection's reading if the answer comes after its timeout.
     """
     with suppress(*_DOWN):
         if connection.is_connected:
-            for _ in range(2):
-                await connection.flush(timeout=2)
+            await connection.request(connection.new_inbox(), timeout=ANSWER_WITHIN_S)
+
+
+def _matches(subject: str, pattern: str) -> bool:
+    """Whether a subject is meant by a pattern that may end in `.*`."""
+    beginning, _, last = pattern.rpartition(".")
+    return subject == pattern or (last == "*" and subject.rpartition(".")[0] == beginning)
 
 
 def stream_of(queue: str) -> str:

@@ -289,6 +289,7 @@ async def connect(
         max_overflow=0,
         pool_timeout=timeout_s,
         pool_use_lifo=True,
+        hide_parameters=True,  # of statements in errors: they are what callers have sent
         json_deserializer=orjson.loads,
     )
     database = Database(engine, settings, role)

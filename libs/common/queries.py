@@ -1,7 +1,8 @@
 """Questions to the service that owns the answer, over NATS: `query.<service>.<name>`, from gateways to workers.
 
-A question and an answer are JSON objects, with numbers of any size (which orjson has not). What goes wrong has a
-code: an ArgosyError's, or `bug`.
+A question and an answer are JSON objects, with numbers of any size (which orjson has not). Before each goes a line
+of JSON of its own: whose question it is, or what went wrong, with a code: an ArgosyError's, or `bug`. Apart, so
+that what a caller could nest as deeply as a parser goes, the next parser can read.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,14 +39,15 @@ class TooLong(ArgosyError):
 
 async def ask(bus: Bus, service: str, name: str, tenant: str, question: Document) -> Document:
     """The answer of `service`. Raises TooLong, Refused, Unavailable, TimeoutError."""
-    message = to_json({"tenant": tenant, "question": question})
+    message = to_json({"tenant": tenant}) + b"\n" + to_json(question)
     if len(message) > QUESTION_BYTES_AT_MOST:
         raise TooLong
-    reply: Document = from_json(await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S))
-    if "error" in reply:
-        raise Refused(reply["error"]["code"], reply["error"]["message"])
-    answer: Document = reply["answer"]
-    return answer
+    reply = await bus.ask(_subject(service, name), message, within_s=ANSWER_WITHIN_S)
+    error, _, answer = reply.partition(b"\n")
+    if refused := from_json(error):
+        raise Refused(refused["code"], refused["message"])
+    document: Document = from_json(answer)
+    return document
 
 
 def answerer(answers: Mapping[str, Answerer[D]], deps: D) -> Callable[[str, bytes], Awaitable[bytes]]:
@@ -54,8 +56,8 @@ def answerer(answers: Mapping[str, Answerer[D]], deps: D) -> Callable[[str, byte
     async def answer(subject: str, message: bytes) -> bytes:
         name = subject.rpartition(".")[2]
         try:
-            asked = from_json(message)
-            reply = to_json({"answer": await answers[name](asked["tenant"], asked["question"], deps)})
+            asker, _, question = message.partition(b"\n")
+            reply = b"{}\n" + to_json(await answers[name](from_json(asker)["tenant"], from_json(question), deps))
             return reply if len(reply) <= ANSWER_BYTES_AT_MOST else _error("too_large", "The answer is too large.")
         except ArgosyError as error:
             return _error(error.code, str(error))
@@ -76,4 +78,4 @@ def _subject(service: str, name: str) -> str:
 
 
 def _error(code: str, message: str) -> bytes:
-    return to_json({"error": {"code": code, "message": message}})
+    return to_json({"code": code, "message": message})

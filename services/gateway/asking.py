@@ -9,7 +9,7 @@ from libs.common import queries
 from libs.common.contracts.numbers import WHOLE
 from libs.common.queries import QUESTION_BYTES_AT_MOST, Refused, TooLong
 from services.gateway.door import caller
-from services.gateway.problems import NotFound, ServiceUnavailable, TooLarge
+from services.gateway.problems import Conflict, NotFound, ServiceUnavailable, TooLarge
 
 BODY_BYTES_AT_MOST = 3 * 1024 * 1024
 """As a caller writes it, perhaps with six bytes a character; what the service is sent is shorter."""
@@ -30,7 +30,7 @@ async def ask(
 ) -> dict[str, Any]:
     """The answer of `service`, on behalf of the caller's tenant, or of `tenant`.
 
-    Raises NotFound, TooLarge, ServiceUnavailable, Unavailable, or else Refused.
+    Raises NotFound, TooLarge, ServiceUnavailable, Unavailable, or else Conflict.
     """
     whose = caller(request).tenant if tenant is None else tenant
     try:
@@ -42,6 +42,8 @@ async def ask(
     except Refused as refused:
         if refused.reason in ("not_found", "token_invalid", "template_missing"):
             raise NotFound(str(refused)) from refused
+        if refused.reason == "too_large":
+            raise TooLarge(str(refused)) from refused
         if refused.reason in ("unavailable", "bug"):
             raise ServiceUnavailable from refused
-        raise
+        raise Conflict(str(refused)) from refused

@@ -18,7 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 
 LARGE_BYTES = 64 * 1024
 """A body larger than this is read in a thread: others have their turn meanwhile."""
-_PERHAPS_NO_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{300}")
+_PERHAPS_NO_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{200}")
 """What pydantic would read as NaN or an infinity, which are not JSON, and orjson will not."""
 
 

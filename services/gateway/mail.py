@@ -74,7 +74,11 @@ def _templated(to: str, not_to: tuple[str, ...]) -> dict[str, Any]:
     """What a letter looks like that has its words from a template, kept or its own."""
     return {
         "required": [to],
-        "properties": {to: {"minItems": 1}, **{name: {"maxItems": 0} for name in not_to}},
+        "properties": {
+            to: {"minItems": 1},
+            **{name: {"maxItems": 0} for name in not_to},
+            **({} if to == "days_before" else {"deadlines": {"maxLength": 0}}),
+        },
         "anyOf": [
             {"properties": {"template": {"type": "null"}}},
             {"properties": {"text": {"type": "null"}, "html": {"type": "null"}}},
@@ -95,6 +99,7 @@ class AddressedLetter(Letter):
                         "to": {"minItems": 1},
                         "recipients": {"maxItems": 0},
                         "days_before": {"maxItems": 0},
+                        "deadlines": {"maxLength": 0},
                         "template": {"type": "null"},
                     },
                 },
@@ -118,6 +123,8 @@ class AddressedLetter(Letter):
     recipients: Annotated[tuple[Recipient, ...], Field(max_length=RECIPIENTS_AT_MOST)] = ()
     days_before: Annotated[tuple[Annotated[int, Field(ge=0, le=366), WHOLE], ...], Field(max_length=10)] = ()
     """In place of recipients: all who follow a deadline at most so many days away; each is told once a number."""
+    deadlines: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._:-]*$")] = ""
+    """Of `days_before`: those whose names begin so."""
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
@@ -125,6 +132,8 @@ class AddressedLetter(Letter):
             raise ValueError("Either `to`, or `recipients`, or `days_before`.")
         if not self.to and (self.cc or self.bcc):
             raise ValueError("Only a letter with `to` has cc and bcc.")
+        if self.deadlines and not self.days_before:
+            raise ValueError("`deadlines` goes with `days_before`.")
         return self
 
     @model_validator(mode="after")
@@ -148,6 +157,7 @@ class AddressedLetter(Letter):
             recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *self.recipients)),
             is_template=not self.to,
             days_before=self.days_before,
+            deadlines=self.deadlines,
             attachments=attached,
         )
 

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.mail import TEMPLATE_NAME, Letter, Letterhead, Line, TemplateReference
-from libs.common.queries import Refused
 from services.gateway.asking import BODY_BYTES_AT_MOST, ByName, ask
 from services.gateway.bodies import answer, read_json, read_query
 from services.gateway.problems import Conflict, Invalid, NotFound
@@ -42,7 +41,7 @@ async def preview_mail(request: Request) -> Response:
     nothing: dict[str, Any] = dict.fromkeys(("subject", "text", "html", "problem"))
     try:
         return answer(nothing | await ask(request, "mailer", "preview", question))
-    except (Refused, NotFound) as refused:
+    except (Conflict, NotFound) as refused:
         return answer(nothing | {"problem": str(refused)})
 
 
@@ -54,10 +53,7 @@ async def put_template(request: Request) -> Response:
             errors=[{"field": "path.name", "message": "Lower-case letters, digits, - and _; 100 at most."}]
         )
     asked = await read_json(request, NewTemplate, at_most=BODY_BYTES_AT_MOST)
-    try:
-        return answer(await ask(request, "mailer", "put_template", asked.model_dump() | {"name": name}))
-    except Refused as refused:
-        raise Conflict(str(refused)) from refused
+    return answer(await ask(request, "mailer", "put_template", asked.model_dump() | {"name": name}))
 
 
 async def show_template(request: Request) -> Response:

@@ -13,6 +13,7 @@ import css_inline
 import inscriptis
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic_core import from_json
 
 from libs.common.contracts.mail import Letterhead, Mailbox, parse_mailbox
 from services.mailer.fields import addresses, field
@@ -30,11 +31,11 @@ _STYLIST = css_inline.CSSInliner(load_remote_stylesheets=False)
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """A recipient as the message needs to know them. `unsubscribe`: their link, if there is one."""
+    """A recipient as the message needs to know them. `variables`: in JSON; `unsubscribe`: their link, if any."""
 
     number: int
     mailbox: Mailbox
-    variables: dict[str, Any]
+    variables: str
     message_id: str
     unsubscribe: str | None = None
 
@@ -86,10 +87,10 @@ def check(head: Letterhead) -> None:
 
 
 def _composed(head: Letterhead, addressee: Addressee, fill: Fill, date: str) -> Composed:
-    variables = addressee.variables
-    if addressee.unsubscribe is not None and "unsubscribe_url" not in variables:
-        variables = variables | {"unsubscribe_url": addressee.unsubscribe}
     try:
+        variables: dict[str, Any] = from_json(addressee.variables)
+        if addressee.unsubscribe is not None:
+            variables.setdefault("unsubscribe_url", addressee.unsubscribe)
         return Composed(addressee.number, _message(head, addressee, fill(variables), date))
     except Exception as error:  # a template's program may go wrong in any way
         return Composed(addressee.number, problem=f"{type(error).__name__}: {error}"[:500])

@@ -6,7 +6,7 @@ one with recipients that must wait is put off until the first of them is due.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -164,11 +164,11 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> int:
     )
     if head.is_template:  # reading one is running somebody's program already: constants are folded
         await deps.sandbox.run(check, head)
-    now = datetime.now(UTC)
     if payload.days_before:
         return await until_available(
-            lambda: reminders.enter(deps.database, job.id, job.tenant, head, payload.days_before, now)
+            lambda: reminders.enter(deps.database, job.id, job.tenant, head, payload, datetime.now(UTC))
         )
+    now = datetime.now(UTC)
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
     await until_available(
         lambda: letters.enter(deps.database, job.id, job.tenant, head, payload.recipients, waits)
@@ -186,11 +186,10 @@ async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> 
     due = await _due(deps, head, letter, job.attempt, rows)
     enclosure = await attachments.fetch(deps.blobs, head.attachments)
     finish = _finish(enclosure, deps.keys.get((job.tenant, parse_mailbox(head.letter.sender).domain), ()))
-    size = _at_once(head)
 
     async def supply() -> AsyncGenerator[list[Mail], None]:
-        for start in range(0, len(due), size):
-            yield await _mails(job, deps, letter, head, due[start : start + size])
+        for rows in _slices(head, due):
+            yield await _mails(job, deps, letter, head, rows)
 
     sending = Sending(deps.post, letter, job.attempt, job.tenant, supply(), len(due), finish)
     away_s = await sending.run(lambda more: job.progress(ended + more, total))
@@ -201,10 +200,19 @@ async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> 
     return Done(_result(counts))
 
 
-def _at_once(head: Letterhead) -> int:
-    """How many messages are put together at a time: they must fit into memory, and into the sandbox's answer."""
-    characters = len(head.letter.text or "") + len(head.letter.html or "")
-    return max(1, min(PART, COMPOSED_AT_ONCE_BYTES // (1000 + 4 * characters)))
+def _slices(head: Letterhead, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Those whose messages are put together at a time: it must fit into memory, and into the sandbox's answer."""
+    each = 1000 + 4 * (len(head.letter.text or "") + len(head.letter.html or ""))
+    together, size = list[Row](), 0
+    for row in rows:
+        more = each + 4 * len(row.variables)
+        if together and size + more > COMPOSED_AT_ONCE_BYTES:
+            yield together
+            together, size = [], 0
+        together.append(row)
+        size += more
+    if together:
+        yield together
 
 
 async def _due(deps: Deps, head: Letterhead, letter: UUID, attempt: int, rows: Sequence[Row]) -> list[Row]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from libs.common import metrics
 from libs.common.backoff import until_available
@@ -44,7 +44,7 @@ VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTH
 _ENTER = """
 INSERT INTO mail.recipients
   (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state)
-SELECT $1, u.number, $2, u.address, u.name, u.domain, u.variables::jsonb, u.time_zone,
+SELECT $1, u.number, $2, u.address, u.name, u.domain, u.variables::json, u.time_zone,
   now() + u.in_s * interval '1 second',
   CASE WHEN s.address IS NULL THEN 'queued' ELSE 'suppressed' END
 FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[])
@@ -105,14 +105,17 @@ SELECT id FROM next ORDER BY id DESC LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A recipient of this attempt. `due_in_s` may be below 0; `age_s`: since the letter was entered."""
+    """A recipient of this attempt. `variables`: in JSON, as they were written: they are read where templates run.
+
+    `due_in_s` may be below 0; `age_s`: since the letter was entered.
+    """
 
     number: int
     state: State
     address: str
     name: str
     domain: str
-    variables: dict[str, Any]
+    variables: str
     time_zone: str | None
     tries: int
     due_in_s: float
@@ -161,30 +164,12 @@ async def enter(
     recipients: Sequence[Addressed],
     waits_s: Sequence[float],
 ) -> None:
-    """Keep a letter and its recipients; again is the same as once. Raises Unavailable."""
-    async with database.begin() as connection:
-        if await keep(connection, letter, tenant, head):
-            await add(connection, letter, tenant, recipients, waits_s)
+    """Keep a letter and its recipients; again is the same as once. Raises Unavailable.
 
-
-async def keep(connection: Connection, letter: UUID, tenant: str, head: Letterhead) -> bool:
-    """Whether it was not there before."""
-    content = head.model_dump_json(by_alias=True)
-    return bool(await fetch_within(connection, _KEEP, letter, tenant, content, head.letter.expire_after_s))
-
-
-async def add(
-    connection: Connection,
-    letter: UUID,
-    tenant: str,
-    recipients: Sequence[Addressed],
-    waits_s: Sequence[float],
-    *,
-    first: int = 0,
-) -> None:
-    """Recipients of a letter, with numbers from `first`. `waits_s`: seconds until each may be written to."""
+    `waits_s`: seconds until each of them may be written to.
+    """
     columns = [
-        list(range(first, first + len(recipients))),
+        list(range(len(recipients))),
         [recipient.address for recipient in recipients],
         [recipient.name for recipient in recipients],
         [recipient.domain for recipient in recipients],
@@ -192,7 +177,15 @@ async def add(
         [recipient.time_zone for recipient in recipients],
         list(waits_s),
     ]
-    await fetch_within(connection, _ENTER, letter, tenant, *columns)
+    async with database.begin() as connection:
+        if await keep(connection, letter, tenant, head):
+            await fetch_within(connection, _ENTER, letter, tenant, *columns)
+
+
+async def keep(connection: Connection, letter: UUID, tenant: str, head: Letterhead) -> bool:
+    """Whether it was not there before."""
+    content = head.model_dump_json(by_alias=True)
+    return bool(await fetch_within(connection, _KEEP, letter, tenant, content, head.letter.expire_after_s))
 
 
 async def load(database: Database, letter: UUID) -> Letterhead:
@@ -207,7 +200,7 @@ async def claim(database: Database, letter: UUID, first: int, last: int, attempt
     """Take the recipients that are still open. Those that turn out not to be are settled. Raises Unavailable."""
     rows = await database.fetch(_CLAIM, letter, first, last, attempt)
     found = [
-        Row(number, State(state), address, name, domain, from_json(variables or "{}"), *times)
+        Row(number, State(state), address, name, domain, variables or "{}", *times)
         for number, state, address, name, domain, variables, *times in rows
     ]
     for row in found:

@@ -2,20 +2,21 @@
 
 A letter of reminders goes to everybody who follows a deadline that is near. Who is reminded of what is written
 down in the transaction that enters the letter's recipients: nobody is told twice, however often its job is tried.
-Whom a letter did not reach, because it was cancelled or its template failed, is taken over by the next one.
+Whom a letter did not reach, because it was cancelled or its template failed, is taken over by the next one. What
+waits for its hour is withdrawn if its deadline is moved or removed, or its recipient does not follow it any more.
 Due deadlines and their followers are read together, in one statement for 2,000 of them.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic_core import from_json, to_json
 
-from libs.common.contracts.mail import Addressed, Letter, Letterhead, Recipient
+from libs.common import log
+from libs.common.contracts.mail import Addressed, Letter, Letterhead, MailPayload, Recipient
 from libs.common.db import Database, fetch_within
 from services.mailer import letters
 from services.mailer.hours import wait_s
@@ -27,8 +28,10 @@ REMINDED_AT_MOST = 100_000
 KEPT_DAYS = 30
 """Of a deadline that has passed."""
 
+logger = log.get("reminders")
+
 _PUT = """
-INSERT INTO mail.deadlines (tenant, name, due_at, variables) VALUES ($1, $2, $3, $4::jsonb)
+INSERT INTO mail.deadlines (tenant, name, due_at, variables) VALUES ($1, $2, $3, $4::json)
 ON CONFLICT (tenant, name) DO UPDATE SET
   due_at = excluded.due_at, variables = excluded.variables, updated_at = now()
 """
@@ -38,7 +41,7 @@ DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address
 """
 _FOLLOW = """
 INSERT INTO mail.followers (tenant, deadline, address, name, variables, time_zone)
-SELECT DISTINCT ON (lower(u.address)) $1, $2, u.address, u.name, u.variables::jsonb, u.time_zone
+SELECT DISTINCT ON (lower(u.address)) $1, $2, u.address, u.name, u.variables::json, u.time_zone
 FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS u (address, name, variables, time_zone)
 ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
   address = excluded.address, name = excluded.name, variables = excluded.variables,
@@ -66,14 +69,15 @@ FROM mail.deadlines d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT 
 # followers, here and where they are kept. Whoever is taken over from another letter is not sent that one any more.
 _REMIND = f"""
 WITH due AS (
-  SELECT d.name, d.due_at, d.variables AS shared, f.address, near.days, f.reminded_by, f.reminded_number,
+  SELECT d.name, d.due_at, f.address, near.days, f.reminded_by, f.reminded_number,
     f.reminded_of IS DISTINCT FROM d.due_at OR f.reminded_days > near.days AS fresh
   FROM mail.deadlines d
   JOIN mail.followers f ON f.tenant = d.tenant AND f.deadline = d.name
   CROSS JOIN LATERAL (
     SELECT min(u.days) AS days FROM unnest($2::int[], $3::timestamptz[]) AS u (days, horizon)
     WHERE d.due_at < u.horizon) near
-  WHERE d.tenant = $1 AND d.due_at > $4 AND d.due_at < (SELECT max(h) FROM unnest($3::timestamptz[]) AS h)
+  WHERE d.tenant = $1 AND starts_with(d.name, $11)
+    AND d.due_at > $4 AND d.due_at < (SELECT max(h) FROM unnest($3::timestamptz[]) AS h)
     AND d.due_at >= $8 AND (d.due_at, d.name, lower(f.address)) > ($8, $9, $10)
     AND (f.reminded_of IS DISTINCT FROM d.due_at OR f.reminded_days > near.days
          OR f.reminded_by <> $6 AND {_MISSED})
@@ -90,14 +94,49 @@ told AS (
 UPDATE mail.followers f SET
   reminded_of = told.due_at, reminded_days = told.days, reminded_by = $6, reminded_number = told.number
 FROM told WHERE f.tenant = $1 AND f.deadline = told.name AND lower(f.address) = lower(told.address)
-RETURNING f.reminded_number, told.name, told.due_at, told.shared::text, f.address, f.name, f.variables::text,
-  f.time_zone, lower(f.address)
+RETURNING f.reminded_number, told.name, told.due_at, f.time_zone, f.address, lower(f.address)
 """  # noqa: S608
+# Variables never leave the database. They are put one behind the other as they were written; of two of one name
+# the last counts. Without `in_s` the letter would come after the deadline.
+_ENTER = """
+INSERT INTO mail.recipients
+  (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state, reply)
+SELECT $1, u.number, $2, f.address, f.name, u.domain,
+  ('{' || concat_ws(',', nullif(substr(d.variables::text, 2, length(d.variables::text) - 2), ''),
+     nullif(substr(f.variables::text, 2, length(f.variables::text) - 2), ''),
+     '"deadline":' || u.facts) || '}')::json,
+  f.time_zone, now() + coalesce(u.in_s, 0) * interval '1 second',
+  CASE WHEN s.address IS NOT NULL THEN 'suppressed' WHEN u.in_s IS NULL THEN 'cancelled' ELSE 'queued' END,
+  CASE WHEN u.in_s IS NULL THEN 'it would come after the deadline' END
+FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
+  AS u (number, deadline, key, domain, facts, in_s)
+JOIN mail.deadlines d ON d.tenant = $2 AND d.name = u.deadline
+JOIN mail.followers f ON f.tenant = $2 AND f.deadline = u.deadline AND lower(f.address) = u.key
+LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(f.address)
+  AND (s.expires_at IS NULL OR s.expires_at > now())
+"""
+_WITHDRAW = """
+UPDATE mail.recipients r SET state = 'cancelled', reply = 'the deadline is not what it was'
+FROM mail.followers f WHERE f.tenant = $1 AND f.deadline = $2
+  AND r.letter = f.reminded_by AND r.number = f.reminded_number AND r.state IN ('queued', 'deferred')
+  AND (f.reminded_of IS DISTINCT FROM $3 OR lower(f.address) <> ALL (SELECT lower(a) FROM unnest($4::text[]) AS a))
+"""
 _FORGET = """
 DELETE FROM mail.deadlines WHERE (tenant, name) IN (
   SELECT tenant, name FROM mail.deadlines WHERE due_at < now() - $1 * interval '1 day' ORDER BY due_at LIMIT 500)
 RETURNING name
 """
+
+
+class Reminder(NamedTuple):
+    """A follower who is to be told. `key`: the address in small letters, as the database has them."""
+
+    number: int
+    deadline: str
+    due_at: datetime
+    zone: str | None
+    address: str
+    key: str
 
 
 async def put(
@@ -118,6 +157,7 @@ async def put(
     ]
     async with database.begin(tenant=tenant) as connection:
         await fetch_within(connection, _PUT, tenant, name, due_at, to_json(variables).decode())
+        await fetch_within(connection, _WITHDRAW, tenant, name, due_at, columns[0])
         await fetch_within(connection, _LEAVE, tenant, name, columns[0])
         await fetch_within(connection, _FOLLOW, tenant, name, *columns)
 
@@ -148,8 +188,12 @@ async def page(database: Database, tenant: str, *, after: str, limit: int) -> li
 
 async def remove(database: Database, tenant: str, name: str) -> bool:
     """Whether there was one to remove. Raises Unavailable."""
-    sql = "DELETE FROM mail.deadlines WHERE tenant = $1 AND name = $2 RETURNING name"
-    return bool(await database.fetch(sql, tenant, name, tenant=tenant))
+    async with database.begin(tenant=tenant) as connection:
+        locked = "SELECT FROM mail.deadlines WHERE tenant = $1 AND name = $2 FOR UPDATE"
+        await fetch_within(connection, locked, tenant, name)
+        await fetch_within(connection, _WITHDRAW, tenant, name, None, [])
+        gone = "DELETE FROM mail.deadlines WHERE tenant = $1 AND name = $2 RETURNING name"
+        return bool(await fetch_within(connection, gone, tenant, name))
 
 
 async def forget(database: Database) -> None:
@@ -159,32 +203,32 @@ async def forget(database: Database) -> None:
 
 
 async def enter(
-    database: Database, letter: UUID, tenant: str, head: Letterhead, days_before: Sequence[int], now: datetime
+    database: Database, letter: UUID, tenant: str, head: Letterhead, payload: MailPayload, now: datetime
 ) -> int:
     """Keep a letter to all who are to be reminded now, and how many they are; again is the same as once.
 
     Raises Unavailable.
     """
-    horizons = [_end_of_day(head.letter, now, days) for days in days_before]
-    total = 0
+    days = list(payload.days_before)
+    horizons = [_end_of_day(head.letter, now, number) for number in days]
+    total, last = 0, (now, "", "")
     async with database.begin() as connection:
         if not await letters.keep(connection, letter, tenant, head):
             counted = "SELECT count(*) FROM mail.recipients WHERE letter = $1"
             return int((await fetch_within(connection, counted, letter))[0][0])
-        last: tuple[datetime, str, str] = (now, "", "")
         while total < REMINDED_AT_MOST:
-            due = await fetch_within(
+            told = await fetch_within(
                 connection, _REMIND,
-                tenant, list(days_before), horizons, now, REMINDED_AT_ONCE, letter, total - 1, *last,
+                tenant, days, horizons, now, REMINDED_AT_ONCE, letter, total - 1, *last, payload.deadlines,
             )  # fmt: skip
-            if not due:
-                break
-            due.sort(key=itemgetter(0))
-            last = (due[-1][2], due[-1][1], due[-1][-1])
-            recipients = [_reminded(head.letter, now, *row[1:-1]) for row in due]
-            waits = [wait_s(head.letter, recipient.time_zone, now, is_first=True) for recipient in recipients]
-            await letters.add(connection, letter, tenant, recipients, waits, first=total)
-            total += len(due)
+            if not told:
+                return total
+            reminders = sorted(Reminder(*row) for row in told)
+            columns = zip(*(_column(head.letter, now, reminder) for reminder in reminders), strict=True)
+            await fetch_within(connection, _ENTER, letter, tenant, *map(list, columns))
+            last = (reminders[-1].due_at, reminders[-1].deadline, reminders[-1].key)
+            total += len(reminders)
+    logger.warning("reminders.left", tenant=tenant, letter=letter.hex, at_most=REMINDED_AT_MOST)
     return total
 
 
@@ -195,26 +239,18 @@ def _end_of_day(letter: Letter, now: datetime, days: int) -> datetime:
     return datetime.combine(day, time(), here).astimezone(UTC)
 
 
-def _reminded(
-    letter: Letter,
-    now: datetime,
-    deadline: str,
-    due_at: datetime,
-    shared: str,
-    address: str,
-    name: str,
-    own: str,
-    zone: str | None,
-) -> Addressed:
-    """A follower as a recipient: with the deadline's variables, their own, and what their calendar says."""
-    here = ZoneInfo(zone or letter.time_zone)
-    local = due_at.astimezone(here)
+def _column(letter: Letter, now: datetime, reminder: Reminder) -> tuple[int, str, str, str, str, float | None]:
+    """What _ENTER takes of a reminder: with what the follower's calendar and clock say when it will be sent."""
+    here = ZoneInfo(reminder.zone or letter.time_zone)
+    in_s = wait_s(letter, reminder.zone, now, is_first=True)
+    sent_at, local = now + timedelta(seconds=in_s), reminder.due_at.astimezone(here)
     facts = {
-        "name": deadline,
-        "due_at": due_at.astimezone(UTC).isoformat(),
+        "name": reminder.deadline,
+        "due_at": reminder.due_at.astimezone(UTC).isoformat(),
         "date": local.date().isoformat(),
         "time": f"{local:%H:%M}",
-        "days_left": (local.date() - now.astimezone(here).date()).days,
+        "days_left": (local.date() - sent_at.astimezone(here).date()).days,
     }
-    variables = from_json(shared) | from_json(own) | {"deadline": facts}
-    return Addressed(address=address, name=name, variables=variables, time_zone=zone)
+    domain = reminder.address.rpartition("@")[2]
+    in_time = in_s if sent_at < reminder.due_at else None
+    return reminder.number, reminder.deadline, reminder.key, domain, to_json(facts).decode(), in_time

@@ -13,7 +13,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
 
 metadata = MetaData(schema="mail")
 
@@ -36,7 +36,7 @@ recipients = Table(
     Column("address", Text, nullable=False),
     Column("name", Text, nullable=False),  # with the name
     Column("domain", Text, nullable=False),
-    Column("variables", JSONB),
+    Column("variables", JSON),
     Column("time_zone", Text),
     Column("state", Text, nullable=False),
     Column(
@@ -82,7 +82,7 @@ deadlines = Table(
     Column("tenant", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("due_at", DateTime(timezone=True), nullable=False),
-    Column("variables", JSONB, nullable=False),
+    Column("variables", JSON, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
@@ -93,7 +93,7 @@ followers = Table(
     Column("deadline", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("name", Text, nullable=False),  # with the address
-    Column("variables", JSONB, nullable=False),
+    Column("variables", JSON, nullable=False),
     Column("time_zone", Text),
     Column("reminded_of", DateTime(timezone=True)),  # the time that the deadline had then
     Column("reminded_days", Integer),  # before it

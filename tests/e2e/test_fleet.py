@@ -305,6 +305,16 @@ async def test_down_and_up_keep_everything_even_after_the_supervisor_was_killed(
     assert (await fleet.job(path))["state"] == "succeeded"
 
 
+async def test_no_service_is_told_the_password_of_the_servers(fleet: Fleet) -> None:
+    fleet.command("up")
+    password = json.loads((fleet.folder / "state.json").read_text())["password"]
+    for service in ("gateway", "ocr", "mailer"):
+        environment = (fleet.folder / f"{service}.env").read_text()
+        assert "DATABASE_URL" in environment
+        assert password not in environment
+        assert ("REDIS_URL" in environment) == (service != "ocr")
+
+
 async def test_a_taken_port_is_named(fleet: Fleet, tmp_path: Path) -> None:
     other = Fleet(tmp_path / "other")
     other.port = fleet.port

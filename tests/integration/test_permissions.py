@@ -1,5 +1,6 @@
 """S26: what one service is trusted with is no use against another. Each tries all that is not its own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import product
@@ -14,8 +15,11 @@ from deploy.local import servers
 from deploy.local.running import Trio, free_port, running
 from deploy.local.servers import Server, password_of
 from deploy.permissions import ROLES, SERVICES, login_of, nats_users, postgres_logins
-from libs.common.bus import inbox_of
+from libs.common import bus
+from libs.common.bus import CONSUMER, inbox_of, stream_of
+from libs.common.config import BusSettings
 from libs.common.contracts import QUEUES
+from libs.common.ledger.jobs import new_id
 
 TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -72,7 +76,8 @@ async def may(connection: Client, denied: list[str], *, say: str = "", hear: str
 async def test_s26_on_the_bus_nobody_speaks_or_listens_for_another(nats_server: Server, service: str) -> None:
     expected_says, expected_hears = set[str](), set[str]()
     says = {pattern.format(queue) for pattern, queue in product((*OF_A_WORKER, *FOR_A_WORKER), QUEUES)}
-    hears = says | set(OF_GATEWAYS) | {f"{inbox_of(name)}.x" for name in SERVICES} | {"$JS.API.>", ">", "_INBOX.>"}
+    says |= {f"{inbox_of(name)}.x" for name in SERVICES}
+    hears = says | set(OF_GATEWAYS) | {"$JS.API.>", ">", "_INBOX.>"}
     says |= set(OF_GATEWAYS) | {"$JS.API.STREAM.DELETE.TICKETS_ocr", "$JS.API.INFO"}
     for queue in QUEUES:
         laying = {f"$JS.API.STREAM.{what}.TICKETS_{queue}" for what in ("CREATE", "INFO")}
@@ -90,9 +95,34 @@ async def test_s26_on_the_bus_nobody_speaks_or_listens_for_another(nats_server: 
         expected_says |= set(OF_GATEWAYS)
         expected_hears |= set(OF_GATEWAYS)
     expected_hears.add(f"{inbox_of(service)}.x")
+    expected_says.add(f"{inbox_of(service)}.x")
     async with on_the_bus(nats_server, service) as (connection, denied):
         assert {subject for subject in says if await may(connection, denied, say=subject)} == expected_says
         assert {subject for subject in hears if await may(connection, denied, hear=subject)} == expected_hears
+
+
+async def test_s26_what_is_taken_from_a_stream_cannot_be_had_delivered_to_others(nats_server: Server) -> None:
+    """NATS lets whoever pulls name any subject for the answer. Nobody of ours listens to what comes that way."""
+    heard: list[bytes] = []
+    settings = BusSettings.model_validate({"nats_url": nats_server.url})
+    async with (
+        bus.connect(settings, "test") as fleet,
+        on_the_bus(nats_server, "ocr") as (hostile, _),
+        fleet.listening("cancel.mailer", heard.append),
+        fleet.tickets("ocr") as tickets,
+    ):
+        await fleet.lay_conveyor("ocr")
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{stream_of('ocr')}.{CONSUMER}"
+        await hostile.publish(pull, b'{"batch":8,"expires":1000000000}', reply="cancel.mailer")
+        for _ in range(8):
+            await hostile.publish("tickets.ocr", b"forged")
+        job = new_id()
+        while await tickets.take(1, wait_s=0.2) != [job]:
+            await fleet.print_tickets("ocr", [job])
+        await fleet.publish("cancel.mailer", b"real")
+        while not heard:
+            await asyncio.sleep(0.01)
+    assert heard == [b"real"]
 
 
 async def test_s26_another_services_password_opens_nothing(nats_server: Server) -> None:

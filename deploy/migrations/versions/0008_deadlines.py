@@ -1,4 +1,7 @@
-"""Deadlines, and who is reminded of them."""
+"""Deadlines, and who is reminded of them.
+
+Variables are kept as they were written: jsonb makes 309 digits of 1e308.
+"""
 
 from alembic import op
 
@@ -12,7 +15,7 @@ CREATE TABLE mail.deadlines (
   tenant text NOT NULL,
   name text NOT NULL,
   due_at timestamptz NOT NULL,
-  variables jsonb NOT NULL,
+  variables json NOT NULL,
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant, name)
 );
@@ -24,7 +27,7 @@ CREATE TABLE mail.followers (
   deadline text NOT NULL,
   address text NOT NULL,
   name text NOT NULL,
-  variables jsonb NOT NULL,
+  variables json NOT NULL,
   time_zone text,
   reminded_of timestamptz,
   reminded_days integer,
@@ -33,6 +36,8 @@ CREATE TABLE mail.followers (
   FOREIGN KEY (tenant, deadline) REFERENCES mail.deadlines (tenant, name) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX followers_of_a_deadline ON mail.followers (tenant, deadline, lower(address));
+
+ALTER TABLE mail.recipients ALTER COLUMN variables TYPE json USING variables::json;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON mail.deadlines, mail.followers TO argosy_worker, argosy_tenant;
 """

@@ -18,12 +18,14 @@ DO $$ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$
 """
-# Whoever migrates may run the services too, and so may whoever ran the workers before.
+# Whoever migrates may run the services too, and so may whoever ran the workers before, itself or as a group.
 MEMBERS = """
 DO $$ DECLARE login name; BEGIN
   FOR login IN
-    SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolcanlogin AND (rolname = current_user OR EXISTS (
-      SELECT FROM pg_auth_members m WHERE m.member = pg_roles.oid AND m.roleid = 'argosy_worker'::regrole))
+    SELECT rolname FROM pg_roles r WHERE NOT rolsuper AND rolname NOT IN ('argosy_ocr', 'argosy_mailer')
+      AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = '{role}'::regrole)
+      AND (rolname = current_user OR EXISTS (
+        SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = 'argosy_worker'::regrole))
   LOOP
     EXECUTE format('GRANT {role} TO %I', login);
   END LOOP;

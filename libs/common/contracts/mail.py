@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import time
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -63,11 +63,15 @@ def _is_mailbox(text: str) -> str:
 
 
 def _is_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("Not a time zone.") from None
+    if name not in _zones():
+        raise ValueError("Not a time zone.")
     return name
+
+
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    """Those that mean the same everywhere."""
+    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 Address = Annotated[
@@ -186,6 +190,8 @@ class MailPayload(BaseModel):
     is_template: bool = False
     days_before: tuple[int, ...] = ()
     """In place of recipients: those who are to be reminded of a deadline that is so many days away."""
+    deadlines: str = ""
+    """What their names begin with."""
     attachments: tuple[Attached, ...] = ()
     part: Part | None = None
 

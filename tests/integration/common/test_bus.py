@@ -1,6 +1,7 @@
 """The conveyor on a real NATS server: in order, by credit, and laid anew when it is gone."""
 
 import asyncio
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -124,6 +125,27 @@ async def test_a_worker_goes_on_after_the_server_was_killed_and_wiped(tmp_path: 
                         return job_id in await tickets.take(5, wait_s=0.2)
 
                     await until(arrives)
+
+
+async def test_a_server_that_was_frozen_is_heard_again(tmp_path: Path) -> None:
+    """By those who listened before and those who began meanwhile: its late answers break nothing."""
+    server = servers.nats(tmp_path, free_port(), "secret")
+    settings = BusSettings.model_validate({"nats_url": server.url})
+    before, after = asyncio.Event(), asyncio.Event()
+    with running(server, tmp_path) as process:
+        async with bus.connect(settings, "test") as bus_, bus.connect(settings, "other") as other:
+            await _connected(bus_)
+            async with bus_.listening("before", lambda _: before.set()):
+                process.send_signal(signal.SIGSTOP)
+                asyncio.get_running_loop().call_later(3, process.send_signal, signal.SIGCONT)
+                async with bus_.listening("after", lambda _: after.set()):
+
+                    async def both_heard() -> bool:
+                        await other.publish("before", b"")
+                        await other.publish("after", b"")
+                        return before.is_set() and after.is_set()
+
+                    await until(both_heard)
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -98,9 +98,10 @@ async def test_what_makes_no_key_is_named(gateway: Gateway, body: dict[str, Any]
         (b'{"name": "x", "scopes": [NaN]}', "application/json", (400, "bad-request")),
         (b'{"name": "x", "scopes": [-Infinity]}', "application/json", (400, "bad-request")),
         (b'{"name": "x", "scopes": [1e400]}', "application/json", (400, "bad-request")),
+        (b'{"name": "x", "scopes": [' + b"9" * 250 + b"e99]}", "application/json", (400, "bad-request")),
         (b'{"name": "NaN and Infinity", "scopes": [1]}', "application/json", (422, "invalid")),
     ],
-    ids=["half", "nul", "plain", "large", "nan", "infinity", "overflow", "words"],
+    ids=["half", "nul", "plain", "large", "nan", "infinity", "overflow", "digits", "words"],
 )
 async def test_bodies_that_are_none(gateway: Gateway, content: bytes, kind: str, problem: tuple[int, str]) -> None:
     admin = await gateway.client(role=Role.ADMIN)

@@ -57,6 +57,23 @@ async def test_variables_are_kept_as_they_are(gateway: Gateway, mailer: Mailer) 
     assert (await client.post("/v1/schedules", json=schedule)).status_code == 201
 
 
+async def test_what_a_caller_can_write_can_be_kept_and_read(gateway: Gateway, mailer: Mailer) -> None:
+    """Nested as deeply as the door lets in, and as large; what is more than that is told so."""
+    client = await gateway.client()
+    told = set[int]()
+    for depth in range(190, 205):
+        body = b'{"due_at":"2030-01-01T00:00:00Z","variables":{"x":' + b"[" * depth + b"]" * depth + b"}}"
+        kept = await client.put("/v1/deadlines/d", content=body, headers={"Content-Type": "application/json"})
+        told.add(kept.status_code)
+        assert (await client.get("/v1/deadlines/d")).status_code == 200
+    assert told == {200, 400}
+    many = [{"to": f"f{n}@one.test", "variables": {"x": [1e308] * 200}} for n in range(300)]
+    assert (await client.put("/v1/deadlines/d", json=DEADLINE | {"followers": many})).status_code == 200
+    assert len((await client.get("/v1/deadlines/d")).json()["followers"]) == 300
+    more = [follower | {"to": f"x{n}@one.test"} for n, follower in enumerate(many * 3)]
+    assert_problem(await client.put("/v1/deadlines/d", json=DEADLINE | {"followers": more}), 413, "too-large")
+
+
 async def test_a_wrong_deadline_is_refused_with_all_that_is_wrong(gateway: Gateway, mailer: Mailer) -> None:
     client = await gateway.client()
     wrong: list[dict[str, Any]] = [
@@ -74,7 +91,8 @@ async def test_a_wrong_deadline_is_refused_with_all_that_is_wrong(gateway: Gatew
         assert_problem(await client.put("/v1/deadlines/tender", json=body), 422, "invalid")
     assert_problem(await client.put("/v1/deadlines/-tender", json=DEADLINE), 422, "invalid")
     others: list[dict[str, Any]] = [{"to": ["ada@one.test"]}, {"cc": ["ada@one.test"]}]
-    for more in [*others, {"days_before": [-1]}, {"days_before": []}]:
+    others += [{"deadlines": "a b"}, {"time_zone": "localtime"}]
+    for more in [*others, {"days_before": [-1]}, {"days_before": []}, {"days_before": [], "deadlines": "a"}]:
         assert_problem(await client.post("/v1/mail", json=REMINDER | more), 422, "invalid")
     assert (await client.get("/v1/deadlines")).json()["deadlines"] == []
 

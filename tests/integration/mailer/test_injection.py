@@ -1,5 +1,6 @@
 """Nothing that is put into a letter gets out of its place: no header, no recipient, no markup, no program."""
 
+import json
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -48,7 +49,7 @@ def composed(letter: Letter, variables: dict[str, str], *, is_template: bool = T
     head = Letterhead(letter=letter, is_template=is_template)
     (made,) = compose(
         head,
-        [Addressee(0, Mailbox("", "ada@example.test"), variables, "<1@argosy.test>")],
+        [Addressee(0, Mailbox("", "ada@example.test"), json.dumps(variables), "<1@argosy.test>")],
         "Thu, 01 Jan 1970 00:00:00 +0000",
     )
     if made.problem is not None:
