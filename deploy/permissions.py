@@ -1,7 +1,7 @@
 """Who each service is on the bus and in the database, and what it may do there: its own work, and nothing else.
 
-`python -m deploy.permissions nats` prints the users for the configuration of a NATS server of yours, which takes
-their passwords from its environment; `… postgres` the logins for psql, which takes them from its variables.
+`python -m deploy.permissions nats` prints accounts for the configuration of a NATS server of yours, which takes
+passwords from its environment; `… postgres` the logins for psql, which takes them from its variables.
 """
 
 import json
@@ -27,24 +27,59 @@ OF_GATEWAYS = (auth.SUBJECT, outages.SUBJECT)
 """What gateways tell each other."""
 
 
-def nats_users(password: Callable[[str], str], *, operator: str | None = None) -> str:
-    """The `authorization` of a NATS server. `password`: as it is written there, by user.
+def nats_accounts(password: Callable[[str], str], *, operator: str | None = None) -> str:
+    """The `accounts` of a NATS server: the fleet's, with the conveyors, and one for each worker.
 
-    `operator`: the password of a user `argosy` who may do everything, if there is to be one.
+    What is said in one is not heard in another, but for what is exported and imported here. Permissions of users
+    are not enough: whoever may take tickets can have them delivered to any subject of its account, as if it said so.
+    `password`: as it is written there, by user. `operator`: that of a user `argosy`, who may do everything.
     """
-    users = [f"{{ user: argosy, password: {operator} }}"] if operator else []
-    for name in SERVICES:
-        says, hears = _of_the_gateway() if name == GATEWAY else _of_a_worker(name)
-        inbox = f"{inbox_of(name)}.>"
-        allowed: dict[str, object] = {
-            "publish": {"allow": [*says, inbox]},
-            "subscribe": {"allow": [*hears, inbox]},
-        }
-        if name != GATEWAY:
-            allowed["allow_responses"] = {"max": 1, "expires": "15s"}
-        users.append(f"{{ user: {name}, password: {password(name)}, permissions: {json.dumps(allowed)} }}")
-    together = ",\n  ".join(users)
-    return f"authorization {{ users: [\n  {together}\n] }}\n"
+    users = [{"user": GATEWAY, "password": GATEWAY, "permissions": _of_the_gateway()}]
+    users += [{"user": "argosy", "password": "argosy"}] if operator else []
+    fleet = {
+        "jetstream": "enabled",
+        "users": users,
+        "exports": [export | {"accounts": [queue]} for queue in QUEUES for export in _for_a_worker(queue)],
+        "imports": [{"service": {"account": queue, "subject": subjects(queue)}} for queue in QUEUES],
+    }
+    text = json.dumps({"fleet": fleet} | {queue: _of_a_worker(queue) for queue in QUEUES}, indent=1)
+    for user in SERVICES:
+        text = text.replace(f'"password": "{user}"', f'"password": {password(user)}')
+    return "accounts: " + text.replace('"password": "argosy"', f'"password": {operator}') + "\n"
+
+
+def _for_a_worker(queue: str) -> list[dict[str, str]]:
+    """What the fleet's account exports to a worker's: to take tickets, print them, tell, hear of cancels."""
+    return [
+        {"service": f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}", "response": "stream"},
+        {"service": tickets_subject(queue)},
+        {"service": events_subject(queue)},
+        {"stream": cancel_subject(queue)},
+    ]
+
+
+def _of_a_worker(queue: str) -> dict[str, object]:
+    imports = [
+        {kind: {"account": "fleet", "subject": subject}}
+        for export in _for_a_worker(queue)
+        for kind, subject in export.items()
+        if kind != "response"
+    ]
+    return {
+        "users": [{"user": queue, "password": queue}],
+        "exports": [{"service": subjects(queue), "accounts": ["fleet"]}],
+        "imports": imports,
+    }
+
+
+def _of_the_gateway() -> dict[str, dict[str, list[str]]]:
+    inbox = f"{inbox_of(GATEWAY)}.>"
+    says, hears = [*OF_GATEWAYS, inbox], [*OF_GATEWAYS, inbox, events_subject("*")]
+    for queue in QUEUES:
+        says += [tickets_subject(queue), cancel_subject(queue), subjects(queue)]
+        says += [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("CREATE", "INFO")]
+        says.append(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream_of(queue)}.{CONSUMER}")
+    return {"publish": {"allow": says}, "subscribe": {"allow": hears}}
 
 
 def postgres_logins(password: Callable[[str], str]) -> dict[str, str]:
@@ -61,25 +96,10 @@ def login_of(service: str) -> str:
     return f"argosy_{service}_login"
 
 
-def _of_the_gateway() -> tuple[list[str], list[str]]:
-    says, hears = [*OF_GATEWAYS], [*OF_GATEWAYS, events_subject("*")]
-    for queue in QUEUES:
-        says += [tickets_subject(queue), cancel_subject(queue), subjects(queue)]
-        says += [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("CREATE", "INFO")]
-        says.append(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream_of(queue)}.{CONSUMER}")
-    return says, hears
-
-
-def _of_a_worker(queue: str) -> tuple[list[str], list[str]]:
-    says = [tickets_subject(queue), events_subject(queue)]
-    says.append(f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}")
-    return says, [cancel_subject(queue), subjects(queue)]
-
-
 def main() -> None:
     """Print what is asked for."""
     if sys.argv[1:] == ["nats"]:
-        print(nats_users(lambda service: f"$NATS_{service.upper()}_PASSWORD"), end="")
+        print(nats_accounts(lambda service: f"$NATS_{service.upper()}_PASSWORD"), end="")
     elif sys.argv[1:] == ["postgres"]:
         print(
             *(f"{made};" for made in postgres_logins(lambda service: f":'{service}_password'").values()), sep="\n"

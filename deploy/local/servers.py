@@ -14,7 +14,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.permissions import nats_users
+from deploy.permissions import nats_accounts
 
 NOBODY = 65534
 """The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
@@ -83,7 +83,7 @@ def nats(folder: Path, port: int, password: str) -> Server:
     write_secret(
         settings,
         f'listen: "127.0.0.1:{port}"\n'
-        + nats_users(lambda service: f'"{password_of(service, password)}"', operator=f'"{password}"')
+        + nats_accounts(lambda service: f'"{password_of(service, password)}"', operator=f'"{password}"')
         + f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n",
     )
     return Server(

@@ -32,7 +32,6 @@ from libs.common.errors import Unavailable
 
 TICKET_LIFE_S = 600.0
 """Tickets older than this fall off the conveyor, to be printed again if their jobs still wait."""
-TICKET_BYTES = 16
 REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
 ANSWER_WITHIN_S = 2.0
@@ -184,27 +183,18 @@ class Bus:
         """Take tickets off the conveyor of `queue` while the block runs. Waits for the first connection."""
         taking = Tickets(self, self._nats, queue)
         try:
-            async with self._subscribed(taking.inbox, taking.receive, of=tickets_subject(queue)):
+            async with self._subscribed(taking.inbox, taking.receive):
                 yield taking
         finally:
             await self.print_tickets(queue, taking.give_back())
 
     @asynccontextmanager
     async def _subscribed(
-        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, group: str = "", of: str = ""
+        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, group: str = ""
     ) -> AsyncIterator[None]:
-        """While the block runs; from its first line on nothing is missed that others send.
-
-        What comes from a stream comes under the subject it was sent to, and `of` says which that may be. No other
-        is heard: whoever may take from a stream can have that delivered to anybody.
-        """
-
-        async def hear_ours(message: Msg) -> None:
-            if _matches(message.subject, subject) or _matches(message.subject, of):
-                await hear(message)
-
+        """While the block runs; from its first line on nothing is missed that others send."""
         await asyncio.shield(self._connecting)
-        subscription = await self._nats.subscribe(subject, queue=group, cb=hear_ours)
+        subscription = await self._nats.subscribe(subject, queue=group, cb=hear)
         try:
             await _arrived(self._nats)
             yield
@@ -232,8 +222,7 @@ class Tickets:
         self._heard_at = time.monotonic()
         if message.headers is None:
             self._credit -= 1
-            if len(message.data) == TICKET_BYTES:
-                self._taken.append(UUID(bytes=message.data))
+            self._taken.append(UUID(bytes=message.data))
         else:
             status = message.headers.get("Status")
             if status == "100":
@@ -348,12 +337,6 @@ async def _arrived(connection: Client) -> None:
     with suppress(*_DOWN):
         if connection.is_connected:
             await connection.request(connection.new_inbox(), timeout=ANSWER_WITHIN_S)
-
-
-def _matches(subject: str, pattern: str) -> bool:
-    """Whether a subject is meant by a pattern that may end in `.*`."""
-    beginning, _, last = pattern.rpartition(".")
-    return subject == pattern or (last == "*" and subject.rpartition(".")[0] == beginning)
 
 
 def stream_of(queue: str) -> str:
