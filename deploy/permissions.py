@@ -31,7 +31,7 @@ def nats_accounts(password: Callable[[str], str], *, operator: str | None = None
     """The `accounts` of a NATS server: the fleet's, with the conveyors, and one for each worker.
 
     What is said in one is not heard in another, but for what is exported and imported here. Permissions of users
-    are not enough: whoever may take tickets can have them delivered to any subject of its account, as if it said so.
+    are not enough: whoever may take tickets can have them delivered to any subject of its account.
     `password`: as it is written there, by user. `operator`: that of a user `argosy`, who may do everything.
     """
     users = [{"user": GATEWAY, "password": GATEWAY, "permissions": _of_the_gateway()}]
