@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from deploy.local.running import free_port
+from libs.common.contracts.mail import Letterhead
 from libs.common.db import Database
 from libs.common.ledger import managing
 from services.mailer import handler, letters
@@ -338,12 +340,34 @@ async def test_a_large_letter_is_hung_up_on_before_its_end(mailer: Mailer, relay
     assert await mailer.states(job) == {"drop-a": "deferred"}
 
 
+async def test_large_variables_are_filled_in_a_few_at_a_time(
+    mailer: Mailer, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And read where the templates run: as objects they can be many times as large."""
+    together: list[int] = []
+
+    def slices(head: Letterhead, rows: Sequence[letters.Row]) -> Iterator[list[letters.Row]]:
+        for slice_ in handler_slices(head, rows):
+            together.append(len(slice_))
+            yield slice_
+
+    handler_slices = handler._slices
+    monkeypatch.setattr(handler, "_slices", slices)
+    large = [{"to": f"r{n}@one.test", "variables": {"name": n, "x": [{}] * 150_000}} for n in range(10)]
+    job = await mailer.accept(
+        letter={"subject": "Tides", "text": "{{ name }}: {{ x | length }}"}, recipients=large
+    )
+    assert (await mailer.finish(job))["result"] == {"recipients": 10, "sent": 10}
+    assert together == [4, 4, 2]
+    assert {d.message.get_content().strip() for d in relay.deliveries} == {f"{n}: 150000" for n in range(10)}
+
+
 async def test_what_is_ready_is_sent_before_the_job_fails(
     mailer: Mailer, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Templates are filled in two at a time here, and the third of these takes for ever."""
     await mailer.configured(mail_compose_timeout_s=1.0)
-    monkeypatch.setattr(handler, "_at_once", lambda _head: 2)
+    monkeypatch.setattr(handler, "COMPOSED_AT_ONCE_BYTES", 3500)
     text = "{% for a in range(many) %}{% for b in range(many) %}{% endfor %}{% endfor %}Dear {{ name }}"
     names = (("a", 1), ("b", 1), ("c", 99_999))
     job = await mailer.accept(
