@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from libs.common import metrics
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
+from libs.common.errors import Unavailable
 from services.gateway.limits.decisions import Decision, Place, Standing, refused
 from services.gateway.limits.memory import Admission, Memory
 from services.gateway.limits.outages import Mode, Outages
@@ -67,6 +68,7 @@ class Limiter:
         self._giving_back: Batcher[Place, None] = Batcher(self._give_back)
         self._over: OrderedDict[str, _Over] = OrderedDict()
         self._batches = 0
+        self._stopped = False
 
     @property
     def mode(self) -> Mode:
@@ -74,9 +76,14 @@ class Limiter:
         return self._outages.mode
 
     async def take(self, charges: Charges) -> Decision:
-        """Charge one request with all of `charges`, or with none and say which refuse it."""
+        """Charge one request with all of `charges`, or with none and say which refuse it.
+
+        Raises Unavailable after a stop: nobody may open a connection to Redis then.
+        """
         if not charges:
             return Decision(admitted=True)
+        if self._stopped:
+            raise Unavailable("This gateway has stopped.")
         if refusal := self.refusal(charges):
             return refusal
         deciding = self._deciding(charges)
@@ -103,8 +110,8 @@ class Limiter:
         return True
 
     def give_back(self, decision: Decision) -> None:
-        """The request has ended: the places it held are free."""
-        for place in decision.places:
+        """The request has ended: the places it held are free. After a stop they become so by themselves."""
+        for place in () if self._stopped else decision.places:
             self._giving_back(place)
 
     def _give_back_unclaimed(self, deciding: "asyncio.Future[Decision]") -> None:
@@ -114,12 +121,16 @@ class Limiter:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep in touch with Redis and the other gateways while the block runs."""
-        async with self._outages.watched():
-            try:
-                yield
-            finally:
-                await self._deciding.drain()
-                await self._giving_back.drain()
+        try:
+            async with self._outages.watched():
+                try:
+                    yield
+                finally:
+                    self._stopped = True
+                    await self._deciding.drain()
+                    await self._giving_back.drain()
+        finally:
+            await self._shared.settled()
 
     def refusal(self, charges: Charges) -> Decision | None:
         """The refusal of a request with a key that is known to be over its limit; None: nobody knows of one."""

@@ -73,6 +73,7 @@ class Shared:
         self._gateway = gateway
         self._budget_s = budget_s
         self._shas: dict[str, str] = {}
+        self._given_up: set[asyncio.Future[Any]] = set()
         self._ahead_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self.epoch = ""
 
@@ -140,6 +141,11 @@ class Shared:
             pipeline.zrem(key, member)
         await self._patiently(pipeline.execute())
 
+    async def settled(self) -> None:
+        """Nothing that was given up holds a connection any more: all can be closed."""
+        if self._given_up:
+            await asyncio.wait(self._given_up, timeout=PATIENCE_S)
+
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[object]) -> Any:
         sha = self._shas.get(script)
         try:
@@ -160,7 +166,10 @@ class Shared:
         except (RedisError, OSError) as error:
             raise Lost(f"Redis: {error or type(error).__name__}") from error
         finally:
-            task.cancel()
+            if not task.done():
+                task.cancel()
+                self._given_up.add(task)
+                task.add_done_callback(self._given_up.discard)
         raise Lost(f"Redis took more than {self._budget_s * 1000:g} ms.")
 
     async def _patiently(self, asking: Awaitable[T]) -> T:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from deploy.local.running import Trio
 from libs.common.bus import Bus
+from libs.common.errors import Unavailable
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
 from tests.integration.gateway.limits.gateways import Gateways, most_in_a_window
@@ -59,6 +60,22 @@ async def both(redis: Redis, nats_bus: Bus) -> list[Limiter]:
     for limiter in made:
         await limiter._outages.check_in()
     return made
+
+
+async def test_after_a_stop_nobody_asks_redis_any_more(servers: Trio, nats_bus: Bus) -> None:
+    """A request that ends late must not open what has been closed."""
+    client, user = Redis.from_url(servers.redis.url), f"user-{next(_users)}"
+    limiter = Limiter(client, nats_bus, budget_s=PATIENT_S)
+    charges = Charges([Charge.of(Policy("uploads", Per.USER, 2, 60, at_once=True), user)])
+    async with limiter.running():
+        decision = await limiter.take(charges)
+    await client.aclose()
+    limiter.give_back(decision)
+    with pytest.raises(Unavailable):
+        await limiter.take(charges)
+    await limiter._giving_back.drain()
+    assert decision.places
+    assert not any(connection.is_connected for connection in client.connection_pool._available_connections)
 
 
 @pytest.fixture
