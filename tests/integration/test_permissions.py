@@ -1,5 +1,6 @@
 """S26: what one service is trusted with is no use against another. Each tries all that is not its own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import product
@@ -14,10 +15,11 @@ from nats.aio.msg import Msg
 from deploy.local import servers
 from deploy.local.running import Trio, free_port, running
 from deploy.local.servers import Server, password_of
+from deploy.migrations.__main__ import upgrade
 from deploy.permissions import ROLES, SERVICES, login_of, postgres_logins
-from libs.common import bus
+from libs.common import bus, db
 from libs.common.bus import CONSUMER, inbox_of, stream_of
-from libs.common.config import BusSettings
+from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.contracts import QUEUES
 from libs.common.ledger.jobs import new_id
 from tests.polling import until
@@ -27,6 +29,7 @@ SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = reln
 WHERE relkind = 'r' AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
 """
 SCHEMAS = {"gateway": {"ledger", "identity"}, "ocr": {"ledger", "ocr"}, "mailer": {"ledger", "mail"}}
+OLD_ROLES = ("argosy_gateway", "argosy_worker", "argosy_tenant")
 OF_GATEWAYS = ("identity.changed", "limits.admitted")
 SUBJECTS = [
     *OF_GATEWAYS,
@@ -212,3 +215,34 @@ async def allowed(connection: asyncpg.Connection, statement: str) -> bool:
     except asyncpg.InsufficientPrivilegeError:
         return False
     return True
+
+
+async def test_the_roles_reach_all_owners_of_databases_on_a_server_and_whoever_ran_the_workers(
+    tmp_path: Path,
+) -> None:
+    """Two owners who are no superusers, one of whom makes the roles; a login that is a worker through a group."""
+    server = servers.postgres(tmp_path / "postgres", free_port(), servers.new_password())
+    place = server.url.rpartition("@")[2].rpartition("/")[0]
+
+    def of(login: str, owner: str) -> DatabaseSettings:
+        return DatabaseSettings.model_validate({"database_url": f"postgresql://{login}:x@{place}/{owner}"})
+
+    with running(server, tmp_path):
+        async with db.connect(
+            DatabaseSettings.model_validate({"database_url": server.url}), "test", role=None
+        ) as superuser:
+            for role in OLD_ROLES:
+                await superuser.fetch(f"CREATE ROLE {role} NOLOGIN")
+            for owner in ("one", "two"):
+                await superuser.fetch(f"CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD 'x'")
+                await superuser.fetch(f"GRANT {', '.join(OLD_ROLES)} TO {owner} WITH ADMIN OPTION")
+                await superuser.fetch(f"CREATE DATABASE {owner} OWNER {owner}")
+            await superuser.fetch(f"CREATE ROLE a_group IN ROLE {', '.join(OLD_ROLES)}")
+            await superuser.fetch("CREATE ROLE through_a_group LOGIN PASSWORD 'x' IN ROLE a_group")
+        for owner in ("one", "two"):
+            await asyncio.to_thread(upgrade, of(owner, owner))
+        for login, owner in (("one", "one"), ("two", "two"), ("through_a_group", "one")):
+            for role in db.Role:
+                async with db.connect(of(login, owner), "test", role=role, patience_s=0) as database:
+                    if role in (db.Role.GATEWAY, db.Role.MAILER):
+                        await database.fetch("SELECT FROM ledger.jobs", tenant="dev")

@@ -19,11 +19,13 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$
 """
 # Whoever migrates may run the services too, and so may whoever ran the workers before, itself or as a group.
+# (Since PostgreSQL 16 whoever made a role is a member of it, and may yet not work as it.)
 MEMBERS = """
 DO $$ DECLARE login name; BEGIN
   FOR login IN
     SELECT rolname FROM pg_roles r WHERE NOT rolsuper AND rolname NOT IN ('argosy_ocr', 'argosy_mailer')
-      AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = '{role}'::regrole)
+      AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = '{role}'::regrole
+        AND coalesce((to_jsonb(m) ->> 'set_option')::bool, true))
       AND (rolname = current_user OR EXISTS (
         SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = 'argosy_worker'::regrole))
   LOOP
