@@ -17,9 +17,21 @@ from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.db import Database, Role
 from tests.chaos.fleet import ServerProcess
+from tests.polling import PATIENCE_S
 from tests.relay import Relay, relaying
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left_running() -> AsyncIterator[None]:
+    """What a test has begun has ended with it, or is about to."""
+    before = asyncio.all_tasks()
+    yield
+    left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=PATIENCE_S)
+    assert not left
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.running import Trio
-from libs.common import queries
+from libs.common import background, queries
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
 from libs.common.config import BlobSettings
@@ -103,14 +103,13 @@ class Mailer:
                     await worker.run(stop)
 
         tasks = [asyncio.create_task(work()) for _ in range(workers)]
-        dispatching = asyncio.create_task(dispatcher.run())
-        try:
-            async with self.answering():
-                yield
-        finally:
-            stop.set()
-            await asyncio.gather(*tasks)
-            dispatching.cancel()
+        async with background.alongside(dispatcher.run()):
+            try:
+                async with self.answering():
+                    yield
+            finally:
+                stop.set()
+                await asyncio.gather(*tasks)
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:

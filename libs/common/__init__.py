@@ -1,5 +1,6 @@
 """What every process of the fleet shares. It knows no business and imports no service.
 
+background what runs beside something else, and ends with it
 backoff    how long to wait before the next try
 batching   what arrives together travels together
 blobs      uploads and artifacts, in a folder or a bucket

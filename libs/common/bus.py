@@ -25,7 +25,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError
 
-from libs.common import log
+from libs.common import background, log
 from libs.common.backoff import delays
 from libs.common.config import BusSettings
 from libs.common.errors import Unavailable
@@ -109,7 +109,7 @@ class Bus:
         """How the conveyor of `queue` stands. Lays it anew if it is gone. Raises Unavailable."""
         try:
             # nats-py's own StreamState leaves out first_ts.
-            reply = await self._nats.request(f"$JS.API.STREAM.INFO.{stream_of(queue)}", timeout=ANSWER_WITHIN_S)
+            reply = await _asked(self._nats, f"$JS.API.STREAM.INFO.{stream_of(queue)}")
         except _DOWN as error:
             raise Unavailable(f"NATS: {error or type(error).__name__}") from error
         state: dict[str, Any] = orjson.loads(reply.data).get("state", {})
@@ -142,8 +142,8 @@ class Bus:
     async def ask(self, subject: str, question: bytes, *, within_s: float) -> bytes:
         """The answer of one of those who answer on `subject`. Raises Unavailable, TimeoutError."""
         try:
-            reply = await self._nats.request(subject, question, timeout=within_s)
-        except nats.errors.TimeoutError as error:
+            reply = await _asked(self._nats, subject, question, within_s=within_s)
+        except TimeoutError as error:
             raise TimeoutError(f"No answer on {subject} within {within_s:g} s.") from error
         except nats.errors.NoRespondersError as error:
             raise Unavailable(f"Nobody answers on {subject}.") from error
@@ -175,8 +175,7 @@ class Bus:
             async with self._subscribed(subject, on_message, group=ANSWERERS):
                 yield
         finally:
-            for task in tasks:
-                task.cancel()
+            await background.end(tasks)
 
     @asynccontextmanager
     async def tickets(self, queue: str) -> AsyncIterator["Tickets"]:
@@ -322,10 +321,21 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
         yield bus
     finally:
         if not connecting.done():
-            connecting.cancel()
+            await background.end([connecting])
         else:
             await _arrived(connection)  # drain would wait 30 s for pull subscriptions
             await connection.close()
+
+
+async def _asked(
+    connection: Client, subject: str, question: bytes = b"", *, within_s: float = ANSWER_WITHIN_S
+) -> Msg:
+    """The answer. Raises one of `_DOWN`: TimeoutError, NoRespondersError if nobody listens there.
+
+    The timeout is ours, because nats-py 2.16's may lose a cancellation (see `background.end`).
+    """
+    async with asyncio.timeout(within_s):
+        return await connection.request(subject, question, timeout=None)  # type: ignore[arg-type]  # it may be
 
 
 async def _arrived(connection: Client) -> None:
@@ -336,7 +346,7 @@ async def _arrived(connection: Client) -> None:
     """
     with suppress(*_DOWN):
         if connection.is_connected:
-            await connection.request(connection.new_inbox(), timeout=ANSWER_WITHIN_S)
+            await _asked(connection, connection.new_inbox())
 
 
 def stream_of(queue: str) -> str:

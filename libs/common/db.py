@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
 from libs.common.errors import Unavailable
@@ -297,10 +297,7 @@ async def connect(
         await until_available(lambda: _answers(database), patience_s=patience_s)
         await database._keep_minimum()
         database._export()
-        sweeping = asyncio.create_task(database._sweep_for_ever())
-        try:
+        async with background.alongside(database._sweep_for_ever()):
             yield database
-        finally:
-            sweeping.cancel()
     finally:
         await engine.dispose()

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from libs.common import log
+from libs.common import background, log
 from libs.common.backoff import until_available
 from libs.common.bus import Bus
 from libs.common.contracts.events import cancel_subject, decode_cancels, encode_events, events_subject
@@ -107,13 +107,13 @@ class Lease:
     async def kept(self) -> AsyncIterator[None]:
         """Register this process, and keep its lease while the block runs. Waits for ledger and bus."""
         await until_available(self._register)
-        keeping = [asyncio.create_task(self._keep()), asyncio.create_task(self._tell_progress())]
         try:
-            async with self._bus.listening(cancel_subject(self._queue), self._hear_cancels):
+            async with (
+                background.alongside(self._keep(), self._tell_progress()),
+                self._bus.listening(cancel_subject(self._queue), self._hear_cancels),
+            ):
                 yield
         finally:
-            for task in keeping:
-                task.cancel()
             await until_available(lambda: leases.deregister(self._db, self.worker), patience_s=2)
 
     async def _register(self) -> None:

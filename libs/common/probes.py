@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.config import ProbeSettings
 
 WEDGED_AFTER_S = 30.0
@@ -103,11 +103,10 @@ async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIt
     logger.info("probes.listening", port=server.server_address[1])
     over = threading.Event()
     threading.Thread(target=probes.watch, args=(over, _give_up), name="watchdog", daemon=True).start()
-    ticking = asyncio.create_task(probes.tick())
     try:
-        yield probes
+        async with background.alongside(probes.tick()):
+            yield probes
     finally:
         over.set()
-        ticking.cancel()
         await asyncio.to_thread(server.shutdown)
         server.server_close()

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import uvloop
 from pydantic import BaseModel
 
-from libs.common import bus, collector, config, db, log, probes, queries
+from libs.common import background, bus, collector, config, db, log, probes, queries
 from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
@@ -76,7 +76,7 @@ async def _serve(service: Service[S, P, D], settings: S) -> None:
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done() and not begun.is_set():  # it still waits for a server: there is nothing to give back
-        working.cancel()
+        await background.end([working])
     stopping.cancel()
     with suppress(asyncio.CancelledError):
         await working

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from libs.common import bus, db, probes
+from libs.common import background, bus, db, probes
 from libs.common.blobs import Blobs
 from libs.common.contracts import QUEUES
 from services.gateway.access import Access
@@ -74,18 +74,19 @@ def create_app(
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
             state.following = Following(state.database, state.bus)
             housekeeper = Housekeeper(state.database, state.blobs, settings)
-            async with state.limiter.running(), state.following.listening():
-                background = (
+            async with (
+                state.limiter.running(),
+                background.alongside(
                     state.dispatcher.run(),
                     housekeeper.run(),
                     state.shedder.watch(),
                     state.deadlines.watch(),
                     state.callers.listen(),
-                )
-                tasks = [asyncio.create_task(part) for part in background]
+                    state.following.listen(),
+                    state.following.recheck(),
+                ),
+            ):
                 yield
-                for task in tasks:
-                    task.cancel()
 
     app = Gateway(middleware=[Middleware(Access), *_cors(settings.origins)])
     app.router = Table([*routes_for([*OPERATIONS, *operations]), *OPEN], lifespan)

@@ -7,7 +7,7 @@ lost, the states of all followed jobs are compared once in RECHECK_S, again in o
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -119,17 +119,8 @@ class Following:
             for follower in followers:
                 follower.wake()
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Hear the workers while the block runs."""
-        tasks = [asyncio.create_task(self._hear_for_ever()), asyncio.create_task(self._recheck_for_ever())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _hear_for_ever(self) -> None:
+    async def listen(self) -> None:
+        """Run for ever: hear the workers."""
         async with self._bus.listening(events_subject("*"), self._hear):
             await asyncio.Event().wait()
 
@@ -159,7 +150,8 @@ class Following:
         found = await jobs.read(self._db, list(dict.fromkeys(ids)))
         return [found.get(job_id) for job_id in ids]
 
-    async def _recheck_for_ever(self) -> None:
+    async def recheck(self) -> None:
+        """Run for ever: look up what is followed, in case a message was lost."""
         while True:
             await asyncio.sleep(RECHECK_S)
             if not self._followers:

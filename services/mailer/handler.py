@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from redis.asyncio import Redis
 
-from libs.common import log
+from libs.common import background, log
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, parse_mailbox
@@ -89,7 +89,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
         async with (
             pacer.holding(),
             _taking_bounces(settings, platform.database, tokens),
-            _forgetting(platform.database),
+            background.alongside(_forget_for_ever(platform.database)),
         ):
             previewing = Previewing(sandbox.lasting(PREVIEW_S / settings.mail_compose_timeout_s))
             yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens, previewing)
@@ -107,26 +107,17 @@ async def _taking_bounces(settings: Settings, database: Database, tokens: Tokens
         yield
 
 
-@asynccontextmanager
-async def _forgetting(database: Database) -> AsyncIterator[None]:
+async def _forget_for_ever(database: Database) -> None:
     """Remove letters whose jobs are gone, and deadlines that have passed, now and then."""
-
-    async def forget_for_ever() -> None:
-        while True:
-            try:
-                await letters.forget(database)
-                await reminders.forget(database)
-            except Unavailable as error:
-                logger.warning("letters.not_forgotten", error=str(error))
-            except Exception:
-                logger.exception("letters.not_forgotten")
-            await asyncio.sleep(FORGET_EVERY_S)
-
-    forgetting = asyncio.create_task(forget_for_ever())
-    try:
-        yield
-    finally:
-        forgetting.cancel()
+    while True:
+        try:
+            await letters.forget(database)
+            await reminders.forget(database)
+        except Unavailable as error:
+            logger.warning("letters.not_forgotten", error=str(error))
+        except Exception:
+            logger.exception("letters.not_forgotten")
+        await asyncio.sleep(FORGET_EVERY_S)
 
 
 async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:

@@ -20,7 +20,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from libs.common import log
+from libs.common import background, log
 from libs.common.batching import Batcher
 
 RATE = re.compile(r"(relay|tenant|domain)(?::([^=\s]+))?\s*=\s*(\d+)/(s|min|h|day)")
@@ -164,11 +164,10 @@ class Pacer:
         if self._rates == Rates():
             yield
             return
-        holding = asyncio.create_task(self._hold())
         try:
-            yield
+            async with background.alongside(self._hold()):
+                yield
         finally:
-            holding.cancel()
             await self._telling.drain()
 
     async def _hold(self) -> None:

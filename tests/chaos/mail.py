@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploy.local.running import Trio, trio
 from deploy.migrations.__main__ import upgrade
-from libs.common import bus, db
+from libs.common import background, bus, db
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.contracts.mail import Addressed, Letter, MailPayload
 from libs.common.db import Database
@@ -141,11 +141,9 @@ async def matrix(
         for start in range(0, len(runs), AT_ONCE):
             playing = runs[start : start + AT_ONCE]
             dispatcher = Dispatcher(database, nats, [run.queue for run in playing])
-            dispatching = asyncio.create_task(dispatcher.run())
-            async with asyncio.TaskGroup() as group:
+            async with background.alongside(dispatcher.run()), asyncio.TaskGroup() as group:
                 for run in playing:
                     group.create_task(play(run, database, settings, folder))
-            dispatching.cancel()
     return runs
 
 

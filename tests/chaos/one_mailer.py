@@ -6,7 +6,7 @@ from uuid import UUID
 
 import uvloop
 
-from libs.common import bus, db, log
+from libs.common import background, bus, db, log
 from libs.common.blobs import Blobs
 from libs.common.config import load
 from libs.common.contracts.mail import MailPayload
@@ -32,11 +32,9 @@ async def main(queue: str, job: UUID) -> None:
                 await asyncio.sleep(0.1)
             stop.set()
 
-        watching = asyncio.create_task(watch())
         worker = Worker(queue, MailPayload, handle, deps, database=database, bus=conveyor, slots=1, grace_s=5)
-        async with worker.lease.kept():
+        async with background.alongside(watch()), worker.lease.kept():
             await worker.run(stop)
-        watching.cancel()
 
 
 if __name__ == "__main__":

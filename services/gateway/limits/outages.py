@@ -19,12 +19,12 @@ from uuid import uuid4
 
 import orjson
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.backoff import delays
 from libs.common.bus import Bus
 from services.gateway.limits.decisions import Place
 from services.gateway.limits.memory import Memory, Told
-from services.gateway.limits.shared import PATIENCE_S, CheckIn, Lost, Shared, Wiped
+from services.gateway.limits.shared import CheckIn, Lost, Shared, Wiped
 
 CHECK_IN_EVERY_S = 1.0
 TELL_EVERY_S = 2.0
@@ -81,14 +81,11 @@ class Outages:
         await self.check_in()
         if self.mode is Mode.ALONE:
             self._begin_alone({STRANGER})
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch())]
         try:
-            yield
-        finally:
-            tasks += [*self._telling, *([self._waiting] if self._waiting else [])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=PATIENCE_S)  # no connection is left in the midst of an answer
+            async with background.alongside(self._listen(), self._watch()):
+                yield
+        finally:  # no connection is left in the midst of an answer
+            await background.end({*self._telling, *([self._waiting] if self._waiting else [])})
 
     async def lose(self, error: Lost | Wiped) -> None:
         """Redis went away, or forgot: from here on by share, as soon as the others have told what they know."""

@@ -98,6 +98,24 @@ async def test_who_answers_or_listens_hears_what_others_send_from_the_first_line
                 assert await asyncio.wait_for(heard.get(), 10) == word
 
 
+async def test_whoever_is_cancelled_as_the_answer_comes_ends(nats_bus: Bus) -> None:
+    async def echo(_subject: str, question: bytes) -> bytes:
+        return question
+
+    async with nats_bus.answering("slow.echo", echo):
+        asking = asyncio.create_task(nats_bus.ask("slow.echo", b"?", within_s=10))
+        waiting = nats_bus._nats._resp_map
+        while not waiting:
+            await asyncio.sleep(0)
+        answer = next(iter(waiting.values()))
+        while not answer.done():
+            await asyncio.sleep(0)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.wait({asking})
+    assert asking.cancelled()
+
+
 async def test_without_a_server_tickets_are_lost_and_nobody_waits(queue: str) -> None:
     settings = BusSettings.model_validate({"nats_url": "nats://127.0.0.1:1"})
     async with bus.connect(settings, "test") as absent:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
+from libs.common import background
 from libs.common.bus import Bus
 from libs.common.db import Database, fetch_within
 from libs.common.errors import Reject
@@ -74,14 +75,13 @@ async def at_work(
             await worker.run(stop)
 
     dispatcher = Dispatcher(database, bus, [queue])
-    dispatching = asyncio.create_task(dispatcher.run())
-    working = [asyncio.create_task(work()) for _ in range(workers)]
-    try:
-        yield working
-    finally:
-        stop.set()
-        await asyncio.gather(*working, return_exceptions=True)
-        dispatching.cancel()
+    async with background.alongside(dispatcher.run()):
+        working = [asyncio.create_task(work()) for _ in range(workers)]
+        try:
+            yield working
+        finally:
+            stop.set()
+            await asyncio.gather(*working, return_exceptions=True)
 
 
 async def submitted(database: Database, queue: str, numbers: range) -> NewJob:
@@ -301,13 +301,11 @@ async def test_children_that_cannot_be_stored_fail_the_job(database: Database, n
     worker = Worker(queue, Sum, handle, None, database=database, bus=nats_bus, slots=1, grace_s=5)
     job = await submitted(database, queue, range(1))
     dispatcher = Dispatcher(database, nats_bus, [queue])
-    dispatching = asyncio.create_task(dispatcher.run())
-    async with worker.lease.kept():
+    async with background.alongside(dispatcher.run()), worker.lease.kept():
         working = asyncio.create_task(worker.run(stop))
         failed = await becomes(database, job, "failed")
         stop.set()
         await working
-    dispatching.cancel()
     assert failed["error"]["code"] == "bug"
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from libs.common import background
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
@@ -99,9 +100,8 @@ class Fleet:
 @pytest.fixture
 async def fleet(database: Database, nats_bus: Bus, queue: str) -> AsyncIterator[Fleet]:
     started = Fleet(database, nats_bus, queue)
-    dispatching = asyncio.create_task(started.dispatcher.run())
-    yield started
-    dispatching.cancel()
+    async with background.alongside(started.dispatcher.run()):
+        yield started
 
 
 async def test_a_job_succeeds_with_its_result_and_progress(fleet: Fleet) -> None:

@@ -1,6 +1,8 @@
 """Too much to do, and gateways that come and go: who is refused first, and that nobody is dropped."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ from services.gateway.scopes import Role
 from services.gateway.shedding import Shedder, Urgency
 from tests.integration.gateway.gateway import Gateway, assert_problem, upload
 from tests.integration.gateway.live import LiveGateway, serving
+from tests.polling import until
 
 
 def test_submits_are_shed_first_and_status_last() -> None:
@@ -79,15 +82,40 @@ class Balancer:
     async def call(self, turn: int) -> None:
         """Submit and list, as fast as answers come."""
         while not self.over:
-            gateway = sorted(self._ready, key=lambda one: one.port)[turn % max(1, len(self._ready))]
+            gateway = sorted(self._ready, key=lambda one: one.port)[turn % len(self._ready)]
             turn += 1
             answer = await self._client.post(f"{gateway.url}/v1/ocr", **upload())
             self.codes.append(answer.status_code)
             self.accepted.add(answer.json()["id"])
             self.codes.append((await self._client.get(f"{gateway.url}/v1/jobs?limit=1")).status_code)
 
-    async def close(self) -> None:
-        await self._client.aclose()
+    async def sees(self, gateway: LiveGateway) -> None:
+        """Wait until it knows that `gateway` is ready. The next one may go only then: none would be left."""
+
+        async def seen() -> bool:
+            return gateway in self._ready
+
+        await until(seen)
+
+    async def serves(self, more: int) -> None:
+        """Wait until that many more answers have come."""
+        enough = len(self.codes) + more
+
+        async def served() -> bool:
+            return len(self.codes) >= enough
+
+        await until(served)
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """Eight callers while the block runs; each ends with its last answer, and none may fail."""
+        async with self._client, asyncio.TaskGroup() as group:
+            for part in (self.probe(), *map(self.call, range(8))):
+                group.create_task(part)
+            try:
+                yield
+            finally:
+                self.over = True
 
 
 async def test_a_rolling_restart_fails_nobody(
@@ -96,17 +124,12 @@ async def test_a_rolling_restart_fails_nobody(
     key = (await issue(database, "dev", "dev", "load", Role.MEMBER)).key
     async with serving(servers, database_url, tmp_path, number=2) as gateways:
         balancer = Balancer(gateways, key)
-        tasks = [asyncio.create_task(balancer.probe())]
-        tasks += [asyncio.create_task(balancer.call(turn)) for turn in range(8)]
-        for gateway in gateways * 2:
-            before = len(balancer.codes)
-            await gateway.restart()
-            while len(balancer.codes) < before + 50:
-                assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
-                await asyncio.sleep(0.05)
-        balancer.over = True
-        await asyncio.gather(*tasks)
-        await balancer.close()
+        async with balancer.calling():
+            for gateway in gateways * 2:
+                await balancer.serves(50)
+                await gateway.restart()
+                await balancer.sees(gateway)
+            await balancer.serves(50)
     assert set(balancer.codes) == {200, 202}
     rows = await database.fetch("SELECT count(*) FROM ledger.jobs")
     assert rows[0][0] == len(balancer.accepted)

@@ -1,0 +1,67 @@
+"""What runs beside a block ends with it, whatever it does with its cancellation."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.common.background import alongside, end
+
+
+async def test_parts_run_while_the_block_runs_and_have_ended_after_it() -> None:
+    begun, ended = asyncio.Event(), []
+
+    async def part() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    async with alongside(part()):
+        await begun.wait()
+    assert ended == [True]
+
+
+async def test_a_block_that_raises_ends_its_parts_too() -> None:
+    async def part() -> None:
+        await asyncio.Event().wait()
+
+    running: set[asyncio.Task[object]] = asyncio.all_tasks()
+    with pytest.raises(ValueError, match="the block's"):
+        async with alongside(part()):
+            raise ValueError("the block's")
+    assert asyncio.all_tasks() == running
+
+
+async def test_a_part_that_fails_is_in_the_log_and_stops_nobody() -> None:
+    async def fails() -> None:
+        raise ValueError("a bug")
+
+    async def works() -> None:
+        await asyncio.sleep(0)
+        worked.set()
+
+    worked = asyncio.Event()
+    with capture_logs() as lines:
+        async with alongside(fails(), works()):
+            await worked.wait()
+    assert [(line["event"], str(line["exc_info"])) for line in lines] == [("background.failed", "a bug")]
+
+
+async def test_a_cancellation_that_is_lost_is_repeated() -> None:
+    lost = asyncio.Event()
+
+    async def loses_the_first() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(loses_the_first())
+    await asyncio.sleep(0)
+    await end([task])
+    assert lost.is_set()
+    assert task.cancelled()
