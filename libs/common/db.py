@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 import asyncpg
-import orjson
+from pydantic_core import from_json
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -290,7 +290,7 @@ async def connect(
         pool_timeout=timeout_s,
         pool_use_lifo=True,
         hide_parameters=True,  # of statements in errors: they are what callers have sent
-        json_deserializer=orjson.loads,
+        json_deserializer=from_json,  # orjson makes floats of integers beyond 64 bits
     )
     database = Database(engine, settings, role)
     try:

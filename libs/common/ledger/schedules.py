@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from cronsim import CronSim, CronSimError
+from pydantic_core import to_json
 
 from libs.common import log
 from libs.common.db import Database
@@ -178,7 +179,7 @@ def job_of(facts: dict[str, Any], tenant: str, created_by: str, job_id: UUID) ->
         created_by,
         facts["queue"],
         facts["kind"],
-        orjson.dumps(facts["payload"]),
+        to_json(facts["payload"]),
         id=job_id,
         priority=Priority(fields["priority"]),
         max_attempts=fields["max_attempts"],

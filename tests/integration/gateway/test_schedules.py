@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from libs.common.contracts.mail import MailPayload
 from tests.integration.gateway.gateway import Gateway, assert_problem, submitted
 from tests.polling import until
 
@@ -52,6 +53,19 @@ async def test_a_schedules_life(gateway: Gateway) -> None:
 async def test_a_senseless_schedule_is_refused(gateway: Gateway, changes: dict[str, Any], field: str) -> None:
     problem = assert_problem(await recurring(await gateway.client(), **changes), 422, "invalid")
     assert [error["field"] for error in problem["errors"]] == [field]
+
+
+async def test_what_a_letter_says_every_week_stays_what_it_was(gateway: Gateway) -> None:
+    client = await gateway.client()
+    variables = {"large": 2**70, "text": "☂", "list": [None, True, 1.5]}
+    letter = {"from": "office@example.com", "subject": "Ahoy", "text": "{{ large }}"}
+    recipients = [{"to": "ada@example.com", "variables": variables}]
+    answer = await recurring(client, queue="mailer", payload=letter | {"recipients": recipients})
+    path = answer.headers["location"]
+    assert (await client.get(path)).json()["payload"]["recipients"][0]["variables"] == variables
+    assert (await client.post(path + "/run")).status_code == 202
+    ((payload,),) = await gateway.database.fetch("SELECT payload::text FROM ledger.jobs WHERE queue = 'mailer'")
+    assert MailPayload.model_validate_json(payload).recipients[0].variables == variables
 
 
 async def test_another_tenants_document_cannot_be_scheduled(gateway: Gateway) -> None:
