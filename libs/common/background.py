@@ -33,10 +33,16 @@ async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     To cancel once is not enough: until Python 3.12, asyncio.wait_for forgets a cancellation that comes together
     with the answer it waits for (https://github.com/python/cpython/issues/86296), and libraries use it.
     """
+    cancelled: asyncio.CancelledError | None = None
     while pending := {task for task in tasks if not task.done()}:
         for task in pending:
             task.cancel()
-        await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
+        try:
+            await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
+        except asyncio.CancelledError as error:  # what was promised comes first
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _tell_of_failure(task: asyncio.Task[Any]) -> None:

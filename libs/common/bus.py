@@ -28,13 +28,15 @@ from nats.js.errors import APIError, NoStreamResponseError
 from libs.common import background, log
 from libs.common.backoff import delays
 from libs.common.config import BusSettings
-from libs.common.errors import Unavailable
+from libs.common.errors import Unavailable, said
 
 TICKET_LIFE_S = 600.0
 """Tickets older than this fall off the conveyor, to be printed again if their jobs still wait."""
 REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
 ANSWER_WITHIN_S = 2.0
+FLUSHED_WITHIN_S = 0.5
+"""How long the client waits, with too much unsent, before it sends what comes next."""
 CONSUMER = "workers"
 ANSWERERS = "answerers"
 """The queue group of those who answer: one of them gets each question."""
@@ -89,7 +91,7 @@ class Bus:
                 stream_of(queue), ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.NONE)
             )
         except _DOWN as error:
-            raise Unavailable(f"NATS: {error or type(error).__name__}") from error
+            raise Unavailable(f"NATS: {said(error)}") from error
 
     async def print_tickets(self, queue: str, ids: Iterable[UUID]) -> bool:
         """Put tickets on the conveyor without waiting. False: no connection, so they are as good as lost."""
@@ -111,7 +113,7 @@ class Bus:
             # nats-py's own StreamState leaves out first_ts.
             reply = await _asked(self._nats, f"$JS.API.STREAM.INFO.{stream_of(queue)}")
         except _DOWN as error:
-            raise Unavailable(f"NATS: {error or type(error).__name__}") from error
+            raise Unavailable(f"NATS: {said(error)}") from error
         state: dict[str, Any] = orjson.loads(reply.data).get("state", {})
         if not state.get("consumer_count"):
             await self.lay_conveyor(queue)
@@ -148,7 +150,7 @@ class Bus:
         except nats.errors.NoRespondersError as error:
             raise Unavailable(f"Nobody answers on {subject}.") from error
         except _DOWN as error:
-            raise Unavailable(f"NATS: {error or type(error).__name__}") from error
+            raise Unavailable(f"NATS: {said(error)}") from error
         return bytes(reply.data)
 
     @asynccontextmanager
@@ -308,6 +310,7 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
             settings.nats_url.get_secret_value(),
             name=f"argosy-{name}",
             inbox_prefix=inbox_of(name),
+            flush_timeout=FLUSHED_WITHIN_S,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; it sleeps on a float as well
             reconnect_to_server_handler=next_try,
@@ -324,7 +327,9 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
             await background.end([connecting])
         else:
             await _arrived(connection)  # drain would wait 30 s for pull subscriptions
-            await connection.close()
+            with suppress(TimeoutError, RuntimeError):  # it writes to a server that is away
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    await connection.close()
 
 
 async def _asked(
@@ -332,7 +337,8 @@ async def _asked(
 ) -> Msg:
     """The answer. Raises one of `_DOWN`: TimeoutError, NoRespondersError if nobody listens there.
 
-    The timeout is ours, because nats-py 2.16's may lose a cancellation (see `background.end`).
+    The timeout is ours, because nats-py 2.16's may lose a cancellation (see `background.end`). Its flush loses one
+    for certain, so it must be over before (`FLUSHED_WITHIN_S`).
     """
     async with asyncio.timeout(within_s):
         return await connection.request(subject, question, timeout=None)  # type: ignore[arg-type]  # it may be

@@ -13,7 +13,7 @@ With `tenant`, a statement runs as a role that sees and writes that tenant's row
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -28,10 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
-from libs.common.errors import Unavailable
+from libs.common.errors import Unavailable, said
 
 SWEEP_EVERY_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
+CLOSED_WITHIN_S = 2.0
+"""How long a process that stops waits for the server to hear of it."""
 FROZEN_AFTER_S = 15.0
 """A process that leaves a transaction idle for this long has stopped: its locks are taken from it."""
 
@@ -123,7 +125,7 @@ class Database:
                         rows = await driver.fetch(sql, *args, timeout=timeout_s)
             except LOST as error:
                 await connection.invalidate()
-                raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+                raise Unavailable(f"PostgreSQL: {said(error)}") from error
             return rows
 
     @asynccontextmanager
@@ -143,7 +145,7 @@ class Database:
                 raise
             except LOST as error:
                 await connection.invalidate()
-                raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+                raise Unavailable(f"PostgreSQL: {said(error)}") from error
 
     async def reachable(self) -> bool:
         """Whether a trivial statement gets through, now."""
@@ -160,7 +162,7 @@ class Database:
         try:
             connection = await self._engine.connect()
         except (*LOST, DBAPIError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+            raise Unavailable(f"PostgreSQL: {said(error)}") from error
         finally:
             self._waiting -= 1
         metrics.db_wait_seconds.observe(time.perf_counter() - asked_at)
@@ -177,20 +179,20 @@ class Database:
     async def _keep_minimum(self) -> None:
         """Open connections until the minimum exists."""
         wanted = self._settings.db_min_connections - self.stats().in_use
-        held = [await self._engine.connect() for _ in range(max(0, wanted))]
-        for connection in held:
-            connection.info.setdefault("used_at", time.monotonic())
-            await connection.close()
+        async with AsyncExitStack() as held:
+            for _ in range(wanted):
+                connection = await held.enter_async_context(self._engine.connect())
+                connection.info.setdefault("used_at", time.monotonic())
 
     async def _close_idle(self) -> None:
         """Close what has been idle too long, down to the minimum. Last used comes out first."""
-        held = [await self._engine.connect() for _ in range(self.stats().idle)]
         expired = time.monotonic() - self._settings.db_idle_timeout / 1000
-        for position, connection in enumerate(held):
-            if position >= self._settings.db_min_connections and connection.info["used_at"] <= expired:
-                await connection.invalidate()
-        for connection in reversed(held):
-            await connection.close()
+        async with AsyncExitStack() as held:
+            idle = range(self.stats().idle)
+            connections = [await held.enter_async_context(self._engine.connect()) for _ in idle]
+            for connection in connections[self._settings.db_min_connections :]:
+                if connection.info["used_at"] <= expired:
+                    await connection.invalidate()
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -241,7 +243,7 @@ async def _driver(connection: AsyncConnection) -> Any:
     try:
         return (await connection.get_raw_connection()).driver_connection
     except (*LOST, DBAPIError, PoolTimeout) as error:
-        raise Unavailable(f"PostgreSQL: {error or type(error).__name__}") from error
+        raise Unavailable(f"PostgreSQL: {said(error)}") from error
 
 
 async def _answers(database: Database) -> None:
@@ -300,4 +302,6 @@ async def connect(
         async with background.alongside(database._sweep_for_ever()):
             yield database
     finally:
-        await engine.dispose()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                await engine.dispose()

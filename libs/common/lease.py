@@ -28,6 +28,8 @@ from libs.common.ledger.jobs import State, new_id
 
 TELL_EVERY_S = 0.2
 """How often the progress of all jobs goes out to followers."""
+LEFT_WITHIN_S = 2.0
+"""How long a process that stops tries to say so."""
 STOP_AGAIN_AFTER_S = 5.0
 """For how long a cancelled handler may tidy up before it is cancelled once more."""
 KEEP_EVERY_S = 1.0
@@ -114,7 +116,14 @@ class Lease:
             ):
                 yield
         finally:
-            await until_available(lambda: leases.deregister(self._db, self.worker), patience_s=2)
+            await self._deregister()
+
+    async def _deregister(self) -> None:
+        try:
+            async with asyncio.timeout(LEFT_WITHIN_S):
+                await until_available(lambda: leases.deregister(self._db, self.worker))
+        except TimeoutError:  # then its silence says so
+            logger.warning("worker.not_deregistered", worker=str(self.worker))
 
     async def _register(self) -> None:
         asked_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -35,14 +36,16 @@ class Server(uvicorn.Server):
         self._drain_s = settings.gateway_drain_s
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Remember the loop: signals come from outside it."""
-        self._loop = asyncio.get_running_loop()
+        """Remember the loop, and the task: signals come from outside."""
+        self._loop, self._starting = asyncio.get_running_loop(), asyncio.current_task()
         await super().startup(sockets)  # type: ignore[arg-type]
         collector.calm()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop: serve on until it is known that this gateway is not ready. A second one: stop now."""
-        if self._app.state.draining.is_set():
+        if not self.started and self._starting is not None:  # it still waits for a server: nobody is served
+            self._loop.call_soon_threadsafe(self._starting.cancel)
+        elif self._app.state.draining.is_set():
             super().handle_exit(sig, frame)
         else:
             self._loop.call_soon_threadsafe(self._drain, sig, frame)
@@ -58,7 +61,8 @@ def main() -> None:
     log.setup("gateway")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a follower is a connection, and there may be many
-    Server(create_app(settings), settings).run()
+    with suppress(asyncio.CancelledError):  # told to stop before it served
+        Server(create_app(settings), settings).run()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
+from weakref import WeakSet
 
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.job import storable
@@ -80,14 +81,22 @@ class Bounces:
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
         """The port where LMTP is spoken while the block runs."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: LMTP(self, data_size_limit=REPORT_BYTES_AT_MOST, enable_SMTPUTF8=True, loop=loop), host, port
-        )
+        loop, sessions = asyncio.get_running_loop(), WeakSet[LMTP]()
+
+        def begin() -> LMTP:
+            session = LMTP(self, data_size_limit=REPORT_BYTES_AT_MOST, enable_SMTPUTF8=True, loop=loop)
+            sessions.add(session)
+            return session
+
+        server = await loop.create_server(begin, host, port)
         try:
             yield server.sockets[0].getsockname()[1]
-        finally:
+        finally:  # who has not been answered by then delivers again
             server.close()
+            for session in sessions:
+                if session.transport is not None:
+                    session.transport.close()
+            await background.end([s._handler_coroutine for s in sessions if s._handler_coroutine is not None])
 
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]

@@ -7,7 +7,6 @@ wiped, is told by each mailer what it let go, before anybody lets anything go ag
 
 import asyncio
 import re
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from libs.common import background, log
 from libs.common.batching import Batcher
+from libs.common.clocks import DistantClock, monotonic_us
 
 RATE = re.compile(r"(relay|tenant|domain)(?::([^=\s]+))?\s*=\s*(\d+)/(s|min|h|day)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
@@ -123,8 +123,7 @@ class Pacer:
         self._held: set[Permit] = set()
         self._done = _Done()
         self._epoch = b""
-        self._ahead_us = 0
-        """Of Redis's clock before the monotonic one."""
+        self._clock = DistantClock()
         self._telling: Batcher[_Told, float] = Batcher(self._tell, max_size=TOLD_AT_A_TIME)
 
     def permit(self, relay: str, tenant: str, domain: str) -> Permit:
@@ -154,8 +153,7 @@ class Pacer:
         """The message that was let go has arrived, or never will."""
         if permit in self._held:
             self._held.discard(permit)
-            now_us = time.monotonic_ns() // 1000 + self._ahead_us
-            self._done.add(permit, now_us)
+            self._done.add(permit, self._clock.latest_us())
             self._telling(_Told("done", permit))
 
     @asynccontextmanager
@@ -217,9 +215,10 @@ class Pacer:
             args += (what, permit.member, len(permit.counters))
             for key, rate in permit.counters:
                 args += (numbers.setdefault(key, len(numbers) + 2), rate.limit, rate.window_s * 1_000_000)
+        asked_us = monotonic_us()
         async with asyncio.timeout(PATIENCE_S):
             epoch, now_us, *waits = await self._evaluated([EPOCH, *numbers], args)
-        self._ahead_us = now_us - time.monotonic_ns() // 1000
+        self._clock.heard(now_us, asked_us=asked_us)
         return epoch, waits
 
     async def _evaluated(self, keys: Sequence[str], args: Sequence[object]) -> list[Any]:

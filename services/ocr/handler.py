@@ -85,7 +85,10 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
         logger.warning("sandbox.network_open", why="this system has no seccomp filters")
     with scratch_folder() as folder:
         held = Sources(platform.blobs, folder)
-        yield Deps(settings, platform.database, platform.blobs, sandbox, held, folder, languages, engine)
+        try:
+            yield Deps(settings, platform.database, platform.blobs, sandbox, held, folder, languages, engine)
+        finally:
+            await held.close()
 
 
 async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:

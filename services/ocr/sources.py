@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.common import background
 from libs.common.blobs import Blobs
 from services.ocr.refusals import SourceMissing
 
@@ -45,6 +46,10 @@ class Sources:
             if self._held.get(key) is held:
                 self._held.move_to_end(key)
             self._let_go()
+
+    async def close(self) -> None:
+        """Fetch no more."""
+        await background.end([held.fetching for held in self._held.values()])
 
     async def _fetch(self, key: str, path: Path) -> Path:
         try:

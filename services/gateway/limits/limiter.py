@@ -166,6 +166,7 @@ class Limiter:
         self._batches += 1
         prefix = f"{self.gateway}:{self._batches}"
         if self.mode is Mode.ALONE:
+            await self._outages.told()
             return self._answers(groups, None, self._decide_by_share(groups, prefix), prefix)
         mine = None
         if self.mode is Mode.RETURNING:
@@ -174,7 +175,9 @@ class Limiter:
             groups if mine is None else [Group(g.charges, m.admitted) for g, m in zip(groups, mine, strict=True)]
         )
         try:
-            now_us, granted = await self._shared.take(asked, prefix)
+            async with self._outages.asking:
+                now_us, granted = await self._shared.take(asked, prefix)
+                self._remember(asked, granted, prefix, now_us, mine)
         except (Lost, Wiped) as error:
             await self._outages.lose(error)
             if mine is None:
@@ -183,7 +186,6 @@ class Limiter:
                 self._redis_was_not_told(groups, mine, prefix)
             await self._give_back_late(groups, mine, prefix)
             return self._answers(groups, None, mine, prefix)
-        self._remember(asked, granted, prefix, now_us, mine)
         return self._answers(asked, mine, granted, prefix)
 
     async def _give_back_late(self, groups: Sequence[Group], mine: Sequence[Granted], prefix: str) -> None:
@@ -201,23 +203,23 @@ class Limiter:
         """What was admitted by share stands, and Redis has to hear of it later."""
         for number, (group, granted) in enumerate(zip(groups, mine, strict=True)):
             if granted.admitted:
-                name, now_us = f"{prefix}:{number}", self._shared.now_us()
+                name, now_us = f"{prefix}:{number}", self._shared.clock.latest_us()
                 for charge in group.charges:
                     self._memory.take_back(charge, name, granted.admitted)
                 self._admit(group.charges, granted.admitted, name, now_us, in_redis=False)
 
     def _decide_by_share(self, groups: Sequence[Group], prefix: str, *, in_redis: bool = False) -> list[Granted]:
         """What fits this gateway's share; `in_redis`: Redis is asked too, and so will know."""
-        now_us, gateways = self._shared.now_us(), self._outages.gateways
+        clock, gateways = self._shared.clock, self._outages.gateways
         granted = []
         for number, (charges, wanted) in enumerate((group.charges, group.count) for group in groups):
-            left = [self._memory.share(charge, now_us, gateways) for charge in charges]
+            left = [self._memory.share(charge, clock.earliest_us(), gateways) for charge in charges]
             enforced = [
                 places for charge, (places, _) in zip(charges, left, strict=True) if not charge.policy.shadow
             ]
             count = max(0, min([wanted, *enforced]))
             if count:
-                self._admit(charges, count, f"{prefix}:{number}", now_us, in_redis=in_redis)
+                self._admit(charges, count, f"{prefix}:{number}", clock.latest_us(), in_redis=in_redis)
                 left = [(places - count, free_us) for places, free_us in left]
             granted.append(Granted(count, left))
         return granted

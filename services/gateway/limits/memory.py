@@ -17,6 +17,8 @@ from services.gateway.limits.policies import Charge, Policy
 SUBJECTS_AT_MOST = 50_000
 """Of those remembered, the ones that came longest ago are forgotten first."""
 UNKNOWN_RETRY_US = 1_000_000
+KEPT_LONGER_US = 1_000_000
+"""Than it counts: what time it is at Redis is known between two bounds only."""
 
 Told = dict[str, list[tuple[int, int]]]
 """What a gateway tells of itself: for each counter, (time in µs, amount) of what it has admitted."""
@@ -44,8 +46,8 @@ class Subject:
     used_at_us: int = 0
 
     def drop_old(self, now_us: int) -> None:
-        """Forget what no longer counts."""
-        oldest = now_us - self.policy.counts_for_us
+        """Forget what has not counted for a while."""
+        oldest = now_us - self.policy.counts_for_us - KEPT_LONGER_US
         for admissions in (self.before, self.since):
             while admissions and admissions[0].time_us <= oldest:
                 admissions.popleft()
@@ -153,8 +155,10 @@ class Memory:
             return 0, UNKNOWN_RETRY_US
         subject = self._subject(charge)
         subject.drop_old(now_us)
-        before = [(a.time_us, a.amount) for a in subject.before] + self._told_of(charge, now_us)
-        since = [(a.time_us, a.amount) for a in subject.since]
+        oldest = now_us - policy.counts_for_us
+        before = [(a.time_us, a.amount) for a in subject.before if a.time_us > oldest]
+        before += self._told_of(charge, oldest)
+        since = [(a.time_us, a.amount) for a in subject.since if a.time_us > oldest]
         left = self._left(subject, before, since, now_us, gateways)
         ends = sorted({time_us + policy.counts_for_us for time_us, _ in before + since})
         if left > 0:
@@ -179,8 +183,7 @@ class Memory:
         mine = sum(amount for time_us, amount in since if time_us > oldest)
         return max(0, subject.policy.limit - known) // gateways - mine
 
-    def _told_of(self, charge: Charge, now_us: int) -> list[tuple[int, int]]:
-        oldest = now_us - charge.policy.counts_for_us
+    def _told_of(self, charge: Charge, oldest: int) -> list[tuple[int, int]]:
         heard = chain.from_iterable(told.get(charge.key, ()) for told in self._heard.values())
         return [(time_us, amount) for time_us, amount in heard if time_us > oldest]
 

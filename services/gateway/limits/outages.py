@@ -32,8 +32,9 @@ GONE_AFTER_S = 5.0
 """A gateway that has not checked in for this long has stopped."""
 UNHEARD_AFTER_S = 3.0
 """In an outage, a gateway that has told nothing by then has stopped; where NATS is away too, nobody has."""
-TOLD_WITHIN_S = 0.03
-"""The first requests of an outage wait so long for what the others tell."""
+TOLD_WITHIN_S = 0.25
+"""The first requests of an outage wait so long for what the others tell. All have told it within milliseconds, but
+for one that is busy, or has just died."""
 SUBJECTS_A_MESSAGE, ADMISSIONS_A_MESSAGE = 500, 10_000
 """NATS takes a megabyte."""
 SUBJECT = "limits.admitted"
@@ -64,6 +65,9 @@ class Outages:
         self.peers: set[str] = set()
         self._owed: list[Place] = []
         self._returned_us = 0
+        self.asking = asyncio.Lock()
+        """Held while Redis is asked: what it grants then is told to the others, too."""
+        self._alone_since = float("-inf")
         self._look = asyncio.Event()
         self._all_told = asyncio.Event()
         self._parts: dict[str, set[int]] = {}
@@ -91,9 +95,14 @@ class Outages:
         """Redis went away, or forgot: from here on by share, as soon as the others have told what they know."""
         self._lose(error)
         self._look.set()
-        if not self._all_told.is_set():
+        await self.told()
+
+    async def told(self) -> None:
+        """As an outage begins, wait for what the others know."""
+        left_s = self._alone_since + TOLD_WITHIN_S - asyncio.get_running_loop().time()
+        if left_s > 0 and not self._all_told.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(TOLD_WITHIN_S):
+                async with asyncio.timeout(left_s):
                     await self._all_told.wait()
 
     async def give_back(self, places: list[Place]) -> None:
@@ -158,6 +167,7 @@ class Outages:
 
     def _begin_alone(self, peers: set[str]) -> None:
         self.peers = set(peers)
+        self._alone_since = asyncio.get_running_loop().time()
         self._memory.begin_alone(peers)
         self._parts.clear()
         self._all_told.clear()
@@ -196,7 +206,7 @@ class Outages:
         if not (wiped or self._memory.has_untold):
             return
         try:
-            untold = list(self._memory.untold(self._shared.now_us(), wiped=wiped))
+            untold = list(self._memory.untold(self._shared.clock.earliest_us(), wiped=wiped))
             await self._shared.restore(untold, knows_some=wiped)
         except Lost:
             self._memory.has_untold = True
@@ -261,7 +271,7 @@ class Outages:
     def _keep_to_a_share(self, gateway: str) -> None:
         """Another gateway has lost Redis, which still answers here: until it is back, both must fit."""
         self._begin_alone(self.peers | {gateway})
-        self._returned_us = self._shared.now_us()
+        self._returned_us = self._shared.clock.latest_us()
         self.mode = Mode.RETURNING
         self._note_mode(because_of=gateway)
 
@@ -271,7 +281,8 @@ class Outages:
         telling.add_done_callback(self._telling.discard)
 
     async def _publish(self, answering: bool) -> None:
-        messages = list(_parts_of(self._memory.tell(self._shared.now_us())))
+        async with self.asking:
+            messages = list(_parts_of(self._memory.tell(self._shared.clock.earliest_us())))
         for number, admitted in enumerate(messages, 1):
             message = {"gateway": self._gateway, "admitted": admitted, "answering": answering}
             await self._bus.publish(SUBJECT, orjson.dumps(message | {"part": number, "parts": len(messages)}))

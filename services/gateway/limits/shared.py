@@ -1,7 +1,6 @@
 """The counts that all gateways share, in Redis: three scripts, each one step on Redis's own clock."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from libs.common.errors import ArgosyError
+from libs.common.clocks import DistantClock, monotonic_us
+from libs.common.errors import ArgosyError, said
 from services.gateway.limits.decisions import Place
 from services.gateway.limits.memory import Admission
 from services.gateway.limits.policies import Charges, Policy
@@ -74,12 +74,8 @@ class Shared:
         self._budget_s = budget_s
         self._shas: dict[str, str] = {}
         self._given_up: set[asyncio.Future[Any]] = set()
-        self._ahead_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.clock = DistantClock()
         self.epoch = ""
-
-    def now_us(self) -> int:
-        """Redis's time; before it was ever heard, this machine's."""
-        return time.monotonic_ns() // 1000 + self._ahead_us
 
     async def take(self, groups: Sequence[Group], prefix: str) -> tuple[int, list[Granted]]:
         """Decide `groups`: the time it was decided, and what was granted. Raises Lost, Wiped."""
@@ -99,10 +95,11 @@ class Shared:
                     )
                 wanted.append(numbers[key])
         keys = [EPOCH, *numbers]
+        asked_us = monotonic_us()
         answer = await self._within_budget(
             self._run("take", keys, [self.epoch, self._gateway, prefix, *figures, *wanted])
         )
-        self._note_time(answer[0])
+        self.clock.heard(answer[0], asked_us=asked_us)
         if len(answer) == 1:
             raise Wiped
         return answer[0], _parsed(answer, groups)
@@ -111,8 +108,9 @@ class Shared:
         """Say that this gateway is there, if it is `deciding` by Redis. Raises Lost."""
         known = self.epoch if deciding else ""
         args = [new_epoch, self._gateway, known, gone_after_s]
+        asked_us = monotonic_us()
         answer = await self._patiently(self._run("checkin", [EPOCH, GATEWAYS], args))
-        self._note_time(answer[0])
+        self.clock.heard(answer[0], asked_us=asked_us)
         names, times = answer[2::2], answer[3::2]
         seen = {name.decode(): int(float(at)) for name, at in zip(names, times, strict=True)}
         return CheckIn(answer[0], answer[1].decode(), seen)
@@ -164,7 +162,7 @@ class Shared:
                 if task.done():
                     return task.result()
         except (RedisError, OSError) as error:
-            raise Lost(f"Redis: {error or type(error).__name__}") from error
+            raise Lost(f"Redis: {said(error)}") from error
         finally:
             if not task.done():
                 task.cancel()
@@ -177,10 +175,7 @@ class Shared:
             async with asyncio.timeout(PATIENCE_S):
                 return await asking
         except (RedisError, OSError, TimeoutError) as error:
-            raise Lost(f"Redis: {error or type(error).__name__}") from error
-
-    def _note_time(self, now_us: int) -> None:
-        self._ahead_us = now_us - time.monotonic_ns() // 1000
+            raise Lost(f"Redis: {said(error)}") from error
 
 
 def _parsed(answer: list[int], groups: Sequence[Group]) -> list[Granted]:

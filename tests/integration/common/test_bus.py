@@ -14,7 +14,8 @@ from libs.common.bus import Bus
 from libs.common.config import BusSettings
 from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import new_id
-from tests.polling import until
+from tests.network import Network
+from tests.polling import PATIENCE_S, until
 
 
 async def test_tickets_arrive_once_in_order_and_leave_the_conveyor(nats_bus: Bus, queue: str) -> None:
@@ -114,6 +115,21 @@ async def test_whoever_is_cancelled_as_the_answer_comes_ends(nats_bus: Bus) -> N
         asking.cancel()
         await asyncio.wait({asking})
     assert asking.cancelled()
+
+
+async def test_questions_end_in_time_though_too_much_is_unsent(servers: Trio) -> None:
+    """And the connection can be left."""
+    async with Network(servers.nats.url).open() as network, asyncio.timeout(PATIENCE_S):
+        settings = BusSettings.model_validate({"nats_url": network.url})
+        async with bus.connect(settings, "test") as held_up:
+            await _connected(held_up)
+            network.hold_up()
+            asking = [held_up.ask("anybody", bytes(700_000), within_s=2) for _ in range(10)]
+            ends = await asyncio.gather(*asking, return_exceptions=True)
+            assert {type(end) for end in ends} == {TimeoutError}
+            assert not held_up._nats._resp_map
+    for subscription in held_up._nats._subs.values():  # nats-py has not come to them
+        subscription._wait_for_msgs_task.cancel()
 
 
 async def test_without_a_server_tickets_are_lost_and_nobody_waits(queue: str) -> None:

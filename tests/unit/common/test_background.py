@@ -1,6 +1,7 @@
 """What runs beside a block ends with it, whatever it does with its cancellation."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -65,3 +66,27 @@ async def test_a_cancellation_that_is_lost_is_repeated() -> None:
     await end([task])
     assert lost.is_set()
     assert task.cancelled()
+
+
+async def test_whoever_ends_others_and_is_ended_does_that_first() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def takes_its_time() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            begun.set()
+            while not may_end.is_set():
+                with suppress(asyncio.CancelledError):
+                    await may_end.wait()
+
+    slow = asyncio.create_task(takes_its_time())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(end([slow]))
+    await begun.wait()
+    ending.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert slow.done()

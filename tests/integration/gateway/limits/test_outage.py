@@ -5,12 +5,14 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from itertools import count
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from deploy.local.running import Trio
 from libs.common.bus import Bus
+from services.gateway.limits import outages
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.outages import Mode
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
@@ -99,6 +101,36 @@ async def test_what_was_left_is_shared_out_and_merged_on_return(
     assert await admitted(first, fresh, 50) == 1
 
 
+async def test_what_was_granted_but_not_yet_noticed_is_told_too(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis dies; one gateway has its last answer, and is too busy to read it before it hears of the outage."""
+    monkeypatch.setattr(outages, "TOLD_WITHIN_S", 60.0)
+    first, second = two
+    charges, granted, busy = charged(20), asyncio.Event(), asyncio.Event()
+    take = second._shared.take
+
+    async def take_slowly(*asked: Any) -> Any:
+        answer = await take(*asked)
+        granted.set()
+        await busy.wait()
+        return answer
+
+    monkeypatch.setattr(second._shared, "take", take_slowly)
+    at_second = asyncio.create_task(admitted(second, charges, 15))
+    await granted.wait()
+    redis_server.stop(signal.SIGKILL)
+    at_first = asyncio.create_task(admitted(first, charges, 20))
+    try:
+        await mode(second, Mode.ALONE)
+        assert not at_first.done()
+    finally:
+        busy.set()
+    assert await at_second == 15
+    assert await at_first == 2, "half of the 5 that were left"
+    assert await admitted(second, charges, 20) == 0
+
+
 @pytest.mark.parametrize("limit", [20, 5_000])
 async def test_a_wiped_redis_is_no_fresh_start(
     two: tuple[Limiter, Limiter], redis_server: ServerProcess, limit: int
@@ -144,7 +176,9 @@ async def test_signing_in_stays_strict_until_everybody_has_told(
     charges = charged(6, strict=True)
     assert await admitted(second, charges, 2) == 2
     first._memory.begin_alone({second.gateway})
-    assert first._memory.share(charges.each[0], first._shared.now_us(), 2)[0] == 0, "nobody has told anything"
+    assert first._memory.share(charges.each[0], first._shared.clock.earliest_us(), 2)[0] == 0, (
+        "nobody has told anything"
+    )
     first._memory.end_alone()
     await killed(redis_server, first, second)
     assert await admitted(first, charges, 9) == await admitted(second, charges, 9) == 2
