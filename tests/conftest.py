@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local import servers as embedded
 from deploy.local.running import Trio, free_port, trio
@@ -21,6 +22,8 @@ from tests.polling import PATIENCE_S
 from tests.relay import Relay, relaying
 
 _numbers = itertools.count(1)
+settings.register_profile("argosy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("argosy")  # no test depends on the speed of the machine
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from libs.common import config, db
 from libs.common.db import Database
-from services.gateway.bodies import answer, read_json
+from services.gateway.bodies import Text, answer, read_json
 from services.gateway.config import Settings
 from services.gateway.documents import Token
 from services.gateway.door import charge_account
@@ -48,7 +48,7 @@ class SignIn(BaseModel):
     )
 
     email: Annotated[str, Field(min_length=3, max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
-    password: Annotated[str, Field(min_length=1, max_length=PASSWORD_AT_MOST)]
+    password: Annotated[Text, Field(min_length=1, max_length=PASSWORD_AT_MOST)]
 
 
 async def sign_in(request: Request) -> Response:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +28,8 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""What PostgreSQL can hold as text."""
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 """A time with its zone, that a database can hold whatever the zone."""
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from libs.common.contracts.ids import parse_id
 from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, State
-from services.gateway.bodies import answer, read_query
+from services.gateway.bodies import Text, answer, read_query
 from services.gateway.documents import JobPage, JobWithErrors
 from services.gateway.door import caller
 from services.gateway.problems import Invalid, NotFound
@@ -33,9 +33,9 @@ class Paging(BaseModel):
 class Listing(Paging):
     """The query of GET /v1/jobs."""
 
-    queue: str | None = None
+    queue: Text | None = None
     state: State | None = None
-    tag: str | None = None
+    tag: Text | None = None
 
 
 async def show_job(request: Request) -> Response:

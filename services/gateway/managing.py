@@ -13,7 +13,7 @@ from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger import managing, replays
 from libs.common.ledger.jobs import Filter, State
 from libs.common.ledger.managing import Cancelled, PlaceTaken
-from services.gateway.bodies import Moment, answer, read_json
+from services.gateway.bodies import Moment, Text, answer, read_json
 from services.gateway.door import caller
 from services.gateway.jobs import find_job
 from services.gateway.problems import Conflict, NotFound
@@ -26,11 +26,11 @@ class Meaning(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
-    queue: str | SkipJsonSchema[None] = None
-    kind: str | SkipJsonSchema[None] = None
+    queue: Text | SkipJsonSchema[None] = None
+    kind: Text | SkipJsonSchema[None] = None
     state: State | SkipJsonSchema[None] = None
-    tag: str | SkipJsonSchema[None] = None
-    error_code: str | SkipJsonSchema[None] = None
+    tag: Text | SkipJsonSchema[None] = None
+    error_code: Text | SkipJsonSchema[None] = None
     created_before: Moment | SkipJsonSchema[None] = None
     created_after: Moment | SkipJsonSchema[None] = None
 

@@ -143,8 +143,8 @@ async def test_s26_what_a_worker_takes_cannot_be_had_delivered_to_others(nats_se
         await until(printed)
         heard, delivered = await hear(fleet, reply), await hear(hostile, reply)
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{stream_of('ocr')}.{CONSUMER}"
-        await hostile.publish(pull, b'{"batch":2,"expires":200000000}', reply=reply)
         await hostile.publish("tickets.ocr", b"forged")
+        await hostile.publish(pull, b'{"batch":2,"expires":200000000}', reply=reply)
 
         async def over() -> bool:
             return len(delivered) >= 2  # the ticket, and that the time is over

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from deploy.local import servers
 from deploy.local.running import Trio, free_port, running
-from libs.common import bus
+from libs.common import background, bus
 from libs.common.bus import Bus
 from libs.common.config import BusSettings
 from libs.common.errors import Unavailable
@@ -129,7 +129,7 @@ async def test_questions_end_in_time_though_too_much_is_unsent(servers: Trio) ->
             assert {type(end) for end in ends} == {TimeoutError}
             assert not held_up._nats._resp_map
     for subscription in held_up._nats._subs.values():  # nats-py has not come to them
-        subscription._wait_for_msgs_task.cancel()
+        await background.end([subscription._wait_for_msgs_task] if subscription._wait_for_msgs_task else [])
 
 
 async def test_without_a_server_tickets_are_lost_and_nobody_waits(queue: str) -> None:

@@ -47,7 +47,7 @@ async def test_callers_beyond_the_maximum_wait_and_are_counted(database_url: str
 
 
 async def test_waiting_for_a_connection_ends_with_the_timeout(database_url: str) -> None:
-    bounds = settings(database_url, db_max_connections=1, db_min_connections=1, db_connection_timeout=50)
+    bounds = settings(database_url, db_max_connections=1, db_min_connections=1, db_connection_timeout=1000)
     async with db.connect(bounds, "test", role=None) as pool, pool.begin():
         with pytest.raises(Unavailable):
             await pool.fetch("SELECT 1")

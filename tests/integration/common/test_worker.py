@@ -10,13 +10,12 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common import background
+from libs.common import background, lease
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Retry
 from libs.common.job import Done, Job
-from libs.common.ledger import claim as leases
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker import Worker
@@ -248,7 +247,7 @@ async def test_shutdown_gives_back_what_does_not_finish_in_time(fleet: Fleet) ->
 async def test_a_worker_taken_for_dead_loses_its_jobs_and_starts_anew(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.0)
+    monkeypatch.setattr(lease, "HEARTBEAT_EVERY_S", 0.0)
     attempts: list[int] = []
 
     async def handle(job: Job[Payload], _deps: None) -> Done:
@@ -269,7 +268,7 @@ async def test_a_worker_taken_for_dead_loses_its_jobs_and_starts_anew(
 async def test_a_claim_whose_answer_was_lost_comes_back_with_the_heartbeat(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.0)
+    monkeypatch.setattr(lease, "HEARTBEAT_EVERY_S", 0.0)
 
     async def handle(job: Job[Payload], _deps: None) -> Done:
         return Done({"attempt": job.attempt})

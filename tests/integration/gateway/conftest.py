@@ -27,6 +27,7 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
             "nats_url": servers.nats.url,
             "blob_url": (tmp_path / "blobs").as_uri(),
             "probes_port": 0,
+            "limits_budget_ms": 1000,
             "gateway_max_upload_bytes": 1_000_000,
             "limits": f"{NO_LIMITS}, ocr={LIMIT}/h",
             "token_secret": "a secret of the tests, and of nobody else",

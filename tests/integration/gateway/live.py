@@ -70,6 +70,7 @@ async def serving(
         "BLOB_URL": (folder / "blobs").as_uri(),
         "PROBES_PORT": "0",
         "LIMITS": NO_LIMITS,
+        "LIMITS_BUDGET_MS": "1000",
         **settings,
     }
     gateways = [LiveGateway(environment, folder, free_port()) for _ in range(number)]

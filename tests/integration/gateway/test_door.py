@@ -152,7 +152,7 @@ async def test_s2_a_revoked_key_works_nowhere_a_second_later(
         admin = (await issue(database, "dev", "dev", "admin", Role.ADMIN)).key
         for _ in range(3):
             victim = await issue(database, "dev", "dev", "victim", Role.READ)
-            async with httpx.AsyncClient(headers={"Authorization": f"Bearer {victim.key}"}) as client:
+            async with httpx.AsyncClient(timeout=60, headers={"Authorization": f"Bearer {victim.key}"}) as client:
                 calls = [client.get(f"{gateway.url}/v1/jobs") for gateway in gateways]
                 assert [answer.status_code for answer in await asyncio.gather(*calls)] == [200] * 3
                 headers = {"Authorization": f"Bearer {admin}"}
@@ -177,11 +177,13 @@ async def test_s3_rotation_under_load_fails_nobody(live: LiveGateway, database: 
             answer = await client.get("/v1/jobs", headers={"Authorization": f"Bearer {current}"})
             codes.add(answer.status_code)
 
-    async with httpx.AsyncClient(base_url=live.url, headers={"Authorization": f"Bearer {admin}"}) as client:
+    async with httpx.AsyncClient(
+        timeout=60, base_url=live.url, headers={"Authorization": f"Bearer {admin}"}
+    ) as client:
         loads = [asyncio.create_task(load(client)) for _ in range(4)]
         key_id = key.facts["id"]
         for _ in range(5):
-            rotated = await client.post(f"/v1/keys/{key_id}/rotate", json={"overlap_s": 5})
+            rotated = await client.post(f"/v1/keys/{key_id}/rotate", json={"overlap_s": 60})
             current, key_id = rotated.json()["key"], rotated.json()["id"]
             await asyncio.sleep(0.05)
         over = True
@@ -308,7 +310,7 @@ async def test_s24_every_answer_has_its_headers(gateway: Gateway) -> None:
 async def test_s24_only_known_origins_may_call(servers: Trio, database_url: str, tmp_path: Path) -> None:
     async with (
         serving(servers, database_url, tmp_path, CORS_ORIGINS="https://app.example.com") as (live,),
-        httpx.AsyncClient(base_url=live.url) as client,
+        httpx.AsyncClient(timeout=60, base_url=live.url) as client,
     ):
 
         async def allowed(origin: str) -> str | None:
@@ -330,7 +332,7 @@ async def test_s24_only_known_origins_may_call(servers: Trio, database_url: str,
 async def test_s10_a_forged_address_is_no_new_address(servers: Trio, database_url: str, tmp_path: Path) -> None:
     async with (
         serving(servers, database_url, tmp_path, LIMITS="ip=5/min") as (live,),
-        httpx.AsyncClient(base_url=live.url) as client,
+        httpx.AsyncClient(timeout=60, base_url=live.url) as client,
     ):
         codes = []
         for number in range(8):
@@ -341,7 +343,9 @@ async def test_s10_a_forged_address_is_no_new_address(servers: Trio, database_ur
 
 async def test_s21_secrets_are_not_logged(live: LiveGateway, database: Database) -> None:
     key = (await issue(database, "dev", "dev", "admin", Role.ADMIN)).key
-    async with httpx.AsyncClient(base_url=live.url, headers={"Authorization": f"Bearer {key}"}) as client:
+    async with httpx.AsyncClient(
+        timeout=60, base_url=live.url, headers={"Authorization": f"Bearer {key}"}
+    ) as client:
         await client.get(
             "/v1/jobs?tag=canary-query", headers={"Cookie": "canary-cookie", "Traceparent": "canary-trace"}
         )

@@ -35,7 +35,7 @@ async def test_every_operation_keeps_its_word(
     key = (await issue(database, "dev", "dev", "fuzz", Role.ADMIN, scopes=ROLES[Role.ADMIN] | OPERATOR)).key
     async with serving(servers, database_url, tmp_path, TOKEN_SECRET=SECRET) as (gateway,):
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=gateway.url, headers=headers) as client:
+        async with httpx.AsyncClient(timeout=60, base_url=gateway.url, headers=headers) as client:
             document, ended = [(await client.post("/v1/ocr", **upload())).json()["id"] for _ in range(2)]
         await succeed(database, ended)
         known = {"FUZZ_DOCUMENT": document, "FUZZ_ENDED": ended}

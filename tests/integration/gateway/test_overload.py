@@ -62,21 +62,21 @@ class Balancer:
 
     def __init__(self, gateways: list[LiveGateway], key: str) -> None:
         self._gateways = gateways
-        self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        self._probing = httpx.AsyncClient(timeout=60)
         self._ready = set(gateways)
         self.codes: list[int] = []
         self.accepted: set[str] = set()
         self.over = False
 
-    async def probe(self) -> None:
-        """Ask /readyz all the time."""
+    async def probe(self, gateway: LiveGateway) -> None:
+        """Ask it all the time whether it is ready."""
         while not self.over:
-            for gateway in self._gateways:
-                try:
-                    ready = (await self._client.get(f"{gateway.url}/readyz")).status_code == 200
-                except httpx.TransportError:
-                    ready = False
-                (self._ready.add if ready else self._ready.discard)(gateway)
+            try:
+                ready = (await self._probing.get(f"{gateway.url}/readyz")).status_code == 200
+            except httpx.TransportError:
+                ready = False
+            (self._ready.add if ready else self._ready.discard)(gateway)
             await asyncio.sleep(0.05)
 
     async def call(self, turn: int) -> None:
@@ -109,8 +109,8 @@ class Balancer:
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
         """Eight callers while the block runs; each ends with its last answer, and none may fail."""
-        async with self._client, asyncio.TaskGroup() as group:
-            for part in (self.probe(), *map(self.call, range(8))):
+        async with self._client, self._probing, asyncio.TaskGroup() as group:
+            for part in (*map(self.probe, self._gateways), *map(self.call, range(8))):
                 group.create_task(part)
             try:
                 yield
@@ -122,7 +122,9 @@ async def test_a_rolling_restart_fails_nobody(
     servers: Trio, database_url: str, database: Database, tmp_path: Path
 ) -> None:
     key = (await issue(database, "dev", "dev", "load", Role.MEMBER)).key
-    async with serving(servers, database_url, tmp_path, number=2) as gateways:
+    async with serving(
+        servers, database_url, tmp_path, number=2, GATEWAY_DRAIN_S="5", SHUTDOWN_GRACE_S="15"
+    ) as gateways:
         balancer = Balancer(gateways, key)
         async with balancer.calling():
             for gateway in gateways * 2:

@@ -223,7 +223,7 @@ async def test_s11_five_guesses_in_fifteen_minutes(
     }
     async with (
         serving(servers, database_url, tmp_path, **options) as (live,),
-        httpx.AsyncClient(base_url=live.url) as client,
+        httpx.AsyncClient(timeout=60, base_url=live.url) as client,
     ):
 
         async def guess(email: str, address: str) -> int:

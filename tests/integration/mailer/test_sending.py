@@ -80,7 +80,7 @@ async def test_many_recipients_are_written_to_in_parts(mailer: Mailer, relay: Re
 
 async def test_a_relay_that_misbehaves(mailer: Mailer, relay: Relay) -> None:
     """Statuses are right, nobody is lost, and the others are not held up."""
-    await mailer.configured(mail_timeout_s=2.0)
+    await mailer.configured(mail_timeout_s=5.0)
     bad = ["450-a", "550-b", "421-c", "450end-d", "550end-e", "dropdata-f", "dropend-g"]
     hanging = [f"hang-{number}" for number in range(4)]
     good = [f"good-{number}" for number in range(300)]
@@ -102,7 +102,7 @@ async def test_a_relay_that_misbehaves(mailer: Mailer, relay: Relay) -> None:
     assert {states[name] for name in hanging} == {"deferred"}
     assert {states[name] for name in good} == {"sent"}
     last_good = max(delivery.at for delivery in relay.deliveries if delivery.recipient.startswith("good"))
-    assert last_good - begun < 2.0 or relay.tries.total() < 320, "while some hang the others go out"
+    assert last_good - begun < 5.0 or relay.tries.total() < 320, "while some hang the others go out"
     known = await mailer.recipients(job)
     assert (known["550-b@example.test"]["code"], known["550-b@example.test"]["enhanced_code"]) == (550, "5.2.1")
     relay.kind_at = time.monotonic()
@@ -144,15 +144,19 @@ async def test_the_second_relay_takes_over(mailer: Mailer, relay: Relay) -> None
 
 
 async def test_who_has_waited_too_long_has_bounced(mailer: Mailer) -> None:
-    await mailer.configured(mail_give_up_after_s=0.2)
+    await mailer.configured(mail_give_up_after_s=3600)
     job = await mailer.accept(letter=PLAIN, recipients=to("450-a"))
-    facts = await mailer.finish(job)
-    assert facts["result"] == {"recipients": 1, "bounced": 1}
+    await mailer.work()
+    assert await mailer.states(job) == {"450-a": "deferred"}
+    await mailer.database.fetch("UPDATE mail.letters SET created_at = created_at - interval '2 h'")
+    assert (await mailer.finish(job))["result"] == {"recipients": 1, "bounced": 1}
     assert (await mailer.recipients(job))["450-a@example.test"]["tries"] >= 2
 
 
 async def test_a_letter_expires(mailer: Mailer) -> None:
-    job = await mailer.accept(letter=PLAIN | {"expire_after_s": 1}, recipients=to("450-a", "b"))
+    job = await mailer.accept(letter=PLAIN | {"expire_after_s": 3600}, recipients=to("450-a", "b"))
+    await mailer.work()
+    await mailer.database.fetch("UPDATE mail.letters SET expires_at = now()")
     assert (await mailer.finish(job))["result"] == {"recipients": 2, "cancelled": 1, "sent": 1}
 
 
@@ -206,6 +210,7 @@ async def test_a_domain_that_hangs_leaves_room_for_other_letters(mailer: Mailer,
     async def hanging() -> bool:
         return relay.tries.total() > 0
 
+    await mailer.configured(mail_timeout_s=600)
     slow = await mailer.accept(letter=PLAIN, recipients=to(*(f"hang-{n}" for n in range(40)), domain="slow.test"))
     async with mailer.at_work():
         await until(hanging)
@@ -236,6 +241,7 @@ async def test_a_cancelled_letter_leaves_its_domain_open_to_others(
 @pytest.mark.parametrize("large", ["", "y" * 200_000])
 async def test_who_hangs_holds_up_nobody_else_of_the_letter(mailer: Mailer, relay: Relay, large: str) -> None:
     """Also where the messages are so large that they are put together a few at a time."""
+    await mailer.configured(mail_timeout_s=600)
     quick = to(*(f"n{n}" for n in range(60)), domain="fast.test")
     letter = {"subject": "Tides", "text": "Dear {{ name }}" + large}
     job = await mailer.accept(letter=letter, recipients=[*to("hang-0", "hang-1", domain="slow.test"), *quick])
@@ -250,7 +256,7 @@ async def test_who_hangs_holds_up_nobody_else_of_the_letter(mailer: Mailer, rela
 
 
 async def test_who_waits_for_a_limit_is_not_forgotten_over_those_who_hang(mailer: Mailer, relay: Relay) -> None:
-    await mailer.configured(mail_limits="domain:fast.test=5/s")
+    await mailer.configured(mail_limits="domain:fast.test=5/s", mail_timeout_s=600)
     slow = to(*(f"hang-{n}" for n in range(60)), domain="slow.test")
     job = await mailer.accept(letter=PLAIN, recipients=[*slow, *to(*"abcdefghijkl", domain="fast.test")])
 
@@ -366,7 +372,7 @@ async def test_what_is_ready_is_sent_before_the_job_fails(
     mailer: Mailer, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Templates are filled in two at a time here, and the third of these takes for ever."""
-    await mailer.configured(mail_compose_timeout_s=1.0)
+    await mailer.configured(mail_compose_timeout_s=8.0)
     monkeypatch.setattr(handler, "COMPOSED_AT_ONCE_BYTES", 3500)
     text = "{% for a in range(many) %}{% for b in range(many) %}{% endfor %}{% endfor %}Dear {{ name }}"
     names = (("a", 1), ("b", 1), ("c", 99_999))

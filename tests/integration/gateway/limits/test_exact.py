@@ -113,17 +113,19 @@ async def test_all_or_nothing(both: list[Limiter], limits: list[int], bursts: li
 
 async def test_what_redis_knows_is_not_asked_again(limiter: Limiter, redis: Redis) -> None:
     """A key over its limit is refused without Redis, until its time comes; another limit of its own ends that."""
-    ((policy, key),) = charges = charged(("api", 1, 1))
+    ((policy, key),) = charges = charged(("api", 1, 5))
     assert (await limiter.take(charges)).admitted
     assert not (await limiter.take(charges)).admitted
     calls = await evalsha_calls(redis)
     decisions = [await limiter.take(charges) for _ in range(20)]
     assert not any(decision.admitted for decision in decisions)
     assert await evalsha_calls(redis) == calls
+    after_s = decisions[0].headers["Retry-After"]
+    assert after_s in {"1", "2", "3", "4", "5"}
     assert decisions[0].headers == {
-        "RateLimit-Policy": '"api";q=1;w=1', "RateLimit": '"api";r=0;t=1', "Retry-After": "1",
+        "RateLimit-Policy": '"api";q=1;w=5', "RateLimit": f'"api";r=0;t={after_s}', "Retry-After": after_s,
     }  # fmt: skip
-    more = Policy(policy.name, policy.per, 2, 1)
+    more = Policy(policy.name, policy.per, 2, 5)
     assert (await limiter.take(Charges([Charge(more, key)]))).admitted
 
     async def is_admitted() -> bool:

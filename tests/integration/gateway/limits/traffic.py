@@ -31,7 +31,7 @@ async def run(orders: dict[str, Any]) -> None:
     charges = Charges(Charge.of(policy, orders["user"]) for policy in policies)
     dice = random.Random(orders["seed"])  # noqa: S311
     settings = BusSettings.model_validate({"nats_url": orders["nats"]})
-    redis = Redis.from_url(orders["redis"], socket_connect_timeout=1, socket_timeout=1)
+    redis = Redis.from_url(orders["redis"], socket_connect_timeout=1, socket_timeout=10)
     async with bus.connect(settings, "traffic") as connected:
         while not connected.connected:
             await asyncio.sleep(0.01)
