@@ -162,6 +162,20 @@ async def test_a_second_up_is_no_harm(fleet: Fleet) -> None:
     assert {process.pid for process in fleet.processes("-m")} == before
 
 
+async def test_a_supervisor_that_is_busy_is_not_taken_for_dead(fleet: Fleet) -> None:
+    before = {process.pid for process in fleet.processes("-m")}
+    (supervisor,) = fleet.processes("deploy.local.supervisor")
+    supervisor.suspend()
+    try:
+        starting = asyncio.create_task(asyncio.to_thread(fleet.command, "up"))
+        await asyncio.wait({starting}, timeout=3)
+        assert not starting.done()
+    finally:
+        supervisor.resume()
+    assert "already running" in await starting
+    assert {process.pid for process in fleet.processes("-m")} == before
+
+
 async def test_scaling_up_and_down(fleet: Fleet) -> None:
     for processes in (3, 1):
         fleet.command("scale", "ocr", str(processes))
