@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._drain_s = settings.gateway_drain_s
+        self._starting: asyncio.Task[object] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Remember the loop, and the task: signals come from outside."""
@@ -45,7 +46,7 @@ class Server(uvicorn.Server):
         """A signal to stop: serve on until it is known that this gateway is not ready. A second one: stop now."""
         if not self.started and self._starting is not None:  # it still waits for a server: nobody is served
             self._loop.call_soon_threadsafe(self._starting.cancel)
-        elif self._app.state.draining.is_set():
+        elif not self.started or self._app.state.draining.is_set():
             super().handle_exit(sig, frame)
         else:
             self._loop.call_soon_threadsafe(self._drain, sig, frame)

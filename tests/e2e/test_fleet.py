@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +205,10 @@ async def test_work_goes_on_without_redis(fleet: Fleet) -> None:
 
 async def test_a_thousand_follow_at_one_gateway(fleet: Fleet) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 2_000:
+        pytest.skip("this user may not open so many connections")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # they are connections of this process too
-    async with fleet.client() as client:
+    async with fleet.client() as client, AsyncExitStack() as opened:
         later = {"options": json.dumps({"run_at": "2999-01-01T00:00:00Z"})}
         answer = await client.post("/v1/ocr", files={"file": ("x.pdf", pictures.text_pdf("x"))}, data=later)
         path = answer.headers["location"]
@@ -215,16 +218,16 @@ async def test_a_thousand_follow_at_one_gateway(fleet: Fleet) -> None:
         streams = []
         for _ in range(1000):
             reader, writer = await asyncio.open_connection("127.0.0.1", fleet.port)
+            opened.callback(writer.close)
             writer.write(request.encode())
             await writer.drain()
-            streams.append((reader, writer))
-        for reader, _ in streams:
+            streams.append(reader)
+        for reader in streams:
             await reader.readuntil(b'"state":"scheduled"')
         assert (await client.post(path + "/cancel")).status_code == 200
-        for reader, writer in streams:
+        for reader in streams:
             await reader.readuntil(b'"state":"cancelled"')
             assert await reader.readuntil(b"0\r\n\r\n")
-            writer.close()
 
 
 async def test_a_running_document_is_cancelled_and_its_processes_with_it(fleet: Fleet) -> None:
