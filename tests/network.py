@@ -27,9 +27,9 @@ class Network:
         self._passing.clear()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator["Network"]:
-        """There while the block runs."""
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+    async def open(self, *, port: int = 0) -> AsyncIterator["Network"]:
+        """There while the block runs, at a port that is free or at this one."""
+        server = await asyncio.start_server(self._connect, "127.0.0.1", port)
         port = server.sockets[0].getsockname()[1]
         place = f"{self._parts.netloc.rpartition('@')[0]}@127.0.0.1:{port}"
         self.url = self._parts._replace(netloc=place).geturl()

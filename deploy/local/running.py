@@ -4,6 +4,7 @@
 """
 
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from deploy.local import servers
 from deploy.local.servers import CannotRun, Server
 
 START_WITHIN_S = 60.0
+POSTGRES_PROTOCOL = 3 << 16
+"""Version 3.0, as it stands in a StartupMessage (PostgreSQL's documentation, "Message Formats")."""
+CANNOT_CONNECT_NOW = b"C57P03\0"
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,20 @@ def free_port() -> int:
 
 
 def answers(url: str) -> bool:
-    """Whether something accepts connections at the host and port of `url`."""
+    """Whether something accepts connections at the host and port of `url`; PostgreSQL: and lets them in by now."""
     parts = urlsplit(url)
     try:
-        with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), timeout=1):
-            return True
+        with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), timeout=1) as connection:
+            return not (parts.scheme.startswith("postgres") and _still_starts(connection))
     except OSError:
         return False
+
+
+def _still_starts(connection: socket.socket) -> bool:
+    """Whether PostgreSQL says that it starts, stops or recovers, when asked as pg_isready does."""
+    message = struct.pack("!i", POSTGRES_PROTOCOL) + b"user\0nobody\0\0"
+    connection.sendall(struct.pack("!i", len(message) + 4) + message)
+    return CANNOT_CONNECT_NOW in connection.recv(4096)
 
 
 @contextmanager

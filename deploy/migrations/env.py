@@ -8,7 +8,13 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from libs.common.backoff import until_available
+from libs.common.db import LOST
+from libs.common.errors import Unavailable, said
+
 LOCK = 0x4172676F  # "Argo"
+PATIENCE_S = 60.0
+"""For a server that is not there yet, or still recovers."""
 
 
 def _migrate(connection: Connection) -> None:
@@ -18,11 +24,18 @@ def _migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
+async def _connected(url: str) -> Any:
+    try:
+        return await asyncpg.connect(url)
+    except LOST as error:
+        raise Unavailable(f"PostgreSQL: {said(error)}") from error
+
+
 async def _run() -> None:
     url: str = context.config.attributes["database_url"]
 
     async def open_connection() -> Any:
-        return await asyncpg.connect(url)
+        return await until_available(lambda: _connected(url), patience_s=PATIENCE_S)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=open_connection, poolclass=pool.NullPool)
     async with engine.connect() as connection:
