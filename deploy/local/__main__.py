@@ -62,7 +62,12 @@ def up() -> None:
 
 def down() -> None:
     """Stop everything: first what takes work, then the servers. Nothing is lost."""
-    if supervisor.alive():
+    try:
+        supervised = supervisor.alive()
+    except CannotRun as silent:
+        print(f"{silent} What it runs is stopped all the same.")
+        supervised = False
+    if supervised:
         for name in (*QUEUES, "gateway", CATCHER):
             if name in supervisor.statuses():
                 supervisor.ask("stop", name=name, waiting=True)
@@ -76,7 +81,7 @@ def down() -> None:
         supervisor.sweep()  # a server that was restarted just then may have been forgotten
         print("The fleet is down. Its data is kept in .run/; `make up` goes on with it.")
     elif swept := supervisor.sweep():
-        print(f"There was no supervisor; {swept} processes that it left behind have been stopped.")
+        print(f"No supervisor was in charge; {swept} processes that were left have been stopped.")
     else:
         print("The fleet is not running.")
 

@@ -107,14 +107,15 @@ def statuses() -> dict[str, str]:
 
 
 def leftovers() -> list[psutil.Process]:
-    """Processes of this fleet that still run."""
+    """Processes of this fleet that still run. They have a session of their own (`launch`): whatever shares ours
+    belongs to whoever calls, and may have the variable too.
+    """
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(RUN):
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(RUN) and os.getsid(process.pid) != os.getsid(0):
                 found.append(process)
-    ours = {os.getpid(), os.getppid()}
-    return [process for process in found if process.pid not in ours]
+    return found
 
 
 def sweep() -> int:

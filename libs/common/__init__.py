@@ -4,8 +4,8 @@ background what runs beside something else, and ends with it
 backoff    how long to wait before the next try
 batching   what arrives together travels together
 blobs      uploads and artifacts, in a folder or a bucket
-clocks     what time it is at a server that is asked
 bus        the conveyor: job tickets over NATS
+clocks     what time it is at a server that is asked
 config     the one reader of the environment
 contracts  what crosses the wire, a module per service
 db         the one PostgreSQL pool of a process

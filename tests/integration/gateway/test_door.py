@@ -3,7 +3,7 @@
 S2 a revoked key · S3 rotation · S4 scopes · S5 another tenant's things · S7 extra fields · S10 forged addresses ·
 S12 slow and large requests · S13 compressed bodies · S21, S22 what is logged and what is told · S23 smuggling ·
 S24 headers and CORS · S27 what is public · S28 failing closed · S29 the last place, taken once. S6 is in
-common/test_isolation.py, S25, streams, in test_managing.py. S8, S9 and S11, tokens and passwords,
+common/test_isolation.py, S25, streams, in test_events.py. S8, S9 and S11, tokens and passwords,
 are in test_tokens.py.
 """
 

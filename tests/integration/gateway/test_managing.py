@@ -1,189 +1,15 @@
-"""Following and steering jobs over HTTP: events, Prefer, cancel, retry, queues, schedules, why."""
+"""Steering jobs over HTTP: Prefer, cancel, retry, queues, schedules, why."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 
 from libs.common.contracts import QUEUES
-from libs.common.contracts.ids import parse_id
-from libs.common.contracts.ocr import OcrPayload
-from libs.common.errors import Reject, Unavailable
-from libs.common.job import Done, Job
-from libs.common.ledger import jobs as ledger
-from libs.common.worker import Worker
-from services.gateway.app import drain
+from libs.common.errors import Unavailable
 from services.gateway.scopes import Role
 from tests.integration.gateway.gateway import Gateway, assert_problem, submitted, upload
-from tests.polling import until
-
-
-@asynccontextmanager
-async def working(gateway: Gateway, gate: asyncio.Event) -> AsyncIterator[None]:
-    """A worker whose jobs report, wait for `gate`, and fail if their file is named bad."""
-
-    async def handle(job: Job[OcrPayload], _deps: None) -> Done:
-        job.progress(1, 2, "half")
-        await gate.wait()
-        if job.payload.filename == "bad.png":
-            raise Reject("No good.")
-        return Done({"pages": 1})
-
-    state = gateway.app.state
-    stop = asyncio.Event()
-    worker: Worker[OcrPayload, None] = Worker(
-        "ocr", OcrPayload, handle, None, database=state.database, bus=state.bus, slots=2, grace_s=1
-    )
-
-    async def work() -> None:
-        async with worker.lease.kept():
-            await worker.run(stop)
-
-    running = asyncio.create_task(work())
-    try:
-        yield
-    finally:
-        gate.set()
-        stop.set()
-        await running
-
-
-class Stream:
-    """Server-Sent Events as they come, read from the application itself: httpx's transport waits for the end."""
-
-    def __init__(self, gateway: Gateway, client: httpx.AsyncClient, path: str) -> None:
-        self.events: list[tuple[str, Any]] = []
-        self.ended = asyncio.Event()
-        headers = [(b"authorization", client.headers["authorization"].encode())]
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode()}
-        scope |= {"query_string": b"", "headers": headers, "server": ("gateway", 80), "client": ("c", 1)}
-        self._task = asyncio.create_task(self._run(gateway.app, scope))
-
-    async def _run(self, app: Any, scope: dict[str, Any]) -> None:
-        async def receive() -> dict[str, Any]:
-            await asyncio.Event().wait()
-            return {}
-
-        async def send(message: dict[str, Any]) -> None:
-            for line in message.get("body", b"").decode().split("\n\n"):
-                if line.startswith("event: "):
-                    name, _, data = line.removeprefix("event: ").partition("\ndata: ")
-                    self.events.append((name, json.loads(data)))
-
-        await app(scope, receive, send)
-        self.ended.set()
-
-    async def has(self, name: str, **members: Any) -> None:
-        async def seen() -> bool:
-            return any(kind == name and members.items() <= data.items() for kind, data in self.events)
-
-        await until(seen)
-
-
-async def becomes(client: httpx.AsyncClient, path: str, state: str) -> dict[str, Any]:
-    async def found() -> dict[str, Any] | None:
-        job: dict[str, Any] = (await client.get(path)).json()
-        return job if job["state"] == state else None
-
-    job = await until(found)
-    assert job is not None
-    return job
-
-
-async def test_events_tell_a_jobs_life_and_end_with_it(gateway: Gateway) -> None:
-    client, gate = await gateway.client(), asyncio.Event()
-    path = await submitted(client)
-    stream = Stream(gateway, client, path + "/events")
-    await stream.has("state", state="queued")
-    async with working(gateway, gate):
-        await stream.has("state", state="running")
-        await stream.has("progress", done=1, total=2, note="half")
-        late = Stream(gateway, client, path + "/events")
-        await late.has("state", state="running")
-        gate.set()
-        await stream.has("state", state="succeeded", result={"pages": 1})
-        await late.has("state", state="succeeded")
-        async with asyncio.timeout(30):
-            await stream.ended.wait()
-            await late.ended.wait()
-    again = Stream(gateway, client, path + "/events")
-    await again.has("state", state="succeeded")
-    assert [name for name, _ in again.events] == ["state"]
-
-
-async def test_events_of_another_tenants_job_are_not_there(gateway: Gateway) -> None:
-    path = await submitted(await gateway.client())
-    stranger = await gateway.client("other")
-    for suffix in ("/events", "/why"):
-        assert_problem(await stranger.get(path + suffix), 404, "not-found")
-    for suffix in ("/cancel", "/retry"):
-        assert_problem(await stranger.post(path + suffix), 404, "not-found")
-
-
-async def test_s25_a_stream_ends_with_its_key(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.gateway.events.KEEP_ALIVE_S", 0.1)
-    client, gate = await gateway.client(), asyncio.Event()
-    path = await submitted(client)
-    stream = Stream(gateway, client, path + "/events")
-    await stream.has("state", state="queued")
-    await gateway.database.fetch("UPDATE identity.keys SET revoked_at = now()")
-    async with asyncio.timeout(30):
-        await stream.ended.wait()
-    gate.set()
-    other = await gateway.client()
-    async with working(gateway, gate):
-        await becomes(other, path, "succeeded")
-    assert [data["state"] for _, data in stream.events] == ["queued"]
-
-
-async def test_a_lost_message_is_made_up_for(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = await gateway.client()
-    path = await submitted(client)
-    stream = Stream(gateway, client, path + "/events")
-    await stream.has("state", state="queued")
-    job_id = parse_id(path.rpartition("/")[2])
-    await gateway.database.fetch(
-        "UPDATE ledger.jobs SET state = 'cancelled', finished_at = now() WHERE id = $1", job_id
-    )
-    await stream.has("state", state="cancelled")
-
-
-async def test_many_followers_cost_the_database_no_more_than_one(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = await gateway.client()
-    path = await submitted(client)
-    streams = [Stream(gateway, client, path + "/events") for _ in range(300)]
-    for stream in streams:
-        await stream.has("state", state="queued")
-    reads, read = [], ledger.read
-
-    async def counted(*args: Any) -> Any:
-        reads.append(args)
-        return await read(*args)
-
-    monkeypatch.setattr(ledger, "read", counted)
-    gate = asyncio.Event()
-    gate.set()
-    async with working(gateway, gate):
-        for stream in streams:
-            await stream.has("state", state="succeeded")
-    assert 1 <= len(reads) < 30
-
-
-async def test_streams_end_when_the_gateway_is_about_to_stop(gateway: Gateway) -> None:
-    client = await gateway.client()
-    stream = Stream(gateway, client, await submitted(client) + "/events")
-    await stream.has("state", state="queued")
-    drain(gateway.app)
-    async with asyncio.timeout(30):
-        await stream.ended.wait()
-    assert (await gateway.anonymous().get("/readyz")).status_code == 503
-    assert (await gateway.anonymous().get("/livez")).status_code == 200
+from tests.integration.gateway.streams import becomes, working
 
 
 async def test_prefer_wait_answers_with_the_end_or_with_202(gateway: Gateway) -> None:
@@ -380,15 +206,6 @@ async def test_a_filter_of_nothing_but_nulls_is_empty(gateway: Gateway, meaning:
     assert (await client.get(path)).json()["state"] == "queued"
 
 
-async def test_the_stream_of_a_job_that_is_removed_ends(gateway: Gateway) -> None:
-    client = await gateway.client()
-    stream = Stream(gateway, client, await submitted(client) + "/events")
-    await stream.has("state", state="queued")
-    await gateway.database.fetch("DELETE FROM ledger.jobs")
-    async with asyncio.timeout(60):
-        await stream.ended.wait()
-
-
 async def test_a_cap_that_is_not_given_stays(gateway: Gateway) -> None:
     admin = await gateway.client(operator=True)
     await admin.patch("/v1/queues/ocr", json={"max_running_per_tenant": 3})
@@ -397,9 +214,3 @@ async def test_a_cap_that_is_not_given_stays(gateway: Gateway) -> None:
     queue = (await admin.patch("/v1/queues/ocr", json={"max_running": None})).json()
     assert (queue["max_running"], queue["max_running_per_tenant"]) == (None, 3)
     assert_problem(await admin.patch("/v1/queues/ocr", json={"max_running": 10**12}), 422, "invalid")
-
-
-async def test_head_of_a_stream_is_no_stream(gateway: Gateway) -> None:
-    client = await gateway.client()
-    head = await client.head(await submitted(client) + "/events")
-    assert (head.status_code, head.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
