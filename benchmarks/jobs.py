@@ -22,14 +22,14 @@ import nats
 import uvloop
 from nats.js.api import StreamConfig
 
-from deploy.local.running import Trio, trio
+from deploy.local.test_servers import Trio, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common.bus import connect as connect_bus
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.db import Database
 from libs.common.db import connect as connect_database
 from libs.common.ledger.jobs import NewJob
-from services.gateway.dispatcher import Dispatcher
+from services.gateway.engine.dispatcher import Dispatcher
 
 QUEUE = "noop"
 IN_FLIGHT = 1_000

@@ -24,7 +24,7 @@ import uvloop
 from aiosmtplib import SMTP
 
 from benchmarks.ocr import Fleet
-from deploy.local.running import free_port
+from deploy.local.test_servers import free_port
 
 CONNECTIONS = 10
 LETTER = {

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pydantic import BaseModel
 
 from libs.common.config import WorkerSettings
-from libs.common.job import Done, Job
-from libs.common.service import Platform, Service, main
+from libs.common.worker.job import Done, Job
+from libs.common.worker.service import Platform, Service, main
 
 DONE = Done({})
 

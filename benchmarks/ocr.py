@@ -33,7 +33,7 @@ import pytesseract
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.peers.contenders import INSTALLED, CannotInstall, install_python
-from deploy.local.running import free_port
+from deploy.local.test_servers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 RECEIPTS = ROOT.parent / "shared" / "data" / "scans" / "receipts"

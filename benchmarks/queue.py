@@ -23,12 +23,12 @@ import orjson
 import uvloop
 
 from benchmarks.jobs import QUEUE, accept_all, gateway
-from deploy.local.running import Trio, trio
+from deploy.local.test_servers import Trio, trio
 from libs.common.db import Database
 from libs.common.ledger import dispatch, jobs, picking
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
-from services.gateway.dispatcher import WINDOW_S, Dispatcher
+from services.gateway.engine.dispatcher import WINDOW_S, Dispatcher
 
 HASTE = 60.0
 Bench = Callable[[Trio, Path, Database, Dispatcher], Awaitable[None]]

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pydantic import BaseModel
 
 from benchmarks.noop_worker import Settings
-from libs.common.job import Done, Job
-from libs.common.service import Platform, Service, main
+from libs.common.worker.job import Done, Job
+from libs.common.worker.service import Platform, Service, main
 
 WAITS_MS: list[float] = []
 

@@ -12,8 +12,8 @@ from libs.common.bus import CONSUMER, inbox_of, stream_of, tickets_subject
 from libs.common.contracts import QUEUES
 from libs.common.contracts.events import cancel_subject, events_subject
 from libs.common.db import Role
-from libs.common.queries import subjects
-from services.gateway import auth
+from libs.common.rpc import subject_pattern
+from services.gateway.identity import authentication
 from services.gateway.limits import outages
 
 GATEWAY = "gateway"
@@ -23,7 +23,7 @@ ROLES = {
     "ocr": (Role.OCR,),
     "mailer": (Role.MAILER, Role.MAILER.of_a_tenant),
 }
-OF_GATEWAYS = (auth.SUBJECT, outages.SUBJECT)
+OF_GATEWAYS = (authentication.SUBJECT, outages.SUBJECT)
 """What gateways tell each other."""
 
 
@@ -40,7 +40,7 @@ def nats_accounts(password: Callable[[str], str], *, operator: str | None = None
         "jetstream": "enabled",
         "users": users,
         "exports": [export | {"accounts": [queue]} for queue in QUEUES for export in _for_a_worker(queue)],
-        "imports": [{"service": {"account": queue, "subject": subjects(queue)}} for queue in QUEUES],
+        "imports": [{"service": {"account": queue, "subject": subject_pattern(queue)}} for queue in QUEUES],
     }
     text = json.dumps({"fleet": fleet} | {queue: _of_a_worker(queue) for queue in QUEUES}, indent=1)
     for user in SERVICES:
@@ -49,7 +49,7 @@ def nats_accounts(password: Callable[[str], str], *, operator: str | None = None
 
 
 def _for_a_worker(queue: str) -> list[dict[str, str]]:
-    """What the fleet's account exports to a worker's: to take tickets, print them, tell, hear of cancels."""
+    """What the fleet's account exports to a worker's: to take tickets, publish them, tell, hear of cancels."""
     return [
         {"service": f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}", "response": "stream"},
         {"service": tickets_subject(queue)},
@@ -67,7 +67,7 @@ def _of_a_worker(queue: str) -> dict[str, object]:
     ]
     return {
         "users": [{"user": queue, "password": queue}],
-        "exports": [{"service": subjects(queue), "accounts": ["fleet"]}],
+        "exports": [{"service": subject_pattern(queue), "accounts": ["fleet"]}],
         "imports": imports,
     }
 
@@ -76,7 +76,7 @@ def _of_the_gateway() -> dict[str, dict[str, list[str]]]:
     inbox = f"{inbox_of(GATEWAY)}.>"
     says, hears = [*OF_GATEWAYS, inbox], [*OF_GATEWAYS, inbox, events_subject("*")]
     for queue in QUEUES:
-        says += [tickets_subject(queue), cancel_subject(queue), subjects(queue)]
+        says += [tickets_subject(queue), cancel_subject(queue), subject_pattern(queue)]
         says += [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("CREATE", "INFO")]
         says.append(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream_of(queue)}.{CONSUMER}")
     return {"publish": {"allow": says}, "subscribe": {"allow": hears}}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.local import servers as embedded
-from deploy.local.running import Trio, free_port, trio
+from deploy.local.test_servers import Trio, free_port, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.bus import Bus

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.local.running import Trio
-from libs.common import background, queries
+from deploy.local.test_servers import Trio
+from libs.common import background, rpc
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
 from libs.common.config import BlobSettings
-from libs.common.contracts.mail import Addressed, Letter, MailPayload, Recipient
+from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload, Recipient
 from libs.common.db import Database
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
-from libs.common.service import Platform
 from libs.common.testkit import drain
-from libs.common.worker import Worker
-from services.gateway.dispatcher import Dispatcher
-from services.mailer import answers
+from libs.common.worker.service import Platform
+from libs.common.worker.worker import Worker
+from services.gateway.engine.dispatcher import Dispatcher
+from services.mailer import rpc_handlers
 from services.mailer.config import Settings
 from services.mailer.handler import Deps, handle, resources
 from tests.polling import until
@@ -59,7 +59,7 @@ class Mailer:
             letter=letter,
             to=payload.pop("to", ()),
             cc=payload.pop("cc", ()),
-            recipients=tuple(Addressed.of(recipient) for recipient in (*copies, *recipients)),
+            recipients=tuple(AddressedRecipient.of(recipient) for recipient in (*copies, *recipients)),
             is_template=bool(recipients or days_before),
             days_before=days_before,
             deadlines=payload.pop("deadlines", ""),
@@ -114,8 +114,8 @@ class Mailer:
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
         """Questions are answered while the block runs."""
-        answerer = queries.answerer(answers.ANSWERS, self.deps)
-        async with self.bus.answering(queries.subjects("mailer"), answerer):
+        answerer = rpc.serve(rpc_handlers.HANDLERS, self.deps)
+        async with self.bus.serving(rpc.subject_pattern("mailer"), answerer):
             yield
 
     async def ended(self, job: NewJob) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Mailer:
     async def recipients(self, job: NewJob) -> dict[str, dict[str, Any]]:
         """What is known of each, by address."""
         question = {"letter": job.id.hex, "after": -1, "limit": 20_000, "state": None}
-        found = await answers.recipients(job.tenant, question, self.deps)
+        found = await rpc_handlers.recipients(job.tenant, question, self.deps)
         return {recipient["to"]: recipient for recipient in found["recipients"]}
 
     async def states(self, job: NewJob) -> dict[str, str]:

@@ -124,8 +124,8 @@ def test_the_environment_is_read_in_one_place() -> None:
 def test_a_statement_for_a_tenant_runs_as_that_tenant() -> None:
     """Whoever is given a tenant lets PostgreSQL see to it (tests/integration/common/test_isolation.py)."""
     exceptions = {
-        "libs.common.ledger.standing.standing",  # counts how many jobs of all tenants go before one
-        "services.gateway.accounts.enter",  # an account can be moved to another tenant
+        "libs.common.ledger.queue_position.queue_position",  # counts how many jobs of all tenants go before one
+        "services.gateway.identity.accounts.enter",  # an account can be moved to another tenant
     }
     places = ("libs.common.ledger", "services.gateway")
     for path in (path for path in SOURCES if module_name(path).startswith(places)):
@@ -145,8 +145,8 @@ def test_one_module_imports_each_outside_thing() -> None:
         "nats": {"libs.common.bus"},
         "obstore": {"libs.common.blobs"},
         "pytesseract": {"services.ocr.tesseract"},
-        "prometheus_client": {"libs.common.metrics", "libs.common.probes", "services.gateway.access"},
-        "multipart": {"services.gateway.uploads"},
+        "prometheus_client": {"libs.common.metrics", "libs.common.probes", "services.gateway.http.request_log"},
+        "multipart": {"services.gateway.endpoints.uploads"},
         "circus": {"deploy.local.supervisor"},
     }
     for thing, allowed in homes.items():

@@ -23,12 +23,12 @@ import uvloop
 
 from benchmarks.peers.contenders import INSTALLED, CannotInstall, install_node, install_python
 from deploy.local import servers
-from deploy.local.running import answers, free_port, running, trio
+from deploy.local.test_servers import answers, free_port, running, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common import db
 from libs.common.config import DatabaseSettings
-from services.gateway.keys import issue
-from services.gateway.scopes import Role
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -185,10 +185,10 @@ def main(rounds: int, seconds: int) -> None:
                     figures.p99_ms.append(p99_ms)
                     figures.errors += errors
             print(f"round {number + 1} of {rounds} done", flush=True)
-    _print(rows, found)
+    _publish(rows, found)
 
 
-def _print(rows: Sequence[Row], found: Mapping[tuple[str, int], Figures]) -> None:
+def _publish(rows: Sequence[Row], found: Mapping[tuple[str, int], Figures]) -> None:
     for connections in CONNECTIONS:
         print(f"\n{connections} connections, one process each; medians")
         print("                       requests/s   p50 ms   p99 ms  errors  ÷ bare")

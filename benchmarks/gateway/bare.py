@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from libs.common import bus, collector
+from libs.common import bus, gc_tuning
 from libs.common.config import BusSettings
-from services.gateway.door import charges
+from services.gateway.http.admission import charges
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import DEFAULTS, adjusted
 
@@ -29,7 +29,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with bus.connect(BusSettings(), "bench") as connected:
         app.state.limiter = Limiter(redis, connected, budget_s=1.0)
         async with app.state.limiter.running():
-            collector.calm()  # as the gateway does, so that the door is compared and not the collector
+            gc_tuning.tune()  # as the gateway does, so that the door is compared and not the collector
             yield
 
 

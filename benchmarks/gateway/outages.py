@@ -20,7 +20,7 @@ import uvloop
 
 from benchmarks.gateway.__main__ import LIMITS, key_for, started
 from deploy.local import servers
-from deploy.local.running import free_port
+from deploy.local.test_servers import free_port
 from deploy.migrations.__main__ import upgrade
 from libs.common import db
 from libs.common.config import DatabaseSettings

@@ -10,13 +10,13 @@ from libs.common import config, log
 from libs.common.ledger.jobs import new_id
 from services.gateway.__main__ import Server
 from services.gateway.app import create_app
-from services.gateway.bodies import read_json
 from services.gateway.config import Settings
-from services.gateway.door import caller
-from services.gateway.operations import Operation
-from services.gateway.scopes import Scope
-from services.gateway.shedding import Urgency
-from services.gateway.submitting import JobFields, new_job, submit
+from services.gateway.endpoints.submission import JobFields, new_job, submit
+from services.gateway.http.admission import caller
+from services.gateway.http.json_io import read_json
+from services.gateway.http.load_shedding import Urgency
+from services.gateway.http.operations import Operation
+from services.gateway.identity.scopes import Scope
 
 QUEUE = "bench"
 

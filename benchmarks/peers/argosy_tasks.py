@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from benchmarks import jobs, noop_worker
 from benchmarks.noop_worker import Nothing, Settings, resources
 from benchmarks.peers import job
-from deploy.local.running import Trio
 from deploy.local.servers import Server
-from libs.common.job import Done, Job
-from libs.common.service import Service, main
+from deploy.local.test_servers import Trio
+from libs.common.worker.job import Done, Job
+from libs.common.worker.service import Service, main
 
 COUNT = text("INSERT INTO bench_effects (job_id) VALUES (:id)")
 

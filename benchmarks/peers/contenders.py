@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.peers import fleet
 from deploy.local import servers
-from deploy.local.running import free_port, running
 from deploy.local.servers import Server
+from deploy.local.test_servers import free_port, running
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / ".run" / "peers"

@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 
-from deploy.local.running import trio
+from deploy.local.test_servers import trio
 
 Environment = Mapping[str, str]
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from deploy.local import state, supervisor, tesseract
-from deploy.local.running import answers
 from deploy.local.servers import CannotRun, Server, nats, password_of, postgres, redis
 from deploy.local.state import EXTERNAL, GATEWAY_PORT, LOGS, RUN, State
 from deploy.local.supervisor import Program
+from deploy.local.test_servers import answers
 from deploy.migrations.__main__ import upgrade
 from deploy.permissions import GATEWAY, SERVICES, login_of, postgres_logins
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts import QUEUES
-from services.gateway.keys import issue
-from services.gateway.scopes import OPERATOR, ROLES, Role
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 
 URL = f"http://127.0.0.1:{GATEWAY_PORT}"
 READY_WITHIN_S = 60.0
@@ -130,7 +130,7 @@ def _prepare(remembered: State) -> None:
         programs.append(Program(name, command, _environment(name, addresses, remembered)))
     if CATCHER in _helpers():
         ports = [str(remembered.smtp_port), str(remembered.mail_page_port)]
-        command = [sys.executable, "-m", "deploy.local.catcher", str(RUN / "mail"), *ports]
+        command = [sys.executable, "-m", "deploy.local.mail_catcher", str(RUN / "mail"), *ports]
         programs.append(Program(CATCHER, command))
     supervisor.write_fleet(programs)
     supervisor.launch()

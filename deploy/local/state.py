@@ -9,8 +9,8 @@ import socket
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from deploy.local.running import free_port
 from deploy.local.servers import CannotRun, new_password, write_secret
+from deploy.local.test_servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = Path(os.environ.get("ARGOSY_RUN_DIR", ROOT / ".run")).resolve()

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common.backoff import until_available
 from libs.common.db import LOST
-from libs.common.errors import Unavailable, said
+from libs.common.errors import Unavailable, message_of
 
 LOCK = 0x4172676F  # "Argo"
 PATIENCE_S = 60.0
@@ -28,7 +28,7 @@ async def _connected(url: str) -> Any:
     try:
         return await asyncpg.connect(url)
     except LOST as error:
-        raise Unavailable(f"PostgreSQL: {said(error)}") from error
+        raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
 
 
 async def _run() -> None:

@@ -1,7 +1,7 @@
 """The conveyor: job tickets over NATS JetStream, from the ledger to whichever worker is free.
 
 A ticket is the 16 bytes of a job id. The conveyor is allowed to lose any of them: the ledger knows which
-jobs have a ticket out, and the dispatcher prints a lost one again. So the stream lives in memory, tickets
+jobs have a ticket out, and the dispatcher publishes a lost one again. So the stream lives in memory, tickets
 are published without waiting for an acknowledgement, and a ticket leaves the stream when it is handed over.
 
 Workers pull by credit: a standing request for as many tickets as there are free slots, so a ticket reaches
@@ -28,10 +28,10 @@ from nats.js.errors import APIError, NoStreamResponseError
 from libs.common import background, log
 from libs.common.backoff import delays
 from libs.common.config import BusSettings
-from libs.common.errors import Unavailable, said
+from libs.common.errors import Unavailable, message_of
 
 TICKET_LIFE_S = 600.0
-"""Tickets older than this fall off the conveyor, to be printed again if their jobs still wait."""
+"""Tickets older than this fall off the conveyor, to be published again if their jobs still wait."""
 REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
 ANSWER_WITHIN_S = 2.0
@@ -41,7 +41,7 @@ CONSUMER = "workers"
 ANSWERERS = "answerers"
 """The queue group of those who answer: one of them gets each question."""
 YIELD_EVERY = 250
-"""Tickets printed before others on this event loop have their turn: a few milliseconds."""
+"""Tickets published before others on this event loop have their turn: a few milliseconds."""
 
 logger = log.get("bus")
 
@@ -49,7 +49,7 @@ _DOWN = (nats.errors.Error, APIError, NoStreamResponseError, OSError, TimeoutErr
 
 
 @dataclass(frozen=True, slots=True)
-class Conveyor:
+class StreamState:
     """A queue's stretch of the conveyor at one moment."""
 
     depth: int
@@ -74,7 +74,7 @@ class Bus:
         """Whether the server can be reached right now."""
         return bool(self._nats.is_connected)
 
-    async def lay_conveyor(self, queue: str) -> None:
+    async def create_stream(self, queue: str) -> None:
         """Make the stream and the consumer of `queue` if they are not there. Raises Unavailable."""
         jetstream = self._nats.jetstream(timeout=ANSWER_WITHIN_S)
         try:
@@ -91,9 +91,9 @@ class Bus:
                 stream_of(queue), ConsumerConfig(durable_name=CONSUMER, ack_policy=AckPolicy.NONE)
             )
         except _DOWN as error:
-            raise Unavailable(f"NATS: {said(error)}") from error
+            raise Unavailable(f"NATS: {message_of(error)}") from error
 
-    async def print_tickets(self, queue: str, ids: Iterable[UUID]) -> bool:
+    async def publish_tickets(self, queue: str, ids: Iterable[UUID]) -> bool:
         """Put tickets on the conveyor without waiting. False: no connection, so they are as good as lost."""
         if not self._nats.is_connected:
             return False
@@ -107,20 +107,20 @@ class Bus:
             return False
         return True
 
-    async def conveyor(self, queue: str) -> Conveyor:
-        """How the conveyor of `queue` stands. Lays it anew if it is gone. Raises Unavailable."""
+    async def stream_state(self, queue: str) -> StreamState:
+        """How the stream of `queue` stands. Creates it anew if it is gone. Raises Unavailable."""
         try:
             # nats-py's own StreamState leaves out first_ts.
             reply = await _asked(self._nats, f"$JS.API.STREAM.INFO.{stream_of(queue)}")
         except _DOWN as error:
-            raise Unavailable(f"NATS: {said(error)}") from error
+            raise Unavailable(f"NATS: {message_of(error)}") from error
         state: dict[str, Any] = orjson.loads(reply.data).get("state", {})
         if not state.get("consumer_count"):
-            await self.lay_conveyor(queue)
-            return Conveyor(depth=0, taken=0, oldest=None)
+            await self.create_stream(queue)
+            return StreamState(depth=0, taken=0, oldest=None)
         depth = state["messages"]
         oldest = datetime.fromisoformat(state["first_ts"]) if depth else None
-        return Conveyor(depth=depth, taken=state["last_seq"] - depth, oldest=oldest)
+        return StreamState(depth=depth, taken=state["last_seq"] - depth, oldest=oldest)
 
     async def publish(self, subject: str, message: bytes) -> None:
         """Send `message` to whoever listens now. Nobody is told if it is lost."""
@@ -141,7 +141,7 @@ class Bus:
         async with self._subscribed(subject, on_message):
             yield
 
-    async def ask(self, subject: str, question: bytes, *, within_s: float) -> bytes:
+    async def request(self, subject: str, question: bytes, *, within_s: float) -> bytes:
         """The answer of one of those who answer on `subject`. Raises Unavailable, TimeoutError."""
         try:
             reply = await _asked(self._nats, subject, question, within_s=within_s)
@@ -150,13 +150,11 @@ class Bus:
         except nats.errors.NoRespondersError as error:
             raise Unavailable(f"Nobody answers on {subject}.") from error
         except _DOWN as error:
-            raise Unavailable(f"NATS: {said(error)}") from error
+            raise Unavailable(f"NATS: {message_of(error)}") from error
         return bytes(reply.data)
 
     @asynccontextmanager
-    async def answering(
-        self, subject: str, answer: Callable[[str, bytes], Awaitable[bytes]]
-    ) -> AsyncIterator[None]:
+    async def serving(self, subject: str, answer: Callable[[str, bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
         """Answer what is asked on `subject` (which may end in `.*`) while the block runs; one of many answers.
 
         `answer` gets the subject and the question. Waits for the first connection.
@@ -187,7 +185,7 @@ class Bus:
             async with self._subscribed(taking.inbox, taking.receive):
                 yield taking
         finally:
-            await self.print_tickets(queue, taking.give_back())
+            await self.publish_tickets(queue, taking.give_back())
 
     @asynccontextmanager
     async def _subscribed(

@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
-from libs.common.errors import Unavailable, said
+from libs.common.errors import Unavailable, message_of
 
 SWEEP_EVERY_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
@@ -125,7 +125,7 @@ class Database:
                         rows = await driver.fetch(sql, *args, timeout=timeout_s)
             except LOST as error:
                 await connection.invalidate()
-                raise Unavailable(f"PostgreSQL: {said(error)}") from error
+                raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
             return rows
 
     @asynccontextmanager
@@ -145,7 +145,7 @@ class Database:
                 raise
             except LOST as error:
                 await connection.invalidate()
-                raise Unavailable(f"PostgreSQL: {said(error)}") from error
+                raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
 
     async def reachable(self) -> bool:
         """Whether a trivial statement gets through, now."""
@@ -162,7 +162,7 @@ class Database:
         try:
             connection = await self._engine.connect()
         except (*LOST, DBAPIError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL: {said(error)}") from error
+            raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
         finally:
             self._waiting -= 1
         metrics.db_wait_seconds.observe(time.perf_counter() - asked_at)
@@ -243,7 +243,7 @@ async def _driver(connection: AsyncConnection) -> Any:
     try:
         return (await connection.get_raw_connection()).driver_connection
     except (*LOST, DBAPIError, PoolTimeout) as error:
-        raise Unavailable(f"PostgreSQL: {said(error)}") from error
+        raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
 
 
 async def _answers(database: Database) -> None:

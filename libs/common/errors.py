@@ -26,7 +26,7 @@ def code_of(error: type[BaseException]) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", error.__name__).lower()
 
 
-def said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What an error says; its class where it says nothing, as a TimeoutError."""
     return str(error) or type(error).__name__
 

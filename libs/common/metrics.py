@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 jobs_accepted = Counter("argosy_jobs_accepted", "Jobs committed to the ledger.", ["queue"])
-jobs_ended = Counter("argosy_jobs_ended", "Attempts that ended, by how.", ["queue", "outcome"])
+attempts_finished = Counter("argosy_attempts_finished", "Attempts that ended, by how.", ["queue", "outcome"])
 jobs_fenced = Counter("argosy_jobs_fenced", "Writes refused because the worker no longer held the job.", ["queue"])
 jobs_running = Gauge("argosy_jobs_running", "Jobs running in this process.", ["queue"])
 job_wait_seconds = Histogram(
@@ -14,14 +14,16 @@ job_wait_seconds = Histogram(
 job_run_seconds = Histogram(
     "argosy_job_run_seconds", "From started to the end of the attempt.", ["queue"], buckets=_SECONDS
 )
-tickets_printed = Counter("argosy_tickets_printed", "Tickets put on the conveyor, by why.", ["queue", "reason"])
+tickets_published = Counter(
+    "argosy_tickets_published", "Tickets put on the conveyor, by why.", ["queue", "reason"]
+)
 jobs_recovered = Counter("argosy_jobs_recovered", "Jobs taken back from dead workers.")
 jobs_in_state = Gauge("argosy_jobs", "Unfinished jobs in the ledger, by state.", ["queue", "state"])
 jobs_unaccounted = Gauge(
     "argosy_jobs_unaccounted", "Accepted less ended less waiting less running. Anything but 0 is a bug.", ["queue"]
 )
-books_balanced = Gauge(
-    "argosy_books_balanced_timestamp_seconds", "When the books were last balanced: the figures beside are as old."
+accounting_updated = Gauge(
+    "argosy_accounting_timestamp_seconds", "When accepted and ended jobs were last compared."
 )
 oldest_waiting_seconds = Gauge("argosy_oldest_waiting_seconds", "Since the oldest waiting job was due.", ["queue"])
 jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by why.", ["reason"])
@@ -41,7 +43,7 @@ http_requests = Counter("argosy_http_requests", "Requests answered.", ["method",
 http_request_seconds = Histogram(
     "argosy_http_request_seconds", "Time to answer.", ["method", "route"], buckets=_SECONDS
 )
-requests_at_hand = Gauge("argosy_http_requests_at_hand", "Requests this process is answering.")
+requests_in_flight = Gauge("argosy_http_requests_in_flight", "Requests this process is answering.")
 requests_shed = Counter("argosy_http_requests_shed", "Requests refused because of overload.", ["urgency"])
 limiter_mode = Gauge("argosy_limiter_mode", "1 for who decides the limits: shared, alone or returning.", ["mode"])
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])

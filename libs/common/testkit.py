@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.job import Done, End, FanOut, Job
 from libs.common.ledger import dispatch, flows
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State, new_id
 from libs.common.ledger.picking import WINDOW_LARGEST, pick
-from libs.common.worker import Worker
+from libs.common.worker.job import Done, FanOut, HandlerResult, Job
+from libs.common.worker.worker import Worker
 
 P = TypeVar("P", bound=BaseModel)
 D = TypeVar("D")
@@ -36,7 +36,7 @@ class Ran:
 
 
 async def run_inline(
-    handle: Callable[[Job[P], D], Awaitable[End]],
+    handle: Callable[[Job[P], D], Awaitable[HandlerResult]],
     payload: P,
     deps: D,
     *,
@@ -82,7 +82,7 @@ async def drain(
     bus: Bus,
     queue: str,
     payload: type[P],
-    handle: Callable[[Job[P], D], Awaitable[End]],
+    handle: Callable[[Job[P], D], Awaitable[HandlerResult]],
     deps: D,
 ) -> int:
     """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs.

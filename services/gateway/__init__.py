@@ -1,1 +1,1 @@
-"""The front door: knows who calls, enforces limits, turns requests into jobs, and answers for them."""
+"""The HTTP API: knows who calls, enforces limits, turns requests into jobs, and answers for them."""

@@ -8,10 +8,10 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-from libs.common import collector, config, log
+from libs.common import config, gc_tuning, log
 from services.gateway.app import create_app, drain
 from services.gateway.config import Settings
-from services.gateway.connections import Protocol
+from services.gateway.http.protocol import HttpProtocol
 
 
 class Server(uvicorn.Server):
@@ -24,11 +24,11 @@ class Server(uvicorn.Server):
                 host=settings.gateway_host,
                 port=settings.gateway_port,
                 loop="uvloop",
-                http=Protocol,
+                http=HttpProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # see addresses.py
+                proxy_headers=False,  # see http/client_address.py
                 timeout_graceful_shutdown=int(settings.shutdown_grace_s),
             )
         )
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         """Remember the loop, and the task: signals come from outside."""
         self._loop, self._starting = asyncio.get_running_loop(), asyncio.current_task()
         await super().startup(sockets)  # type: ignore[arg-type]
-        collector.calm()
+        gc_tuning.tune()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop: serve on until it is known that this gateway is not ready. A second one: stop now."""

@@ -14,21 +14,22 @@ from starlette.types import ASGIApp
 from libs.common import background, bus, db, probes
 from libs.common.blobs import Blobs
 from libs.common.contracts import QUEUES
-from services.gateway.access import Access
-from services.gateway.addresses import Addresses
-from services.gateway.auth import Callers
 from services.gateway.config import Settings
-from services.gateway.deadlines import Deadlines
-from services.gateway.dispatcher import Dispatcher
-from services.gateway.following import Following
-from services.gateway.health import Readiness
-from services.gateway.housekeeping import Housekeeper
+from services.gateway.engine.dispatcher import Dispatcher
+from services.gateway.engine.job_updates import JobUpdates
+from services.gateway.engine.readiness import Readiness
+from services.gateway.engine.retention import Retention
+from services.gateway.http.client_address import ClientAddresses
+from services.gateway.http.load_shedding import LoadShedder
+from services.gateway.http.openapi import document, page
+from services.gateway.http.operations import Operation
+from services.gateway.http.request_log import RequestLog
+from services.gateway.http.state import GatewayState
+from services.gateway.http.timeouts import Timeouts
+from services.gateway.identity.authentication import Authenticator
+from services.gateway.identity.tokens import Tokens
 from services.gateway.limits.limiter import Limiter
-from services.gateway.openapi import document, page
-from services.gateway.operations import Operation
-from services.gateway.routes import OPEN, OPERATIONS, Table, routes_for
-from services.gateway.shedding import Shedder
-from services.gateway.tokens import Tokens
+from services.gateway.routes import OPERATIONS, PUBLIC_ROUTES, OperationRouter, routes_for
 
 CORS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID", "traceparent")
 CORS_EXPOSED = ("Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "ETag")
@@ -38,28 +39,26 @@ def create_app(
     settings: Settings, *, queues: Sequence[str] = QUEUES, operations: Sequence[Operation] = ()
 ) -> Starlette:
     """The gateway as an ASGI application; `queues` and `operations` beyond the fleet's own are for its tests."""
+    state = GatewayState()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         redis = Redis.from_url(
             settings.redis_address, client_name="argosy-gateway", socket_connect_timeout=1, socket_timeout=1
         )
-        state = app.state
         state.settings = settings
         described = document(OPERATIONS)
         state.openapi, state.docs = orjson.dumps(described), page(described)
-        state.ready = Readiness()
         state.draining = asyncio.Event()
-        state.addresses = Addresses(settings.proxies)
+        state.client_addresses = ClientAddresses(settings.proxies)
         state.policies = settings.policies
         state.blobs = Blobs(settings)
-        state.shedder = Shedder(settings.gateway_max_in_flight)
-        state.deadlines = Deadlines()
+        state.load_shedder = LoadShedder(settings.gateway_max_in_flight)
+        state.timeouts = Timeouts()
         state.tokens = Tokens(settings, settings.gateway_env)
 
         def serving() -> bool:
-            dispatcher: Dispatcher | None = getattr(state, "dispatcher", None)
-            return dispatcher is not None and dispatcher.answered and not state.draining.is_set()
+            return hasattr(state, "dispatcher") and state.dispatcher.answered and not state.draining.is_set()
 
         async with (
             aclosing(redis),
@@ -67,29 +66,31 @@ def create_app(
             bus.connect(settings, "gateway") as state.bus,
             probes.serving(settings, serving),
         ):
-            state.callers = Callers(
+            state.authenticator = Authenticator(
                 state.database, state.bus, env=settings.gateway_env, policies=state.policies, tokens=state.tokens
             )
             state.limiter = Limiter(redis, state.bus, budget_s=settings.limits_budget_ms / 1000)
+            state.readiness = Readiness(state.database, state.limiter)
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
-            state.following = Following(state.database, state.bus)
-            housekeeper = Housekeeper(state.database, state.blobs, settings)
+            state.job_updates = JobUpdates(state.database, state.bus)
+            retention = Retention(state.database, state.blobs, settings)
             async with (
                 state.limiter.running(),
                 background.alongside(
                     state.dispatcher.run(),
-                    housekeeper.run(),
-                    state.shedder.watch(),
-                    state.deadlines.watch(),
-                    state.callers.listen(),
-                    state.following.listen(),
-                    state.following.recheck(),
+                    retention.run(),
+                    state.load_shedder.watch(),
+                    state.timeouts.watch(),
+                    state.authenticator.listen(),
+                    state.job_updates.listen(),
+                    state.job_updates.recheck(),
                 ),
             ):
                 yield
 
-    app = Gateway(middleware=[Middleware(Access), *_cors(settings.origins)])
-    app.router = Table([*routes_for([*OPERATIONS, *operations]), *OPEN], lifespan)
+    app = Gateway(middleware=[Middleware(RequestLog), *_cors(settings.origins)])
+    app.state = state
+    app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
     return app
 
 
@@ -122,4 +123,4 @@ def _cors(origins: list[str]) -> list[Middleware]:
 def drain(app: Starlette) -> None:
     """The process has been told to stop: no more readiness, and followers may reconnect elsewhere."""
     app.state.draining.set()
-    app.state.following.wake_all()
+    app.state.job_updates.wake_all()

@@ -6,24 +6,16 @@ from starlette.applications import Starlette
 from starlette.routing import Match, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 
-from services.gateway import documents as d
-from services.gateway.accounts import SignIn, sign_in
-from services.gateway.artifacts import download
-from services.gateway.asking import ByName
-from services.gateway.door import Door
-from services.gateway.events import follow_job
-from services.gateway.health import alive, ready
-from services.gateway.jobs import Listing, Paging, list_children, list_jobs, show_job
-from services.gateway.keyring import NewKey, Rotation, create_key, list_keys, revoke_key, rotate_key
-from services.gateway.mail import (
-    MailSubmission,
-    RecipientListing,
-    list_recipients,
-    show_unsubscribe,
-    submit_mail,
-    unsubscribe,
+from services.gateway.endpoints.artifacts import download
+from services.gateway.endpoints.deadlines import (
+    NewDeadline,
+    list_deadlines,
+    put_deadline,
+    remove_deadline,
+    show_deadline,
 )
-from services.gateway.managing import (
+from services.gateway.endpoints.health import alive, ready
+from services.gateway.endpoints.job_actions import (
     BulkCancel,
     BulkRetry,
     cancel_job,
@@ -33,9 +25,59 @@ from services.gateway.managing import (
     retry_jobs,
     show_replay,
 )
-from services.gateway.ocr import OcrSubmission, submit_ocr
-from services.gateway.openapi import show_docs, show_openapi
-from services.gateway.operations import NO_CONTENT, Answer, Operation
+from services.gateway.endpoints.job_events import follow_job
+from services.gateway.endpoints.job_why import explain_job
+from services.gateway.endpoints.jobs import JobListQuery, PageQuery, list_children, list_jobs, show_job
+from services.gateway.endpoints.keys import KeyRotation, NewKey, create_key, list_keys, revoke_key, rotate_key
+from services.gateway.endpoints.limits import (
+    TenantLimitsUpdate,
+    set_tenant_limits,
+    show_limits,
+    show_tenant_limits,
+)
+from services.gateway.endpoints.mail import (
+    MailSubmission,
+    RecipientListQuery,
+    list_recipients,
+    show_unsubscribe,
+    submit_mail,
+    unsubscribe,
+)
+from services.gateway.endpoints.ocr import OcrSubmission, submit_ocr
+from services.gateway.endpoints.queues import QueueCapsUpdate, cap_queue, list_queues, pause_queue, resume_queue
+from services.gateway.endpoints.schedules import (
+    NewSchedule,
+    ScheduleUpdate,
+    change_schedule,
+    create_schedule,
+    delete_schedule,
+    list_schedules,
+    run_schedule,
+    show_schedule,
+)
+from services.gateway.endpoints.service_client import NamePageQuery
+from services.gateway.endpoints.sign_in import SignIn, sign_in
+from services.gateway.endpoints.suppressions import (
+    NewSuppressions,
+    SuppressionListQuery,
+    add_suppressions,
+    list_suppressions,
+    remove_suppression,
+)
+from services.gateway.endpoints.templates import (
+    NewTemplate,
+    Preview,
+    list_templates,
+    preview_mail,
+    put_template,
+    show_template,
+)
+from services.gateway.http import schemas as d
+from services.gateway.http.admission import Admission
+from services.gateway.http.load_shedding import Urgency
+from services.gateway.http.openapi import show_docs, show_openapi
+from services.gateway.http.operations import NO_CONTENT, Answer, Operation
+from services.gateway.identity.scopes import Scope as S
 from services.gateway.problems import (
     FORESEEN,
     Conflict,
@@ -45,42 +87,11 @@ from services.gateway.problems import (
     RangeNotSatisfiable,
     response_to,
 )
-from services.gateway.queues import Caps, cap_queue, list_queues, pause_queue, resume_queue
-from services.gateway.reminders import NewDeadline, list_deadlines, put_deadline, remove_deadline, show_deadline
-from services.gateway.schedules import (
-    Change,
-    NewSchedule,
-    change_schedule,
-    create_schedule,
-    delete_schedule,
-    list_schedules,
-    run_schedule,
-    show_schedule,
-)
-from services.gateway.scopes import Scope as S
-from services.gateway.shedding import Urgency
-from services.gateway.suppressions import (
-    NewSuppressions,
-    SuppressionListing,
-    add_suppressions,
-    list_suppressions,
-    remove_suppression,
-)
-from services.gateway.templates import (
-    NewTemplate,
-    Preview,
-    list_templates,
-    preview_mail,
-    put_template,
-    show_template,
-)
-from services.gateway.tenants import Figures, set_tenant_limits, show_limits, show_tenant_limits
-from services.gateway.why import explain_job
 
 SUBMIT = {200: Answer(d.Job, headers=("Location",)), 202: Answer(d.Job, headers=("Location",))}
 SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
 SUBMIT_WITHIN_S = 900.0
-"""An upload may take its time (door.py says how slow it may be), and the caller may wait a minute for the job."""
+"""An upload may be slow (admission.py says how slow), and the caller may wait a minute for the job."""
 
 
 def _op(method: str, path: str, endpoint: object, scope: S | None, **rest: object) -> Operation:
@@ -93,22 +104,24 @@ OPERATIONS = (
         problems=(Conflict, IdempotencyMismatch)),
     _op("POST", "/v1/mail", submit_mail, S.MAIL_WRITE, urgency=Urgency.SUBMIT, body=MailSubmission,
         headers=SUBMIT_HEADERS, deadline_s=120.0, answers=SUBMIT, problems=(Conflict, IdempotencyMismatch)),
-    _op("POST", "/v1/mail/preview", preview_mail, S.MAIL_WRITE, body=Preview, answers={200: Answer(d.FilledIn)}),
-    _op("GET", "/v1/mail/{id}/recipients", list_recipients, S.MAIL_READ, query=RecipientListing,
+    _op("POST", "/v1/mail/preview", preview_mail, S.MAIL_WRITE, body=Preview,
+        answers={200: Answer(d.RenderedTemplate)}),
+    _op("GET", "/v1/mail/{id}/recipients", list_recipients, S.MAIL_READ, query=RecipientListQuery,
         answers={200: Answer(d.Recipients)}, problems=(NotFound,)),
-    _op("GET", "/v1/templates", list_templates, S.MAIL_READ, query=ByName,
+    _op("GET", "/v1/templates", list_templates, S.MAIL_READ, query=NamePageQuery,
         answers={200: Answer(d.Templates)}),
     _op("GET", "/v1/templates/{name}", show_template, S.MAIL_READ, answers={200: Answer(d.Template)},
         problems=(NotFound,)),
     _op("PUT", "/v1/templates/{name}", put_template, S.MAIL_WRITE, body=NewTemplate,
         answers={200: Answer(d.Template)}, problems=(Conflict,)),
-    _op("GET", "/v1/suppressions", list_suppressions, S.MAIL_READ, query=SuppressionListing,
+    _op("GET", "/v1/suppressions", list_suppressions, S.MAIL_READ, query=SuppressionListQuery,
         answers={200: Answer(d.Suppressions)}),
     _op("POST", "/v1/suppressions", add_suppressions, S.MAIL_WRITE, body=NewSuppressions,
-        answers={200: Answer(d.Added)}),
+        answers={200: Answer(d.SuppressionsAdded)}),
     _op("DELETE", "/v1/suppressions/{address}", remove_suppression, S.MAIL_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
-    _op("GET", "/v1/deadlines", list_deadlines, S.MAIL_READ, query=ByName, answers={200: Answer(d.Deadlines)}),
+    _op("GET", "/v1/deadlines", list_deadlines, S.MAIL_READ, query=NamePageQuery,
+        answers={200: Answer(d.Deadlines)}),
     _op("GET", "/v1/deadlines/{name}", show_deadline, S.MAIL_READ, answers={200: Answer(d.Deadline)},
         problems=(NotFound,)),
     _op("PUT", "/v1/deadlines/{name}", put_deadline, S.MAIL_WRITE, body=NewDeadline,
@@ -118,12 +131,12 @@ OPERATIONS = (
     _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, answers={200: Answer(media_type="text/html")}),
     _op("POST", "/v1/unsubscribe/{token}", unsubscribe, None, answers={200: Answer(media_type="text/html")},
         problems=(NotFound,)),
-    _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=Listing,
+    _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=JobListQuery,
         answers={200: Answer(d.JobPage)}),
     _op("POST", "/v1/jobs/cancel", cancel_jobs, S.JOBS_WRITE, body=BulkCancel, deadline_s=60.0,
-        answers={200: Answer(d.Counted | d.Cancelled), 202: Answer(d.Cancelled)}),
+        answers={200: Answer(d.MatchCount | d.CancelResult), 202: Answer(d.CancelResult)}),
     _op("POST", "/v1/jobs/retry", retry_jobs, S.JOBS_WRITE, body=BulkRetry,
-        answers={200: Answer(d.Counted | d.Nothing), 202: Answer(d.Replay, headers=("Location",))},
+        answers={200: Answer(d.MatchCount | d.NothingToRetry), 202: Answer(d.Replay, headers=("Location",))},
         problems=(Conflict,)),
     _op("GET", "/v1/jobs/{id}", show_job, S.JOBS_READ, urgency=Urgency.STATUS,
         answers={200: Answer(d.JobWithErrors, headers=("ETag",)), 304: NO_CONTENT}, problems=(NotFound,)),
@@ -132,7 +145,7 @@ OPERATIONS = (
         problems=(NotFound, RangeNotSatisfiable)),
     _op("POST", "/v1/jobs/{id}/cancel", cancel_job, S.JOBS_WRITE, urgency=Urgency.STATUS,
         answers={200: Answer(d.Job), 202: Answer(d.Job)}, problems=(NotFound, Conflict)),
-    _op("GET", "/v1/jobs/{id}/children", list_children, S.JOBS_READ, query=Paging,
+    _op("GET", "/v1/jobs/{id}/children", list_children, S.JOBS_READ, query=PageQuery,
         answers={200: Answer(d.JobPage)}, problems=(NotFound,)),
     _op("GET", "/v1/jobs/{id}/events", follow_job, S.JOBS_READ, limits=("api", "streams"), urgency=Urgency.STATUS,
         deadline_s=None, answers={200: Answer(media_type="text/event-stream")}, problems=(NotFound,)),
@@ -149,7 +162,7 @@ OPERATIONS = (
         answers={201: Answer(d.Schedule, headers=("Location",))}, problems=(Conflict,)),
     _op("GET", "/v1/schedules/{id}", show_schedule, S.SCHEDULES_READ, answers={200: Answer(d.Schedule)},
         problems=(NotFound,)),
-    _op("PATCH", "/v1/schedules/{id}", change_schedule, S.SCHEDULES_WRITE, body=Change,
+    _op("PATCH", "/v1/schedules/{id}", change_schedule, S.SCHEDULES_WRITE, body=ScheduleUpdate,
         answers={200: Answer(d.Schedule)}, problems=(NotFound,)),
     _op("DELETE", "/v1/schedules/{id}", delete_schedule, S.SCHEDULES_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
@@ -164,39 +177,39 @@ OPERATIONS = (
     _op("POST", "/v1/keys", create_key, S.KEYS_WRITE, body=NewKey,
         answers={201: Answer(d.IssuedKey, headers=("Location",))}),
     _op("DELETE", "/v1/keys/{id}", revoke_key, S.KEYS_WRITE, answers={204: NO_CONTENT}, problems=(NotFound,)),
-    _op("POST", "/v1/keys/{id}/rotate", rotate_key, S.KEYS_WRITE, body=Rotation,
+    _op("POST", "/v1/keys/{id}/rotate", rotate_key, S.KEYS_WRITE, body=KeyRotation,
         answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(NotFound,)),
     _op("GET", "/v1/queues", list_queues, S.QUEUES_READ, answers={200: Answer(d.Queues)}),
-    _op("PATCH", "/v1/queues/{name}", cap_queue, S.QUEUES_WRITE, body=Caps, answers={200: Answer(d.Queue)},
-        problems=(NotFound,)),
+    _op("PATCH", "/v1/queues/{name}", cap_queue, S.QUEUES_WRITE, body=QueueCapsUpdate,
+        answers={200: Answer(d.Queue)}, problems=(NotFound,)),
     _op("POST", "/v1/queues/{name}/pause", pause_queue, S.QUEUES_WRITE, answers={200: Answer(d.Queue)},
         problems=(NotFound,)),
     _op("POST", "/v1/queues/{name}/resume", resume_queue, S.QUEUES_WRITE, answers={200: Answer(d.Queue)},
         problems=(NotFound,)),
     _op("GET", "/v1/tenants/{id}/limits", show_tenant_limits, S.TENANTS_READ,
         answers={200: Answer(d.TenantLimits)}, problems=(NotFound,)),
-    _op("PUT", "/v1/tenants/{id}/limits", set_tenant_limits, S.TENANTS_WRITE, body=Figures,
+    _op("PUT", "/v1/tenants/{id}/limits", set_tenant_limits, S.TENANTS_WRITE, body=TenantLimitsUpdate,
         answers={200: Answer(d.TenantLimits)}, problems=(NotFound,)),
 )  # fmt: skip
 
 
-class Path:
+class MethodDispatch:
     """All operations of one path, as an ASGI application."""
 
-    def __init__(self, doors: dict[str, Door]) -> None:
-        self._doors = doors
-        self._allowed = ", ".join(sorted({*doors, *(["HEAD"] if "GET" in doors else [])}))
+    def __init__(self, admissions: dict[str, Admission]) -> None:
+        self._admissions = admissions
+        self._allowed = ", ".join(sorted({*admissions, *(["HEAD"] if "GET" in admissions else [])}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to the door of its method."""
-        door = self._doors.get("GET" if scope["method"] == "HEAD" else scope["method"])
-        if door is None:
+        """Pass the request to the operation of its method."""
+        admission = self._admissions.get("GET" if scope["method"] == "HEAD" else scope["method"])
+        if admission is None:
             raise MethodNotAllowed(headers={"Allow": self._allowed})
-        scope["endpoint"] = door
-        await door(scope, receive, send)
+        scope["endpoint"] = admission
+        await admission(scope, receive, send)
 
 
-class Table(Router):
+class OperationRouter(Router):
     """Starlette's router, looking only at routes that can match: that of the path, or those that begin like it.
 
     It answers for the errors that are foreseen.
@@ -239,16 +252,16 @@ def _beginning(path: str) -> str:
 
 def routes_for(operations: Iterable[Operation]) -> list[Route]:
     """One route a path, in the order given."""
-    paths: dict[str, dict[str, Door]] = {}
+    paths: dict[str, dict[str, Admission]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = Door(operation)
-    return [Route(path, Path(doors)) for path, doors in paths.items()]
+        paths.setdefault(operation.path, {})[operation.method] = Admission(operation)
+    return [Route(path, MethodDispatch(admissions)) for path, admissions in paths.items()]
 
 
-OPEN = [
+PUBLIC_ROUTES = [
     Route("/livez", alive),
     Route("/readyz", ready),
     Route("/openapi.json", show_openapi),
     Route("/docs", show_docs),
 ]
-"""Outside the door: nobody's data, and nothing that costs anything."""
+"""Open to everybody: they show no data of a tenant, and cost nothing."""

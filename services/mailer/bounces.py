@@ -1,7 +1,7 @@
 """Mail that comes back: delivery reports (RFC 3464) and complaints (RFC 5965), taken in over LMTP.
 
-Whose it is, the return path says: each recipient's letter has one of its own (tokens.py), which only the mailer
-can have made. So nothing in a report has to be believed about anybody else.
+Whose it is, the return path says: each recipient's letter has one of its own (recipient_tokens.py), which only the
+mailer can have made. So nothing in a report has to be believed about anybody else.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from libs.common import background, log, metrics
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.job import storable
+from libs.common.worker.job import storable
 from services.mailer import suppressions
+from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientRef, RecipientTokens
 from services.mailer.refusals import TokenInvalid, TooEarly
 from services.mailer.suppressions import is_hard
-from services.mailer.tokens import RETURN_PREFIX, Named, Tokens
 
 REPORT_BYTES_AT_MOST = 1024 * 1024
 _BOUNCED = """
@@ -74,7 +74,7 @@ def _delivery_status(part: Message) -> Report | None:
 class Bounces:
     """Takes reports in."""
 
-    def __init__(self, database: Database, tokens: Tokens) -> None:
+    def __init__(self, database: Database, tokens: RecipientTokens) -> None:
         self._database = database
         self._tokens = tokens
 
@@ -122,7 +122,7 @@ class Bounces:
             logger.exception("bounce.unreadable")
         return "250 2.0.0 taken"
 
-    async def take(self, named: Named, report: Report | None) -> None:
+    async def take(self, named: RecipientRef, report: Report | None) -> None:
         """Write down what a report says of a recipient. Raises TooEarly, Unavailable."""
         if report is None:
             return
@@ -135,7 +135,7 @@ class Bounces:
                 raise TooEarly
         metrics.mail_reports.labels("complaint" if report.is_complaint else "bounce").inc()
 
-    def _named(self, address: str) -> Named:
+    def _named(self, address: str) -> RecipientRef:
         local = address.partition("@")[0].lower()
         if not local.startswith(RETURN_PREFIX):
             raise TokenInvalid

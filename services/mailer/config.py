@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.config import RedisSettings, WorkerSettings
-from services.mailer.pacing import Rates, parse_rates
+from services.mailer.smtp.pacing import Rates, parse_rates
 
 
 class Settings(WorkerSettings, RedisSettings):

@@ -19,29 +19,30 @@ from redis.asyncio import Redis
 from libs.common import background, log
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
-from libs.common.contracts.mail import Letterhead, Mailbox, MailPayload, Part, parse_mailbox
+from libs.common.contracts.mail import Mailbox, MailPayload, Part, StoredLetter, parse_mailbox
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.job import Done, FanOut, Job, Later, storable
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
-from libs.common.sandbox import Limits, Refusals, Sandbox
-from libs.common.service import Platform
-from services.mailer import attachments, letters, reminders, signing, templates
-from services.mailer.attachments import Enclosure
+from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from libs.common.worker.job import Done, FanOut, Job, Snooze, storable
+from libs.common.worker.service import Platform
+from services.mailer import letters, reminders, templates
 from services.mailer.bounces import Bounces
+from services.mailer.compose import attachments, signing
+from services.mailer.compose.attachments import Enclosure
+from services.mailer.compose.content import Addressee, Composed, check, compose, needs_sandbox
+from services.mailer.compose.signing import Key
 from services.mailer.config import Settings
-from services.mailer.content import Addressee, Composed, check, compose, needs_sandbox
-from services.mailer.hours import wait_s
-from services.mailer.letters import Counts, Mark, Marks, Row, State
-from services.mailer.pacing import Pacer
-from services.mailer.previewing import PREVIEW_S, Previewing
+from services.mailer.delivery_hours import wait_s
+from services.mailer.letters import Counts, Row, State, StateChange, StateWriter
+from services.mailer.preview_slots import PREVIEW_S, PreviewSlots
+from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientTokens
 from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow, PartsFailed
-from services.mailer.sending import DEFER_AT_MOST_S, Mail, Post, Sending
-from services.mailer.signing import Key
-from services.mailer.smtp import Relays
-from services.mailer.tokens import RETURN_PREFIX, Tokens
-from services.mailer.traffic import Traffic
+from services.mailer.sending import DEFER_AT_MOST_S, Delivery, Mail, Transport
+from services.mailer.smtp.connection import Relays
+from services.mailer.smtp.domain_slots import DomainSlots
+from services.mailer.smtp.pacing import Pacer
 
 PART = 500
 """Recipients of one job: enough that a process for their templates costs little, few enough to spread."""
@@ -62,11 +63,11 @@ class Deps:
     database: Database
     blobs: Blobs
     sandbox: Sandbox
-    post: Post
+    transport: Transport
     keys: Mapping[tuple[str, str], Sequence[Key]]
     """DKIM's, by tenant and domain."""
-    tokens: Tokens | None
-    previewing: Previewing
+    tokens: RecipientTokens | None
+    preview_slots: PreviewSlots
 
 
 @asynccontextmanager
@@ -74,32 +75,36 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     """Open what `handle` needs."""
     limits = Limits(settings.mail_compose_memory_mb * 1024 * 1024, settings.mail_compose_timeout_s)
     refusals = Refusals(ComposingTooSlow, ComposingTooLarge, ComposingCrashed)
-    sandbox = Sandbox(limits, refusals, package="services.mailer", preload=["services.mailer.content"])
+    sandbox = Sandbox(limits, refusals, package="services.mailer", preload=["services.mailer.compose.content"])
     keys = signing.load_keys(Path(settings.mail_dkim_keys)) if settings.mail_dkim_keys else {}
-    tokens = Tokens(settings.mail_secret.get_secret_value()) if settings.mail_secret else None
+    tokens = RecipientTokens(settings.mail_secret.get_secret_value()) if settings.mail_secret else None
     relays = Relays(settings.relay_urls, connections=settings.mail_connections, timeout_s=settings.mail_timeout_s)
     redis = Redis.from_url(settings.redis_address)
     pacer = Pacer(redis, settings.rates)
-    marks = Marks(platform.database)
+    states = StateWriter(platform.database)
     retry = Backoff(settings.mail_retry_s, DEFER_AT_MOST_S)
     connections = settings.mail_connections
-    traffic = Traffic(connections)
-    post = Post(relays, marks, pacer, retry, settings.mail_give_up_after_s, connections, traffic)
+    domain_slots = DomainSlots(connections)
+    transport = Transport(relays, states, pacer, retry, settings.mail_give_up_after_s, connections, domain_slots)
     try:
         async with (
             pacer.holding(),
             _taking_bounces(settings, platform.database, tokens),
             background.alongside(_forget_for_ever(platform.database)),
         ):
-            previewing = Previewing(sandbox.lasting(PREVIEW_S / settings.mail_compose_timeout_s))
-            yield Deps(settings, platform.database, platform.blobs, sandbox, post, keys, tokens, previewing)
+            preview_slots = PreviewSlots(sandbox.lasting(PREVIEW_S / settings.mail_compose_timeout_s))
+            yield Deps(
+                settings, platform.database, platform.blobs, sandbox, transport, keys, tokens, preview_slots
+            )
     finally:
         await relays.close()
         await redis.aclose()
 
 
 @asynccontextmanager
-async def _taking_bounces(settings: Settings, database: Database, tokens: Tokens | None) -> AsyncIterator[None]:
+async def _taking_bounces(
+    settings: Settings, database: Database, tokens: RecipientTokens | None
+) -> AsyncIterator[None]:
     if settings.mail_lmtp_port is None or tokens is None:
         yield
         return
@@ -120,7 +125,7 @@ async def _forget_for_ever(database: Database) -> None:
         await asyncio.sleep(FORGET_EVERY_S)
 
 
-async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Later:
+async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Snooze:
     """Send a letter, or a part of one; or begin one to many, or sum it up when all its parts have ended."""
     part = job.payload.part
     if part is None:
@@ -146,7 +151,7 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> int:
     assert payload.letter is not None  # noqa: S101 - only parts have none
     named = payload.letter
     letter = await until_available(lambda: templates.filled(deps.database, job.tenant, named))
-    head = Letterhead(
+    head = StoredLetter(
         letter=letter,
         to=payload.to,
         cc=payload.cc,
@@ -167,7 +172,7 @@ async def _enter(job: Job[MailPayload], deps: Deps) -> int:
     return len(payload.recipients)
 
 
-async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Later:
+async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Snooze:
     """Write to all who are due."""
     head = await until_available(lambda: letters.load(deps.database, letter))
     rows = await until_available(lambda: letters.claim(deps.database, letter, part.first, part.last, job.attempt))
@@ -182,16 +187,16 @@ async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> 
         for rows in _slices(head, due):
             yield await _mails(job, deps, letter, head, rows)
 
-    sending = Sending(deps.post, letter, job.attempt, job.tenant, supply(), len(due), finish)
+    sending = Delivery(deps.transport, letter, job.attempt, job.tenant, supply(), len(due), finish)
     away_s = await sending.run(lambda more: job.progress(ended + more, total))
     counts = await until_available(lambda: letters.count(deps.database, letter, part.first, part.last))
     job.progress(counts.ended, counts.total)
     if counts.due_in_s is not None:
-        return Later(max(SOON_S, away_s, counts.due_in_s))
+        return Snooze(max(SOON_S, away_s, counts.due_in_s))
     return Done(_result(counts))
 
 
-def _slices(head: Letterhead, rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _slices(head: StoredLetter, rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Those whose messages are put together at a time: it must fit into memory, and into the sandbox's answer."""
     each = 1000 + 4 * (len(head.letter.text or "") + len(head.letter.html or ""))
     together, size = list[Row](), 0
@@ -206,24 +211,24 @@ def _slices(head: Letterhead, rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield together
 
 
-async def _due(deps: Deps, head: Letterhead, letter: UUID, attempt: int, rows: Sequence[Row]) -> list[Row]:
+async def _due(deps: Deps, head: StoredLetter, letter: UUID, attempt: int, rows: Sequence[Row]) -> list[Row]:
     """Those who may be written to now. The others wait: until they are due, or for their morning."""
     now = datetime.now(UTC)
-    due, late = list[Row](), list[Mark]()
+    due, late = list[Row](), list[StateChange]()
     for row in rows:
         if row.due_in_s > 0:
             continue
         quiet_s = wait_s(head.letter, row.time_zone, now, is_first=False)
         if quiet_s:
-            late.append(Mark(letter, row.number, attempt, State.QUEUED, retry_in_s=quiet_s))
+            late.append(StateChange(letter, row.number, attempt, State.QUEUED, retry_in_s=quiet_s))
         else:
             due.append(row)
-    await asyncio.gather(*map(deps.post.marks.write, late))
+    await asyncio.gather(*map(deps.transport.states.write, late))
     return due
 
 
 async def _mails(
-    job: Job[MailPayload], deps: Deps, letter: UUID, head: Letterhead, rows: Sequence[Row]
+    job: Job[MailPayload], deps: Deps, letter: UUID, head: StoredLetter, rows: Sequence[Row]
 ) -> list[Mail]:
     """Their messages. Whoever's cannot be put together is given up."""
     addressees = [_addressee(deps, letter, head, row) for row in rows]
@@ -232,18 +237,18 @@ async def _mails(
         composed = await deps.sandbox.run(compose, head, addressees, date)
     else:
         composed = compose(head, addressees, date)
-    mails, given_up = list[Mail](), list[Mark]()
+    mails, given_up = list[Mail](), list[StateChange]()
     for row, made in zip(rows, composed, strict=True):
         if made.problem is None:
             mails.append(_mail(deps, letter, head, row, made))
         else:
             reason = storable(f"template: {made.problem}")
-            given_up.append(Mark(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
-    await asyncio.gather(*map(deps.post.marks.write, given_up))
+            given_up.append(StateChange(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
+    await asyncio.gather(*map(deps.transport.states.write, given_up))
     return mails
 
 
-def _addressee(deps: Deps, letter: UUID, head: Letterhead, row: Row) -> Addressee:
+def _addressee(deps: Deps, letter: UUID, head: StoredLetter, row: Row) -> Addressee:
     """Its Message-ID is the same whenever and by whomever it is sent."""
     sender = parse_mailbox(head.letter.sender)
     name = f"argosy:{letter.hex}:{row.number}" if head.is_template else f"argosy:{letter.hex}"
@@ -254,7 +259,7 @@ def _addressee(deps: Deps, letter: UUID, head: Letterhead, row: Row) -> Addresse
     return Addressee(row.number, Mailbox(row.name, row.address), row.variables, message_id, unsubscribe)
 
 
-def _mail(deps: Deps, letter: UUID, head: Letterhead, row: Row, made: Composed) -> Mail:
+def _mail(deps: Deps, letter: UUID, head: StoredLetter, row: Row, made: Composed) -> Mail:
     sender = parse_mailbox(head.letter.sender).address
     if deps.settings.mail_bounce_domain and deps.tokens is not None:
         sender = f"{RETURN_PREFIX}{deps.tokens.make(letter, row.number)}@{deps.settings.mail_bounce_domain}"

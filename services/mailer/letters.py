@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from libs.common import metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
-from libs.common.contracts.mail import Addressed, Letterhead
+from libs.common.contracts.mail import AddressedRecipient, StoredLetter
 from libs.common.db import Connection, Database, fetch_within
 from services.mailer.refusals import LetterGone
 from services.mailer.suppressions import is_hard, suppress_recipient
@@ -122,7 +122,7 @@ class Row:
     age_s: float
 
 
-class Mark(NamedTuple):
+class StateChange(NamedTuple):
     """What is written about a recipient, by the attempt that has it."""
 
     letter: UUID
@@ -133,7 +133,7 @@ class Mark(NamedTuple):
     enhanced: str | None = None
     reply: str | None = None
     retry_in_s: float = 0.0
-    doubts: int = 0
+    possible_duplicates: int = 0
     at_recipient: bool = False
     """Whether it was the recipient that was refused, not the sender or the text."""
 
@@ -160,8 +160,8 @@ async def enter(
     database: Database,
     letter: UUID,
     tenant: str,
-    head: Letterhead,
-    recipients: Sequence[Addressed],
+    head: StoredLetter,
+    recipients: Sequence[AddressedRecipient],
     waits_s: Sequence[float],
 ) -> None:
     """Keep a letter and its recipients; again is the same as once. Raises Unavailable.
@@ -182,18 +182,18 @@ async def enter(
             await fetch_within(connection, _ENTER, letter, tenant, *columns)
 
 
-async def keep(connection: Connection, letter: UUID, tenant: str, head: Letterhead) -> bool:
+async def keep(connection: Connection, letter: UUID, tenant: str, head: StoredLetter) -> bool:
     """Whether it was not there before."""
     content = head.model_dump_json(by_alias=True)
     return bool(await fetch_within(connection, _KEEP, letter, tenant, content, head.letter.expire_after_s))
 
 
-async def load(database: Database, letter: UUID) -> Letterhead:
+async def load(database: Database, letter: UUID) -> StoredLetter:
     """What is sent. Raises LetterGone, Unavailable."""
     rows = await database.fetch("SELECT content::text FROM mail.letters WHERE id = $1", letter)
     if not rows:
         raise LetterGone
-    return Letterhead.model_validate_json(rows[0][0])
+    return StoredLetter.model_validate_json(rows[0][0])
 
 
 async def claim(database: Database, letter: UUID, first: int, last: int, attempt: int) -> list[Row]:
@@ -223,7 +223,7 @@ async def forget(database: Database) -> None:
         looked_at = await database.fetch(_FORGET, looked_at[0][0])
 
 
-class Marks:
+class StateWriter:
     """Writes what becomes of recipients, many at a time; what is handed in at once is written at once.
 
     One statement at a time: two would each be half as large, and cost almost as much.
@@ -231,20 +231,20 @@ class Marks:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._marking: Batcher[Mark, bool] = Batcher(self._write)
-        self.write = self._marking.__call__
+        self._writing: Batcher[StateChange, bool] = Batcher(self._write)
+        self.write = self._writing.__call__
         """Write one mark; whether the row was still this attempt's. Waits for PostgreSQL as long as it takes."""
 
-    async def _write(self, marks: list[Mark]) -> list[bool]:
-        columns = list(zip(*(mark[:-1] for mark in marks), strict=True))  # all but what is for here only
+    async def _write(self, states: list[StateChange]) -> list[bool]:
+        columns = list(zip(*(mark[:-1] for mark in states), strict=True))  # all but what is for here only
         rows = await until_available(lambda: self._database.fetch(_MARK, *(list(column) for column in columns)))
         taken = {tuple(row) for row in rows}
-        for mark in marks:
+        for mark in states:
             if mark.at_recipient and mark.state is State.BOUNCED and is_hard(mark.enhanced):
                 await until_available(
                     partial(suppress_recipient, self._database, mark.letter, mark.number, "bounce")
                 )
-        for mark in marks:
+        for mark in states:
             if mark.state is not State.SENDING and mark[:3] in taken:
                 metrics.mail_recipients.labels(mark.state.value).inc()
-        return [mark[:3] in taken for mark in marks]
+        return [mark[:3] in taken for mark in states]

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 from pydantic_core import from_json, to_json
 
 from libs.common import log
-from libs.common.contracts.mail import Addressed, Letter, Letterhead, MailPayload, Recipient
+from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload, Recipient, StoredLetter
 from libs.common.db import Database, fetch_within
 from services.mailer import letters
-from services.mailer.hours import wait_s
+from services.mailer.delivery_hours import wait_s
 from services.mailer.refusals import NotFound
 
 REMINDED_AT_ONCE = 2000
@@ -148,7 +148,7 @@ async def put(
     followers: Sequence[Recipient],
 ) -> None:
     """Keep a deadline, with these followers and no others. Raises Unavailable."""
-    addressed = [Addressed.of(follower) for follower in followers]
+    addressed = [AddressedRecipient.of(follower) for follower in followers]
     columns = [
         [follower.address for follower in addressed],
         [follower.name for follower in addressed],
@@ -203,7 +203,7 @@ async def forget(database: Database) -> None:
 
 
 async def enter(
-    database: Database, letter: UUID, tenant: str, head: Letterhead, payload: MailPayload, now: datetime
+    database: Database, letter: UUID, tenant: str, head: StoredLetter, payload: MailPayload, now: datetime
 ) -> int:
     """Keep a letter to all who are to be reminded now, and how many they are; again is the same as once.
 

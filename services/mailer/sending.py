@@ -1,7 +1,7 @@
 """Sends the messages of one job: over as many connections as are free, domains in turn, within the limits.
 
 A domain that is slow, or must wait, holds up no other: whoever is free takes a message to the domain that has the
-fewest under way, and one that does not answer gets few (traffic.py).
+fewest under way, and one that does not answer gets few (domain_slots.py).
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.backoff import Backoff
-from services.mailer.dialogue import Envelope, Phase, Reply
-from services.mailer.letters import Mark, Marks, State
-from services.mailer.pacing import Pacer
+from services.mailer.letters import State, StateChange, StateWriter
 from services.mailer.refusals import NoLongerOurs
-from services.mailer.smtp import Lane, Relays, Unreachable
-from services.mailer.traffic import Traffic
+from services.mailer.smtp.connection import ConnectionLease, Relays, Unreachable
+from services.mailer.smtp.dialogue import Envelope, Phase, Reply
+from services.mailer.smtp.domain_slots import DomainSlots
+from services.mailer.smtp.pacing import Pacer
 
 DEFER_AT_MOST_S = 3600.0
 READY_BYTES_AT_MOST = 32 * 1024 * 1024
@@ -69,16 +69,16 @@ class Outbox:
         else:
             mails.append(mail)
 
-    def take(self, traffic: Traffic, news: asyncio.Event) -> Mail | None:
+    def take(self, domain_slots: DomainSlots, news: asyncio.Event) -> Mail | None:
         """The next message that may go; if none may, `news` is set when there is room for one."""
         now = time.monotonic()
         ready = [domain for domain in self.waiting if self.ready_at.get(domain, 0.0) <= now]
-        open_ = [domain for domain in ready if traffic.has_room(domain)]
+        open_ = [domain for domain in ready if domain_slots.has_room(domain)]
         if not open_:
             for domain in ready:
-                traffic.when_room(domain, news)
+                domain_slots.when_room(domain, news)
             return None
-        domain = min(open_, key=traffic.load)
+        domain = min(open_, key=domain_slots.load)
         mails = self.waiting[domain]
         mail = mails.popleft()
         self.count -= 1
@@ -95,20 +95,20 @@ class Outbox:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Transport:
     """What all jobs of a process share to send with."""
 
     relays: Relays
-    marks: Marks
+    states: StateWriter
     pacer: Pacer
     retry: Backoff
     give_up_after_s: float
     connections: int
     """To one relay."""
-    traffic: Traffic
+    domain_slots: DomainSlots
 
 
-class Sending:
+class Delivery:
     """A job's messages on their way, for one turn.
 
     `supply`: the messages, some at a time; `at_most`: how many there are; `finish`: what each still needs.
@@ -116,7 +116,7 @@ class Sending:
 
     def __init__(
         self,
-        post: Post,
+        transport: Transport,
         letter: UUID,
         attempt: int,
         tenant: str,
@@ -124,7 +124,7 @@ class Sending:
         at_most: int,
         finish: Callable[[bytes], bytes] | None,
     ) -> None:
-        self._post = post
+        self._transport = transport
         self._letter = letter
         self._attempt = attempt
         self._tenant = tenant
@@ -135,7 +135,7 @@ class Sending:
         self._is_all = False
         self._news, self._wanted = asyncio.Event(), asyncio.Event()
         """For the senders: there may be something to send. For the supply: they have too little."""
-        self._marking: list[asyncio.Future[bool]] = []
+        self._writing: list[asyncio.Future[bool]] = []
         self._until = math.inf
         """The end of its turn, which begins with the first messages."""
         self._failure: Exception | None = None
@@ -150,7 +150,7 @@ class Sending:
         way. Raises NoLongerOurs; and what `supply` raises, when all that it gave before has been seen to.
         """
         self._report = report
-        senders = [self._send() for _ in range(min(self._at_most, self._post.connections))]
+        senders = [self._send() for _ in range(min(self._at_most, self._transport.connections))]
         tasks = [asyncio.create_task(part) for part in (self._fill(), *senders)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -162,7 +162,7 @@ class Sending:
             ends = await asyncio.gather(*tasks, return_exceptions=True)
         for end in sorted((end for end in ends if end is not None), key=_is_cancelled):
             raise end
-        if not all(await asyncio.gather(*self._marking)):
+        if not all(await asyncio.gather(*self._writing)):
             raise NoLongerOurs
         if self._failure is not None:
             raise self._failure
@@ -212,52 +212,54 @@ class Sending:
         self._news.set()
 
     async def _send(self) -> None:
-        lane, reports = Lane(self._post.relays), list[Mark]()
+        connection_lease, reports = ConnectionLease(self._transport.relays), list[StateChange]()
         try:
-            await self._send_all(lane, reports)
+            await self._send_all(connection_lease, reports)
         finally:
             self._write(reports)
-            await lane.leave()
+            await connection_lease.leave()
 
-    async def _send_all(self, lane: Lane, reports: list[Mark]) -> None:
+    async def _send_all(self, connection_lease: ConnectionLease, reports: list[StateChange]) -> None:
         """Send one message after the other. `reports`: what became of them, and is not written yet."""
-        traffic = self._post.traffic
+        domain_slots = self._transport.domain_slots
         while not self._is_over:
             self._news.clear()
-            mail = self._outbox.take(traffic, self._news)
+            mail = self._outbox.take(domain_slots, self._news)
             if mail is None:
                 if self._is_all and not self._outbox.count:
                     return
-                if lane.is_held:
+                if connection_lease.is_held:
                     self._write(reports)
-                    await lane.leave()
+                    await connection_lease.leave()
                     continue  # there may have been news
                 self._wanted.set()
                 await self._within(self._news, self._outbox.wait_s())
                 continue
-            if self._outbox.count < 2 * self._post.connections:
+            if self._outbox.count < 2 * self._transport.connections:
                 self._wanted.set()
-            traffic.enter(mail.domain)
+            domain_slots.enter(mail.domain)
             answered_s: float | None = None
             try:
-                answered_s = await self._send_one(mail, lane, reports)
+                answered_s = await self._send_one(mail, connection_lease, reports)
             finally:
-                others_wait = traffic.leave(mail.domain, answered_s, self._news)
+                others_wait = domain_slots.leave(mail.domain, answered_s, self._news)
             if others_wait:
                 await asyncio.sleep(0)  # it is their turn
 
-    async def _send_one(self, mail: Mail, lane: Lane, reports: list[Mark]) -> float | None:
+    async def _send_one(
+        self, mail: Mail, connection_lease: ConnectionLease, reports: list[StateChange]
+    ) -> float | None:
         """Seconds until it was answered, infinite if it was not; None: nobody was asked, and it stays here."""
-        post = self._post
+        transport = self._transport
         try:
-            connection = await lane.connection()
+            connection = await connection_lease.connection()
         except Unreachable as away:  # no fault of the recipient's
             self._away_s = max(self._away_s, away.after_s)
             self._outbox.put(mail)
             self._stop()
             return None
-        permit = post.pacer.permit(connection.relay, self._tenant, mail.domain)
-        wait_s = await post.pacer.take(permit)
+        permit = transport.pacer.permit(connection.relay, self._tenant, mail.domain)
+        wait_s = await transport.pacer.take(permit)
         if wait_s:
             self._outbox.put(mail, after_s=wait_s)
             return None
@@ -269,32 +271,34 @@ class Sending:
             begun = time.monotonic()
             reply = await connection.send(envelope, lambda: self._announce(mail, reports))
         finally:
-            post.pacer.done(permit)
+            transport.pacer.done(permit)
         reports.append(self._report_on(mail, reply))
         return math.inf if reply.code is None else time.monotonic() - begun
 
-    async def _announce(self, mail: Mail, reports: list[Mark]) -> None:
+    async def _announce(self, mail: Mail, reports: list[StateChange]) -> None:
         """The data is about to end: from here on the message may have arrived. Raises NoLongerOurs.
 
         What became of the message before travels in the same statement: one is in doubt at most, if this dies.
         """
         self._write(reports)
-        if not await self._post.marks.write(Mark(self._letter, mail.number, self._attempt, State.SENDING)):
+        if not await self._transport.states.write(
+            StateChange(self._letter, mail.number, self._attempt, State.SENDING)
+        ):
             raise NoLongerOurs
 
-    def _write(self, reports: list[Mark]) -> None:
+    def _write(self, reports: list[StateChange]) -> None:
         """Not waited for before the end."""
-        self._marking += [self._post.marks.write(report) for report in reports]
+        self._writing += [self._transport.states.write(report) for report in reports]
         reports.clear()
 
-    def _report_on(self, mail: Mail, reply: Reply) -> Mark:
+    def _report_on(self, mail: Mail, reply: Reply) -> StateChange:
         state, retry_in_s = self._verdict(mail, reply)
         self._ended += state is not State.DEFERRED
         self._report(self._ended)
         text = reply.text.replace("\x00", "")[:500]
-        doubts = int(reply.in_doubt and mail.again)
+        possible_duplicates = int(reply.in_doubt and mail.again)
         at_recipient = reply.phase is Phase.RCPT
-        return Mark(
+        return StateChange(
             self._letter,
             mail.number,
             self._attempt,
@@ -303,7 +307,7 @@ class Sending:
             reply.enhanced,
             text,
             retry_in_s,
-            doubts,
+            possible_duplicates,
             at_recipient,
         )
 
@@ -312,9 +316,9 @@ class Sending:
             return State.SENT, 0.0
         if reply.in_doubt and not mail.again:
             return State.UNKNOWN, 0.0
-        if reply.refused or mail.age_s > self._post.give_up_after_s:
+        if reply.refused or mail.age_s > self._transport.give_up_after_s:
             return State.BOUNCED, 0.0
-        return State.DEFERRED, self._post.retry.delay_s(mail.tries + 1)
+        return State.DEFERRED, self._transport.retry.delay_s(mail.tries + 1)
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """python -m services.ocr"""
 
-from libs.common import service
 from libs.common.contracts.ocr import OcrPayload
+from libs.common.worker import service
 from services.ocr.config import Settings
 from services.ocr.handler import handle, resources
 

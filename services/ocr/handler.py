@@ -20,14 +20,14 @@ from libs.common import log, metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.db import Connection, Database
-from libs.common.job import Artifact, Done, Effects, FanOut, Job
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State
-from libs.common.sandbox import Limits, Refusals, Sandbox
-from libs.common.seclusion import network_is_closed
-from libs.common.service import Platform
-from services.ocr import readings, tesseract
-from services.ocr.assembling import MEDIA_TYPES, assemble
+from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox.seccomp import network_is_closed
+from libs.common.worker.job import Artifact, Done, Effects, FanOut, Job
+from libs.common.worker.service import Platform
+from services.ocr import page_cache, tesseract
+from services.ocr.assembly import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
 from services.ocr.documents import PDF, count_pages
 from services.ocr.pages import PageFiles, Task, prepare_page, recognise_page, renumber
@@ -39,8 +39,8 @@ from services.ocr.refusals import (
     PagesFailed,
     PageTimeout,
 )
-from services.ocr.scratch import scratch_folder
-from services.ocr.sources import Sources
+from services.ocr.scratch_folder import scratch_folder
+from services.ocr.source_cache import SourceCache
 from services.ocr.tables import documents
 from services.ocr.tesseract import Engine
 
@@ -64,7 +64,7 @@ class Deps:
     database: Database
     blobs: Blobs
     sandbox: Sandbox
-    sources: Sources
+    sources: SourceCache
     folder: Path
     """For files that nobody needs after this process."""
     languages: frozenset[str]
@@ -77,14 +77,14 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     """Open what `handle` needs. Raises EngineFailed if there is no Tesseract."""
     limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
     refusals = Refusals(PageTimeout, OutOfMemory, PageCrashed)
-    preload = ["services.ocr.pages", "services.ocr.assembling"]
+    preload = ["services.ocr.pages", "services.ocr.assembly"]
     sandbox = Sandbox(limits, refusals, package="services.ocr", preload=preload)
     languages = frozenset(await sandbox.run(tesseract.installed_languages))
     engine = await sandbox.run(tesseract.installed_engine, settings.ocr_engine)
     if not await sandbox.run(network_is_closed):
         logger.warning("sandbox.network_open", why="this system has no seccomp filters")
     with scratch_folder() as folder:
-        held = Sources(platform.blobs, folder)
+        held = SourceCache(platform.blobs, folder)
         try:
             yield Deps(settings, platform.database, platform.blobs, sandbox, held, folder, languages, engine)
         finally:
@@ -169,7 +169,7 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
     if prepared.summary is not None:
         summary = prepared.summary.document()
     else:
-        key = readings.key_of(
+        key = page_cache.key_of(
             prepared.digest, deps.engine.identity, payload.options, languages, prepared.dpi, payload.media_type
         )
         known = await _known(job, deps, key, files)
@@ -178,7 +178,7 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
         else:
             read = await deps.sandbox.run(recognise_page, task, prepared, files)
             summary = read.document()
-            effects = readings.entered(job.tenant, key, job.blob_key("page"), summary)
+            effects = page_cache.entered(job.tenant, key, job.blob_key("page"), summary)
     artifacts = [
         await _store(job, deps.blobs, files.path(suffix), f"page{suffix}")
         for suffix in PARTS
@@ -190,7 +190,7 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
 
 async def _known(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles) -> dict[str, Any] | None:
     """The summary of a page that was read before, its parts in `files`; None: it is new, or no longer there."""
-    known = await readings.find(deps.database, job.tenant, key)
+    known = await page_cache.find(deps.database, job.tenant, key)
     if known is None:
         return None
     try:

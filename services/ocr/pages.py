@@ -1,6 +1,6 @@
 """One page, in two steps: its picture, or the text it has; then its words. Both run in the sandbox.
 
-Between the two the handler can see whether this very picture was read before (readings.py).
+Between the two the handler can see whether this very picture was read before (page_cache.py).
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 from PIL import ImageDraw
 
 from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
-from services.ocr import textlayer
+from services.ocr import text_layer
 from services.ocr.documents import PDF, POINTS_PER_INCH, Picture, draw_pdf_page, open_pdf, prepare_image
 from services.ocr.recognition import Reader, Reading
 from services.ocr.refusals import EngineFailed
@@ -101,16 +101,16 @@ def prepare_page(task: Task, files: PageFiles, dpi: int) -> Prepared:
         return _pictured("ocr", picture, picture.dpi or ASSUMED_DPI)
     with open_pdf(task.source) as document:
         page = document[files.number - 1]
-        text = textlayer.real_text(page)
+        text = text_layer.real_text(page)
         if text is None:
             drawn = draw_pdf_page(page, dpi, task.pixels_at_most, files.path(".ppm"))
             return _pictured("ocr", drawn, drawn.dpi or dpi)
-        if textlayer.has_pictures(page):
+        if text_layer.has_pictures(page):
             return _mixed(page, text, files, dpi, task.pixels_at_most)
         dpi = task.options.dpi or FULL_DPI
         scale = dpi / POINTS_PER_INCH
         width, height = (round(edge * scale) for edge in page.get_size())
-        blocks = textlayer.text_blocks(page, scale)
+        blocks = text_layer.text_blocks(page, scale)
         found = Page(number=files.number, width=width, height=height, dpi=dpi, source="text-layer",
                      confidence=None, blocks=blocks)  # fmt: skip
         return Prepared("text-layer", dpi, _leave(files, text, found, ()))
@@ -120,7 +120,7 @@ def _mixed(page: Any, text: str, files: PageFiles, dpi: int, pixels_at_most: int
     """Leave the text, and a picture of the page without it: what is read there is what only the pictures have."""
     drawn = draw_pdf_page(page, dpi, pixels_at_most, files.path(".ppm"))
     dpi = drawn.dpi or dpi
-    blocks = textlayer.text_blocks(page, dpi / POINTS_PER_INCH)
+    blocks = text_layer.text_blocks(page, dpi / POINTS_PER_INCH)
     with drawn.open() as image:
         pen = ImageDraw.Draw(image)
         for line in (line for block in blocks for line in block.lines):

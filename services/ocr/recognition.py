@@ -15,8 +15,8 @@ from PIL import Image
 from libs.common.contracts.ocr import Block
 from services.ocr import tesseract
 from services.ocr.refusals import EngineFailed
+from services.ocr.rotation import FINE_PX, Rotation, skew_of
 from services.ocr.tesseract import Engine, Recognised, recognise
-from services.ocr.turning import FINE_PX, Turn, skew_of
 
 GARBAGE_BELOW = 60.0
 """A mean confidence below this is what letters upside down give: 35 or so, where upright ones give 90."""
@@ -44,7 +44,7 @@ class Reading:
     text: str
     blocks: list[Block]
     pdf: Path
-    turn: Turn
+    turn: Rotation
     passes: int
     sureness: float
     has_small_print: bool
@@ -71,12 +71,12 @@ class Reader:
             self._size = image.size
             image.draft("L", (image.width // 8, FINE_PX))  # a JPEG can be decoded to less
             self._small = image.convert("L")
-        self.turn = Turn(*self._size)
+        self.turn = Rotation(*self._size)
         self.passes = 0
 
     def read(self) -> Reading:
         """Read it. Raises EngineFailed."""
-        self.turn = Turn(*self._size, 0, skew_of(self._small))
+        self.turn = Rotation(*self._size, 0, skew_of(self._small))
         best = self._try(self.turn, self.psm)
         if _doubtful(best, GARBAGE_BELOW) or _sideways(best):
             best = self._turned(best)
@@ -90,8 +90,8 @@ class Reader:
         Lines that go up or down the page can be read as they are, but not as well when they are askew too.
         """
         for quarters in self._other_ways_up():
-            upright = Turn(*self._small.size, quarters)
-            turn = Turn(*self._size, quarters, skew_of(upright.apply(self._small)))
+            upright = Rotation(*self._small.size, quarters)
+            turn = Rotation(*self._size, quarters, skew_of(upright.apply(self._small)))
             best = self._better(best, turn, self.psm, by=1 / CLEARLY if _sideways(best) else CLEARLY)
             if not (_doubtful(best, GARBAGE_BELOW) or _sideways(best)):
                 break
@@ -101,7 +101,7 @@ class Reader:
         guess = tesseract.orientation(self._picture)
         yield from sorted((180, 90, 270), key=lambda quarters: quarters != guess)
 
-    def _better(self, best: Recognised, turn: Turn, psm: int, *, by: float = CLEARLY) -> Recognised:
+    def _better(self, best: Recognised, turn: Rotation, psm: int, *, by: float = CLEARLY) -> Recognised:
         if time.monotonic() > self._until:
             return best
         other = self._try(turn, psm)
@@ -112,7 +112,7 @@ class Reader:
         self.turn, self.psm = turn, psm
         return other
 
-    def _try(self, turn: Turn, psm: int) -> Recognised:
+    def _try(self, turn: Rotation, psm: int) -> Recognised:
         self.passes += 1
         base = self._base.with_name(f"{self._base.name}-try{self.passes}")
         picture = self._picture
@@ -157,7 +157,7 @@ def _small_letters(found: Recognised) -> int:
     return sum(len(word.text) for line in small for word in line.words)
 
 
-def _moved(block: Block, turn: Turn) -> Block:
+def _moved(block: Block, turn: Rotation) -> Block:
     """The same block, on the page as it lies."""
     lines = [
         line.model_copy(

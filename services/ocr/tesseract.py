@@ -19,7 +19,7 @@ from pytesseract import TesseractError
 from pytesseract import pytesseract as program
 
 from libs.common.contracts.ocr import Block, Box, Line, Word
-from services.ocr import library
+from services.ocr import tesseract_library
 from services.ocr.refusals import EngineFailed
 
 os.environ["OMP_THREAD_LIMIT"] = "1"
@@ -31,7 +31,7 @@ AUTOMATIC = 3
 
 
 Kind = Literal["tesseract", "tesserocr"]
-"""The program, or the library (library.py)."""
+"""The program, or the library (tesseract_library.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def installed_engine(kind: Kind) -> Engine:
     if folder is None:
         raise EngineFailed("Tesseract does not say where its models are.")
     if kind == "tesserocr":
-        version = library.version()
+        version = tesseract_library.version()
     files = [(file, file.stat()) for file in sorted(Path(folder[1]).rglob("*.traineddata"))]
     identity = [version, *(f"{file.stem}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)]
     return Engine(kind, Path(folder[1]), " ".join(identity))
@@ -115,7 +115,7 @@ def orientation(image: Path) -> int | None:
 def recognise(engine: Engine, image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> Recognised:
     """Read the file `image`; the PDF of invisible text lies beside `base`. Raises EngineFailed."""
     if engine.kind == "tesserocr":
-        library.write(image, base, models=engine.models, languages=languages, psm=psm, dpi=dpi)
+        tesseract_library.write(image, base, models=engine.models, languages=languages, psm=psm, dpi=dpi)
     else:
         _run_program(image, base, languages=languages, psm=psm, dpi=dpi)
     text_file, table = base.with_suffix(".txt"), base.with_suffix(".tsv")

@@ -17,13 +17,13 @@ import httpx
 import orjson
 
 from deploy.local import servers
-from deploy.local.running import answers, free_port
 from deploy.local.servers import Server
+from deploy.local.test_servers import answers, free_port
 from libs.common import db
 from libs.common.config import DatabaseSettings
-from libs.common.ledger import books
-from services.gateway.keys import issue
-from services.gateway.scopes import Role
+from libs.common.ledger import accounting
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role
 from tests.limits import NO_LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,7 +261,7 @@ class Fleet:
                    FROM ledger.jobs j CROSS JOIN LATERAL (
                      SELECT count(*) AS effects FROM effects WHERE job = j.id) e"""
             )
-            (balance,) = await books.balance(database)
+            (balance,) = await accounting.balance(database)
         names = ("jobs", "not_succeeded", "more_attempts", "lost", "twice")
         return dict(zip(names, row, strict=True)) | {
             "unaccounted": balance["unaccounted"],

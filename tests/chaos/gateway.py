@@ -10,11 +10,11 @@ from libs.common.ledger.jobs import new_id
 from services.gateway.__main__ import Server
 from services.gateway.app import create_app
 from services.gateway.config import Settings
-from services.gateway.door import caller
-from services.gateway.operations import Operation
-from services.gateway.scopes import Scope
-from services.gateway.shedding import Urgency
-from services.gateway.submitting import JobFields, new_job, submit
+from services.gateway.endpoints.submission import JobFields, new_job, submit
+from services.gateway.http.admission import caller
+from services.gateway.http.load_shedding import Urgency
+from services.gateway.http.operations import Operation
+from services.gateway.identity.scopes import Scope
 from tests.chaos.worker import QUEUE
 
 

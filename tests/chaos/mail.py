@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.running import Trio, trio
+from deploy.local.test_servers import Trio, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common import background, bus, db
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.contracts.mail import Addressed, Letter, MailPayload
+from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload
 from libs.common.db import Database
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
-from services.gateway.dispatcher import Dispatcher
+from services.gateway.engine.dispatcher import Dispatcher
 from tests.relay import Relay, relaying
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,9 @@ async def play(run: Run, database: Database, settings: dict[str, str], folder: P
         letter = Letter.model_validate(
             {"from": "office@argosy.test", "subject": "Tides", "text": "Dear {{ name }}"}
         )
-        recipients = tuple(Addressed(address=address, variables={"name": address}) for address in addresses(run))
+        recipients = tuple(
+            AddressedRecipient(address=address, variables={"name": address}) for address in addresses(run)
+        )
         payload = MailPayload(letter=letter, recipients=recipients, is_template=True)
         body = payload.model_dump_json(by_alias=True).encode()
         run.job = NewJob("chaos", "key", run.queue, "letter", body)

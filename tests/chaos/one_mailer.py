@@ -10,8 +10,8 @@ from libs.common import background, bus, db, log
 from libs.common.blobs import Blobs
 from libs.common.config import load
 from libs.common.contracts.mail import MailPayload
-from libs.common.service import Platform
-from libs.common.worker import Worker
+from libs.common.worker.service import Platform
+from libs.common.worker.worker import Worker
 from services.mailer.config import Settings
 from services.mailer.handler import handle, resources
 

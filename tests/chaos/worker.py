@@ -14,10 +14,10 @@ from sqlalchemy import text
 from libs.common.config import WorkerSettings
 from libs.common.db import Connection
 from libs.common.errors import Reject
-from libs.common.job import Done, Effects, FanOut, Job
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State
-from libs.common.service import Platform, Service, main
+from libs.common.worker.job import Done, Effects, FanOut, Job
+from libs.common.worker.service import Platform, Service, main
 
 QUEUE = "chaos"
 SLOTS = 10

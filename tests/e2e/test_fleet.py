@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from deploy.local.running import free_port
+from deploy.local.test_servers import free_port
 from tests import pictures
 from tests.limits import NO_LIMITS
 from tests.polling import until

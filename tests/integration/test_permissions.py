@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from deploy.local import servers
-from deploy.local.running import Trio, free_port, running
 from deploy.local.servers import Server, password_of
+from deploy.local.test_servers import Trio, free_port, running
 from deploy.migrations.__main__ import upgrade
 from deploy.permissions import ROLES, SERVICES, login_of, postgres_logins
 from libs.common import bus, db
@@ -110,7 +110,7 @@ async def test_s26_a_worker_speaks_and_listens_for_its_own_queue_only(nats_serve
         laying.listening("nothing", lambda _: None),
     ):
         for name in QUEUES:
-            await laying.lay_conveyor(name)
+            await laying.create_stream(name)
         by_the_fleet, by_the_worker = await hear(fleet, ">"), await hear(worker, ">")
         await say_everything(worker, f"events.{queue}")
         said = await all_of(by_the_fleet, f"events.{queue}")
@@ -133,12 +133,12 @@ async def test_s26_what_a_worker_takes_cannot_be_had_delivered_to_others(nats_se
         laying.tickets("mailer") as tickets,
     ):
         for name in QUEUES:
-            await laying.lay_conveyor(name)
+            await laying.create_stream(name)
         job = new_id()
-        await laying.print_tickets("mailer", [job])
+        await laying.publish_tickets("mailer", [job])
 
         async def printed() -> bool:
-            return (await laying.conveyor("mailer")).depth == 1
+            return (await laying.stream_state("mailer")).depth == 1
 
         await until(printed)
         heard, delivered = await hear(fleet, reply), await hear(hostile, reply)
@@ -152,7 +152,7 @@ async def test_s26_what_a_worker_takes_cannot_be_had_delivered_to_others(nats_se
         await until(over)
         await settled(fleet)
         assert heard == []
-        assert (await laying.conveyor("mailer")).depth == 1
+        assert (await laying.stream_state("mailer")).depth == 1
         assert await tickets.take(1, wait_s=10) == [job]
 
 

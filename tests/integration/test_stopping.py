@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.running import Trio, answers, free_port
+from deploy.local.test_servers import Trio, answers, free_port
 from tests.network import Network
 from tests.polling import until
 

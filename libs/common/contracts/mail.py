@@ -135,7 +135,7 @@ class Recipient(BaseModel):
     time_zone: Zone | None = None
 
 
-class Addressed(BaseModel):
+class AddressedRecipient(BaseModel):
     """A recipient as the gateway has read them: `name` and `address` of their mailbox."""
 
     address: str
@@ -144,7 +144,7 @@ class Addressed(BaseModel):
     time_zone: str | None = None
 
     @classmethod
-    def of(cls, recipient: Recipient) -> "Addressed":
+    def of(cls, recipient: Recipient) -> "AddressedRecipient":
         """The same, taken apart."""
         mailbox = parse_mailbox(recipient.to)
         return cls.model_construct(
@@ -160,7 +160,7 @@ class Addressed(BaseModel):
         return self.address.rpartition("@")[2]
 
 
-class Attached(BaseModel):
+class AttachedFile(BaseModel):
     """A file that goes with a letter, in the blob store under `key`."""
 
     key: str
@@ -185,24 +185,24 @@ class MailPayload(BaseModel):
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
     """As they are shown; in a letter to everybody's own address, nobody."""
-    recipients: tuple[Addressed, ...] = ()
+    recipients: tuple[AddressedRecipient, ...] = ()
     """All of them, those in copy and blind copy too."""
     is_template: bool = False
     days_before: tuple[int, ...] = ()
     """In place of recipients: those who are to be reminded of a deadline that is so many days away."""
     deadlines: str = ""
     """What their names begin with."""
-    attachments: tuple[Attached, ...] = ()
+    attachments: tuple[AttachedFile, ...] = ()
     part: Part | None = None
 
 
-class Letterhead(BaseModel):
+class StoredLetter(BaseModel):
     """A letter as the mailer keeps it, for all its recipients."""
 
     letter: Letter
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
-    attachments: tuple[Attached, ...] = ()
+    attachments: tuple[AttachedFile, ...] = ()
     is_template: bool = False
 
 

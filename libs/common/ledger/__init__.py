@@ -11,13 +11,14 @@ dispatch    due jobs, lost tickets and dead workers' jobs back to the queue
 picking     which waiting jobs come next: fair to tenants, by rank, within the caps
 claim       a worker takes jobs, and shows that it still lives
 finish      how an attempt ended, written only by the worker that still holds the job
-managing    cancel and retry, by hand
+job_actions cancel and retry, by hand
 flows       a job whose children do its work, and which waits for them
 replays     bulk retries, at a rate and behind a fuse
 schedules   recurring jobs
 queues      pause, caps, and how each queue stands
-standing    where one job stands, and so why it does not run
-books       accepted less ended must be what there is; old jobs struck off
+queue_position  where one job stands, and so why it does not run
+accounting  accepted less ended must be what there is
+retention   old jobs removed, and the files that nobody needs any more
 durability  which of these wait for the disk
 tables      the rows
 

@@ -74,7 +74,7 @@ async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[boo
     """Commit `jobs`, in one statement; the answers are in the order of `jobs`.
 
     A job whose Idempotency-Key or unique_for is taken is not entered; its answer names the job that has it.
-    `ticketed[i]` says that the caller prints the ticket of `jobs[i]` itself as soon as this returns;
+    `ticketed[i]` says that the caller publishes the ticket of `jobs[i]` itself as soon as this returns;
     if it never does, dispatch notices. Raises Unavailable; repeating the call with the same jobs is safe.
     """
     columns = zip(*(_row(job, mark) for job, mark in zip(jobs, ticketed, strict=True)), strict=True)

@@ -114,7 +114,7 @@ async def store_progress(
     await db.fetch(_PROGRESS, list(ids), list(attempts), documents, worker)
 
 
-STRIKE_OUT = """
+REMOVE_WORKERS = """
 WITH gone AS (DELETE FROM ledger.workers WHERE {which} RETURNING queue, heartbeat_at)
 INSERT INTO ledger.queues (name, worker_seen_at) SELECT queue, max(heartbeat_at) FROM gone GROUP BY queue
 ON CONFLICT (name) DO UPDATE SET worker_seen_at = greatest(queues.worker_seen_at, excluded.worker_seen_at)
@@ -124,4 +124,4 @@ ON CONFLICT (name) DO UPDATE SET worker_seen_at = greatest(queues.worker_seen_at
 
 async def deregister(db: Database, worker: UUID) -> None:
     """Strike a worker process out; whatever it still held goes back to the queue at the next sweep."""
-    await db.fetch(STRIKE_OUT.format(which="id = $1"), worker)
+    await db.fetch(REMOVE_WORKERS.format(which="id = $1"), worker)

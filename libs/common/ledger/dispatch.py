@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.db import Database
-from libs.common.ledger.claim import LEASE_S, STRIKE_OUT
+from libs.common.ledger.claim import LEASE_S, REMOVE_WORKERS
 
 POISON_AFTER_CRASHES = 3
 """A job that was running in this many workers when they died is taken for the cause."""
@@ -35,10 +35,12 @@ RETURNING rank, id
 """
 
 
-async def take_lost(db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int) -> list[UUID]:
+async def reissue_lost_tickets(
+    db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int
+) -> list[UUID]:
     """Jobs that still wait though their tickets are gone; marked as ticketed anew, their ids in order.
 
-    Tickets leave the conveyor in the order they were put there. So one printed before `oldest`, the time of
+    Tickets leave the conveyor in the order they were put there. So one published before `oldest`, the time of
     the oldest ticket now on it (None: it is empty), has been taken or lost. `slack_s` seconds make up for
     tickets on their way and for clocks that differ.
     """
@@ -77,7 +79,7 @@ async def demand(db: Database, queue: str) -> Demand:
     return Demand(*row)
 
 
-_BURY = STRIKE_OUT.format(which=f"heartbeat_at < now() - interval '{LEASE_S} seconds'")
+_REMOVE_SILENT_WORKERS = REMOVE_WORKERS.format(which=f"heartbeat_at < now() - interval '{LEASE_S} seconds'")
 _RECOVER = """
 WITH stranded AS (
   SELECT id, crashes + 1 >= $1 AS poisonous, cancel_requested_at IS NOT NULL AS unwanted FROM ledger.jobs j
@@ -104,5 +106,5 @@ SELECT id FROM recovered
 
 async def recover(db: Database) -> int:
     """Give the jobs of dead workers back to their queues, or fail the poisonous; how many."""
-    await db.fetch(_BURY)
+    await db.fetch(_REMOVE_SILENT_WORKERS)
     return len(await db.fetch(_RECOVER, POISON_AFTER_CRASHES))

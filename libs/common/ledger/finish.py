@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     progress: dict[str, Any] | None = None
     retry_in_s: float = 0.0
     failed: bool = False
-    put_off: bool = False
+    snoozed: bool = False
 
 
 # "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
@@ -93,7 +93,7 @@ def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
         [_text(o.progress) for o in outcomes],
         [o.retry_in_s for o in outcomes],
         [o.failed for o in outcomes],
-        [o.put_off for o in outcomes],
+        [o.snoozed for o in outcomes],
         [sum(artifact["size"] for artifact in o.artifacts or ()) for o in outcomes],
     ]
 

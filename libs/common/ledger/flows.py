@@ -17,7 +17,7 @@ from libs.common.ledger.durability import LAZILY
 from libs.common.ledger.jobs import State, new_id
 
 AT_ONCE = 4
-"""Children whose tickets are printed with the fan-out, where nothing else waits; the rest follows in its turn."""
+"""Children whose tickets are published with the fan-out, where nothing else waits; the rest follows in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def fan_out(
 ) -> list[UUID] | None:
     """Let the job wait for `children`, in one transaction; None if it is no longer ours, or no longer wanted.
 
-    Returns the children whose tickets the caller is to print. Raises Unavailable.
+    Returns the children whose tickets the caller is to publish. Raises Unavailable.
     """
     columns = zip(*((child.id, child.kind, child.payload.decode()) for child in children), strict=True)
     document = orjson.dumps(progress).decode()
@@ -102,7 +102,7 @@ RETURNING id, queue, ticketed_at IS NOT NULL
 async def wake(db: Database, parents: Sequence[UUID] | None = None) -> list[tuple[UUID, str]]:
     """Queue those parents whose children have all ended; None: of all that wait.
 
-    Returns (id, queue) of those whose tickets the caller is to print. Raises Unavailable.
+    Returns (id, queue) of those whose tickets the caller is to publish. Raises Unavailable.
     """
     rows = await db.fetch(_WAKE, parents)
     return [(row[0], row[1]) for row in rows if row[2]]

@@ -61,7 +61,7 @@ class Picked(NamedTuple):
 async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: str = "") -> Picked:
     """Mark up to `wanted` waiting jobs as ticketed, beginning with the tenant after `after`.
 
-    The caller prints the tickets. Caps count tickets as if they ran already, so what runs never exceeds them.
+    The caller publishes the tickets. Caps count tickets as if they ran already, so what runs never exceeds them.
     One dispatcher picks at a time; to the others there is nothing to pick. Raises Unavailable.
     """
     async with db.begin() as connection:

@@ -12,8 +12,8 @@ import orjson
 from pydantic import TypeAdapter
 
 from libs.common.db import Connection, Database, fetch_within
+from libs.common.ledger.job_actions import AT_A_TIME, retry_within
 from libs.common.ledger.jobs import Filter, new_id
-from libs.common.ledger.managing import AT_A_TIME, retry_within
 
 OPEN_AT_MOST = 10
 """Replays of one tenant that may go on at once."""

@@ -137,7 +137,7 @@ queues = Table(  # a row only for what is not as usual: pauses and caps
     Column("worker_seen_at", Moment),  # the last sign of life of the last worker that left
 )
 
-entries = Table(  # the books: written in the transaction that accepts or ends, summed up now and then
+entries = Table(  # accounting: written in the transaction that accepts or ends, summed up now and then
     "entries",
     metadata,
     Column("queue", Text, nullable=False),

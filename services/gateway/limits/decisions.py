@@ -14,7 +14,7 @@ PLACE_RETRY_S = 1
 """When to try again where too much runs at once: nobody knows when a place becomes free."""
 
 
-class Standing(NamedTuple):
+class LimitStatus(NamedTuple):
     """How a subject stands with one policy: `free_s` seconds until there is one more place."""
 
     policy: Policy
@@ -22,7 +22,7 @@ class Standing(NamedTuple):
     free_s: int
 
 
-class Place(NamedTuple):
+class HeldSlot(NamedTuple):
     """A place of a policy that bounds what runs at once, to be given back."""
 
     key: str
@@ -37,15 +37,15 @@ class Decision:
     """
 
     admitted: bool
-    standings: tuple[Standing, ...] = ()
+    statuses: tuple[LimitStatus, ...] = ()
     violated: tuple[str, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[HeldSlot, ...] = ()
     fields: str = ""
 
     @property
     def retry_after_s(self) -> int:
         """When all that refused has a place again."""
-        waits = [s.free_s for s in self.standings if s.policy.name in self.violated]
+        waits = [s.free_s for s in self.statuses if s.policy.name in self.violated]
         return max(waits, default=PLACE_RETRY_S)
 
     @cached_property
@@ -54,7 +54,7 @@ class Decision:
         headers = {} if self.admitted else {"Retry-After": str(self.retry_after_s)}
         if self.fields:
             headers["RateLimit-Policy"] = self.fields
-            headers["RateLimit"] = ", ".join([_remaining(s) for s in self.standings if s.policy.is_shown])
+            headers["RateLimit"] = ", ".join([_remaining(s) for s in self.statuses if s.policy.is_shown])
         return headers
 
     @cached_property
@@ -65,12 +65,12 @@ class Decision:
 
 def refused(charges: Charges, violated: list[tuple[int, int]]) -> Decision:
     """A refusal by the charges at the positions in `violated`, each with the seconds until it has a place."""
-    standings = tuple(Standing(charges.each[position].policy, 0, free_s) for position, free_s in violated)
-    fields = ", ".join([s.policy.quota for s in standings if s.policy.is_shown])
-    return Decision(False, standings, tuple(s.policy.name for s in standings), fields=fields)
+    statuses = tuple(LimitStatus(charges.each[position].policy, 0, free_s) for position, free_s in violated)
+    fields = ", ".join([s.policy.quota for s in statuses if s.policy.is_shown])
+    return Decision(False, statuses, tuple(s.policy.name for s in statuses), fields=fields)
 
 
-def _remaining(standing: Standing) -> str:
-    if standing.policy.at_once:
-        return f'"{standing.policy.name}";r={max(0, standing.remaining)}'
-    return f'"{standing.policy.name}";r={max(0, standing.remaining)};t={standing.free_s}'
+def _remaining(status: LimitStatus) -> str:
+    if status.policy.at_once:
+        return f'"{status.policy.name}";r={max(0, status.remaining)}'
+    return f'"{status.policy.name}";r={max(0, status.remaining)};t={status.free_s}'

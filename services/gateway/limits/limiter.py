@@ -15,7 +15,7 @@ from libs.common import metrics
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.errors import Unavailable
-from services.gateway.limits.decisions import Decision, Place, Standing, refused
+from services.gateway.limits.decisions import Decision, HeldSlot, LimitStatus, refused
 from services.gateway.limits.memory import Admission, Memory
 from services.gateway.limits.outages import Mode, Outages
 from services.gateway.limits.policies import Charge, Charges
@@ -35,25 +35,25 @@ class _Answer(NamedTuple):
     """Of a group: how many are admitted, how its subjects stand, and how its admissions are named in Redis."""
 
     admitted: int
-    standings: tuple[Standing, ...]
+    statuses: tuple[LimitStatus, ...]
     prefix: str
 
     def decisions(self, group: Group) -> list[Decision]:
         """One for each request of the group, in the order they came."""
-        fields, standings = group.charges.fields, self.standings
+        fields, statuses = group.charges.fields, self.statuses
         refused = group.count - self.admitted
         if group.charges.holds_places:
             let_in = [
-                Decision(True, standings, places=self._places(group.charges, turn), fields=fields)
+                Decision(True, statuses, places=self._places(group.charges, turn), fields=fields)
                 for turn in range(self.admitted)
             ]
         else:
-            let_in = [Decision(True, standings, fields=fields)] * self.admitted
-        violated = tuple([s.policy.name for s in standings if _refuses(s)])
-        return let_in + [Decision(False, standings, violated, fields=fields)] * refused
+            let_in = [Decision(True, statuses, fields=fields)] * self.admitted
+        violated = tuple([s.policy.name for s in statuses if _refuses(s)])
+        return let_in + [Decision(False, statuses, violated, fields=fields)] * refused
 
-    def _places(self, charges: Charges, turn: int) -> tuple[Place, ...]:
-        return tuple(Place(key, f"{self.prefix}:{turn}") for policy, key in charges if policy.at_once)
+    def _places(self, charges: Charges, turn: int) -> tuple[HeldSlot, ...]:
+        return tuple(HeldSlot(key, f"{self.prefix}:{turn}") for policy, key in charges if policy.at_once)
 
 
 class Limiter:
@@ -65,7 +65,7 @@ class Limiter:
         self._memory = Memory()
         self._outages = Outages(self.gateway, self._shared, self._memory, bus)
         self._deciding: Batcher[Charges, Decision] = Batcher(self._decide, max_size=DECIDED_AT_A_TIME)
-        self._giving_back: Batcher[Place, None] = Batcher(self._give_back)
+        self._giving_back: Batcher[HeldSlot, None] = Batcher(self._give_back)
         self._over: OrderedDict[str, _Over] = OrderedDict()
         self._batches = 0
         self._stopped = False
@@ -95,11 +95,11 @@ class Limiter:
             deciding.add_done_callback(self._give_back_unclaimed)
             raise
 
-    async def standing(self, charges: Charges) -> tuple[Standing, ...]:
+    async def status(self, charges: Charges) -> tuple[LimitStatus, ...]:
         """How the subjects of `charges` stand. Charges nothing."""
         if not charges:
             return ()
-        return (await self._decide_groups([Group(charges, 0)]))[0].standings
+        return (await self._decide_groups([Group(charges, 0)]))[0].statuses
 
     async def reachable(self) -> bool:
         """Whether Redis answers, now."""
@@ -157,7 +157,7 @@ class Limiter:
         granted = await self._decide_groups(list(groups.values()))
         decided = {}
         for (name, group), answer in zip(groups.items(), granted, strict=True):
-            _measure(group.count, answer.admitted, answer.standings)
+            _measure(group.count, answer.admitted, answer.statuses)
             decided[name] = answer.decisions(group)
         return [decided[name][turn] for name, turn in order]
 
@@ -191,7 +191,7 @@ class Limiter:
     async def _give_back_late(self, groups: Sequence[Group], mine: Sequence[Granted], prefix: str) -> None:
         """Redis may still carry out what it was too slow for: what was refused must not stay charged there."""
         late = [
-            Place(key, f"{prefix}:{number}:{turn}")
+            HeldSlot(key, f"{prefix}:{number}:{turn}")
             for number, (group, granted) in enumerate(zip(groups, mine, strict=True))
             for policy, key in group.charges
             for turn in range(granted.admitted, group.count)
@@ -264,18 +264,18 @@ class Limiter:
     ) -> list[_Answer]:
         answers = []
         for number, (group, answer) in enumerate(zip(groups, granted, strict=True)):
-            standings = []
+            statuses = []
             for position, (charge, (remaining, free_us)) in enumerate(
                 zip(group.charges, answer.left, strict=True)
             ):
                 if mine is not None:
                     remaining = min(remaining, mine[number].left[position][0])
                     free_us = max(free_us, mine[number].left[position][1])
-                standings.append(Standing(charge.policy, remaining, max(1, math.ceil(free_us / 1e6))))
-            answers.append(_Answer(answer.admitted, tuple(standings), f"{prefix}:{number}"))
+                statuses.append(LimitStatus(charge.policy, remaining, max(1, math.ceil(free_us / 1e6))))
+            answers.append(_Answer(answer.admitted, tuple(statuses), f"{prefix}:{number}"))
         return answers
 
-    async def _give_back(self, places: list[Place]) -> list[None]:
+    async def _give_back(self, places: list[HeldSlot]) -> list[None]:
         for key, member in places:
             prefix, _, number = member.rpartition(":")
             self._memory.gave_back(key, prefix, int(number))
@@ -283,15 +283,15 @@ class Limiter:
         return [None] * len(places)
 
 
-def _refuses(standing: Standing) -> bool:
-    return standing.remaining <= 0 and not standing.policy.shadow
+def _refuses(status: LimitStatus) -> bool:
+    return status.remaining <= 0 and not status.policy.shadow
 
 
-def _measure(asked: int, admitted: int, standings: Sequence[Standing]) -> None:
-    for standing in standings:
+def _measure(asked: int, admitted: int, statuses: Sequence[LimitStatus]) -> None:
+    for status in statuses:
         if admitted:
-            metrics.limit_decisions.labels(standing.policy.name, "admitted").inc(admitted)
-        if standing.policy.shadow and standing.remaining < 0:
-            metrics.limit_decisions.labels(standing.policy.name, "would_refuse").inc(-standing.remaining)
-        elif _refuses(standing) and admitted < asked:
-            metrics.limit_decisions.labels(standing.policy.name, "refused").inc(asked - admitted)
+            metrics.limit_decisions.labels(status.policy.name, "admitted").inc(admitted)
+        if status.policy.shadow and status.remaining < 0:
+            metrics.limit_decisions.labels(status.policy.name, "would_refuse").inc(-status.remaining)
+        elif _refuses(status) and admitted < asked:
+            metrics.limit_decisions.labels(status.policy.name, "refused").inc(asked - admitted)

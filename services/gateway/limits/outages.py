@@ -22,7 +22,7 @@ import orjson
 from libs.common import background, log, metrics
 from libs.common.backoff import delays
 from libs.common.bus import Bus
-from services.gateway.limits.decisions import Place
+from services.gateway.limits.decisions import HeldSlot
 from services.gateway.limits.memory import Memory, Told
 from services.gateway.limits.shared import CheckIn, Lost, Shared, Wiped
 
@@ -63,7 +63,7 @@ class Outages:
         self._bus = bus
         self.mode = Mode.ALONE
         self.peers: set[str] = set()
-        self._owed: list[Place] = []
+        self._owed: list[HeldSlot] = []
         self._returned_us = 0
         self.asking = asyncio.Lock()
         """Held while Redis is asked: what it grants then is told to the others, too."""
@@ -105,7 +105,7 @@ class Outages:
                 async with asyncio.timeout(left_s):
                     await self._all_told.wait()
 
-    async def give_back(self, places: list[Place]) -> None:
+    async def give_back(self, places: list[HeldSlot]) -> None:
         """Free places in Redis: now, or as soon as it answers."""
         self._owed += places
         if self.mode is not Mode.ALONE:

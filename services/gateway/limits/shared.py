@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from libs.common.clocks import DistantClock, monotonic_us
-from libs.common.errors import ArgosyError, said
-from services.gateway.limits.decisions import Place
+from libs.common.clock_offset import RemoteClock, monotonic_us
+from libs.common.errors import ArgosyError, message_of
+from services.gateway.limits.decisions import HeldSlot
 from services.gateway.limits.memory import Admission
 from services.gateway.limits.policies import Charges, Policy
 
@@ -74,7 +74,7 @@ class Shared:
         self._budget_s = budget_s
         self._shas: dict[str, str] = {}
         self._given_up: set[asyncio.Future[Any]] = set()
-        self.clock = DistantClock()
+        self.clock = RemoteClock()
         self.epoch = ""
 
     async def take(self, groups: Sequence[Group], prefix: str) -> tuple[int, list[Granted]]:
@@ -132,7 +132,7 @@ class Shared:
                     admission.in_redis = False
                 raise
 
-    async def give_back(self, places: Sequence[Place]) -> None:
+    async def give_back(self, places: Sequence[HeldSlot]) -> None:
         """Free places of policies that bound what runs at once. Raises Lost."""
         pipeline = self._redis.pipeline(transaction=False)
         for key, member in places:
@@ -162,7 +162,7 @@ class Shared:
                 if task.done():
                     return task.result()
         except (RedisError, OSError) as error:
-            raise Lost(f"Redis: {said(error)}") from error
+            raise Lost(f"Redis: {message_of(error)}") from error
         finally:
             if not task.done():
                 task.cancel()
@@ -175,7 +175,7 @@ class Shared:
             async with asyncio.timeout(PATIENCE_S):
                 return await asking
         except (RedisError, OSError, TimeoutError) as error:
-            raise Lost(f"Redis: {said(error)}") from error
+            raise Lost(f"Redis: {message_of(error)}") from error
 
 
 def _parsed(answer: list[int], groups: Sequence[Group]) -> list[Granted]:

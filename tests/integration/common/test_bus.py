@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from deploy.local import servers
-from deploy.local.running import Trio, free_port, running
+from deploy.local.test_servers import Trio, free_port, running
 from libs.common import background, bus
 from libs.common.bus import Bus
 from libs.common.config import BusSettings
@@ -20,12 +20,12 @@ from tests.polling import PATIENCE_S, until
 
 async def test_tickets_arrive_once_in_order_and_leave_the_conveyor(nats_bus: Bus, queue: str) -> None:
     await _connected(nats_bus)
-    await nats_bus.lay_conveyor(queue)
+    await nats_bus.create_stream(queue)
     ids = [new_id() for _ in range(250)]
-    assert await nats_bus.print_tickets(queue, ids)
+    assert await nats_bus.publish_tickets(queue, ids)
 
     async def all_there() -> bool:
-        return (await nats_bus.conveyor(queue)).depth == 250
+        return (await nats_bus.stream_state(queue)).depth == 250
 
     await until(all_there)
     async with nats_bus.tickets(queue) as tickets:
@@ -34,14 +34,14 @@ async def test_tickets_arrive_once_in_order_and_leave_the_conveyor(nats_bus: Bus
             taken += await tickets.take(100, wait_s=1)
         assert taken == ids
         assert await tickets.take(100, wait_s=0.01) == []
-    state = await nats_bus.conveyor(queue)
+    state = await nats_bus.stream_state(queue)
     assert (state.depth, state.taken, state.oldest) == (0, 250, None)
 
 
 async def test_no_more_tickets_are_taken_than_there_is_room_for(nats_bus: Bus, queue: str) -> None:
     await _connected(nats_bus)
-    await nats_bus.lay_conveyor(queue)
-    await nats_bus.print_tickets(queue, [new_id() for _ in range(10)])
+    await nats_bus.create_stream(queue)
+    await nats_bus.publish_tickets(queue, [new_id() for _ in range(10)])
     async with nats_bus.tickets(queue) as tickets:
         taken: list[UUID] = []
         while len(taken) < 3:
@@ -49,17 +49,17 @@ async def test_no_more_tickets_are_taken_than_there_is_room_for(nats_bus: Bus, q
         assert len(taken) == 3
 
         async def the_rest_stays() -> bool:
-            return (await nats_bus.conveyor(queue)).depth == 7
+            return (await nats_bus.stream_state(queue)).depth == 7
 
         await until(the_rest_stays)
 
 
 async def test_two_workers_share_a_queue(nats_bus: Bus, queue: str) -> None:
     await _connected(nats_bus)
-    await nats_bus.lay_conveyor(queue)
+    await nats_bus.create_stream(queue)
     ids = [new_id() for _ in range(40)]
     async with nats_bus.tickets(queue) as one, nats_bus.tickets(queue) as other:
-        await nats_bus.print_tickets(queue, ids)
+        await nats_bus.publish_tickets(queue, ids)
         taken: list[UUID] = []
         while len(taken) < 40:
             taken += await one.take(5, wait_s=0.05)
@@ -69,12 +69,12 @@ async def test_two_workers_share_a_queue(nats_bus: Bus, queue: str) -> None:
 
 async def test_looking_at_a_conveyor_that_is_gone_lays_it_anew(nats_bus: Bus, queue: str) -> None:
     await _connected(nats_bus)
-    state = await nats_bus.conveyor(queue)
+    state = await nats_bus.stream_state(queue)
     assert (state.depth, state.taken, state.oldest) == (0, 0, None)
-    await nats_bus.print_tickets(queue, [new_id()])
+    await nats_bus.publish_tickets(queue, [new_id()])
 
     async def there() -> bool:
-        state = await nats_bus.conveyor(queue)
+        state = await nats_bus.stream_state(queue)
         return state.depth == 1 and state.oldest is not None
 
     await until(there)
@@ -92,8 +92,8 @@ async def test_who_answers_or_listens_hears_what_others_send_from_the_first_line
         await _connected(other)
         for turn in range(100):
             subject, word, heard = f"echo.{turn}", b"%d" % turn, asyncio.Queue[bytes]()
-            async with nats_bus.answering(subject, echo):
-                assert await other.ask(subject, word, within_s=10) == word
+            async with nats_bus.serving(subject, echo):
+                assert await other.request(subject, word, within_s=10) == word
             async with nats_bus.listening(subject, heard.put_nowait):
                 await other.publish(subject, word)
                 assert await asyncio.wait_for(heard.get(), 10) == word
@@ -103,8 +103,8 @@ async def test_whoever_is_cancelled_as_the_answer_comes_ends(nats_bus: Bus) -> N
     async def echo(_subject: str, question: bytes) -> bytes:
         return question
 
-    async with nats_bus.answering("slow.echo", echo):
-        asking = asyncio.create_task(nats_bus.ask("slow.echo", b"?", within_s=10))
+    async with nats_bus.serving("slow.echo", echo):
+        asking = asyncio.create_task(nats_bus.request("slow.echo", b"?", within_s=10))
         waiting = nats_bus._nats._resp_map
         while not waiting:
             await asyncio.sleep(0)
@@ -124,7 +124,7 @@ async def test_questions_end_in_time_though_too_much_is_unsent(servers: Trio) ->
         async with bus.connect(settings, "test") as held_up:
             await _connected(held_up)
             network.hold_up()
-            asking = [held_up.ask("anybody", bytes(700_000), within_s=2) for _ in range(10)]
+            asking = [held_up.request("anybody", bytes(700_000), within_s=2) for _ in range(10)]
             ends = await asyncio.gather(*asking, return_exceptions=True)
             assert {type(end) for end in ends} == {TimeoutError}
             assert not held_up._nats._resp_map
@@ -136,7 +136,7 @@ async def test_without_a_server_tickets_are_lost_and_nobody_waits(queue: str) ->
     settings = BusSettings.model_validate({"nats_url": "nats://127.0.0.1:1"})
     async with bus.connect(settings, "test") as absent:
         assert not absent.connected
-        assert not await absent.print_tickets(queue, [new_id()])
+        assert not await absent.publish_tickets(queue, [new_id()])
 
 
 async def test_a_worker_goes_on_after_the_server_was_killed_and_wiped(tmp_path: Path, queue: str) -> None:
@@ -145,7 +145,7 @@ async def test_a_worker_goes_on_after_the_server_was_killed_and_wiped(tmp_path: 
     with running(server, tmp_path) as process:
         async with bus.connect(BusSettings.model_validate({"nats_url": server.url}), "test") as survivor:
             await _connected(survivor)
-            await survivor.lay_conveyor(queue)
+            await survivor.create_stream(queue)
             async with survivor.tickets(queue) as tickets:
                 assert await tickets.take(5, wait_s=0.05) == []
                 _kill(process)
@@ -154,8 +154,8 @@ async def test_a_worker_goes_on_after_the_server_was_killed_and_wiped(tmp_path: 
 
                     async def arrives() -> bool:
                         with suppress(Unavailable):  # until the client has noticed and reconnected
-                            await survivor.conveyor(queue)
-                            await survivor.print_tickets(queue, [job_id])
+                            await survivor.stream_state(queue)
+                            await survivor.publish_tickets(queue, [job_id])
                         return job_id in await tickets.take(5, wait_s=0.2)
 
                     await until(arrives)

@@ -14,13 +14,13 @@ from libs.common import background
 from libs.common.bus import Bus
 from libs.common.db import Database, fetch_within
 from libs.common.errors import Reject
-from libs.common.job import Done, FanOut, Job
-from libs.common.ledger import books, dispatch, flows, jobs, managing
+from libs.common.ledger import accounting, dispatch, flows, job_actions, jobs, retention
 from libs.common.ledger.accept import accept
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import Filter, NewJob, State
-from libs.common.worker import Worker
-from services.gateway.dispatcher import Dispatcher
+from libs.common.worker.job import Done, FanOut, Job
+from libs.common.worker.worker import Worker
+from services.gateway.engine.dispatcher import Dispatcher
 from tests.polling import until
 
 
@@ -108,7 +108,7 @@ async def becomes(database: Database, job: NewJob, state: str) -> dict[str, Any]
 
 
 async def unaccounted(database: Database, queue: str) -> int:
-    (account,) = [row for row in await books.balance(database) if row["queue"] == queue]
+    (account,) = [row for row in await accounting.balance(database) if row["queue"] == queue]
     return int(account["unaccounted"])
 
 
@@ -155,8 +155,8 @@ async def test_only_what_failed_is_tried_again(
         adder.bad.clear()
         adder.looked.clear()
         (child,) = await jobs.page(database, "dev", Filter(parent=job.id, states=(State.FAILED,)), limit=1)
-        assert not await managing.retry(database, "dev", child["id"])
-        assert await managing.retry(database, "dev", job.id)
+        assert not await job_actions.retry(database, "dev", child["id"])
+        assert await job_actions.retry(database, "dev", job.id)
         assert (await becomes(database, job, "succeeded"))["result"] == {"sum": 45}
     assert sorted(adder.looked) == [3, 4]
     assert await unaccounted(database, queue) == 0
@@ -172,7 +172,7 @@ async def test_a_cancel_reaches_every_child(database: Database, nats_bus: Bus, q
             return bool(await jobs.page(database, "dev", Filter(parent=job.id, states=(State.RUNNING,))))
 
         await until(some_run)
-        cancelled = await managing.cancel(database, "dev", job.id)
+        cancelled = await job_actions.cancel(database, "dev", job.id)
         assert len(cancelled) == 21
         assert (await facts(database, job))["state"] == "cancelled"
 
@@ -184,7 +184,7 @@ async def test_a_cancel_reaches_every_child(database: Database, nats_bus: Bus, q
         assert adder.looked == []
         assert (await facts(database, job))["progress"]["done"] == 0
         adder.gate.set()
-        assert await managing.retry(database, "dev", job.id)
+        assert await job_actions.retry(database, "dev", job.id)
         assert (await becomes(database, job, "succeeded"))["result"] == {"sum": sum(range(20))}
     assert await unaccounted(database, queue) == 0
 
@@ -235,7 +235,7 @@ async def test_a_cancel_that_meets_a_fan_out_reaches_the_new_children(database: 
     await database.fetch("UPDATE ledger.jobs SET state = 'running', worker = id WHERE id = $1", job.id)
     async with database.begin() as fanning_out:
         await fetch_within(fanning_out, "UPDATE ledger.jobs SET state = 'waiting', children = 3, progress = '{}'")
-        cancelling = asyncio.create_task(managing.cancel(database, "dev", job.id))
+        cancelling = asyncio.create_task(job_actions.cancel(database, "dev", job.id))
 
         async def it_waits_for_the_row() -> bool:
             sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -260,11 +260,11 @@ async def test_what_still_stops_is_neither_retried_nor_struck_off(database: Data
         " WHERE id = (SELECT id FROM ledger.jobs WHERE parent = $1 LIMIT 1)",
         job.id,
     )
-    assert len(await managing.cancel(database, "dev", job.id)) == 4
-    assert not await managing.retry(database, "dev", job.id)
-    assert await books.strike_off(database, older_than_s=-1, limit=10) == 0
+    assert len(await job_actions.cancel(database, "dev", job.id)) == 4
+    assert not await job_actions.retry(database, "dev", job.id)
+    assert await retention.remove_ended_jobs(database, older_than_s=-1, limit=10) == 0
     await database.fetch("UPDATE ledger.jobs SET state = 'cancelled', finished_at = now() WHERE state = 'running'")
-    assert await managing.retry(database, "dev", job.id)
+    assert await job_actions.retry(database, "dev", job.id)
     assert (await facts(database, job))["state"] == "waiting"
 
 
@@ -281,8 +281,8 @@ async def test_flows_are_found_by_indexes(database: Database, queue: str) -> Non
     await flows.wake(database)
     await flows.wake(database, [job.id])
     await facts(database, job)
-    await managing.cancel(database, "dev", job.id)
-    await managing.retry(database, "dev", job.id)
+    await job_actions.cancel(database, "dev", job.id)
+    await job_actions.retry(database, "dev", job.id)
     await database.fetch("SELECT pg_stat_force_next_flush()")
     (row,) = await database.fetch("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs'")
     assert row[0] < 50_000
@@ -328,7 +328,7 @@ async def test_children_are_struck_off_with_their_parent(
         job = await submitted(database, queue, range(5))
         await becomes(database, job, "succeeded")
     await database.fetch("UPDATE ledger.jobs SET finished_at = now() - interval '1 day' WHERE parent = $1", job.id)
-    assert await books.strike_off(database, older_than_s=3600, limit=100) == 0
+    assert await retention.remove_ended_jobs(database, older_than_s=3600, limit=100) == 0
     await database.fetch("UPDATE ledger.jobs SET finished_at = now() - interval '1 day'")
-    assert await books.strike_off(database, older_than_s=3600, limit=100) == 1
+    assert await retention.remove_ended_jobs(database, older_than_s=3600, limit=100) == 1
     assert await database.fetch("SELECT FROM ledger.jobs") == []

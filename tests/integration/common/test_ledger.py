@@ -205,9 +205,9 @@ async def test_lost_tickets_are_those_older_than_the_oldest_on_the_conveyor(data
     lost, held = await accepted(database, new_job(), new_job())
     await database.fetch("UPDATE ledger.jobs SET ticketed_at = now() - interval '1 min' WHERE id = $1", lost)
     thirty_s_ago = datetime.now(UTC) - timedelta(seconds=30)
-    assert await dispatch.take_lost(database, "q", thirty_s_ago, 3, 10) == [lost]
-    assert await dispatch.take_lost(database, "q", thirty_s_ago, 3, 10) == []
-    assert await dispatch.take_lost(database, "q", None, 0, 10) == sorted([lost, held])
+    assert await dispatch.reissue_lost_tickets(database, "q", thirty_s_ago, 3, 10) == [lost]
+    assert await dispatch.reissue_lost_tickets(database, "q", thirty_s_ago, 3, 10) == []
+    assert await dispatch.reissue_lost_tickets(database, "q", None, 0, 10) == sorted([lost, held])
 
 
 async def test_jobs_of_a_dead_worker_go_back_and_cost_no_retry(database: Database) -> None:

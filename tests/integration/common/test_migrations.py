@@ -11,10 +11,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData
 
-from deploy.local.running import Trio, answers
+from deploy.local.test_servers import Trio, answers
 from libs.common.db import Database
 from libs.common.ledger import tables as ledger
-from services.gateway import tables as identity
+from services.gateway.identity import tables as identity
 from services.ocr import tables as ocr
 from tests.network import Network
 from tests.polling import until

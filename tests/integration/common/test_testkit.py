@@ -5,10 +5,10 @@ from pydantic import BaseModel
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Retry
-from libs.common.job import Done, Job, Later
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, find
 from libs.common.testkit import drain, enqueued, run_inline
+from libs.common.worker.job import Done, Job, Snooze
 
 
 class Order(BaseModel):
@@ -50,12 +50,12 @@ async def test_a_job_that_is_put_off_costs_no_retry(database: Database, nats_bus
     patient = NewJob("dev", "key", "patience", "wait", b"{}", max_attempts=2)
     runs = 0
 
-    async def handle_at_the_sixth(_job: Job[Order], _deps: None) -> Done | Later:
+    async def handle_at_the_sixth(_job: Job[Order], _deps: None) -> Done | Snooze:
         nonlocal runs
         runs += 1
         if runs % 2:
             raise Retry(after=0)
-        return Done({"runs": runs}) if runs == 6 else Later(0)
+        return Done({"runs": runs}) if runs == 6 else Snooze(0)
 
     await accept(database, [patient], ticketed=[False])
     while await enqueued(database, queue="patience"):

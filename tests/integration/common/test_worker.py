@@ -10,16 +10,17 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common import background, lease
+from libs.common import background
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Retry
-from libs.common.job import Done, Job
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import NewJob
-from libs.common.worker import Worker
-from services.gateway.dispatcher import Dispatcher
+from libs.common.worker import lease
+from libs.common.worker.job import Done, Job
+from libs.common.worker.worker import Worker
+from services.gateway.engine.dispatcher import Dispatcher
 from tests.polling import until
 
 
@@ -292,7 +293,7 @@ async def test_a_claim_whose_answer_was_lost_comes_back_with_the_heartbeat(
 
 async def test_jobs_wait_in_the_ledger_while_nobody_works(fleet: Fleet) -> None:
     ids = [await fleet.submit() for _ in range(100)]
-    depth = (await fleet.bus.conveyor(fleet.queue)).depth
+    depth = (await fleet.bus.stream_state(fleet.queue)).depth
     assert depth <= 8 + 8  # the smallest window, once by accept and once by dispatch
 
     async def handle(_job: Job[Payload], _deps: None) -> Done:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
 from libs.common.config import BlobSettings

@@ -10,8 +10,8 @@ from uuid import uuid4
 import schemathesis
 from hypothesis import strategies as st
 
-from services.gateway.openapi import IDEMPOTENCY_KEY
-from services.gateway.uploads import SNIFFED
+from services.gateway.endpoints.uploads import SNIFFED
+from services.gateway.http.openapi import IDEMPOTENCY_KEY
 
 EARLIEST, LATEST = datetime(1970, 1, 2), datetime(8999, 12, 31)
 CRONS = ["* * * * *", "0 6 * * mon-fri", "*/5 0-4 1,15 * *", "59 23 31 12 *"]

@@ -8,9 +8,9 @@ import httpx
 from starlette.applications import Starlette
 
 from libs.common.db import Database
-from services.gateway.housekeeping import Housekeeper
-from services.gateway.keys import issue
-from services.gateway.scopes import OPERATOR, ROLES, Role
+from services.gateway.engine.retention import Retention
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)
 LIMIT = 20
@@ -26,10 +26,10 @@ class Gateway:
         self.app = app
 
     @property
-    def housekeeper(self) -> Housekeeper:
+    def retention(self) -> Retention:
         """One more, that a test can send round."""
         state = self.app.state
-        return Housekeeper(state.database, state.blobs, state.settings)
+        return Retention(state.database, state.blobs, state.settings)
 
     async def client(
         self, tenant: str = "dev", role: Role = Role.MEMBER, *, operator: bool = False

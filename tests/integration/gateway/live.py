@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.running import Trio, free_port
+from deploy.local.test_servers import Trio, free_port
 from tests.limits import NO_LIMITS
 from tests.polling import until
 

@@ -10,8 +10,8 @@ import httpx
 
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.errors import Reject
-from libs.common.job import Done, Job
-from libs.common.worker import Worker
+from libs.common.worker.job import Done, Job
+from libs.common.worker.worker import Worker
 from tests.integration.gateway.gateway import Gateway
 from tests.polling import until
 

@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio import Redis
 from starlette.types import Message
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.ledger import claim as leases
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State, new_id
-from services.gateway.scopes import Role
+from services.gateway.identity.scopes import Role
 from tests.integration.gateway.gateway import LIMIT, PNG, Gateway, assert_problem, upload
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from services.gateway import connections
-from services.gateway.connections import Protocol
+from services.gateway.http import protocol
+from services.gateway.http.protocol import HttpProtocol
 from tests.polling import until
 
 HOST = b"Host: x\r\n\r\n"
@@ -42,10 +42,10 @@ async def app(
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
     """It has little patience."""
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 2.0)
-    monkeypatch.setattr(connections, "TAKEN_EVERY_S", 0.5)
+    monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 2.0)
+    monkeypatch.setattr(protocol, "TAKEN_EVERY_S", 0.5)
     serving = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=Protocol, log_config=None, access_log=False, lifespan="off")
+        uvicorn.Config(app, port=0, http=HttpProtocol, log_config=None, access_log=False, lifespan="off")
     )
     task = asyncio.create_task(serving.serve())
 

@@ -19,14 +19,14 @@ import asyncpg
 import httpx
 import pytest
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
 from libs.common.contracts.ids import public_id
 from libs.common.db import Database
 from libs.common.ledger.jobs import new_id
-from services.gateway.keys import issue
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import OPERATOR, ROLES, Role, Scope
 from services.gateway.routes import OPERATIONS
-from services.gateway.scopes import OPERATOR, ROLES, Role, Scope
 from tests.integration.gateway.gateway import Gateway, assert_problem, upload
 from tests.integration.gateway.live import LiveGateway, serving
 from tests.mailing import mailing
@@ -138,7 +138,7 @@ async def test_s28_without_the_database_nobody_gets_in(gateway: Gateway, servers
         await elsewhere.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
     finally:
         await elsewhere.close()
-    await gateway.app.state.callers.changed(key=client.headers["authorization"].split("_")[2])
+    await gateway.app.state.authenticator.changed(key=client.headers["authorization"].split("_")[2])
     for operation in OPERATIONS:
         answer = await client.request(operation.method, filled(operation.path))
         expected = (503,) if operation.scope else (200, 404, 415, 503)  # a page with a button is nobody's data
@@ -368,7 +368,7 @@ async def test_s22_a_bug_is_told_to_the_log_only(gateway: Gateway, monkeypatch: 
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("SELECT secret FROM somewhere")
 
-    monkeypatch.setattr(gateway.app.state.callers, "principal", broken)
+    monkeypatch.setattr(gateway.app.state.authenticator, "principal", broken)
     problem = assert_problem(await client.get("/v1/jobs"), 500, "internal-error")
     assert "somewhere" not in str(problem)
 

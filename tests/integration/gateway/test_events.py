@@ -43,7 +43,7 @@ async def test_events_of_another_tenants_job_are_not_there(gateway: Gateway) -> 
 
 
 async def test_s25_a_stream_ends_with_its_key(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.gateway.events.KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("services.gateway.endpoints.job_events.KEEP_ALIVE_S", 0.1)
     client, gate = await gateway.client(), asyncio.Event()
     path = await submitted(client)
     stream = Stream(gateway, client, path + "/events")

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.scopes import Role
+from services.gateway.identity.scopes import Role
 from tests.integration.gateway.gateway import Gateway, assert_problem
 from tests.polling import until
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.gateway.scopes import Role
+from services.gateway.identity.scopes import Role
 from tests.integration.gateway.gateway import LIMIT, Gateway, assert_problem, upload
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.contracts import QUEUES
 from libs.common.errors import Unavailable
-from services.gateway.scopes import Role
+from services.gateway.identity.scopes import Role
 from tests.integration.gateway.gateway import Gateway, assert_problem, submitted, upload
 from tests.integration.gateway.streams import becomes, working
 
@@ -158,7 +158,7 @@ async def test_what_is_old_is_removed_with_its_files(gateway: Gateway) -> None:
     await client.post(path + "/cancel")
     assert len(gateway.blobs()) == 1
     await gateway.database.fetch("UPDATE ledger.jobs SET finished_at = now() - interval '31 days'")
-    await gateway.housekeeper.go_round()
+    await gateway.retention.go_round()
     assert_problem(await client.get(path), 404, "not-found")
     assert gateway.blobs() == []
 
@@ -179,10 +179,10 @@ async def test_files_that_no_job_came_for_are_removed(gateway: Gateway, monkeypa
         assert_problem(
             await client.post("/v1/mail", json=letter | {"attachments": [file]}), 503, "service-unavailable"
         )
-    await gateway.housekeeper.go_round()
+    await gateway.retention.go_round()
     assert len(gateway.blobs()) == 3, "the jobs may still come"
     await gateway.database.fetch("UPDATE ledger.uploads SET announced_at = announced_at - interval '2 hours'")
-    await gateway.housekeeper.go_round()
+    await gateway.retention.go_round()
     assert len(gateway.blobs()) == 1
     assert await gateway.database.fetch("SELECT FROM ledger.uploads") == []
 
@@ -192,7 +192,7 @@ async def test_beyond_the_budget_in_bytes_the_oldest_go_first(gateway: Gateway) 
     keep, old = await submitted(client), await submitted(client)
     await client.post(old + "/cancel")
     await gateway.database.fetch("INSERT INTO ledger.entries VALUES ('ocr', 'bytes', 200 * 1024::bigint ^ 3)")
-    await gateway.housekeeper.go_round()
+    await gateway.retention.go_round()
     assert_problem(await client.get(old), 404, "not-found")
     assert (await client.get(keep)).json()["state"] == "queued"
     assert len(gateway.blobs()) == 1

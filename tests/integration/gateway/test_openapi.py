@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
 from libs.common.contracts.ids import parse_id
 from libs.common.db import Database
@@ -15,10 +15,10 @@ from libs.common.ledger import claim as leases
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State, new_id
 from services.gateway.config import TokenSettings
-from services.gateway.keys import issue
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import OPERATOR, ROLES, Role
+from services.gateway.identity.tokens import Identity, Tokens
 from services.gateway.routes import OPERATIONS
-from services.gateway.scopes import OPERATOR, ROLES, Role
-from services.gateway.tokens import Identity, Tokens
 from tests.integration.gateway.gateway import Gateway, upload
 from tests.integration.gateway.live import ROOT, LiveGateway, serving
 from tests.mailing import mailing

@@ -8,51 +8,51 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.db import Database
-from services.gateway.keys import issue
+from services.gateway.http.load_shedding import LoadShedder, Urgency
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role
 from services.gateway.problems import Overloaded
-from services.gateway.scopes import Role
-from services.gateway.shedding import Shedder, Urgency
 from tests.integration.gateway.gateway import Gateway, assert_problem, upload
 from tests.integration.gateway.live import LiveGateway, serving
 from tests.polling import until
 
 
 def test_submits_are_shed_first_and_status_last() -> None:
-    shedder, let_in = Shedder(100), []
+    load_shedder, admit = LoadShedder(100), []
     for _ in range(120):
         for urgency in Urgency:
             try:
-                shedder.let_in(urgency)
+                load_shedder.admit(urgency)
             except Overloaded:
                 continue
-            let_in.append(urgency)
-    assert len(let_in) == 100
-    assert Urgency.SUBMIT not in let_in[60:]
-    assert set(let_in[80:]) == {Urgency.STATUS}
-    for _ in let_in:
-        shedder.let_out()
-    shedder.let_in(Urgency.SUBMIT)
+            admit.append(urgency)
+    assert len(admit) == 100
+    assert Urgency.SUBMIT not in admit[60:]
+    assert set(admit[80:]) == {Urgency.STATUS}
+    for _ in admit:
+        load_shedder.release()
+    load_shedder.admit(Urgency.SUBMIT)
 
 
 def test_a_late_event_loop_sheds_all_but_status() -> None:
-    shedder = Shedder(100)
-    shedder._late_s = 2.0
+    load_shedder = LoadShedder(100)
+    load_shedder._late_s = 2.0
     for urgency in (Urgency.SUBMIT, Urgency.MANAGE):
         with pytest.raises(Overloaded):
-            shedder.let_in(urgency)
-    shedder.let_in(Urgency.STATUS)
+            load_shedder.admit(urgency)
+    load_shedder.admit(Urgency.STATUS)
 
 
 async def test_status_and_cancel_work_while_submits_are_shed(gateway: Gateway) -> None:
     client = await gateway.client()
     path = (await client.post("/v1/ocr", **upload())).headers["location"]
-    gateway.app.state.shedder._late_s = 60.0
+    gateway.app.state.load_shedder._late_s = 60.0
     problem = await client.post("/v1/ocr", **upload())
     assert_problem(problem, 503, "overloaded")
     assert problem.headers["retry-after"] == "1"
-    gateway.app.state.shedder._late_s = 60.0
+    gateway.app.state.load_shedder._late_s = 60.0
     assert (await client.get(path)).status_code == 200
     assert (await client.post(f"{path}/cancel")).status_code == 200
 

@@ -81,8 +81,8 @@ async def test_a_deleted_schedules_waiting_jobs_keep_their_document(gateway: Gat
     again = await client.post(schedule + "/run", headers={"Idempotency-Key": "one"})
     assert again.headers["location"] == run
     await client.delete(schedule)
-    await gateway.housekeeper.go_round()
+    await gateway.retention.go_round()
     assert len(gateway.blobs()) == 2
     await client.post(run + "/cancel")
-    await gateway.housekeeper.go_round()
+    await gateway.retention.go_round()
     assert len(gateway.blobs()) == 1

@@ -15,15 +15,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.db import Database
-from services.gateway import accounts
-from services.gateway.accounts import enter
 from services.gateway.config import TokenSettings
-from services.gateway.keys import issue
+from services.gateway.identity import accounts
+from services.gateway.identity.accounts import enter
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role
+from services.gateway.identity.tokens import Tokens
 from services.gateway.problems import Unauthenticated
-from services.gateway.scopes import Role
-from services.gateway.tokens import Tokens
 from tests.integration.gateway.gateway import Gateway, assert_problem
 from tests.integration.gateway.live import serving
 
@@ -196,7 +196,7 @@ async def test_s11_an_unknown_account_costs_as_much_as_a_wrong_password(
 ) -> None:
     await enter(gateway.database, "acme", "ann@example.com", Role.MEMBER, PASSWORD)
     hashed: list[str] = []
-    verify = accounts._verify
+    verify = accounts._matches
 
     async def counted(stored: str, password: str) -> bool:
         hashed.append(stored.rsplit("$", 2)[0])

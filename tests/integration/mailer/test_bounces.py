@@ -5,9 +5,9 @@ from smtplib import LMTP, SMTPDataError, SMTPRecipientsRefused
 
 import pytest
 
-from deploy.local.running import free_port
+from deploy.local.test_servers import free_port
 from libs.common.ledger.jobs import NewJob
-from services.mailer import answers
+from services.mailer import rpc_handlers
 from services.mailer.bounces import read
 from tests.mailing import Mailer
 from tests.relay import Relay
@@ -68,7 +68,7 @@ class Returns:
 
     async def suppressed(self) -> dict[str, str]:
         question = {"after": 0, "limit": 100, "address": None}
-        found = await answers.list_suppressions(self.job.tenant, question, self.mailer.deps)
+        found = await rpc_handlers.list_suppressions(self.job.tenant, question, self.mailer.deps)
         return {suppression["address"]: suppression["reason"] for suppression in found["suppressions"]}
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from libs.common.contracts.mail import Letter, Letterhead, Mailbox
-from services.mailer.content import Addressee, compose
+from libs.common.contracts.mail import Letter, Mailbox, StoredLetter
+from services.mailer.compose.content import Addressee, compose
 
 FIELDS = {
     "From",
@@ -46,7 +46,7 @@ class Tags(HTMLParser):
 
 
 def composed(letter: Letter, variables: dict[str, str], *, is_template: bool = True) -> EmailMessage | None:
-    head = Letterhead(letter=letter, is_template=is_template)
+    head = StoredLetter(letter=letter, is_template=is_template)
     (made,) = compose(
         head,
         [Addressee(0, Mailbox("", "ada@example.test"), json.dumps(variables), "<1@argosy.test>")],

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from tests.chaos import mail
 
 

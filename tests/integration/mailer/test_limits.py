@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from deploy.local.running import Trio
-from services.mailer import pacing, sending
-from services.mailer.pacing import Pacer, Permit, Rate, Rates, parse_rates
+from deploy.local.test_servers import Trio
+from services.mailer import sending
+from services.mailer.smtp import pacing
+from services.mailer.smtp.pacing import Pacer, Permit, Rate, Rates, parse_rates
 from tests.chaos.fleet import ServerProcess
 from tests.mailing import Mailer
 from tests.polling import until

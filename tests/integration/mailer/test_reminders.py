@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import event
 
-from libs.common.contracts.mail import Letter, Letterhead, MailPayload, Recipient
+from libs.common.contracts.mail import Letter, MailPayload, Recipient, StoredLetter
 from libs.common.db import Database
 from libs.common.ledger.jobs import new_id
 from services.mailer import reminders
@@ -28,9 +28,9 @@ def followers(*names: str, **more: Any) -> list[Recipient]:
     return [Recipient(to=f"{name}@example.test", variables={"name": name}, **more) for name in names]
 
 
-def head(zone: str = "UTC", **more: Any) -> Letterhead:
+def head(zone: str = "UTC", **more: Any) -> StoredLetter:
     letter = Letter.model_validate(LETTER | {"from": "office@argosy.test", "time_zone": zone} | more)
-    return Letterhead(letter=letter, is_template=True)
+    return StoredLetter(letter=letter, is_template=True)
 
 
 async def remind(database: Database, *days_before: int, now: datetime = NOW, zone: str = "UTC") -> dict[str, Any]:

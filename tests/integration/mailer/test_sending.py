@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from deploy.local.running import free_port
-from libs.common.contracts.mail import Letterhead
+from deploy.local.test_servers import free_port
+from libs.common.contracts.mail import StoredLetter
 from libs.common.db import Database
-from libs.common.ledger import managing
+from libs.common.ledger import job_actions
 from services.mailer import handler, letters
 from tests.mailing import Mailer
 from tests.polling import until
@@ -120,7 +120,7 @@ async def test_in_doubt_it_is_sent_again_where_the_letter_says_so(mailer: Mailer
     relay.kind_at = time.monotonic()
     await mailer.finish(job)
     known = (await mailer.recipients(job))["dropend-a@example.test"]
-    assert (known["state"], known["doubts"]) == ("sent", 1)
+    assert (known["state"], known["possible_duplicates"]) == ("sent", 1)
     assert len({delivery.message["Message-ID"] for delivery in relay.deliveries}) == 1
     assert len(relay.deliveries) == 2
 
@@ -181,7 +181,7 @@ async def test_a_worker_that_lost_its_job_ends_no_message(mailer: Mailer, relay:
 
     stolen: list[asyncio.Future[object]] = []
     relay.at = steal
-    marks = mailer.deps.post.marks
+    marks = mailer.deps.transport.states
     write = marks.write
 
     async def after_the_theft(mark: object) -> bool:
@@ -232,7 +232,7 @@ async def test_a_cancelled_letter_leaves_its_domain_open_to_others(
     slow = await mailer.accept(letter=PLAIN, recipients=to(*(f"hang-{n}" for n in range(40))))
     async with mailer.at_work():
         await until(hanging)
-        assert await managing.cancel(gateway_database, slow.tenant, slow.id)
+        assert await job_actions.cancel(gateway_database, slow.tenant, slow.id)
         assert (await mailer.ended(slow))["state"] == "cancelled"
         next_one = await mailer.accept(tenant="another", letter=PLAIN, recipients=to("a", "b", "c"))
         assert (await mailer.ended(next_one))["result"] == {"recipients": 3, "sent": 3}
@@ -352,7 +352,7 @@ async def test_large_variables_are_filled_in_a_few_at_a_time(
     """And read where the templates run: as objects they can be many times as large."""
     together: list[int] = []
 
-    def slices(head: Letterhead, rows: Sequence[letters.Row]) -> Iterator[list[letters.Row]]:
+    def slices(head: StoredLetter, rows: Sequence[letters.Row]) -> Iterator[list[letters.Row]]:
         for slice_ in handler_slices(head, rows):
             together.append(len(slice_))
             yield slice_

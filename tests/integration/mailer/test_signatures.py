@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.mailer import signing
+from services.mailer.compose import signing
 from tests.mailing import Mailer
 from tests.relay import Relay
 

@@ -8,17 +8,17 @@ from typing import Any
 import asyncpg
 import pytest
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common import db
 from libs.common.blobs import Blobs
 from libs.common.config import BlobSettings
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
 from libs.common.db import Role
-from libs.common.job import Done
 from libs.common.ledger.jobs import new_id
-from libs.common.service import Platform
 from libs.common.testkit import run_inline
-from services.gateway.uploads import media_type_of
+from libs.common.worker.job import Done
+from libs.common.worker.service import Platform
+from services.gateway.endpoints.uploads import media_type_of
 from services.ocr.config import Settings
 from services.ocr.handler import Deps, handle, resources
 from services.ocr.tesseract import Kind, installed_engine

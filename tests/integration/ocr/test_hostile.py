@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from libs.common.errors import Reject
-from libs.common.seclusion import network_is_closed
+from libs.common.sandbox.seccomp import network_is_closed
 from services.ocr.refusals import PageCrashed
 from tests import pictures
 from tests.integration.ocr.conftest import Reader

@@ -12,7 +12,7 @@ import pypdfium2
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from libs.common.job import Done
+from libs.common.worker.job import Done
 from services.ocr.recognition import Reader as Recogniser
 from services.ocr.refusals import PageCrashed
 from services.ocr.tesseract import Kind

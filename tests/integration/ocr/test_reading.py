@@ -15,7 +15,7 @@ from PIL import Image
 
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
 from libs.common.testkit import run_inline
-from services.gateway.uploads import media_type_of
+from services.gateway.endpoints.uploads import media_type_of
 from services.ocr import refusals
 from services.ocr.handler import handle
 from tests import pictures

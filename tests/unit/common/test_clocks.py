@@ -2,8 +2,8 @@
 
 import pytest
 
-from libs.common import clocks
-from libs.common.clocks import DistantClock
+from libs.common import clock_offset
+from libs.common.clock_offset import RemoteClock
 
 AHEAD_US = 7_000_000_000
 
@@ -12,12 +12,12 @@ AHEAD_US = 7_000_000_000
 def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What time it is here, in µs; to be changed."""
     now = [1_000_000]
-    monkeypatch.setattr(clocks, "monotonic_us", lambda: now[0])
+    monkeypatch.setattr(clock_offset, "monotonic_us", lambda: now[0])
     return now
 
 
 def answered(
-    clock: DistantClock, here: list[int], *, after_us: int, late_us: int, ahead_us: int = AHEAD_US
+    clock: RemoteClock, here: list[int], *, after_us: int, late_us: int, ahead_us: int = AHEAD_US
 ) -> None:
     """It is asked, reads its clock after a while, and the answer is noticed later."""
     asked_us = here[0]
@@ -27,20 +27,20 @@ def answered(
     clock.heard(said_us, asked_us=asked_us)
 
 
-def bounds(clock: DistantClock, here: list[int]) -> tuple[int, int]:
+def bounds(clock: RemoteClock, here: list[int]) -> tuple[int, int]:
     """By how much it may differ from the truth."""
     truth = here[0] + AHEAD_US
     return clock.earliest_us() - truth, clock.latest_us() - truth
 
 
 def test_an_answer_that_is_noticed_late_makes_it_no_earlier_than_it_may_be(here: list[int]) -> None:
-    clock = DistantClock()
+    clock = RemoteClock()
     answered(clock, here, after_us=200, late_us=90_000)
     assert bounds(clock, here) == (-90_000, 200)
 
 
 def test_each_answer_narrows_the_bounds_and_a_bad_one_does_not_widen_them(here: list[int]) -> None:
-    clock = DistantClock()
+    clock = RemoteClock()
     for after_us, late_us, known in (
         (50_000, 300, (-300, 50_000)),
         (400, 70_000, (-300, 400)),
@@ -53,7 +53,7 @@ def test_each_answer_narrows_the_bounds_and_a_bad_one_does_not_widen_them(here: 
 
 
 def test_a_clock_that_was_set_is_believed(here: list[int]) -> None:
-    clock = DistantClock()
+    clock = RemoteClock()
     answered(clock, here, after_us=100, late_us=100, ahead_us=AHEAD_US - 5_000_000)
     answered(clock, here, after_us=2_000, late_us=1_000)
     assert bounds(clock, here) == (-1_000, 2_000)

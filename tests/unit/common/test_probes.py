@@ -28,7 +28,7 @@ async def test_answers_over_http(path: str, status: int, capsys: pytest.CaptureF
 
 
 async def test_the_port_really_answers() -> None:
-    from deploy.local.running import free_port
+    from deploy.local.test_servers import free_port
 
     port = free_port()
     async with probes.serving(ProbeSettings(probes_port=port), lambda: False):

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import ArgosyError
-from libs.common.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
 
 READ_THE_PARENTS = """
 import ctypes, os, sys
 from pathlib import Path
-from libs.common.seclusion import PR_SET_DUMPABLE, conceal
+from libs.common.sandbox.seccomp import PR_SET_DUMPABLE, hide_process_memory
 os.setgid(65534); os.setuid(65534)
 ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # as if it had never been another user
-if sys.argv[1] == "concealed":
-    conceal()
+if sys.argv[1] == "hidden":
+    hide_process_memory()
 child = os.fork()
 if child == 0:
     try:
@@ -68,7 +68,7 @@ def test_nor_when_its_server_dies_and_another_is_started() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="only root can become another user")
-@pytest.mark.parametrize(("how", "seen"), [("open", 1), ("concealed", 2)])
+@pytest.mark.parametrize(("how", "seen"), [("open", 1), ("hidden", 2)])
 def test_a_process_of_the_same_user_cannot_look_into_the_worker(how: str, seen: int) -> None:
     command = [sys.executable, "-c", READ_THE_PARENTS, how]
     assert subprocess.run(command, env={**os.environ, "SECRET": "canary"}, check=False).returncode == seen

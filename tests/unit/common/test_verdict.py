@@ -6,7 +6,7 @@ from libs.common.backoff import Backoff
 from libs.common.errors import Reject, Retry
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.jobs import State, new_id
-from libs.common.verdict import TimedOut, released, verdict
+from libs.common.worker.failure import TimedOut, outcome_of_failure, released
 
 
 def claim(failures: int = 0, max_attempts: int = 3) -> Claim:
@@ -18,13 +18,13 @@ class NoGood(Reject):
 
 
 def test_reject_fails_at_once_with_its_docstring_as_message() -> None:
-    outcome = verdict(claim(), NoGood(), Backoff())
+    outcome = outcome_of_failure(claim(), NoGood(), Backoff())
     assert outcome.state is State.FAILED
     assert outcome.error == {"code": "no_good", "type": "NoGood", "message": "It is no good.", "retryable": False}
 
 
 def test_retry_says_when() -> None:
-    outcome = verdict(claim(), Retry("busy", after=42), Backoff())
+    outcome = outcome_of_failure(claim(), Retry("busy", after=42), Backoff())
     assert (outcome.state, outcome.retry_in_s, outcome.failed) == (State.QUEUED, 42, True)
 
 
@@ -32,7 +32,7 @@ def test_a_bug_is_tried_again_with_its_traceback_kept() -> None:
     try:
         raise KeyError("oops\x00")
     except KeyError as error:
-        outcome = verdict(claim(), error, Backoff())
+        outcome = outcome_of_failure(claim(), error, Backoff())
     assert outcome.state is State.QUEUED
     assert outcome.error is not None
     assert outcome.error["code"] == "bug"
@@ -42,7 +42,7 @@ def test_a_bug_is_tried_again_with_its_traceback_kept() -> None:
 
 @pytest.mark.parametrize("error", [Retry("again"), ValueError("bug"), TimedOut(5)])
 def test_the_last_try_fails_the_job(error: Exception) -> None:
-    outcome = verdict(claim(failures=2), error, Backoff())
+    outcome = outcome_of_failure(claim(failures=2), error, Backoff())
     assert outcome.state is State.FAILED
     assert outcome.failed
 

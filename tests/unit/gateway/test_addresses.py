@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway.addresses import Addresses
+from services.gateway.http.client_address import ClientAddresses
 
 OURS = ["10.0.0.0/8", "fd00::/8"]
 
@@ -10,7 +10,7 @@ OURS = ["10.0.0.0/8", "fd00::/8"]
 def place(peer: str | None, *forwarded: str, proxies: list[str] = OURS) -> str:
     headers = [(b"x-forwarded-for", value.encode("latin-1")) for value in forwarded]
     client = None if peer is None else (peer, 1234)
-    return Addresses(proxies).of({"type": "http", "client": client, "headers": headers})
+    return ClientAddresses(proxies).of({"type": "http", "client": client, "headers": headers})
 
 
 @pytest.mark.parametrize(

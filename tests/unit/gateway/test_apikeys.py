@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.apikeys import new_key, parse_key
+from services.gateway.identity.key_format import new_key, parse_key
 
 
 def test_a_key_says_what_it_is_and_parses_back() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.artifacts import wanted_range
+from services.gateway.endpoints.artifacts import wanted_range
 from services.gateway.problems import RangeNotSatisfiable
 
 

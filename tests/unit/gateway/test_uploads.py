@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.ocr import MEDIA_TYPES
-from services.gateway.uploads import media_type_of
+from services.gateway.endpoints.uploads import media_type_of
 
 
 @pytest.mark.parametrize(

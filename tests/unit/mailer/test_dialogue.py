@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.mailer.dialogue import Phase, Reply
+from services.mailer.smtp.dialogue import Phase, Reply
 from services.mailer.suppressions import is_hard
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from libs.common.contracts.mail import Letter
-from services.mailer.hours import wait_s
+from services.mailer.delivery_hours import wait_s
 
 
 def letter(**how: object) -> Letter:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
 from libs.common.errors import Unavailable
 from services.gateway.limits.limiter import Limiter
@@ -107,8 +107,8 @@ async def test_all_or_nothing(both: list[Limiter], limits: list[int], bursts: li
         for decision in decisions:
             assert decision.admitted or decision.violated
     assert admitted == min(min(limits), sum(many for _, many in bursts))
-    standings = await both[0].standing(charges)
-    assert [standing.remaining for standing in standings] == [limit - admitted for limit in limits]
+    statuses = await both[0].status(charges)
+    assert [status.remaining for status in statuses] == [limit - admitted for limit in limits]
 
 
 async def test_what_redis_knows_is_not_asked_again(limiter: Limiter, redis: Redis) -> None:
@@ -148,7 +148,7 @@ async def test_headers_are_true(limiter: Limiter) -> None:
         decision = await limiter.take(charges)
         assert decision.admitted
         served += 1
-        waits = [standing.free_s for standing in decision.standings if not standing.remaining]
+        waits = [status.free_s for status in decision.statuses if not status.remaining]
         await asyncio.sleep(max(waits, default=0))
     assert served >= 5
 

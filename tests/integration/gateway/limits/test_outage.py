@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from deploy.local.running import Trio
+from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
 from services.gateway.limits import outages
 from services.gateway.limits.limiter import Limiter
@@ -165,7 +165,7 @@ async def test_they_return_to_redis_under_load_that_never_pauses(
         await mode(limiter, Mode.SHARED)
     over = True
     await asyncio.gather(*loads)
-    left = (await two[0].standing(charges))[0].remaining
+    left = (await two[0].status(charges))[0].remaining
     assert left <= 1_000_000 - let_in, "nothing that was admitted has been forgotten"
 
 

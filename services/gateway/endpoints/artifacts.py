@@ -1,0 +1,70 @@
+"""GET /v1/jobs/{id}/artifacts/{name}: a file a job made, whole or in part."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.gateway.endpoints.jobs import find_job
+from services.gateway.http.state import state_of
+from services.gateway.problems import NotFound, RangeNotSatisfiable
+
+
+async def download(request: Request) -> Response:
+    """Serve an artifact with ETag, Range (one range; several are answered with the whole) and If-Range."""
+    artifact = await _find(request)
+    size: int = artifact["size"]
+    etag = f'"{artifact["sha256"]}"'
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, immutable, max-age=31536000",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(artifact['name'])}",
+        "Content-Type": artifact["media_type"],
+        "X-Content-Type-Options": "nosniff",
+    }
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    span = None
+    if request.headers.get("if-range", etag) == etag:
+        span = wanted_range(request.headers.get("range"), size)
+    start, end = span or (0, size)
+    headers["Content-Length"] = str(end - start)
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    status = 206 if span else 200
+    if request.method == "HEAD" or start == end:
+        return Response(status_code=status, headers=headers)
+    content = state_of(request).blobs.read(artifact["key"], start=start, end=end if span else None)
+    return StreamingResponse(content, status_code=status, headers=headers)
+
+
+async def _find(request: Request) -> dict[str, Any]:
+    facts = await find_job(request)
+    for artifact in facts["artifacts"] or ():
+        if artifact["name"] == request.path_params["name"]:
+            found: dict[str, Any] = artifact
+            return found
+    raise NotFound("This job has no such artifact.")
+
+
+def wanted_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Start and exclusive end of a Range header; None for the whole file (RFC 9110, 14.2).
+
+    Raises RangeNotSatisfiable.
+    """
+    asked = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").strip())
+    if asked is None or asked[0] == "bytes=-":
+        return None
+    first, last = asked[1], asked[2]
+    if not first:  # the last so many bytes
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= end:
+        raise RangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return start, end

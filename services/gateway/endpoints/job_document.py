@@ -1,0 +1,62 @@
+"""A job as callers see it."""
+
+from typing import Any
+from urllib.parse import quote
+
+from libs.common.contracts.ids import public_id
+from services.gateway.http.schemas import Artifact, Job, JobError, JobFailure, Progress
+
+_NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None, "seconds_left": None}
+
+
+def job_document(facts: dict[str, Any]) -> Job:
+    """The JSON document for the facts of a job in the ledger."""
+    job_id = public_id(facts["id"])
+    return {
+        "id": job_id,
+        "queue": facts["queue"],
+        "kind": facts["kind"],
+        "state": facts["state"],
+        "priority": facts["priority"],
+        "attempt": facts["attempt"],
+        "failures": facts["failures"],
+        "max_attempts": facts["max_attempts"],
+        "progress": {**_NO_PROGRESS, **(facts["progress"] or {})},
+        "parent": facts["parent"] and public_id(facts["parent"]),
+        "children": facts["children"],
+        "created_at": facts["created_at"],
+        "due_at": facts["due_at"],
+        "started_at": facts["started_at"],
+        "finished_at": facts["finished_at"],
+        "cancel_requested_at": facts["cancel_requested_at"],
+        "result": facts["result"],
+        "artifacts": [_artifact(job_id, artifact) for artifact in facts["artifacts"] or ()],
+        "error": _error(facts["error"]),
+        "tags": facts["tags"],
+        "traceparent": facts["trace"],
+        "schedule": facts["schedule"] and public_id(facts["schedule"], "schedule"),
+        "replay": facts["replay"] and public_id(facts["replay"], "replay"),
+    }
+
+
+def _artifact(job_id: str, artifact: dict[str, Any]) -> Artifact:
+    return {
+        "name": artifact["name"],
+        "media_type": artifact["media_type"],
+        "size": artifact["size"],
+        "sha256": artifact["sha256"],
+        "url": f"/v1/jobs/{job_id}/artifacts/{quote(artifact['name'])}",
+    }
+
+
+def _error(error: dict[str, Any] | None) -> JobError | None:
+    if error is None:
+        return None
+    return {"code": error.get("code"), "message": error.get("message"), "retryable": error.get("retryable")}
+
+
+def error_history(facts: dict[str, Any], *, with_tracebacks: bool) -> list[JobFailure]:
+    """Every failure of a job, oldest first. Tracebacks are for admins: they tell of the code."""
+    shown = ("at", "attempt", "code", "type", "message", "retryable", *(["traceback"] if with_tracebacks else []))
+    history: list[Any] = [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]
+    return history

@@ -1,0 +1,108 @@
+"""GET /v1/jobs and GET /v1/jobs/{id}."""
+
+import base64
+import hashlib
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts.ids import parse_id
+from libs.common.ledger import jobs as ledger
+from libs.common.ledger.jobs import Filter, State
+from services.gateway.endpoints.job_document import error_history, job_document
+from services.gateway.http.admission import caller
+from services.gateway.http.json_io import Text, answer, read_query
+from services.gateway.http.schemas import JobPage, JobWithErrors
+from services.gateway.http.state import state_of
+from services.gateway.identity.scopes import Role
+from services.gateway.problems import Invalid, NotFound
+
+
+class PageQuery(BaseModel):
+    """The query of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{22}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+class JobListQuery(PageQuery):
+    """The query of GET /v1/jobs."""
+
+    queue: Text | None = None
+    state: State | None = None
+    tag: Text | None = None
+
+
+async def show_job(request: Request) -> Response:
+    """One job; 304 if the caller has this version of it already."""
+    principal = caller(request)
+    facts = await find_job(request)
+    errors = error_history(facts, with_tracebacks=principal.role is Role.ADMIN)
+    document: JobWithErrors = {**job_document(facts), "errors": errors}
+    body = orjson.dumps(document)
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+async def list_jobs(request: Request) -> Response:
+    """The caller's jobs, newest first, a page at a time."""
+    wanted = read_query(request, JobListQuery)
+    states = (wanted.state,) if wanted.state else None
+    return await _page(request, Filter(queue=wanted.queue, states=states, tag=wanted.tag), wanted)
+
+
+async def list_children(request: Request) -> Response:
+    """The jobs that do the work of one, the last ones first, with what they have come to so far."""
+    wanted = read_query(request, PageQuery)
+    facts = await find_job(request)
+    return await _page(request, Filter(parent=facts["id"]), wanted)
+
+
+async def _page(request: Request, filter_: Filter, wanted: PageQuery) -> Response:
+    found = await ledger.page(
+        state_of(request).database,
+        caller(request).tenant,
+        filter_,
+        before=_parse_cursor(wanted.cursor),
+        limit=wanted.limit + 1,
+    )
+    page, more = found[: wanted.limit], len(found) > wanted.limit
+    document: JobPage = {
+        "jobs": [job_document(facts) for facts in page],
+        "next_cursor": _cursor(page[-1]["id"]) if more else None,
+    }
+    return answer(document)
+
+
+async def find_job(request: Request) -> dict[str, Any]:
+    """The facts of the job in the path. Raises NotFound, for another tenant's job too."""
+    principal = caller(request)
+    job_id = parse_id(request.path_params["id"])
+    facts = None
+    if job_id is not None:
+        facts = await ledger.find(state_of(request).database, principal.tenant, job_id)
+    if facts is None:
+        raise NotFound("There is no such job.")
+    return facts
+
+
+def _cursor(job_id: UUID) -> str:
+    return base64.urlsafe_b64encode(job_id.bytes).decode().rstrip("=")
+
+
+def _parse_cursor(text: str | None) -> UUID | None:
+    if text is None:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(text + "=="))
+    except ValueError as error:
+        raise Invalid(errors=[{"field": "query.cursor", "message": "Not a cursor of ours."}]) from error

@@ -1,0 +1,108 @@
+"""/v1/keys: an admin's keys to the tenant."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.http.admission import caller
+from services.gateway.http.json_io import Moment, answer, read_json
+from services.gateway.http.state import state_of
+from services.gateway.identity import keys
+from services.gateway.identity.keys import Issued, NotYours
+from services.gateway.identity.scopes import ROLES, Role, Scope
+from services.gateway.problems import Forbidden, NotFound
+
+
+class NewKey(BaseModel):
+    """The body of POST /v1/keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+    role: Role = Role.MEMBER
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=50)] | None = None
+    """Less than the role has, or all of it. Nobody can give a scope that they do not have."""
+    expires_at: Moment | None = None
+
+
+class KeyRotation(BaseModel):
+    """The body of POST /v1/keys/{id}/rotate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600.0
+    """For how long the old key still works."""
+
+
+async def create_key(request: Request) -> Response:
+    """201 and the key, the only time it is shown."""
+    principal, state = caller(request), state_of(request)
+    asked = await read_json(request, NewKey)
+    fewer = None if asked.scopes is None else frozenset(asked.scopes)
+    given = ROLES[asked.role] if fewer is None else fewer
+    if not ROLES[asked.role] <= ROLES[principal.role]:
+        raise Forbidden(f"You are no {asked.role} yourself.")
+    if not given <= principal.scopes:
+        raise Forbidden(f"You do not have these scopes yourself: {', '.join(sorted(given - principal.scopes))}.")
+    issued = await keys.issue(
+        state.database,
+        state.settings.gateway_env,
+        principal.tenant,
+        asked.name,
+        asked.role,
+        scopes=fewer,
+        expires_at=asked.expires_at,
+    )
+    return _issued(issued)
+
+
+async def list_keys(request: Request) -> Response:
+    """Every key of the tenant, without its secret."""
+    principal = caller(request)
+    return answer({"keys": await keys.every(state_of(request).database, principal.tenant)})
+
+
+async def revoke_key(request: Request) -> Response:
+    """204; within a second the key opens nothing, at any gateway."""
+    principal, state = caller(request), state_of(request)
+    key_id = _key_id(request)
+    if not await keys.revoke(state.database, principal.tenant, key_id):
+        raise NotFound("There is no such key, or it has been revoked already.")
+    await state.authenticator.changed(key=key_id)
+    return Response(status_code=204)
+
+
+async def rotate_key(request: Request) -> Response:
+    """201 and a key in place of this one, which works on until the overlap is over."""
+    principal, state = caller(request), state_of(request)
+    asked = await read_json(request, KeyRotation)
+    key_id = _key_id(request)
+    try:
+        issued = await keys.rotate(
+            state.database,
+            state.settings.gateway_env,
+            principal.tenant,
+            key_id,
+            overlap_s=asked.overlap_s,
+            within=principal.scopes,
+        )
+    except NotYours as error:
+        raise Forbidden("That key can do more than yours, so yours cannot take its place.") from error
+    if issued is None:
+        raise NotFound("There is no such key, or it has ended.")
+    await state.authenticator.changed(key=key_id)
+    return _issued(issued)
+
+
+def _key_id(request: Request) -> str:
+    key_id: str = request.path_params["id"]
+    if not (key_id.isascii() and key_id.isalnum()):
+        raise NotFound("There is no such key.")
+    return key_id
+
+
+def _issued(issued: Issued) -> Response:
+    headers = {"Location": f"/v1/keys/{issued.facts['id']}", "Cache-Control": "no-store"}
+    return answer({"key": issued.key, **issued.facts}, 201, headers)

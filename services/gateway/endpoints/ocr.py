@@ -1,0 +1,106 @@
+"""POST /v1/ocr: a document in, a job out."""
+
+import hashlib
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.blobs import job_folder
+from libs.common.contracts.ids import parse_id
+from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.ledger import jobs, retention
+from libs.common.ledger.jobs import new_id
+from services.gateway.endpoints.submission import JobFields, new_job, submit
+from services.gateway.endpoints.uploads import Upload, receive
+from services.gateway.http.admission import caller
+from services.gateway.http.json_io import parse_json
+from services.gateway.http.state import state_of
+from services.gateway.identity.scopes import Principal
+from services.gateway.problems import BadRequest, Conflict, IdempotencyMismatch, Invalid, invalid_fields
+
+
+class OcrSubmission(OcrOptions, JobFields):
+    """The part `options`."""
+
+
+async def submit_ocr(request: Request) -> Response:
+    """multipart: `file`, and `options` as JSON if any."""
+    state = state_of(request)
+    principal = caller(request)
+    job_id = new_id()
+    folder = job_folder(principal.tenant, job_id)
+    await retention.announce_upload(state.database, job_id, folder)
+    key = f"{folder}/upload"
+    upload = await receive(request, state.blobs, key, max_bytes=state.settings.gateway_max_upload_bytes)
+    try:
+        fields = _fields(upload.fields)
+        payload = OcrPayload(
+            source=key,
+            filename=upload.filename.replace("\x00", "")[:255],
+            media_type=upload.media_type,
+            options=OcrOptions(**fields.model_dump(include=set(OcrOptions.model_fields))),
+        )
+        job = new_job(
+            request,
+            principal,
+            fields,
+            job_id=job_id,
+            queue="ocr",
+            kind="document",
+            payload=payload.model_dump_json().encode(),
+            fingerprint=_fingerprint(upload, fields),
+            size=upload.stored.size,
+        )
+        return await submit(request, job)
+    except (Invalid, IdempotencyMismatch):
+        await state.blobs.delete(key)
+        raise
+
+
+def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:
+    """The same for the same file, name and options, however they were sent."""
+    return hashlib.sha256(orjson.dumps([upload.stored.sha256, upload.filename, fields.model_dump_json()])).digest()
+
+
+def _fields(fields: dict[str, str]) -> OcrSubmission:
+    unknown = sorted(set(fields) - {"options"})
+    if unknown:
+        raise Invalid(errors=[{"field": name, "message": "Unknown field"} for name in unknown])
+    try:
+        return parse_json(fields.get("options") or "{}", OcrSubmission, within="options")
+    except BadRequest as error:
+        raise Invalid(errors=[{"field": "options", "message": str(error)}]) from error
+
+
+class RecurringDocument(OcrOptions):
+    """The payload of a recurring OCR job: a document that was submitted before, and how to read it."""
+
+    document: Annotated[str, Field(pattern="^job_[0-9a-f]{32}$")]
+
+
+async def recurring_document(
+    request: Request, principal: Principal, folder: str, payload: dict[str, Any]
+) -> tuple[str, bytes]:
+    """Kind and payload of a recurring OCR job; it has a copy of the document in `folder`. Raises Invalid."""
+    state = state_of(request)
+    try:
+        asked = RecurringDocument.model_validate(payload)
+    except ValidationError as error:
+        raise invalid_fields(error, within="body.payload") from error
+    job_id = parse_id(asked.document)
+    found = job_id and await jobs.payload(state.database, principal.tenant, job_id, queue="ocr")
+    source = f"{folder}/upload"
+    try:
+        if not found:
+            raise FileNotFoundError
+        await state.blobs.copy(found["source"], source)
+    except FileNotFoundError:
+        raise Conflict("There is no OCR job of that id, or its document is no longer kept.") from None
+    options = OcrOptions(**asked.model_dump(exclude={"document"}))
+    recurring = OcrPayload(
+        source=source, filename=found["filename"], media_type=found["media_type"], options=options
+    )
+    return "document", recurring.model_dump_json().encode()

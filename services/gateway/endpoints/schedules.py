@@ -1,0 +1,231 @@
+"""/v1/schedules: recurring jobs. A schedule's `payload` is checked by the queue it is for, when it is made."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts.ids import parse_id, public_id
+from libs.common.ledger import retention, schedules
+from libs.common.ledger.jobs import new_id
+from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
+from services.gateway.endpoints.mail import AddressedLetter, recurring_letter
+from services.gateway.endpoints.ocr import RecurringDocument, recurring_document
+from services.gateway.endpoints.submission import JobFields, as_requested, submit
+from services.gateway.http.admission import caller, charge_user
+from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.schemas import Schedule
+from services.gateway.http.state import state_of
+from services.gateway.identity.scopes import Principal
+from services.gateway.problems import Conflict, Invalid, NotFound
+
+PREVIEWED = 5
+
+Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
+RECURRING: dict[str, Recurring] = {"ocr": recurring_document, "mailer": recurring_letter}
+"""For each queue: turns a schedule's payload into (kind, payload) of its jobs; files go into the folder given."""
+CHARGES = {"ocr": "ocr", "mailer": "api"}
+"""For each queue: the policy that a run by hand is charged to, as a submission is."""
+SCHEDULES_AT_MOST = 1_000
+"""Of one tenant."""
+
+
+def _five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError("Minute, hour, day of month, month and day of week: five fields.")
+    return cron
+
+
+Cron = Annotated[
+    str, Field(min_length=9, max_length=200, json_schema_extra={"format": "cron"}), AfterValidator(_five_fields)
+]
+TimeZone = Annotated[str, Field(json_schema_extra={"format": "timezone"})]
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("Not a time zone of the IANA database, such as Europe/Berlin.") from error
+    return name
+
+
+PAYLOADS: dict[str, type[BaseModel]] = {"ocr": RecurringDocument, "mailer": AddressedLetter}
+
+
+def _by_queue(schema: dict[str, Any]) -> None:
+    """What each queue makes of a payload, for /openapi.json, where the models within have names of their own."""
+    kinds = []
+    for queue, model in PAYLOADS.items():
+        payload = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        payload.pop("$defs", None)
+        payload.pop("examples", None)
+        kinds.append({"properties": {"queue": {"const": queue}, "payload": payload}})
+    schema["oneOf"] = kinds
+
+
+class NewSchedule(JobFields):
+    """The body of POST /v1/schedules: when, what, and the fields of its jobs."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_by_queue)
+
+    run_at: None = Field(default=None, exclude=True)
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+    queue: Annotated[str, Field(json_schema_extra={"enum": list(RECURRING)})]
+    payload: dict[str, Any]
+    cron: Cron
+    timezone: TimeZone = "UTC"
+    catch_up: CatchUp = CatchUp.ONE
+
+    _timezone = field_validator("timezone")(_known_timezone)
+
+    @field_validator("queue")
+    @classmethod
+    def _can_recur(cls, queue: str) -> str:
+        if queue not in RECURRING:
+            raise ValueError(f"Recurring jobs can be made for: {', '.join(RECURRING)}.")
+        return queue
+
+
+class ScheduleUpdate(BaseModel):
+    """The body of PATCH /v1/schedules/{id}; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cron: Cron | None = None
+    timezone: TimeZone | None = None
+    catch_up: CatchUp | None = None
+    paused: bool | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, name: str | None) -> str | None:
+        return None if name is None else _known_timezone(name)
+
+
+async def create_schedule(request: Request) -> Response:
+    """201 and the schedule. Its name is unique in the tenant."""
+    principal, state = caller(request), state_of(request)
+    asked = await read_json(request, NewSchedule)
+    if len(await schedules.every(state.database, principal.tenant)) >= SCHEDULES_AT_MOST:
+        raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
+    schedule = new_id()
+    _upcoming(asked.cron, asked.timezone)
+    folder = _folder(principal.tenant, schedule)
+    await retention.announce_upload(state.database, schedule, folder)
+    kind, payload = await RECURRING[asked.queue](request, principal, folder, asked.payload)
+    try:
+        facts = await schedules.create(
+            state.database,
+            principal.tenant,
+            principal.user,
+            schedule=schedule,
+            name=asked.name,
+            queue=asked.queue,
+            kind=kind,
+            payload=payload,
+            fields=asked.model_dump(mode="json", include=set(JobFields.model_fields) - {"run_at"}),
+            cron=asked.cron,
+            timezone=asked.timezone,
+            catch_up=asked.catch_up,
+        )
+    except NameTaken as error:
+        await state.blobs.delete_folder(folder)
+        raise Conflict(f"There is a schedule named {asked.name!r} already.") from error
+    document = _schedule_document(facts)
+    return answer(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+
+
+async def list_schedules(request: Request) -> Response:
+    """The tenant's schedules, by name."""
+    principal = caller(request)
+    found = await schedules.every(state_of(request).database, principal.tenant)
+    return answer({"schedules": [_schedule_document(facts) for facts in found]})
+
+
+async def show_schedule(request: Request) -> Response:
+    """One schedule, and when it fires next."""
+    principal = caller(request)
+    return answer(_schedule_document(await _find(request, principal)))
+
+
+async def change_schedule(request: Request) -> Response:
+    """Change when it fires, pause it or let it go on. What was missed while paused stays missed."""
+    principal = caller(request)
+    facts = await _find(request, principal)
+    asked = await read_json(request, ScheduleUpdate)
+    wanted = {name: facts[name] for name in ("cron", "timezone", "catch_up")}
+    wanted |= asked.model_dump(exclude={"paused"}, exclude_none=True)
+    _upcoming(wanted["cron"], wanted["timezone"])
+    paused = facts["paused_at"] is not None if asked.paused is None else asked.paused
+    changed = await schedules.change(
+        state_of(request).database, principal.tenant, facts["id"], **wanted, paused=paused
+    )
+    if changed is None:
+        raise NotFound("There is no such schedule.")
+    return answer(_schedule_document(changed))
+
+
+async def delete_schedule(request: Request) -> Response:
+    """Remove it; the jobs it has made stay."""
+    principal, state = caller(request), state_of(request)
+    facts = await _find(request, principal)
+    await schedules.delete(state.database, principal.tenant, facts["id"])
+    await retention.mark_schedule_folder(state.database, _folder(principal.tenant, facts["id"]), facts["id"])
+    return Response(status_code=204)
+
+
+async def run_schedule(request: Request) -> Response:
+    """Make its job now, whatever the clock says, and paused or not."""
+    principal = caller(request)
+    facts = await _find(request, principal)
+    job = schedules.job_of(facts, principal.tenant, principal.user, new_id())
+    await charge_user(request, CHARGES[facts["queue"]])
+    return await submit(request, as_requested(request, job, facts["id"].bytes))
+
+
+async def _find(request: Request, principal: Principal) -> dict[str, Any]:
+    schedule = parse_id(request.path_params["id"], "schedule")
+    facts = schedule and await schedules.find(state_of(request).database, principal.tenant, schedule)
+    if not facts:
+        raise NotFound("There is no such schedule.")
+    return facts
+
+
+def _upcoming(cron: str, timezone: str) -> list[Any]:
+    try:
+        return schedules.upcoming(cron, timezone, PREVIEWED)
+    except BadCron as error:
+        raise Invalid(errors=[{"field": "body.cron", "message": str(error)}]) from error
+
+
+def _folder(tenant: str, schedule: UUID) -> str:
+    return f"schedules/{tenant}/{schedule.hex}"
+
+
+def _schedule_document(facts: dict[str, Any]) -> Schedule:
+    fields = facts["fields"]
+    return {
+        "id": public_id(facts["id"], "schedule"),
+        "name": facts["name"],
+        "queue": facts["queue"],
+        "kind": facts["kind"],
+        "payload": {name: value for name, value in facts["payload"].items() if name != "source"},
+        "cron": facts["cron"],
+        "timezone": facts["timezone"],
+        "catch_up": facts["catch_up"],
+        "created_at": facts["created_at"],
+        "last_at": facts["last_at"],
+        "missed": facts["missed"],
+        "paused": facts["paused_at"] is not None,
+        "next": [] if facts["paused_at"] else _upcoming(facts["cron"], facts["timezone"]),
+        "priority": fields["priority"],
+        "max_attempts": fields["max_attempts"],
+        "timeout_s": fields["timeout_s"],
+        "unique_for": fields["unique_for"],
+        "tags": fields["tags"],
+    }

@@ -1,0 +1,43 @@
+"""POST /v1/auth/token: e-mail and password to a token."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.http.admission import charge_account
+from services.gateway.http.json_io import Text, answer, read_json
+from services.gateway.http.schemas import Token
+from services.gateway.http.state import state_of
+from services.gateway.identity.accounts import PASSWORD_AT_MOST, verify
+from services.gateway.identity.tokens import LIFE_S
+from services.gateway.problems import NotFound, Unauthenticated
+
+
+class SignIn(BaseModel):
+    """The body of POST /v1/auth/token."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"email": "ann@example.com", "password": "…"}]}
+    )
+
+    email: Annotated[str, Field(min_length=3, max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
+    password: Annotated[Text, Field(min_length=1, max_length=PASSWORD_AT_MOST)]
+
+
+async def sign_in(request: Request) -> Response:
+    """E-mail and password to a token that lives for 15 minutes."""
+    state = state_of(request)
+    if not state.tokens.issues:
+        raise NotFound("There are no tokens here: TOKEN_SECRET is not set.")
+    asked = await read_json(request, SignIn)
+    email = asked.email.lower()
+    await charge_account(request, email)
+    identity = await verify(state.database, email, asked.password)
+    if identity is None:
+        raise Unauthenticated("The e-mail or the password is wrong.")
+    document: Token = {
+        "access_token": state.tokens.issue(identity), "token_type": "Bearer", "expires_in": LIFE_S
+    }  # fmt: skip
+    return answer(document, headers={"Cache-Control": "no-store"})

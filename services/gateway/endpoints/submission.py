@@ -1,0 +1,170 @@
+"""What every call that submits a job has in common: its fields, the headers that go with it, and the answer."""
+
+import asyncio
+import hashlib
+import re
+from dataclasses import replace
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.blobs import job_folder
+from libs.common.contracts.ids import public_id
+from libs.common.contracts.numbers import WHOLE
+from libs.common.ledger import jobs
+from libs.common.ledger.accept import Accepted
+from libs.common.ledger.jobs import NewJob, Priority
+from services.gateway.endpoints.job_document import job_document
+from services.gateway.engine.job_updates import Facts, JobUpdates
+from services.gateway.http.json_io import Moment, answer
+from services.gateway.http.request_log import traceparent_of
+from services.gateway.http.state import state_of
+from services.gateway.identity.scopes import Principal
+from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid
+
+Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+WAIT_AT_MOST_S = 60
+
+
+class JobFields(BaseModel):
+    """The fields any submission may carry."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority = Priority.NORMAL
+    run_at: Moment | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=25), WHOLE] = 5
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    unique_for: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
+    """At most one unfinished job of the tenant in this queue has this key; a second submission gets that job."""
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = ()
+
+
+def new_job(
+    request: Request,
+    principal: Principal,
+    fields: JobFields,
+    *,
+    job_id: UUID,
+    queue: str,
+    kind: str,
+    payload: bytes,
+    fingerprint: bytes,
+    size: int = 0,
+) -> NewJob:
+    """The job that a request asks for. `fingerprint`: SHA-256 of what the caller sent. Raises Invalid."""
+    return NewJob(
+        id=job_id,
+        tenant=principal.tenant,
+        created_by=principal.user,
+        queue=queue,
+        kind=kind,
+        payload=payload,
+        priority=fields.priority,
+        run_at=fields.run_at,
+        max_attempts=fields.max_attempts,
+        timeout_s=fields.timeout_s,
+        unique_key=fields.unique_for,
+        tags=fields.tags,
+        trace=traceparent_of(request),
+        idempotency_key=_idempotency_key(request),
+        request_sha256=fingerprint,
+        bytes=size,
+    )
+
+
+def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
+    """A job that was made elsewhere, with the trace and the Idempotency-Key of this request. Raises Invalid."""
+    return replace(
+        job,
+        trace=traceparent_of(request),
+        idempotency_key=_idempotency_key(request),
+        request_sha256=hashlib.sha256(fingerprint).digest(),
+    )
+
+
+async def submit(request: Request, job: NewJob) -> Response:
+    """Commit the job, then answer 202; or, with `Prefer: wait`, 200 and the finished job if it ends in time.
+
+    A request that was made before gets the job it got then. Raises IdempotencyMismatch, Unavailable.
+    """
+    state = state_of(request)
+    headers: dict[str, str] = {}
+    wait_s = _wait_s(request)
+    accepted: Accepted = await state.dispatcher.accept(job)
+    if accepted.id == job.id:
+        facts: Facts | None = _facts(job, accepted)
+    else:
+        await state.blobs.delete_folder(job_folder(job.tenant, job.id))
+        if job.idempotency_key is not None and accepted.idempotency_key == job.idempotency_key:
+            if accepted.request_sha256 != job.request_sha256:
+                raise IdempotencyMismatch
+            headers = headers | {"Idempotency-Replayed": "true"}
+        facts = await jobs.find(state.database, job.tenant, accepted.id)
+    if facts is None:
+        raise Conflict("The job that this request made before has been removed.")
+    if wait_s:
+        headers = headers | {"Preference-Applied": f"wait={wait_s}"}
+        facts = await _until_ended(state.job_updates, facts, wait_s, state.draining)
+    headers = {"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers}
+    return answer(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+        message = "1 to 255 printable ASCII characters, no spaces."
+        raise Invalid(errors=[{"field": "header.Idempotency-Key", "message": message}])
+    return key
+
+
+def _wait_s(request: Request) -> int:
+    """Whole seconds that the caller would wait for the end of the job (RFC 7240, 4.3); 0 if it would not."""
+    asked = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", request.headers.get("prefer", ""))
+    return min(int(asked[1]), WAIT_AT_MOST_S) if asked else 0
+
+
+async def _until_ended(following: JobUpdates, facts: Facts, wait_s: int, draining: asyncio.Event) -> Facts:
+    """The facts of the job at its end, or the latest after `wait_s` seconds or when this gateway is to stop."""
+    with following.follow(facts) as follower:
+        async for latest, _progress in follower.news(wait_s):
+            facts = latest or facts
+            if facts["finished_at"] or draining.is_set():
+                break
+    return facts
+
+
+def _facts(job: NewJob, accepted: Accepted) -> Facts:
+    """The new job as reading it from the ledger would show it."""
+    nothing: dict[str, Any] = dict.fromkeys(
+        (
+            "started_at",
+            "finished_at",
+            "cancel_requested_at",
+            "progress",
+            "result",
+            "artifacts",
+            "error",
+            "replay",
+            "parent",
+        )
+    )
+    return nothing | {
+        "id": job.id,
+        "queue": job.queue,
+        "kind": job.kind,
+        "state": accepted.state,
+        "priority": job.priority,
+        "attempt": 0,
+        "children": 0,
+        "failures": 0,
+        "max_attempts": job.max_attempts,
+        "created_at": accepted.created_at,
+        "due_at": accepted.due_at,
+        "tags": list(job.tags),
+        "trace": job.trace,
+        "schedule": job.schedule,
+    }

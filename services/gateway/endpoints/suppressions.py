@@ -1,0 +1,59 @@
+"""/v1/suppressions: who gets no mail from a tenant."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts.mail import Address, parse_mailbox
+from libs.common.contracts.numbers import WHOLE
+from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, call_service
+from services.gateway.http.json_io import Moment, answer, read_json, read_query
+from services.gateway.problems import NotFound
+
+SUPPRESSED_AT_MOST = 1000
+"""In one request."""
+
+
+class SuppressionListQuery(BaseModel):
+    """The query of GET /v1/suppressions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: Address | None = None
+    after: Annotated[int, Field(ge=0, le=2**62), WHOLE] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 100
+
+
+class NewSuppressions(BaseModel):
+    """The body of POST /v1/suppressions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1, max_length=SUPPRESSED_AT_MOST)]
+    reason: Literal["bounce", "complaint", "unsubscribe", "manual"] = "manual"
+    expires_at: Moment | None = None
+
+
+async def list_suppressions(request: Request) -> Response:
+    """Addresses that get no mail from this tenant, in the order in which they were entered."""
+    wanted = read_query(request, SuppressionListQuery)
+    return answer(await call_service(request, "mailer", "list_suppressions", wanted.model_dump()))
+
+
+async def add_suppressions(request: Request) -> Response:
+    """From now on these addresses get no mail from this tenant; letters that are under way included."""
+    asked = await read_json(request, NewSuppressions, at_most=BODY_BYTES_AT_MOST)
+    return answer(await call_service(request, "mailer", "add_suppressions", asked.model_dump(mode="json")))
+
+
+async def remove_suppression(request: Request) -> Response:
+    """This address may get mail again."""
+    address = request.path_params["address"]
+    try:
+        parse_mailbox(address)
+    except ValueError as error:
+        raise NotFound("This address is not suppressed.") from error
+    await call_service(request, "mailer", "remove_suppression", {"address": address})
+    return Response(status_code=204)

@@ -1,0 +1,102 @@
+"""What keeps the ledger sound and small: accepted and ended jobs are compared, old jobs and their files removed.
+
+Every gateway does it; they skip each other's rows, and doing a part twice changes nothing.
+"""
+
+import asyncio
+import time
+
+from libs.common import log, metrics
+from libs.common.blobs import Blobs
+from libs.common.db import Database
+from libs.common.errors import Unavailable
+from libs.common.ledger import accounting, retention
+from services.gateway.config import RetentionSettings
+
+ROUND_S = 10.0
+SHARE_OF_TIME = 0.02
+"""Balancing counts what waits. With a long backlog it is done less often, to cost no more than this."""
+JOBS_AT_A_TIME = 500
+DAY_S = 86_400.0
+
+logger = log.get("retention")
+
+
+class Retention:
+    """Compares what was accepted with what there is, and removes what is older than it may be."""
+
+    def __init__(self, database: Database, blobs: Blobs, settings: RetentionSettings) -> None:
+        self._db = database
+        self._blobs = blobs
+        self._settings = settings
+        self._balance_again_at = float("-inf")
+
+    async def run(self) -> None:
+        """Go round for ever."""
+        while True:
+            try:
+                await self.go_round()
+            except Unavailable as error:
+                logger.warning("retention.unavailable", error=str(error))
+            except Exception:  # a bucket that refuses, or a bug: the next round tries again
+                logger.exception("retention.bug")
+            await asyncio.sleep(ROUND_S)
+
+    async def go_round(self) -> None:
+        """Once."""
+        if time.monotonic() >= self._balance_again_at:
+            begun = time.monotonic()
+            await self.balance()
+            took_s = time.monotonic() - begun
+            self._balance_again_at = time.monotonic() + took_s / SHARE_OF_TIME
+        await self._remove_old()
+        await self._remove_beyond_budget()
+        while await retention.mark_unclaimed_uploads(self._db, JOBS_AT_A_TIME) == JOBS_AT_A_TIME:
+            pass
+        await self._empty_trash()
+
+    async def balance(self) -> None:
+        """Compact the entries, and export them beside what the ledger holds."""
+        await accounting.compact_entries(self._db)
+        accounts = await accounting.balance(self._db)
+        for account in accounts:
+            queue = account["queue"]
+            for state in ("scheduled", "queued", "running", "waiting"):
+                metrics.jobs_in_state.labels(queue, state).set(account[state])
+            metrics.jobs_unaccounted.labels(queue).set(account["unaccounted"])
+            metrics.oldest_waiting_seconds.labels(queue).set(account["oldest_waiting_s"])
+            metrics.stored_bytes.labels(queue).set(account["bytes"])
+            if account["unaccounted"]:
+                logger.error("accounting.unbalanced", **account)
+        metrics.accounting_updated.set_to_current_time()
+
+    async def _remove_old(self) -> None:
+        age_s = self._settings.retention_days * DAY_S
+        struck = JOBS_AT_A_TIME
+        while struck == JOBS_AT_A_TIME:
+            struck = await retention.remove_ended_jobs(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
+            metrics.jobs_removed.labels("age").inc(struck)
+
+    async def _remove_beyond_budget(self) -> None:
+        # Asked anew each time: other gateways remove as well.
+        while (stored := await accounting.stored_bytes(self._db)) > self._settings.retention_max_bytes:
+            struck = await retention.remove_ended_jobs(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
+            if not struck:
+                logger.warning("retention.over_budget", bytes=stored)  # all of it is unfinished
+                return
+            metrics.jobs_removed.labels("bytes").inc(struck)
+
+    async def _empty_trash(self) -> None:
+        while folders := await retention.unneeded_folders(self._db, JOBS_AT_A_TIME):
+            emptied = [folder for folder in folders if await self._empty(folder)]
+            await retention.forget_folders(self._db, emptied)
+            if len(emptied) < len(folders):
+                return
+
+    async def _empty(self, folder: str) -> bool:
+        try:
+            await self._blobs.delete_folder(folder)
+        except Exception as error:  # whatever the store says: the others can go, and this one is tried again
+            logger.warning("retention.folder_not_removed", folder=folder, error=str(error))
+            return False
+        return True

@@ -1,0 +1,293 @@
+"""/openapi.json (OpenAPI 3.1), made from the operations themselves, and /docs, the same to be read."""
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.contracts import QUEUES
+from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
+from services.gateway import problems as p
+from services.gateway.http.operations import Operation
+from services.gateway.http.schemas import InvalidField
+from services.gateway.http.state import state_of
+
+Document = dict[str, Any]
+
+ALWAYS = (p.Overloaded, p.InternalError, p.LimitExceeded, p.ServiceUnavailable, p.DeadlineExceeded)
+TO_THE_KNOWN = (p.Unauthenticated, p.Forbidden)
+WITH_A_BODY = (p.BadRequest, p.RequestTimeout, p.TooLarge, p.UnsupportedMediaType, p.Invalid)
+WITH_A_QUERY = (p.BadRequest, p.Invalid)
+IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
+
+_HEADERS: dict[str, Document] = {
+    "Idempotency-Key": {
+        "description": "The same request with the same key is the same job, however often it is sent.",
+        "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY},
+        "example": "order-4711-invoice",
+    },
+    "Prefer": {
+        "description": "wait=N: answer with the finished job if it ends within N seconds, 60 at most (RFC 7240).",
+        "schema": {"type": "string"},
+        "example": "wait=30",
+    },
+}
+_PATH_IDS = {"jobs": "job", "mail": "job", "replays": "replay", "schedules": "schedule"}
+_PROBLEM: Document = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}},
+        "violated-policies": {"type": "array", "items": {"type": "string"}},
+        "max_bytes": {"type": "integer"},
+    },
+    "additionalProperties": False,
+}
+
+
+def document(operations: Sequence[Operation]) -> Document:
+    """The whole API as an OpenAPI document."""
+    types = [t for operation in operations for t in _types(operation)]
+    adapters = {_name(t): TypeAdapter(t) for t in [*types, InvalidField]}
+    inputs: list[Any] = [
+        (name, "validation" if _is_model(adapter) else "serialization", adapter)
+        for name, adapter in adapters.items()
+    ]
+    references, definitions = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
+    named = {name: schema for (name, _), schema in references.items()}
+    schemas = {name: _closed(schema) for name, schema in definitions.get("$defs", {}).items()}
+    paths: dict[str, Document] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, named)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Argosy",
+            "version": "1",
+            "description": "Hand over slow work, get a job back, follow it. Errors are application/problem+json.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token."}
+            },
+        },
+    }
+
+
+async def show_openapi(request: Request) -> Response:
+    """The API, for programs."""
+    return Response(
+        state_of(request).openapi, media_type="application/json", headers={"Cache-Control": "max-age=300"}
+    )
+
+
+async def show_docs(request: Request) -> Response:
+    """The API, for people."""
+    headers = {
+        "Cache-Control": "max-age=300",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    }
+    return Response(state_of(request).docs, media_type="text/html", headers=headers)
+
+
+def _types(operation: Operation) -> Iterable[Any]:
+    yield from (t for t in (operation.body, operation.multipart, operation.query) if t is not None)
+    yield from (answer.document for answer in operation.answers.values() if answer.document is not None)
+
+
+def _name(type_: Any) -> str:
+    return getattr(type_, "__name__", None) or str(type_)
+
+
+def _is_model(adapter: TypeAdapter[Any]) -> bool:
+    type_ = adapter._type
+    return isinstance(type_, type) and issubclass(type_, BaseModel)
+
+
+def _closed(schema: Document) -> Document:
+    """No document has fields beside those it names."""
+    return {"additionalProperties": False, **schema} if "properties" in schema else schema
+
+
+def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
+    summary, _, rest = (operation.endpoint.__doc__ or "").strip().partition("\n")
+    described: Document = {
+        "operationId": operation.endpoint.__name__,
+        "summary": summary,
+        "description": _described(operation, rest.strip()),
+        "tags": [operation.path.split("/")[2]],
+        "parameters": [*_path_parameters(operation.path), *_query(operation, schemas), *_headers(operation)],
+        "responses": {**_answers(operation, schemas), **_problems(operation)},
+    }
+    if operation.scope is None:
+        described["security"] = []
+    if operation.body is not None:
+        content = {"application/json": {"schema": schemas[_name(operation.body)]}}
+        described["requestBody"] = {"required": True, "content": content}
+    if operation.multipart is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": _multipart(operation, schemas)},
+        }
+    return described
+
+
+def _described(operation: Operation, rest: str) -> str:
+    said = [rest] if rest else []
+    if operation.scope is not None:
+        said.append(f"Needs the scope `{operation.scope}`.")
+    if operation.limits:
+        said.append(f"Limits: {', '.join(operation.limits)}.")
+    return " ".join(said)
+
+
+def _path_parameters(path: str) -> list[Document]:
+    found = []
+    for name in re.findall(r"{(\w+)}", path):
+        schema: Document = {"type": "string", "minLength": 1}
+        what = _PATH_IDS.get(path.split("/")[2])
+        if name == "id" and what:
+            schema = {"type": "string", "pattern": f"^{what}_[0-9a-f]{{32}}$"}
+        elif path.startswith("/v1/templates/"):
+            schema = {"type": "string", "pattern": f"^{TEMPLATE_NAME}$"}
+        elif path.startswith("/v1/deadlines/"):
+            schema = {"type": "string", "pattern": f"^{DEADLINE_NAME}$"}
+        elif path.startswith("/v1/queues/"):
+            schema = {"type": "string", "enum": list(QUEUES)}
+        found.append({"name": name, "in": "path", "required": True, "schema": schema})
+    return found
+
+
+def _query(operation: Operation, schemas: dict[str, Document]) -> list[Document]:
+    if operation.query is None:
+        return []
+    schema = operation.query.model_json_schema(ref_template="#/components/schemas/{model}")
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _never_null(field)}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _never_null(schema: Document) -> Document:
+    """A query cannot say null: what is not there is not there."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 else {key: value for key, value in schema.items() if key != "title"}
+
+
+def _headers(operation: Operation) -> list[Document]:
+    return [{"name": name, "in": "header", "required": False, **_HEADERS[name]} for name in operation.headers]
+
+
+def _multipart(operation: Operation, schemas: dict[str, Document]) -> Document:
+    return {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {
+                "file": {
+                    "type": "string",
+                    "format": "binary",
+                    "minLength": 1,
+                    "description": "PDF, PNG, JPEG, TIFF or WebP; what it is, its first bytes say.",
+                },
+                "options": schemas[_name(operation.multipart)],
+            },
+            "additionalProperties": False,
+        },
+        "encoding": {"options": {"contentType": "application/json"}},
+    }
+
+
+def _answers(operation: Operation, schemas: dict[str, Document]) -> Document:
+    answers: Document = {}
+    for status, answer in operation.answers.items():
+        described: Document = {"description": _STATUS.get(status, "Done.")}
+        if answer.media_type is not None:
+            shown = {} if answer.document is None else {"schema": schemas[_name(answer.document)]}
+            described["content"] = {answer.media_type: shown}
+        described["headers"] = {name: {"schema": {"type": "string"}} for name in answer.headers}
+        answers[str(status)] = described
+    return answers
+
+
+def _problems(operation: Operation) -> Document:
+    kinds: list[type[p.Problem]] = [*ALWAYS, *operation.problems]
+    kinds += TO_THE_KNOWN if operation.scope is not None else (p.Unauthenticated,) if operation.body else ()
+    kinds += WITH_A_BODY if operation.reads else WITH_A_QUERY if operation.query else ()
+    kinds += (p.BadRequest, p.Invalid) if operation.headers and not operation.reads else ()
+    answers: dict[str, Document] = {}
+    for kind in sorted(set(kinds), key=lambda kind: (kind.status, kind.__name__)):
+        example = {"type": p.problem_type(kind), "title": kind.title, "status": kind.status, "detail": str(kind())}
+        known = answers.setdefault(str(kind.status), {"description": kind.title, "content": {}})
+        media = known["content"].setdefault(
+            "application/problem+json", {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+        )
+        media["examples"][kind.__name__] = {"value": example}
+        if kind.status in (429, 503):
+            known["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return answers
+
+
+_STATUS = {
+    200: "Here it is.",
+    201: "Made.",
+    202: "Accepted: it is kept, and will be done.",
+    204: "Done; there is nothing to say.",
+    206: "The part asked for.",
+    304: "It is as you know it.",
+}
+
+_PAGE = Template(resources.files(__package__).joinpath("docs.html").read_text())
+
+
+def page(api: Document) -> str:
+    """The document as a page of HTML, without scripts."""
+    parts = []
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            parts.append(_section(method.upper(), path, operation))
+    schemas = "".join(
+        f"<details><summary><code>{escape(name)}</code></summary><pre>{_pretty(schema)}</pre></details>"
+        for name, schema in sorted(api["components"]["schemas"].items())
+    )
+    return _PAGE.substitute(
+        operations="".join(parts), schemas=schemas, description=escape(api["info"]["description"])
+    )
+
+
+def _section(method: str, path: str, operation: Document) -> str:
+    told = {
+        "parameters": operation["parameters"],
+        "body": operation.get("requestBody"),
+        "answers": operation["responses"],
+    }
+    details = "".join(
+        f"<details><summary>{name}</summary><pre>{_pretty(value)}</pre></details>"
+        for name, value in told.items()
+        if value
+    )
+    return (
+        f"<section><h2><b>{method}</b> <code>{escape(path)}</code></h2>"
+        f"<p>{escape(operation['summary'])} {escape(operation['description'])}</p>{details}</section>"
+    )
+
+
+def _pretty(value: Any) -> str:
+    return escape(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

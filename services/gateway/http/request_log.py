@@ -1,0 +1,121 @@
+"""The outermost layer: a request id and a trace id, the fields of every answer, one log line, one measurement."""
+
+import random
+import re
+import time
+from functools import lru_cache
+
+from prometheus_client import Counter, Histogram
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.common import log, metrics
+from services.gateway.http.state import state_of
+from services.gateway.problems import InternalError, render
+
+_TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000"),
+]
+_UNLESS_SAID = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+"""Answers are somebody's data, and no pages (OWASP ASVS 5.0, 14.3.2 and 3.4)."""
+
+_ids = random.Random()  # noqa: S311 - ids are no secrets, only different
+
+logger = log.get("request_log")
+
+
+def traceparent_of(request: Request) -> str:
+    """The W3C traceparent of this request: in the caller's trace, or one of our own, with a span of its own."""
+    traceparent: str = request.scope["argosy.traceparent"]
+    return traceparent
+
+
+class RequestLog:
+    """ASGI middleware. The line has the path, never the query or a header: they may hold secrets."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an HTTP request on, and measure it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
+        scope["argosy.traceparent"] = traceparent = _traceparent(sent)
+        trace = log.Trace.of(traceparent)
+        status = 0
+        started = time.perf_counter()
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                if status:
+                    raise RuntimeError("An error after the answer had begun.")
+                status = message["status"]
+                message["headers"] = _completed(message["headers"], scope, trace.request_id)
+                if state_of(scope).draining.is_set():  # the next request goes to another gateway
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception:  # what nobody foresaw: the log has the traceback, the caller has not
+            logger.exception("request.bug", **trace._asdict())
+            if status:
+                raise  # half an answer is out: the connection must break
+            await render(InternalError())(scope, receive, send_marked)
+        finally:
+            _record(scope, status or 499, time.perf_counter() - started, trace)
+
+
+def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
+    said = {name for name, _ in headers}
+    headers = [*headers, (b"x-request-id", request_id.encode()), *_ALWAYS]
+    headers += [field for field in _UNLESS_SAID if field[0] not in said]
+    decided: list[tuple[bytes, bytes]] = scope.get("argosy.headers", [])
+    return headers + decided
+
+
+def _record(scope: Scope, status: int, seconds: float, trace: log.Trace) -> None:
+    # The endpoint's name, not the path: one time series each, whatever callers make up.
+    route = getattr(scope.get("endpoint"), "__name__", "unknown")
+    count, measure = _metrics_of(scope["method"], route, status)
+    count.inc()
+    measure.observe(seconds)
+    if route in ("alive", "ready"):
+        return
+    principal = scope.get("argosy.caller")
+    log.line(
+        part="request_log",
+        event="request",
+        level="info",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        ms=round(seconds * 1000, 2),
+        caller=principal and principal.user,
+        tenant=principal and principal.tenant,
+        request_id=trace.request_id,
+        trace_id=trace.trace_id,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    seconds = metrics.http_request_seconds.labels(method, route)
+    return metrics.http_requests.labels(method, route, str(status)), seconds
+
+
+def _traceparent(sent: str) -> str:
+    """The trace that was sent, or a new one; the span is this request (https://www.w3.org/TR/trace-context/)."""
+    found = _TRACEPARENT.fullmatch(sent)
+    trace_id, flags = found.groups() if found else (f"{_ids.getrandbits(128) or 1:032x}", "01")
+    return f"00-{trace_id}-{_ids.getrandbits(64) or 1:016x}-{flags}"

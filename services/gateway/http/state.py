@@ -1,0 +1,55 @@
+"""What every request can reach: the resources that app.py opens, each with its type."""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.datastructures import State
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from libs.common.blobs import Blobs
+from libs.common.bus import Bus
+from libs.common.db import Database
+from services.gateway.config import Settings
+from services.gateway.engine.dispatcher import Dispatcher
+from services.gateway.engine.job_updates import JobUpdates
+from services.gateway.engine.readiness import Readiness
+from services.gateway.http.client_address import ClientAddresses
+from services.gateway.http.load_shedding import LoadShedder
+from services.gateway.http.timeouts import Timeouts
+from services.gateway.identity.authentication import Authenticator
+from services.gateway.identity.tokens import Tokens
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.policies import Policy
+
+
+class GatewayState(State):
+    """Starlette's `app.state`, with types. app.py sets every attribute before the first request."""
+
+    settings: Settings
+    policies: Mapping[str, Policy]
+    """The limits of tenants that have none of their own."""
+    draining: asyncio.Event
+    """Set when the process has been told to stop."""
+    openapi: bytes
+    """/openapi.json"""
+    docs: str
+    """/docs"""
+    database: Database
+    bus: Bus
+    blobs: Blobs
+    tokens: Tokens
+    authenticator: Authenticator
+    limiter: Limiter
+    load_shedder: LoadShedder
+    timeouts: Timeouts
+    client_addresses: ClientAddresses
+    dispatcher: Dispatcher
+    job_updates: JobUpdates
+    readiness: Readiness
+
+
+def state_of(request: HTTPConnection | Scope) -> GatewayState:
+    """The state of the application that serves `request`, a request or its ASGI scope."""
+    state: GatewayState = request["app"].state
+    return state

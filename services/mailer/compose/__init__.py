@@ -1,0 +1,1 @@
+"""Turning a letter and a recipient into a message."""

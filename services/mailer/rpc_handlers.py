@@ -1,0 +1,198 @@
+"""What the gateway asks of the mailer: recipients, templates, suppressions, deadlines; how a letter would look."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from pydantic_core import to_json
+
+from libs.common.contracts.mail import Letter, Recipient, StoredLetter
+from libs.common.errors import Unavailable
+from libs.common.rpc import REPLY_BYTES_AT_MOST, Document, RpcHandler
+from services.mailer import reminders, suppressions, templates
+from services.mailer.compose import content
+from services.mailer.handler import Deps
+from services.mailer.refusals import NotFound, TokenInvalid
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PREVIEW_WITHIN_S = 8.0
+"""A little less than the gateway waits for the answer."""
+PAGE_BYTES_AT_MOST = REPLY_BYTES_AT_MOST * 8 // 10
+
+# Whoever is still open when the letter's job has ended will not be written to, unless it is tried again; nobody
+# writes that down.
+_STATE = """
+CASE WHEN j.finished_at IS NULL OR r.state NOT IN ('queued', 'deferred', 'sending') THEN r.state
+     WHEN r.state = 'sending' THEN 'unknown' ELSE 'cancelled' END
+"""
+_RECIPIENTS = f"""
+SELECT * FROM (
+  SELECT r.number, r.address, {_STATE} AS state, r.tries, r.doubts, r.code, r.enhanced, r.reply, r.due_at,
+    r.sent_at, r.updated_at
+  FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter WHERE r.letter = $1 AND r.number > $2) found
+WHERE $3::text IS NULL OR state = $3 ORDER BY number LIMIT $4
+"""  # noqa: S608 - nothing of a caller's in it
+_COUNTS = f"""
+SELECT {_STATE}, count(*) FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter
+WHERE r.letter = $1 GROUP BY 1
+"""  # noqa: S608
+
+
+async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
+    """`letter` (hex), `after` (a number), `limit`, `state` or None → `recipients`, `next_after`, `counts`.
+
+    Raises NotFound.
+    """
+    letter = UUID(hex=question["letter"])
+    database = deps.database
+    counts = await database.fetch(_COUNTS, letter, tenant=tenant)
+    if not counts:
+        raise NotFound
+    rows = await database.fetch(
+        _RECIPIENTS, letter, question["after"], question["state"], question["limit"], tenant=tenant
+    )
+    names = (
+        "number",
+        "to",
+        "state",
+        "tries",
+        "possible_duplicates",
+        "code",
+        "enhanced_code",
+        "reply",
+        "due_at",
+        "sent_at",
+    )
+    found = [dict(zip((*names, "updated_at"), row, strict=True)) for row in rows]
+    return _page("recipients", found, question["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
+
+
+def _page(name: str, found: list[Document], limit: int, key: str = "number") -> Document:
+    """`found` under `name`, as many as fit into an answer; `next_after`: the last `key` if there are more."""
+    size, more = 0, len(found) == limit
+    for number, document in enumerate(found):
+        size += len(to_json(document))
+        if size > PAGE_BYTES_AT_MOST and number:
+            found, more = found[:number], True
+            break
+    return {name: found, "next_after": found[-1][key] if more else None}
+
+
+async def preview(tenant: str, question: Document, deps: Deps) -> Document:
+    """`letterhead` and `variables` → `subject`, `text`, `html`. Raises TemplateInvalid and its like."""
+    head = StoredLetter.model_validate(question["letterhead"])
+    letter = await templates.filled(deps.database, tenant, head.letter)
+    head = head.model_copy(update={"letter": letter})
+    return asdict(await _composed_soon(deps, tenant, content.preview, head, question["variables"]))
+
+
+async def put_template(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name`, `subject`, `text`, `html` → the template, in its new version. Raises TemplateInvalid."""
+    name = question.pop("name")
+    letter = Letter.model_validate({"from": "nobody@example.com"} | question)
+    await _composed_soon(deps, tenant, content.check, StoredLetter(letter=letter, is_template=True))
+    await templates.put(deps.database, tenant, name, **question)
+    return await templates.get(deps.database, tenant, name)
+
+
+async def _composed_soon(
+    deps: Deps, tenant: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """In the sandbox, while somebody still waits for it. Raises Unavailable where there are too many before it."""
+    try:
+        async with asyncio.timeout(PREVIEW_WITHIN_S), deps.preview_slots.turn(tenant):
+            return await deps.preview_slots.sandbox.run(function, *args, **kwargs)
+    except TimeoutError as error:
+        raise Unavailable("There are too many previews at once.") from error
+
+
+async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
+    """`reference` → the template. Raises TemplateMissing."""
+    return await templates.get(deps.database, tenant, question["reference"])
+
+
+async def list_templates(tenant: str, question: Document, deps: Deps) -> Document:
+    """`after` (a name), `limit` → `templates`, each in its last version, without its text; `next_after`."""
+    found = await templates.page(deps.database, tenant, after=question["after"], limit=question["limit"])
+    return _page("templates", found, question["limit"], key="name")
+
+
+async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
+    """`token` → nothing; whom it names gets no more mail from that tenant. Raises TokenInvalid."""
+    if deps.tokens is None:
+        raise TokenInvalid
+    letter, number = deps.tokens.read(question["token"])
+    if not await suppressions.suppress_recipient(deps.database, letter, number, "unsubscribe"):
+        raise TokenInvalid("The letter is no longer kept.")
+    return {}
+
+
+async def list_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
+    """`after` (a number), `limit`, `address` or None → `suppressions`, the oldest first; `next_after`."""
+    found = await suppressions.page(
+        deps.database, tenant, after=question["after"], limit=question["limit"], address=question["address"]
+    )
+    return _page("suppressions", found, question["limit"])
+
+
+async def add_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
+    """`addresses`, `reason`, `expires_at` or None → `added`: how many were not there yet."""
+    added = await suppressions.add(
+        deps.database, tenant, question["addresses"], question["reason"], question["expires_at"]
+    )
+    return {"added": added}
+
+
+async def remove_suppression(tenant: str, question: Document, deps: Deps) -> Document:
+    """`address` → nothing. Raises NotFound."""
+    if not await suppressions.remove(deps.database, tenant, question["address"]):
+        raise NotFound("This address is not suppressed.")
+    return {}
+
+
+async def put_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name`, `due_at` (ISO 8601), `variables`, `followers` → the deadline."""
+    name, due_at = question["name"], datetime.fromisoformat(question["due_at"])
+    followers = [Recipient.model_validate(follower) for follower in question["followers"]]
+    await reminders.put(deps.database, tenant, name, due_at, question["variables"], followers)
+    return await reminders.get(deps.database, tenant, name)
+
+
+async def get_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name` → the deadline, with its followers. Raises NotFound."""
+    return await reminders.get(deps.database, tenant, question["name"])
+
+
+async def list_deadlines(tenant: str, question: Document, deps: Deps) -> Document:
+    """`after` (a name), `limit` → `deadlines`, each with the number of its followers; `next_after`."""
+    found = await reminders.page(deps.database, tenant, after=question["after"], limit=question["limit"])
+    return _page("deadlines", found, question["limit"], key="name")
+
+
+async def remove_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+    """`name` → nothing. Raises NotFound."""
+    if not await reminders.remove(deps.database, tenant, question["name"]):
+        raise NotFound("There is no such deadline.")
+    return {}
+
+
+HANDLERS: Mapping[str, RpcHandler[Deps]] = {
+    "recipients": recipients,
+    "preview": preview,
+    "put_template": put_template,
+    "get_template": get_template,
+    "list_templates": list_templates,
+    "unsubscribe": unsubscribe,
+    "list_suppressions": list_suppressions,
+    "add_suppressions": add_suppressions,
+    "remove_suppression": remove_suppression,
+    "put_deadline": put_deadline,
+    "get_deadline": get_deadline,
+    "list_deadlines": list_deadlines,
+    "remove_deadline": remove_deadline,
+}

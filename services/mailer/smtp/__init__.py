@@ -1,0 +1,1 @@
+"""Talking to relays: connections, the dialogue, and how fast."""

@@ -1,0 +1,111 @@
+"""The pages' parts joined into the document's artifacts. Runs in the sandbox; memory does not grow with pages."""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+from pathlib import Path
+
+import img2pdf
+import pikepdf
+
+from libs.common.contracts.ocr import Page
+from services.ocr import output_formats
+from services.ocr.documents import PDF, flattened_frames, frames_of, resolution_of
+from services.ocr.pages import ASSUMED_DPI, PageFiles
+from services.ocr.refusals import UnreadableDocument
+
+PREVIEW_CHARACTERS = 500
+LONGEST_PAGE_IN = 200
+"""Inches: the longest edge of a PDF page (ISO 32000-1, annex C)."""
+TEXT, WORDS, SEARCHABLE = "text.txt", "words.json", "document.pdf"
+FORMATS = {
+    "document.hocr": output_formats.hocr,
+    "document.alto.xml": output_formats.alto,
+    "words.tsv": output_formats.tsv,
+}
+MEDIA_TYPES = {
+    TEXT: "text/plain; charset=utf-8",
+    WORDS: "application/json",
+    SEARCHABLE: PDF,
+    "document.hocr": "text/vnd.hocr+html",
+    "document.alto.xml": "application/alto+xml",
+    "words.tsv": "text/tab-separated-values; charset=utf-8",
+}
+
+
+def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> str:
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`; the beginning of the text."""
+    pages = [PageFiles(folder, number) for number in numbers]
+    _join_texts(pages, folder / TEXT)
+    _join_words(pages, folder / WORDS)
+    for name, format_ in FORMATS.items():
+        with (folder / name).open("w") as file:
+            file.writelines(format_(_read(pages)))
+    original = source
+    if media_type != PDF:
+        original = folder / "pictures.pdf"
+        _picture_pdf(source, folder, original)
+    _overlay(original, pages, folder / SEARCHABLE)
+    with (folder / TEXT).open() as file:
+        return file.read(PREVIEW_CHARACTERS).strip()
+
+
+def _read(pages: Sequence[PageFiles]) -> Iterator[Page]:
+    for page in pages:
+        yield Page.model_validate_json(page.path(".json").read_bytes())
+
+
+def _join_texts(pages: Sequence[PageFiles], path: Path) -> None:
+    """A form feed ends each page, as Tesseract has it."""
+    with path.open("w") as file:
+        for page in pages:
+            file.write(page.path(".txt").read_text().rstrip("\n") + "\n\f")
+
+
+def _join_words(pages: Sequence[PageFiles], path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(b'{"pages":[')
+        for position, page in enumerate(pages):
+            file.write(b"," if position else b"")
+            file.write(page.path(".json").read_bytes())
+        file.write(b"]}")
+
+
+def _overlay(source: Path, pages: Sequence[PageFiles], path: Path) -> None:
+    """The source itself, with invisible text over the pages that had none. Images are not touched."""
+    try:
+        with pikepdf.open(source) as document:
+            for page in pages:
+                if page.path(".pdf").exists():
+                    with pikepdf.open(page.path(".pdf")) as layer:
+                        target = document.pages[page.number - 1]
+                        target.add_overlay(layer.pages[0], pikepdf.Rectangle(target.cropbox))
+            wanted = {page.number for page in pages}
+            for number in range(len(document.pages), 0, -1):
+                if number not in wanted:
+                    del document.pages[number - 1]
+            document.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)
+    except pikepdf.PdfError as error:
+        raise UnreadableDocument(f"The PDF cannot be rewritten: {error}") from error
+
+
+def _picture_pdf(source: Path, folder: Path, path: Path) -> None:
+    """A PDF of the pictures as they are, not encoded anew where PDF can hold them."""
+    dpi = resolution_of(source) or ASSUMED_DPI
+
+    def layout(width_px: int, height_px: int, _dpi: tuple[int, int]) -> tuple[float, float, float, float]:
+        fitting = max(dpi, ceil(max(width_px, height_px) / LONGEST_PAGE_IN))
+        size = (width_px * 72 / fitting, height_px * 72 / fitting)
+        return (*size, *size)
+
+    with path.open("wb") as file:
+        try:
+            img2pdf.convert(source, layout_fun=layout, rotation=img2pdf.Rotation.ifvalid, outputstream=file)
+            file.flush()
+            with pikepdf.open(path) as made:
+                if len(made.pages) != frames_of(source):  # an animated PNG has more than it sees
+                    raise UnreadableDocument
+        except Exception:  # it says no in a dozen ways: transparency, 16 bits, WebP's modes; those are drawn anew
+            file.seek(0)
+            file.truncate()
+            drawn = [str(frame) for frame in flattened_frames(source, folder)]
+            img2pdf.convert(drawn, layout_fun=layout, outputstream=file)
