@@ -10,8 +10,9 @@ RUN := $(VENV)/bin/python
 S ?= ocr
 N ?= 1
 SEEDS ?= 20
+TESTS_AT_ONCE ?= 6
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
+.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +57,13 @@ redis-stop: ## Stop our Redis
 test: setup ## Everything CI does: lint, types, and all tests against real servers
 	@$(RUN) -m deploy.local.tesseract
 	$(MAKE) --no-print-directory check
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(TESTS_AT_ONCE) --maxschedchunk 2 $(PYTEST_ARGS)
+
+test-random: ## The same in random order; the seed is shown
+	@$(MAKE) --no-print-directory test PYTEST_ARGS="-p randomly $(PYTEST_ARGS)"
+
+unit: setup ## Tests that need no servers, in seconds
+	@$(RUN) -m pytest -q tests/unit tests/test_architecture.py $(PYTEST_ARGS)
 
 chaos-mail: setup ## Mailers killed at every step of the dialogue: make chaos-mail SEEDS=20
 	@$(RUN) -m tests.chaos.mail --seeds $(SEEDS)

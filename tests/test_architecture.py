@@ -122,7 +122,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 
 def test_a_statement_for_a_tenant_runs_as_that_tenant() -> None:
-    """Whoever is given a tenant lets PostgreSQL see to it (tests/integration/common/test_isolation.py)."""
+    """Whoever is given a tenant lets PostgreSQL see to it (tests/integration/libs/common/test_isolation.py)."""
     exceptions = {
         "libs.common.ledger.queue_position.queue_position",  # counts how many jobs of all tenants go before one
         "services.gateway.identity.accounts.enter",  # an account can be moved to another tenant

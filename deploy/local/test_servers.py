@@ -3,6 +3,7 @@
 `make up` keeps its servers under a supervisor instead; the tests and the benchmarks use this.
 """
 
+import random
 import socket
 import struct
 import subprocess
@@ -17,6 +18,9 @@ from deploy.local import servers
 from deploy.local.servers import CannotRun, Server
 
 START_WITHIN_S = 60.0
+PORTS = range(10_000, 32_000)
+_given: set[int] = set()
+_chance = random.SystemRandom()  # tests seed the usual one, in all processes alike
 POSTGRES_PROTOCOL = 3 << 16
 """Version 3.0, as it stands in a StartupMessage (PostgreSQL's documentation, "Message Formats")."""
 CANNOT_CONNECT_NOW = b"C57P03\0"
@@ -32,11 +36,25 @@ class Trio:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens at."""
+    """A TCP port on 127.0.0.1 that nobody listens at, another one at each call.
+
+    It is below those that Linux gives to outgoing connections (32768 and up), so none of these can take it before
+    the caller does. Processes that choose at the same time begin at random places.
+    """
+    while True:
+        port = _chance.choice(PORTS)
+        if port not in _given and not _is_taken(port):
+            _given.add(port)
+            return port
+
+
+def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
 
 
 def answers(url: str) -> bool:

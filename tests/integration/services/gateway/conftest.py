@@ -1,0 +1,47 @@
+"""The gateway that every test here is given, and the mailer behind it that some ask for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.test_servers import Trio
+from libs.common.blobs import Blobs
+from libs.common.bus import Bus
+from libs.common.config import BlobSettings
+from libs.common.db import Database
+from services.gateway.app import create_app
+from services.gateway.config import Settings
+from tests.integration.services.gateway.gateway import LIMIT, Gateway
+from tests.limits import NO_LIMITS
+from tests.mailing import Mailer, mailing
+from tests.relay import Relay
+
+
+@pytest.fixture
+async def gateway(servers: Trio, database_url: str, database: Database, tmp_path: Path) -> AsyncIterator[Gateway]:
+    settings = Settings.model_validate(
+        {
+            "database_url": database_url,
+            "redis_url": servers.redis.url,
+            "nats_url": servers.nats.url,
+            "blob_url": (tmp_path / "blobs").as_uri(),
+            "probes_port": 0,
+            "limits_budget_ms": 1000,
+            "gateway_max_upload_bytes": 1_000_000,
+            "limits": f"{NO_LIMITS}, ocr={LIMIT}/h",
+            "token_secret": "a secret of the tests, and of nobody else",
+        }
+    )
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield Gateway(app, database, tmp_path / "blobs")
+
+
+@pytest.fixture
+async def mailer(
+    gateway: Gateway, mail_database: Database, nats_bus: Bus, servers: Trio, relay: Relay
+) -> AsyncIterator[Mailer]:
+    async with mailing(mail_database, nats_bus, servers, gateway.folder, relay) as made, made.at_work():
+        made.blobs = Blobs(BlobSettings.model_validate({"blob_url": gateway.folder.as_uri()}))
+        yield made

@@ -1,0 +1,265 @@
+"""/v1/mail from outside: a letter in, its recipients accounted for, and those who want no more of it."""
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from libs.common.contracts.ids import parse_id, public_id
+from libs.common.ledger.jobs import new_id
+from tests.integration.services.gateway.gateway import Gateway, assert_problem
+from tests.mailing import Mailer
+from tests.relay import Relay
+
+LETTER: dict[str, Any] = {"from": "Harbour <office@argosy.test>", "subject": "Tides", "text": "High water at six."}
+
+
+def many(*names: str) -> list[dict[str, Any]]:
+    return [{"to": f"{name}@example.test", "variables": {"name": name}} for name in names]
+
+
+async def test_a_letter_with_a_file_and_its_recipients(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
+    client = await gateway.client()
+    picture = base64.b64encode(b"\x89PNG not really").decode()
+    files = [
+        {
+            "filename": "Tiden für März.txt",
+            "media_type": "text/plain",
+            "content": base64.b64encode(b"06:00").decode(),
+        },
+        {"filename": "port.png", "media_type": "image/png", "content": picture, "content_id": "port"},
+    ]
+    body = LETTER | {
+        "html": '<p>High water <img src="cid:port"></p>',
+        "to": ["ada@one.test"],
+        "attachments": files,
+    }
+    answer = await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})
+    assert answer.status_code == 200, answer.text
+    job = answer.json()
+    assert (job["queue"], job["kind"], job["result"]) == ("mailer", "letter", {"recipients": 1, "sent": 1})
+    listed = (await client.get(f"/v1/mail/{job['id']}/recipients")).json()
+    assert listed["counts"] == {"sent": 1}
+    assert (listed["recipients"][0]["to"], listed["recipients"][0]["code"]) == ("ada@one.test", 250)
+    (delivery,) = relay.deliveries
+    message = delivery.message
+    assert message.get_content_type() == "multipart/mixed"
+    related, attached = message.iter_parts()
+    assert related.get_content_type() == "multipart/related"
+    assert attached.get_filename() == "Tiden für März.txt"
+    assert attached.get_content() == "06:00"
+    assert [part["Content-ID"] for part in related.iter_parts()] == [None, "<port>"]
+    assert message.get_body(("plain",)).get_content().strip() == LETTER["text"]  # type: ignore[union-attr]
+
+
+async def test_recipients_are_listed_page_by_page(gateway: Gateway, mailer: Mailer) -> None:
+    client = await gateway.client()
+    names = [f"n{number}" for number in range(25)]
+    body = LETTER | {"text": "Dear {{ name }}", "recipients": many("550-x", *names)}
+    job = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
+    seen, after = [], -1
+    while after is not None:
+        page = (await client.get(f"/v1/mail/{job['id']}/recipients?limit=10&after={after}")).json()
+        seen += [recipient["number"] for recipient in page["recipients"]]
+        after = page["next_after"]
+    assert seen == list(range(26))
+    assert page["counts"] == {"bounced": 1, "sent": 25}
+    bounced = (await client.get(f"/v1/mail/{job['id']}/recipients?state=bounced")).json()["recipients"]
+    assert [(recipient["to"], recipient["enhanced_code"]) for recipient in bounced] == [
+        ("550-x@example.test", "5.2.1")
+    ]
+    other = await gateway.client("another")
+    assert_problem(await other.get(f"/v1/mail/{job['id']}/recipients"), 404, "not-found")
+    assert_problem(await client.get(f"/v1/mail/{public_id(new_id())}/recipients"), 404, "not-found")
+
+
+async def test_one_click_and_no_more_mail(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
+    client, anybody = await gateway.client(), gateway.anonymous()
+    body = LETTER | {"recipients": many("ada", "grace"), "unsubscribe": True}
+    await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})
+    link = {d.recipient: d.message["List-Unsubscribe"].strip("<>") for d in relay.deliveries}["ada@example.test"]
+    path = link.removeprefix("https://argosy.test")
+    page = await anybody.get(path)
+    assert page.status_code == 200
+    assert "<form" in page.text
+    assert (await client.get("/v1/suppressions")).json()["suppressions"] == [], "looking is not clicking"
+    assert_problem(await anybody.post(path[:-1] + ("a" if path[-1] != "a" else "b")), 404, "not-found")
+    form = {"List-Unsubscribe": "One-Click"}
+    assert (await anybody.post(path, data=form)).status_code == 200
+    (suppression,) = (await client.get("/v1/suppressions")).json()["suppressions"]
+    assert (suppression["address"], suppression["reason"]) == ("ada@example.test", "unsubscribe")
+    again = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
+    assert again["result"] == {"recipients": 2, "sent": 1, "suppressed": 1}
+    assert (await (await gateway.client("another")).get("/v1/suppressions")).json()["suppressions"] == []
+
+
+async def test_suppressions_are_added_found_and_removed(gateway: Gateway, mailer: Mailer) -> None:
+    client = await gateway.client()
+    body = {"addresses": ["Ada@example.test", "grace@example.test"], "expires_at": "2999-01-01T00:00:00Z"}
+    assert (await client.post("/v1/suppressions", json=body)).json() == {"added": 2}
+    assert (await client.post("/v1/suppressions", json=body)).json() == {"added": 0}
+    found = (await client.get("/v1/suppressions?address=ada@EXAMPLE.test")).json()["suppressions"]
+    assert [suppression["address"] for suppression in found] == ["ada@example.test"]
+    first = (await client.get("/v1/suppressions?limit=1")).json()
+    second = (await client.get(f"/v1/suppressions?limit=1&after={first['next_after']}")).json()
+    assert first["suppressions"] != second["suppressions"]
+    assert (await client.delete("/v1/suppressions/ada@example.test")).status_code == 204
+    assert_problem(await client.delete("/v1/suppressions/ada@example.test"), 404, "not-found")
+
+
+async def test_a_preview_sends_nothing(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
+    client = await gateway.client()
+    body = {"subject": "Ahoy {{ name }}", "html": "<p>Dear {{ name }}</p>", "variables": {"name": "<Ada>"}}
+    shown = (await client.post("/v1/mail/preview", json=body)).json()
+    assert shown == {
+        "subject": "Ahoy <Ada>",
+        "text": "Dear <Ada>\n",
+        "html": "<p>Dear &lt;Ada&gt;</p>",
+        "problem": None,
+    }
+    wrong = (await client.post("/v1/mail/preview", json=body | {"variables": {}})).json()
+    assert (wrong["subject"], "'name' is undefined" in wrong["problem"]) == (None, True)
+    assert relay.deliveries == []
+
+
+async def test_templates_have_versions_and_letters_name_them(
+    gateway: Gateway, mailer: Mailer, relay: Relay
+) -> None:
+    client = await gateway.client()
+    for number, text in enumerate(("High water at six, {{ name }}.", "Low water at noon, {{ name }}."), 1):
+        kept = await client.put("/v1/templates/tides", json={"subject": "Tides", "text": text})
+        assert (kept.status_code, kept.json()["version"]) == (200, number)
+    for name, text in (("tides", "Low"), ("tides@1", "High")):
+        body = {"from": "office@argosy.test", "template": name, "recipients": many(f"{text.lower()}")}
+        sent = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
+        assert sent["result"] == {"recipients": 1, "sent": 1}
+        assert relay.deliveries[-1].message.get_content().startswith(text)
+    shown = (
+        await client.post("/v1/mail/preview", json={"template": "tides@1", "variables": {"name": "Ada"}})
+    ).json()
+    assert shown["text"] == "High water at six, Ada."
+    await client.put("/v1/templates/winds", json={"text": "West."})
+    listed = (await client.get("/v1/templates?limit=1")).json()
+    assert [(t["name"], t["version"], "text" in t) for t in listed["templates"]] == [("tides", 2, False)]
+    listed = (await client.get(f"/v1/templates?after={listed['next_after']}")).json()
+    assert ([t["name"] for t in listed["templates"]], listed["next_after"]) == (["winds"], None)
+    assert (await client.get("/v1/templates/tides@1")).json()["text"].startswith("High")
+    missing = {"from": "office@argosy.test", "template": "waves", "recipients": many("ada")}
+    failed = (await client.post("/v1/mail", json=missing, headers={"Prefer": "wait=30"})).json()
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "template_missing")
+    assert_problem(await client.get("/v1/templates/waves"), 404, "not-found")
+    assert_problem(await client.put("/v1/templates/tides", json={"text": "{{ name"}), 409, "conflict")
+    large = {"text": "☂" * 200_000, "html": "☂" * 200_000}
+    assert_problem(await client.put("/v1/templates/tides", json=large), 413, "too-large")
+    other = await gateway.client("another")
+    assert (await other.get("/v1/templates")).json() == {"templates": [], "next_after": None}
+    assert_problem(await other.get("/v1/templates/tides"), 404, "not-found")
+
+
+async def test_lists_fit_into_an_answer(gateway: Gateway, mailer: Mailer) -> None:
+    client = await gateway.client()
+    insert = """INSERT INTO mail.templates (tenant, name, version, subject)
+      SELECT $1, 't' || n, 1, $2 FROM generate_series(100, 399) AS n"""
+    await gateway.database.fetch(insert, "dev", "☂" * 998)
+    found, after = list[str](), ""
+    while after is not None:
+        page = (await client.get(f"/v1/templates?limit=500&after={after}")).json()
+        found += [template["name"] for template in page["templates"]]
+        after = page["next_after"]
+    assert found == [f"t{n}" for n in range(100, 400)]
+    large = {"text": "☂" * 200_000, "html": "☂" * 80_000}
+    assert_problem(await client.put("/v1/templates/tides", json=large), 413, "too-large")
+    largest = {"text": "☂" * 190_000, "html": "☂" * 70_000}
+    assert (await client.put("/v1/templates/tides", json=largest)).status_code == 200
+    assert (await client.get("/v1/templates/tides")).json()["text"] == largest["text"]
+
+
+async def test_one_tenants_endless_previews_take_none_from_the_others(gateway: Gateway, mailer: Mailer) -> None:
+    busy, other = await gateway.client("busy"), await gateway.client("other")
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    previews = [asyncio.create_task(busy.post("/v1/mail/preview", json={"text": loop})) for _ in range(6)]
+    for _ in range(3):
+        shown = (await other.post("/v1/mail/preview", json={"subject": "Tides", "text": "High"})).json()
+        assert (shown["subject"], shown["problem"]) == ("Tides", None)
+    answers = [(await preview) for preview in previews]
+    slow = [answer.json()["problem"] for answer in answers if answer.status_code == 200]
+    assert slow
+    assert all("longer than" in problem for problem in slow)
+    assert {answer.status_code for answer in answers} <= {200, 503}
+
+
+async def test_a_letter_that_recurs(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
+    client = await gateway.client()
+    body = {"name": "tides", "queue": "mailer", "cron": "0 6 * * *", "payload": LETTER | {"to": ["ada@one.test"]}}
+    made = await client.post("/v1/schedules", json=body)
+    assert made.status_code == 201, made.text
+    for _ in range(2):
+        run = await client.post(f"/v1/schedules/{made.json()['id']}/run", headers={"Prefer": "wait=30"})
+        assert run.json()["result"] == {"recipients": 1, "sent": 1}
+    assert len({delivery.message["Message-ID"] for delivery in relay.deliveries}) == 2
+    wrong = body | {"name": "w", "payload": LETTER | {"to": ["nobody"]}}
+    assert_problem(await client.post("/v1/schedules", json=wrong), 422, "invalid")
+
+
+async def test_the_same_key_is_the_same_letter(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:
+    client = await gateway.client()
+    headers = {"Idempotency-Key": "tides-1", "Prefer": "wait=30"}
+    body = LETTER | {"to": ["ada@one.test"]}
+    first = await client.post("/v1/mail", json=body, headers=headers)
+    again = await client.post("/v1/mail", json=body, headers=headers)
+    assert first.json()["id"] == again.json()["id"]
+    assert_problem(
+        await client.post("/v1/mail", json=body | {"subject": "Other"}, headers=headers),
+        422,
+        "idempotency-mismatch",
+    )
+    assert len(relay.deliveries) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"from": "nobody"}, "from"),
+        ({"to": ["ada@one.test\r\nBcc: eve@evil.test"]}, "to.0"),
+        ({"to": ["ada@one.test", "ADA@one.test"]}, ""),
+        ({"to": ["ada@one.test"], "recipients": many("a")}, ""),
+        ({"to": []}, ""),
+        ({"subject": "Tides\r\nBcc: eve@evil.test"}, "subject"),
+        ({"headers": {"Bcc": "eve@evil.test"}}, "headers"),
+        ({"headers": {"X-Port": "a\nBcc: eve@evil.test"}}, "headers.X-Port"),
+        ({"headers": {"X-Port\r\nBcc": "eve@evil.test"}}, "headers"),
+        (
+            {"attachments": [{"filename": "a\r\nb", "media_type": "text/plain", "content": ""}]},
+            "attachments.0.filename",
+        ),
+        (
+            {"attachments": [{"filename": "a", "media_type": "text/plain", "content": "?"}]},
+            "attachments.0.content",
+        ),
+        ({"time_zone": "Moon/Tycho"}, "time_zone"),
+        ({"local_time": "25:00"}, "local_time"),
+    ],
+)
+async def test_what_cannot_be_a_letter_is_refused(gateway: Gateway, changed: dict[str, Any], field: str) -> None:
+    client = await gateway.client()
+    body = LETTER | {"to": ["ada@one.test"]} | changed
+    problem = assert_problem(await client.post("/v1/mail", json=body), 422, "invalid")
+    assert any(error["field"].startswith(f"body.{field}".rstrip(".")) for error in problem["errors"]), problem
+    assert gateway.blobs() == []
+
+
+async def test_a_letter_that_is_too_large_is_refused(gateway: Gateway) -> None:
+    client = await gateway.client()
+    files = [{"filename": "a", "media_type": "text/plain", "content": "A" * 27_000_000}]
+    answer = await client.post("/v1/mail", json=LETTER | {"to": ["a@b.test"], "attachments": files})
+    assert_problem(answer, 413, "too-large")
+
+
+async def test_without_a_mailer_letters_are_accepted_and_questions_are_not(gateway: Gateway) -> None:
+    client = await gateway.client()
+    answer = await client.post("/v1/mail", json=LETTER | {"to": ["ada@one.test"]})
+    assert answer.status_code == 202
+    assert parse_id(answer.json()["id"])
+    asked = await client.get(f"/v1/mail/{answer.json()['id']}/recipients")
+    assert_problem(asked, 503, "service-unavailable")

@@ -1,0 +1,88 @@
+"""Recurring jobs over HTTP."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.contracts.mail import MailPayload
+from tests.integration.services.gateway.gateway import Gateway, assert_problem, submitted
+from tests.polling import until
+
+
+async def recurring(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+    document = (await submitted(client)).rpartition("/")[2]
+    body = {"name": "nightly", "queue": "ocr", "cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+    return await client.post("/v1/schedules", json=body | {"payload": {"document": document}} | changes)
+
+
+async def test_a_schedules_life(gateway: Gateway) -> None:
+    client = await gateway.client()
+    answer = await recurring(client, tags=["n"], timezone="UTC")
+    assert answer.status_code == 201, answer.text
+    path, schedule = answer.headers["location"], answer.json()
+    assert (schedule["catch_up"], schedule["tags"], len(schedule["next"])) == ("one", ["n"], 5)
+    assert_problem(await recurring(client), 409, "conflict")
+    await gateway.database.fetch("UPDATE ledger.schedules SET next_at = next_at - interval '1 day'")
+
+    async def fired() -> list[dict[str, Any]]:
+        jobs = (await client.get("/v1/jobs")).json()["jobs"]
+        return [job for job in jobs if job["schedule"] == schedule["id"]]
+
+    assert len(await until(fired)) == 1
+    changed = (await client.patch(path, json={"paused": True, "cron": "0 4 * * *"})).json()
+    assert (changed["paused"], changed["cron"], changed["next"]) == (True, "0 4 * * *", [])
+    assert (await client.post(path + "/run")).status_code == 202
+    assert len(await fired()) == 2
+    assert [one["name"] for one in (await client.get("/v1/schedules")).json()["schedules"]] == ["nightly"]
+    assert (await client.delete(path)).status_code == 204
+    assert_problem(await client.get(path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"cron": "61 * * * *"}, "body.cron"),
+        ({"timezone": "Mars/Olympus"}, "body.timezone"),
+        ({"queue": "cook"}, "body.queue"),
+        ({"payload": {"document": "job_1"}}, "body.payload.document"),
+        ({"payload": {}}, "body.payload.document"),
+        ({"run_at": "2999-01-01T00:00:00Z"}, "body.run_at"),
+    ],
+)
+async def test_a_senseless_schedule_is_refused(gateway: Gateway, changes: dict[str, Any], field: str) -> None:
+    problem = assert_problem(await recurring(await gateway.client(), **changes), 422, "invalid")
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+async def test_what_a_letter_says_every_week_stays_what_it_was(gateway: Gateway) -> None:
+    client = await gateway.client()
+    variables = {"large": 2**70, "text": "☂", "list": [None, True, 1.5]}
+    letter = {"from": "office@example.com", "subject": "Ahoy", "text": "{{ large }}"}
+    recipients = [{"to": "ada@example.com", "variables": variables}]
+    answer = await recurring(client, queue="mailer", payload=letter | {"recipients": recipients})
+    path = answer.headers["location"]
+    assert (await client.get(path)).json()["payload"]["recipients"][0]["variables"] == variables
+    assert (await client.post(path + "/run")).status_code == 202
+    ((payload,),) = await gateway.database.fetch("SELECT payload::text FROM ledger.jobs WHERE queue = 'mailer'")
+    assert MailPayload.model_validate_json(payload).recipients[0].variables == variables
+
+
+async def test_another_tenants_document_cannot_be_scheduled(gateway: Gateway) -> None:
+    theirs = (await submitted(await gateway.client("other"))).rpartition("/")[2]
+    answer = await recurring(await gateway.client(), payload={"document": theirs})
+    assert_problem(answer, 409, "conflict")
+
+
+async def test_a_deleted_schedules_waiting_jobs_keep_their_document(gateway: Gateway) -> None:
+    client = await gateway.client()
+    schedule = (await recurring(client)).headers["location"]
+    run = (await client.post(schedule + "/run", headers={"Idempotency-Key": "one"})).headers["location"]
+    again = await client.post(schedule + "/run", headers={"Idempotency-Key": "one"})
+    assert again.headers["location"] == run
+    await client.delete(schedule)
+    await gateway.retention.go_round()
+    assert len(gateway.blobs()) == 2
+    await client.post(run + "/cancel")
+    await gateway.retention.go_round()
+    assert len(gateway.blobs()) == 1

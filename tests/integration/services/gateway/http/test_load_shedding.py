@@ -1,0 +1,137 @@
+"""Too much to do, and gateways that come and go: who is refused first, and that nobody is dropped."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.test_servers import Trio
+from libs.common.db import Database
+from services.gateway.http.load_shedding import LoadShedder, Urgency
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role
+from services.gateway.problems import Overloaded
+from tests.integration.services.gateway.gateway import Gateway, assert_problem, upload
+from tests.integration.services.gateway.live import LiveGateway, serving
+from tests.polling import until
+
+
+def test_submits_are_shed_first_and_status_last() -> None:
+    load_shedder, admit = LoadShedder(100), []
+    for _ in range(120):
+        for urgency in Urgency:
+            try:
+                load_shedder.admit(urgency)
+            except Overloaded:
+                continue
+            admit.append(urgency)
+    assert len(admit) == 100
+    assert Urgency.SUBMIT not in admit[60:]
+    assert set(admit[80:]) == {Urgency.STATUS}
+    for _ in admit:
+        load_shedder.release()
+    load_shedder.admit(Urgency.SUBMIT)
+
+
+def test_a_late_event_loop_sheds_all_but_status() -> None:
+    load_shedder = LoadShedder(100)
+    load_shedder._late_s = 2.0
+    for urgency in (Urgency.SUBMIT, Urgency.MANAGE):
+        with pytest.raises(Overloaded):
+            load_shedder.admit(urgency)
+    load_shedder.admit(Urgency.STATUS)
+
+
+async def test_status_and_cancel_work_while_submits_are_shed(gateway: Gateway) -> None:
+    client = await gateway.client()
+    path = (await client.post("/v1/ocr", **upload())).headers["location"]
+    gateway.app.state.load_shedder._late_s = 60.0
+    problem = await client.post("/v1/ocr", **upload())
+    assert_problem(problem, 503, "overloaded")
+    assert problem.headers["retry-after"] == "1"
+    gateway.app.state.load_shedder._late_s = 60.0
+    assert (await client.get(path)).status_code == 200
+    assert (await client.post(f"{path}/cancel")).status_code == 200
+
+
+class Balancer:
+    """A client that keeps to gateways that say they are ready, as a load balancer does."""
+
+    def __init__(self, gateways: list[LiveGateway], key: str) -> None:
+        self._gateways = gateways
+        self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        self._probing = httpx.AsyncClient(timeout=60)
+        self._ready = set(gateways)
+        self.codes: list[int] = []
+        self.accepted: set[str] = set()
+        self.over = False
+
+    async def probe(self, gateway: LiveGateway) -> None:
+        """Ask it all the time whether it is ready."""
+        while not self.over:
+            try:
+                ready = (await self._probing.get(f"{gateway.url}/readyz")).status_code == 200
+            except httpx.TransportError:
+                ready = False
+            (self._ready.add if ready else self._ready.discard)(gateway)
+            await asyncio.sleep(0.05)
+
+    async def call(self, turn: int) -> None:
+        """Submit and list, as fast as answers come."""
+        while not self.over:
+            gateway = sorted(self._ready, key=lambda one: one.port)[turn % len(self._ready)]
+            turn += 1
+            answer = await self._client.post(f"{gateway.url}/v1/ocr", **upload())
+            self.codes.append(answer.status_code)
+            self.accepted.add(answer.json()["id"])
+            self.codes.append((await self._client.get(f"{gateway.url}/v1/jobs?limit=1")).status_code)
+
+    async def sees(self, gateway: LiveGateway) -> None:
+        """Wait until it knows that `gateway` is ready. The next one may go only then: none would be left."""
+
+        async def seen() -> bool:
+            return gateway in self._ready
+
+        await until(seen)
+
+    async def serves(self, more: int) -> None:
+        """Wait until that many more answers have come."""
+        enough = len(self.codes) + more
+
+        async def served() -> bool:
+            return len(self.codes) >= enough
+
+        await until(served)
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """Eight callers while the block runs; each ends with its last answer, and none may fail."""
+        async with self._client, self._probing, asyncio.TaskGroup() as group:
+            for part in (*map(self.probe, self._gateways), *map(self.call, range(8))):
+                group.create_task(part)
+            try:
+                yield
+            finally:
+                self.over = True
+
+
+async def test_a_rolling_restart_fails_nobody(
+    servers: Trio, database_url: str, database: Database, tmp_path: Path
+) -> None:
+    key = (await issue(database, "dev", "dev", "load", Role.MEMBER)).key
+    async with serving(
+        servers, database_url, tmp_path, number=2, GATEWAY_DRAIN_S="5", SHUTDOWN_GRACE_S="15"
+    ) as gateways:
+        balancer = Balancer(gateways, key)
+        async with balancer.calling():
+            for gateway in gateways * 2:
+                await balancer.serves(50)
+                await gateway.restart()
+                await balancer.sees(gateway)
+            await balancer.serves(50)
+    assert set(balancer.codes) == {200, 202}
+    rows = await database.fetch("SELECT count(*) FROM ledger.jobs")
+    assert rows[0][0] == len(balancer.accepted)
