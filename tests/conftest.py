@@ -16,7 +16,8 @@ from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.db import Database, Role
+from libs.common.contracts.services import MAILER
+from libs.common.db import Database
 from tests.chaos.fleet import ServerProcess
 from tests.polling import PATIENCE_S
 from tests.relay import Relay, relaying
@@ -79,7 +80,7 @@ async def database(database_settings: DatabaseSettings) -> AsyncIterator[Databas
 @pytest.fixture
 async def mail_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
     """A pool on this test's database, as the mailer has it."""
-    async with db.connect(database_settings, "mailer", role=Role.MAILER) as connected:
+    async with db.connect(database_settings, "mailer", role=MAILER.role) as connected:
         yield connected
 
 

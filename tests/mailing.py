@@ -82,7 +82,7 @@ class Mailer:
             facts = await jobs.find(self.database, job.tenant, job.id)
             assert facts is not None
             if facts["finished_at"]:
-                return facts
+                return dict(facts)
             assert time.monotonic() < deadline, facts
             await asyncio.sleep(0.05)
 
@@ -123,7 +123,7 @@ class Mailer:
 
         async def facts() -> dict[str, Any] | None:
             found = await jobs.find(self.database, job.tenant, job.id)
-            return found if found is not None and found["finished_at"] else None
+            return dict(found) if found is not None and found["finished_at"] else None
 
         found = await until(facts)
         assert found is not None

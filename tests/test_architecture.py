@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -18,6 +19,48 @@ SOURCES = sorted(
     if "versions" not in path.parts
 )
 WORKERS = sorted(folder.name for folder in (ROOT / "services").iterdir() if (folder / "handler.py").exists())
+LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "libs.common": (
+        ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics"),
+        ("log", "backoff", "config", "batching"),
+        ("background", "blobs", "sandbox"),
+        ("bus", "db", "probes"),
+        ("rpc", "ledger"),
+        ("worker",),
+        ("testkit",),
+    ),
+    "services.gateway": (
+        ("problems", "limits"),
+        ("config",),
+        ("identity",),
+        ("engine",),
+        ("http",),
+        ("endpoints",),
+        ("routes",),
+        ("app",),
+        ("__main__", "keys", "accounts"),
+    ),
+    "services.mailer": (
+        ("refusals", "tables", "delivery_hours"),
+        ("smtp", "compose", "recipient_tokens", "suppressions", "templates", "preview_slots"),
+        ("config", "letters"),
+        ("sending", "bounces", "reminders"),
+        ("handler",),
+        ("rpc_handlers",),
+        ("__main__",),
+    ),
+    "services.ocr": (
+        ("refusals", "tables", "output_formats", "rotation", "scratch_folder"),
+        ("documents", "source_cache", "page_cache", "tesseract_library"),
+        ("tesseract",),
+        ("config", "text_layer", "recognition"),
+        ("pages",),
+        ("assembly",),
+        ("handler",),
+        ("__main__",),
+    ),
+}
+"""The parts of each package from the bottom to the top: each imports only those in lines above its own."""
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "base", "constants", "types", "misc", "common_utils"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -26,6 +69,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
@@ -64,7 +108,7 @@ class TestEveryModule:
             and not node.name.startswith("_")
             and node.name != "do_GET"
             and not ast.get_docstring(node)
-            and not _is_nested(parse(path), node)
+            and node not in _nested_definitions(parse(path))
         ]
         assert not bare
 
@@ -98,13 +142,11 @@ class TestEveryModule:
         assert path.stem not in FORBIDDEN_NAMES
 
 
-def _is_nested(tree: ast.Module, wanted: ast.AST) -> bool:
-    """Whether a definition stands inside a function."""
-    return any(
-        getattr(inner, "lineno", None) == getattr(wanted, "lineno", -1)
-        for function in functions(tree)
-        for inner in ast.walk(function)
-        if inner is not function
+@cache
+def _nested_definitions(tree: ast.Module) -> frozenset[ast.AST]:
+    """What is defined inside a function."""
+    return frozenset(
+        inner for function in functions(tree) for inner in ast.walk(function) if inner is not function
     )
 
 
@@ -181,6 +223,29 @@ def test_no_cycles() -> None:
     done: set[str] = set()
     for name in graph:
         walk(name, ())
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_go_one_way(package: str) -> None:
+    layer_of = {part: number for number, parts in enumerate(LAYERS[package]) for part in parts}
+    wrong = []
+    for path in (ROOT / package.replace(".", "/")).rglob("*.py"):
+        if module_name(path) == package:
+            continue
+        mine = _part(module_name(path), package)
+        for name in imports(parse(path)):
+            other = _part(name, package) if name.startswith(f"{package}.") else mine
+            if other != mine and layer_of[other] >= layer_of[mine]:
+                wrong.append(f"{module_name(path)} imports {name}")
+    assert wrong == []
+    assert {
+        _part(module_name(path), package) for path in SOURCES if module_name(path).startswith(f"{package}.")
+    } == {*layer_of}
+
+
+def _part(module: str, package: str) -> str:
+    """The folder or file of the package that the module is in."""
+    return module.removeprefix(f"{package}.").split(".")[0]
 
 
 @pytest.mark.parametrize("service", WORKERS)

@@ -16,10 +16,10 @@ from deploy.local.state import EXTERNAL, GATEWAY_PORT, LOGS, RUN, State
 from deploy.local.supervisor import Program
 from deploy.local.test_servers import answers
 from deploy.migrations.__main__ import upgrade
-from deploy.permissions import GATEWAY, SERVICES, login_of, postgres_logins
+from deploy.permissions import login_of, postgres_logins
 from libs.common import db
 from libs.common.config import DatabaseSettings
-from libs.common.contracts import QUEUES
+from libs.common.contracts.services import GATEWAY, QUEUES, SERVICES
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 
@@ -56,7 +56,7 @@ def up() -> None:
         {"ARGOSY_URL": URL, "ARGOSY_KEY": remembered.key or "", "ARGOSY_METRICS_URL": metrics_url},
     )
     for service in SERVICES:
-        state.write_environment(f"{service}.env", _environment(service, addresses, remembered))
+        state.write_environment(f"{service.name}.env", _environment(service.name, addresses, remembered))
     _welcome(remembered, time.monotonic() - begun)
 
 
@@ -125,7 +125,7 @@ def _prepare(remembered: State) -> None:
     servers = _servers(remembered)
     addresses = {server.name: server.url for server in servers} | _external()
     programs = [Program(server.name, server.command, {}, server.stop_signal) for server in servers]
-    for name in SERVICES:
+    for name in (service.name for service in SERVICES):
         command = [sys.executable, "-m", f"services.{name}"]
         programs.append(Program(name, command, _environment(name, addresses, remembered)))
     if CATCHER in _helpers():
@@ -170,7 +170,7 @@ def _environment(service: str, addresses: dict[str, str], remembered: State) -> 
     password = password_of(service, remembered.password)
     counters = {"REDIS_URL": addresses["redis"]}
     own = {
-        GATEWAY: counters | {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)},
+        GATEWAY.name: counters | {"GATEWAY_PORT": str(GATEWAY_PORT), "PROBES_PORT": str(remembered.metrics_port)},
         "mailer": counters
         | {
             "MAIL_RELAYS": os.environ.get("MAIL_RELAYS") or f"smtp://127.0.0.1:{remembered.smtp_port}?tls=off",

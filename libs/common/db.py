@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -28,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
+from libs.common.contracts.services import Role as Role
 from libs.common.errors import Unavailable, message_of
 
 SWEEP_EVERY_S = 60.0
@@ -59,21 +59,6 @@ Connection = AsyncConnection
 """What `Database.begin` yields: a connection in a transaction."""
 
 
-class Role(StrEnum):
-    """What a process may do in the database; the migrations make these roles."""
-
-    GATEWAY = "argosy_gateway"
-    WORKER = "argosy_worker"
-    """The ledger; the others may do that too, and have tables of their own."""
-    OCR = "argosy_ocr"
-    MAILER = "argosy_mailer"
-
-    @property
-    def of_a_tenant(self) -> str:
-        """What it becomes for a statement on behalf of one."""
-        return "argosy_tenant" if self is Role.GATEWAY else f"{self}_tenant"
-
-
 _ENTER = "BEGIN; SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
 _ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant', $2, true)"
 """For this transaction only: a connection that goes back to the pool belongs to no tenant."""
@@ -101,6 +86,12 @@ class Database:
         event.listen(engine.sync_engine, "connect", lambda *_: self._count(1))
         event.listen(engine.sync_engine, "close", lambda *_: self._count(-1))
 
+    @property
+    def _tenant_role(self) -> str:
+        if self._of_a_tenant is None:
+            raise RuntimeError("this service has no role for statements on behalf of a tenant")
+        return self._of_a_tenant
+
     def stats(self) -> PoolStats:
         """The pool's figures; also exported as metrics."""
         pool: Any = self._engine.pool
@@ -121,7 +112,7 @@ class Database:
                 if tenant is None:
                     rows: Rows = await driver.fetch(sql, *args, timeout=timeout_s)
                 else:
-                    async with _as_tenant(driver, self._of_a_tenant, tenant):
+                    async with _as_tenant(driver, self._tenant_role, tenant):
                         rows = await driver.fetch(sql, *args, timeout=timeout_s)
             except LOST as error:
                 await connection.invalidate()
@@ -136,7 +127,7 @@ class Database:
             try:
                 async with connection.begin():
                     if tenant is not None:
-                        await fetch_within(connection, _ENTER_WITHIN, self._of_a_tenant, tenant)
+                        await fetch_within(connection, _ENTER_WITHIN, self._tenant_role, tenant)
                     yield connection
             except DBAPIError as error:
                 cause = error.orig.__cause__ if error.orig is not None else None
@@ -264,7 +255,7 @@ async def connect(
     ever), then raises Unavailable. `name` shows in pg_stat_activity. It works as `role`; None: as it logs in.
     """
     timeout_s = settings.db_connection_timeout / 1000
-    working_as = {} if role is None else {"role": role.value}
+    working_as = {} if role is None else {"role": role.name}
 
     async def open_connection() -> Any:
         try:

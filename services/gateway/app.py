@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from libs.common import background, bus, db, probes
 from libs.common.blobs import Blobs
-from libs.common.contracts import QUEUES
+from libs.common.contracts.services import QUEUES
 from services.gateway.config import Settings
 from services.gateway.engine.dispatcher import Dispatcher
 from services.gateway.engine.job_updates import JobUpdates

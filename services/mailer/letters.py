@@ -18,6 +18,7 @@ from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.contracts.mail import AddressedRecipient, StoredLetter
 from libs.common.db import Connection, Database, fetch_within
+from libs.common.unnest import Columns
 from services.mailer.refusals import LetterGone
 from services.mailer.suppressions import is_hard, suppress_recipient
 
@@ -41,17 +42,25 @@ _KEEP = """
 INSERT INTO mail.letters (id, tenant, content, expires_at)
 VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTHING RETURNING id
 """
-_ENTER = """
+_ENTERED: Columns[tuple[int, AddressedRecipient, float]] = Columns(
+    number=("int", lambda entered: entered[0]),
+    address=("text", lambda entered: entered[1].address),
+    name=("text", lambda entered: entered[1].name),
+    domain=("text", lambda entered: entered[1].domain),
+    variables=("text", lambda entered: to_json(entered[1].variables).decode()),
+    time_zone=("text", lambda entered: entered[1].time_zone),
+    in_s=("float8", lambda entered: entered[2]),
+)
+_ENTER = f"""
 INSERT INTO mail.recipients
   (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state)
 SELECT $1, u.number, $2, u.address, u.name, u.domain, u.variables::json, u.time_zone,
   now() + u.in_s * interval '1 second',
   CASE WHEN s.address IS NULL THEN 'queued' ELSE 'suppressed' END
-FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[])
-  AS u (number, address, name, domain, variables, time_zone, in_s)
+FROM {_ENTERED.unnested("u", first=3)}
 LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(u.address)
   AND (s.expires_at IS NULL OR s.expires_at > now())
-"""
+"""  # noqa: S608 - made of constants
 # What another attempt had announced and not reported may have been sent: that is all there is to know.
 _CLAIM = """
 WITH known AS (
@@ -75,19 +84,6 @@ UPDATE mail.recipients r SET
 FROM known k WHERE r.letter = k.letter AND r.number = k.number
 RETURNING r.number, r.state, r.address, r.name, r.domain, r.variables::text, r.time_zone, r.tries,
   extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.entered_at)::float8
-"""
-_MARK = """
-UPDATE mail.recipients r SET state = u.state, code = u.code, enhanced = u.enhanced, reply = u.reply,
-  tries = r.tries + (u.state <> 'sending')::int, doubts = r.doubts + u.doubts, updated_at = now(),
-  due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE r.due_at END,
-  sent_at = CASE WHEN u.state = 'sent' THEN now() END
-FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::float8[],
-            $9::int[])
-  AS u (letter, number, attempt, state, code, enhanced, reply, retry_in_s, doubts)
-WHERE r.letter = u.letter AND r.number = u.number AND r.attempt = u.attempt
-  AND (r.state IN ('queued', 'deferred', 'sending') OR r.state = u.state
-       OR (r.state = 'unknown' AND u.state IN ('sent', 'bounced')))
-RETURNING r.letter, r.number, r.attempt
 """
 _COUNT = """
 SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8 FROM mail.recipients
@@ -138,6 +134,30 @@ class StateChange(NamedTuple):
     """Whether it was the recipient that was refused, not the sender or the text."""
 
 
+_CHANGES: Columns[StateChange] = Columns(
+    letter="uuid",
+    number="int",
+    attempt="int",
+    state="text",
+    code="int",
+    enhanced="text",
+    reply="text",
+    retry_in_s="float8",
+    possible_duplicates="int",
+)
+_CHANGE = f"""
+UPDATE mail.recipients r SET state = u.state, code = u.code, enhanced = u.enhanced, reply = u.reply,
+  tries = r.tries + (u.state <> 'sending')::int, doubts = r.doubts + u.possible_duplicates, updated_at = now(),
+  due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE r.due_at END,
+  sent_at = CASE WHEN u.state = 'sent' THEN now() END
+FROM {_CHANGES.unnested("u")}
+WHERE r.letter = u.letter AND r.number = u.number AND r.attempt = u.attempt
+  AND (r.state IN ('queued', 'deferred', 'sending') OR r.state = u.state
+       OR (r.state = 'unknown' AND u.state IN ('sent', 'bounced')))
+RETURNING r.letter, r.number, r.attempt
+"""  # noqa: S608 - made of constants
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Recipients by state, and seconds until the first of those still open is due; None if none is."""
@@ -168,18 +188,10 @@ async def enter(
 
     `waits_s`: seconds until each of them may be written to.
     """
-    columns = [
-        list(range(len(recipients))),
-        [recipient.address for recipient in recipients],
-        [recipient.name for recipient in recipients],
-        [recipient.domain for recipient in recipients],
-        [to_json(recipient.variables).decode() for recipient in recipients],
-        [recipient.time_zone for recipient in recipients],
-        list(waits_s),
-    ]
+    rows = list(zip(range(len(recipients)), recipients, waits_s, strict=True))
     async with database.begin() as connection:
         if await keep(connection, letter, tenant, head):
-            await fetch_within(connection, _ENTER, letter, tenant, *columns)
+            await fetch_within(connection, _ENTER, letter, tenant, *_ENTERED.arrays(rows))
 
 
 async def keep(connection: Connection, letter: UUID, tenant: str, head: StoredLetter) -> bool:
@@ -236,8 +248,7 @@ class StateWriter:
         """Write one mark; whether the row was still this attempt's. Waits for PostgreSQL as long as it takes."""
 
     async def _write(self, states: list[StateChange]) -> list[bool]:
-        columns = list(zip(*(mark[:-1] for mark in states), strict=True))  # all but what is for here only
-        rows = await until_available(lambda: self._database.fetch(_MARK, *(list(column) for column in columns)))
+        rows = await until_available(lambda: self._database.fetch(_CHANGE, *_CHANGES.arrays(states)))
         taken = {tuple(row) for row in rows}
         for mark in states:
             if mark.at_recipient and mark.state is State.BOUNCED and is_hard(mark.enhanced):

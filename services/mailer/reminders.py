@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 from libs.common import log
 from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload, Recipient, StoredLetter
 from libs.common.db import Database, fetch_within
+from libs.common.unnest import Columns
 from services.mailer import letters
 from services.mailer.delivery_hours import wait_s
 from services.mailer.refusals import NotFound
@@ -39,14 +40,20 @@ _LEAVE = """
 DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address) <> ALL (
   SELECT lower(a) FROM unnest($3::text[]) AS a)
 """
-_FOLLOW = """
+_FOLLOWED_BY: Columns[AddressedRecipient] = Columns(
+    address="text",
+    name="text",
+    variables=("text", lambda follower: to_json(follower.variables).decode()),
+    time_zone="text",
+)
+_FOLLOW = f"""
 INSERT INTO mail.followers (tenant, deadline, address, name, variables, time_zone)
 SELECT DISTINCT ON (lower(u.address)) $1, $2, u.address, u.name, u.variables::json, u.time_zone
-FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS u (address, name, variables, time_zone)
+FROM {_FOLLOWED_BY.unnested("u", first=3)}
 ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
   address = excluded.address, name = excluded.name, variables = excluded.variables,
   time_zone = excluded.time_zone
-"""
+"""  # noqa: S608 - made of constants
 _GET = "SELECT name, due_at, variables::text, updated_at FROM mail.deadlines WHERE tenant = $1 AND name = $2"
 # Whoever is still open when the letter's job has ended is not written to, unless the job is tried again.
 _MISSED = """
@@ -96,25 +103,40 @@ UPDATE mail.followers f SET
 FROM told WHERE f.tenant = $1 AND f.deadline = told.name AND lower(f.address) = lower(told.address)
 RETURNING f.reminded_number, told.name, told.due_at, f.time_zone, f.address, lower(f.address)
 """  # noqa: S608
+
+
+class Reminded(NamedTuple):
+    """What _ENTER takes of a reminder. `facts`: the variable `deadline` in JSON; `in_s`: None if too late."""
+
+    number: int
+    deadline: str
+    key: str
+    domain: str
+    facts: str
+    in_s: float | None
+
+
+_REMINDED: Columns[Reminded] = Columns(
+    number="int", deadline="text", key="text", domain="text", facts="text", in_s="float8"
+)
 # Variables never leave the database. They are put one behind the other as they were written; of two of one name
 # the last counts. Without `in_s` the letter would come after the deadline.
-_ENTER = """
+_ENTER = f"""
 INSERT INTO mail.recipients
   (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state, reply)
 SELECT $1, u.number, $2, f.address, f.name, u.domain,
-  ('{' || concat_ws(',', nullif(substr(d.variables::text, 2, length(d.variables::text) - 2), ''),
+  ('{{' || concat_ws(',', nullif(substr(d.variables::text, 2, length(d.variables::text) - 2), ''),
      nullif(substr(f.variables::text, 2, length(f.variables::text) - 2), ''),
-     '"deadline":' || u.facts) || '}')::json,
+     '"deadline":' || u.facts) || '}}')::json,
   f.time_zone, now() + coalesce(u.in_s, 0) * interval '1 second',
   CASE WHEN s.address IS NOT NULL THEN 'suppressed' WHEN u.in_s IS NULL THEN 'cancelled' ELSE 'queued' END,
   CASE WHEN u.in_s IS NULL THEN 'it would come after the deadline' END
-FROM unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
-  AS u (number, deadline, key, domain, facts, in_s)
+FROM {_REMINDED.unnested("u", first=3)}
 JOIN mail.deadlines d ON d.tenant = $2 AND d.name = u.deadline
 JOIN mail.followers f ON f.tenant = $2 AND f.deadline = u.deadline AND lower(f.address) = u.key
 LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(f.address)
   AND (s.expires_at IS NULL OR s.expires_at > now())
-"""
+"""  # noqa: S608 - made of constants
 _WITHDRAW = """
 UPDATE mail.recipients r SET state = 'cancelled', reply = 'the deadline is not what it was'
 FROM mail.followers f WHERE f.tenant = $1 AND f.deadline = $2
@@ -149,17 +171,12 @@ async def put(
 ) -> None:
     """Keep a deadline, with these followers and no others. Raises Unavailable."""
     addressed = [AddressedRecipient.of(follower) for follower in followers]
-    columns = [
-        [follower.address for follower in addressed],
-        [follower.name for follower in addressed],
-        [to_json(follower.variables).decode() for follower in addressed],
-        [follower.time_zone for follower in addressed],
-    ]
+    addresses = [follower.address for follower in addressed]
     async with database.begin(tenant=tenant) as connection:
         await fetch_within(connection, _PUT, tenant, name, due_at, to_json(variables).decode())
-        await fetch_within(connection, _WITHDRAW, tenant, name, due_at, columns[0])
-        await fetch_within(connection, _LEAVE, tenant, name, columns[0])
-        await fetch_within(connection, _FOLLOW, tenant, name, *columns)
+        await fetch_within(connection, _WITHDRAW, tenant, name, due_at, addresses)
+        await fetch_within(connection, _LEAVE, tenant, name, addresses)
+        await fetch_within(connection, _FOLLOW, tenant, name, *_FOLLOWED_BY.arrays(addressed))
 
 
 async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
@@ -224,8 +241,8 @@ async def enter(
             if not told:
                 return total
             reminders = sorted(Reminder(*row) for row in told)
-            columns = zip(*(_column(head.letter, now, reminder) for reminder in reminders), strict=True)
-            await fetch_within(connection, _ENTER, letter, tenant, *map(list, columns))
+            reminded = [_reminded(head.letter, now, reminder) for reminder in reminders]
+            await fetch_within(connection, _ENTER, letter, tenant, *_REMINDED.arrays(reminded))
             last = (reminders[-1].due_at, reminders[-1].deadline, reminders[-1].key)
             total += len(reminders)
     logger.warning("reminders.left", tenant=tenant, letter=letter.hex, at_most=REMINDED_AT_MOST)
@@ -239,7 +256,7 @@ def _end_of_day(letter: Letter, now: datetime, days: int) -> datetime:
     return datetime.combine(day, time(), here).astimezone(UTC)
 
 
-def _column(letter: Letter, now: datetime, reminder: Reminder) -> tuple[int, str, str, str, str, float | None]:
+def _reminded(letter: Letter, now: datetime, reminder: Reminder) -> Reminded:
     """What _ENTER takes of a reminder: with what the follower's calendar and clock say when it will be sent."""
     here = ZoneInfo(reminder.zone or letter.time_zone)
     in_s = wait_s(letter, reminder.zone, now, is_first=True)
@@ -253,4 +270,4 @@ def _column(letter: Letter, now: datetime, reminder: Reminder) -> tuple[int, str
     }
     domain = reminder.address.rpartition("@")[2]
     in_time = in_s if sent_at < reminder.due_at else None
-    return reminder.number, reminder.deadline, reminder.key, domain, to_json(facts).decode(), in_time
+    return Reminded(reminder.number, reminder.deadline, reminder.key, domain, to_json(facts).decode(), in_time)

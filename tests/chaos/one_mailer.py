@@ -10,6 +10,7 @@ from libs.common import background, bus, db, log
 from libs.common.blobs import Blobs
 from libs.common.config import load
 from libs.common.contracts.mail import MailPayload
+from libs.common.contracts.services import MAILER
 from libs.common.worker.service import Platform
 from libs.common.worker.worker import Worker
 from services.mailer.config import Settings
@@ -20,7 +21,7 @@ async def main(queue: str, job: UUID) -> None:
     """Work until there is nothing left to do."""
     settings, stop = load(Settings), asyncio.Event()
     async with (
-        db.connect(settings, queue, role=db.Role.MAILER) as database,
+        db.connect(settings, queue, role=MAILER.role) as database,
         bus.connect(settings, queue) as conveyor,
         resources(settings, Platform(database, Blobs(settings))) as deps,
     ):

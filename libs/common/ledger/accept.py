@@ -11,10 +11,32 @@ from libs.common import metrics
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import HEAD_START_S, NewJob, State
+from libs.common.unnest import Columns
 
+_NEW: Columns[tuple[NewJob, bool]] = Columns(
+    id=("uuid", lambda new: new[0].id),
+    tenant=("text", lambda new: new[0].tenant),
+    created_by=("text", lambda new: new[0].created_by),
+    queue=("text", lambda new: new[0].queue),
+    kind=("text", lambda new: new[0].kind),
+    priority=("text", lambda new: new[0].priority),
+    head_start_s=("float8", lambda new: HEAD_START_S[new[0].priority]),
+    payload=("jsonb", lambda new: new[0].payload.decode()),
+    tags=("jsonb", lambda new: orjson.dumps(new[0].tags).decode() if new[0].tags else "[]"),
+    trace=("text", lambda new: new[0].trace),
+    max_attempts=("int", lambda new: new[0].max_attempts),
+    timeout_s=("float8", lambda new: new[0].timeout_s),
+    run_at=("timestamptz", lambda new: new[0].run_at),
+    idempotency_key=("text", lambda new: new[0].idempotency_key),
+    request_sha256=("bytea", lambda new: new[0].request_sha256),
+    unique_key=("text", lambda new: new[0].unique_key),
+    schedule=("uuid", lambda new: new[0].schedule),
+    bytes=("bigint", lambda new: new[0].bytes),
+    ticketed=("bool", lambda new: new[1]),
+)
 # One row too many would be a job done twice: a repeated id, from a try whose answer was lost, changes nothing.
 # Nor does a second job with the same Idempotency-Key, or with the unique_for of one that has not ended.
-_ACCEPT = """
+_ACCEPT = f"""
 WITH new AS (
   INSERT INTO ledger.jobs AS j
     (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
@@ -25,11 +47,7 @@ WITH new AS (
          payload, tags, trace, max_attempts, timeout_s, coalesce(run_at, now()),
          CASE WHEN ticketed AND (run_at IS NULL OR run_at <= now()) THEN now() END,
          idempotency_key, request_sha256, unique_key, schedule, bytes
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::jsonb[],
-              $9::jsonb[], $10::text[], $11::int[], $12::float8[], $13::timestamptz[], $14::text[], $15::bytea[],
-              $16::text[], $17::uuid[], $18::bigint[], $19::bool[])
-    AS new (id, tenant, created_by, queue, kind, priority, head_start_s, payload, tags, trace, max_attempts,
-            timeout_s, run_at, idempotency_key, request_sha256, unique_key, schedule, bytes, ticketed)
+  FROM {_NEW.unnested("new")}
   ON CONFLICT DO NOTHING
   RETURNING id, queue, state, created_at, due_at, idempotency_key, request_sha256, bytes),
 entered AS (
@@ -38,11 +56,13 @@ entered AS (
   UNION ALL
   SELECT queue, 'bytes', sum(bytes) FROM new GROUP BY queue HAVING sum(bytes) > 0)
 SELECT id, state, created_at, due_at, idempotency_key, request_sha256 FROM new
-"""
-_ALREADY = """
+"""  # noqa: S608 - made of constants
+_ASKED: Columns[NewJob] = Columns(
+    id="uuid", tenant="text", queue="text", idempotency_key="text", unique_key="text"
+)
+_ALREADY = f"""
 SELECT asked.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-  AS asked (id, tenant, queue, idempotency_key, unique_key)
+FROM {_ASKED.unnested("asked")}
 CROSS JOIN LATERAL (
   SELECT * FROM ledger.jobs WHERE id = asked.id
   UNION ALL
@@ -51,7 +71,7 @@ CROSS JOIN LATERAL (
   SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND queue = asked.queue
     AND unique_key = asked.unique_key AND state IN ('scheduled', 'queued', 'running', 'waiting')
   LIMIT 1) j
-"""
+"""  # noqa: S608
 
 
 ACCEPT_WITHIN_S = 5.0
@@ -77,41 +97,16 @@ async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[boo
     `ticketed[i]` says that the caller publishes the ticket of `jobs[i]` itself as soon as this returns;
     if it never does, dispatch notices. Raises Unavailable; repeating the call with the same jobs is safe.
     """
-    columns = zip(*(_row(job, mark) for job, mark in zip(jobs, ticketed, strict=True)), strict=True)
-    rows = await db.fetch(_ACCEPT, *map(list, columns), timeout_s=ACCEPT_WITHIN_S)
+    new = list(zip(jobs, ticketed, strict=True))
+    rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=ACCEPT_WITHIN_S)
     known = {row[0]: Accepted(*row) for row in rows}
     for job in jobs:
         if job.id in known:
             metrics.jobs_accepted.labels(job.queue).inc()
     missing = [job for job in jobs if job.id not in known]
     if missing:
-        asked = [(job.id, job.tenant, job.queue, job.idempotency_key, job.unique_key) for job in missing]
-        rows = await db.fetch(_ALREADY, *map(list, zip(*asked, strict=True)))
+        rows = await db.fetch(_ALREADY, *_ASKED.arrays(missing))
         known |= {row[0]: Accepted(*row[1:]) for row in rows}
     if any(job.id not in known for job in jobs):
         raise Unavailable("The job in the way has just ended.")  # so the next try finds the place free
     return [known[job.id] for job in jobs]
-
-
-def _row(job: NewJob, ticketed: bool) -> tuple[object, ...]:
-    return (
-        job.id,
-        job.tenant,
-        job.created_by,
-        job.queue,
-        job.kind,
-        job.priority,
-        HEAD_START_S[job.priority],
-        job.payload.decode(),
-        orjson.dumps(job.tags).decode() if job.tags else "[]",
-        job.trace,
-        job.max_attempts,
-        job.timeout_s,
-        job.run_at,
-        job.idempotency_key,
-        job.request_sha256,
-        job.unique_key,
-        job.schedule,
-        job.bytes,
-        ticketed,
-    )

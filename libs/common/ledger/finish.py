@@ -8,6 +8,7 @@ import orjson
 
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.jobs import State
+from libs.common.unnest import Columns
 
 
 class Outcome(NamedTuple):
@@ -29,17 +30,34 @@ class Outcome(NamedTuple):
     snoozed: bool = False
 
 
+def _text(document: object) -> str | None:
+    return None if document is None else orjson.dumps(document).decode()
+
+
+_OUTCOMES: Columns[Outcome] = Columns(
+    id="uuid",
+    attempt="int",
+    state=("text", lambda outcome: outcome.state.value),
+    result=("text", lambda outcome: _text(outcome.result)),
+    artifacts=("text", lambda outcome: _text(outcome.artifacts)),
+    error=("text", lambda outcome: _text(outcome.error)),
+    progress=("text", lambda outcome: _text(outcome.progress)),
+    retry_in_s="float8",
+    failed="bool",
+    snoozed="bool",
+    bytes=("bigint", lambda outcome: sum(artifact["size"] for artifact in outcome.artifacts or ())),
+)
 # "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
 # Whoever asked for a cancel gets it at the end of the attempt, unless that was an end in itself.
-_FINISH = """
+_FINISH = f"""
 WITH ended AS (
   UPDATE ledger.jobs j SET
     state = CASE WHEN u.state <> 'queued' THEN u.state
                  WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                  WHEN u.retry_in_s > 0 THEN 'scheduled' ELSE 'queued' END,
     worker = NULL,
-    failures = CASE WHEN u.put_off THEN 0 ELSE j.failures + u.failed::int END,
-    crashes = CASE WHEN u.put_off THEN 0 ELSE j.crashes END,
+    failures = CASE WHEN u.snoozed THEN 0 ELSE j.failures + u.failed::int END,
+    crashes = CASE WHEN u.snoozed THEN 0 ELSE j.crashes END,
     result = u.result::jsonb, artifacts = u.artifacts::jsonb,
     errors = CASE WHEN u.error IS NULL THEN j.errors
       ELSE CASE WHEN jsonb_array_length(j.errors) >= 50 THEN j.errors - 0 ELSE coalesce(j.errors, '[]') END ||
@@ -50,10 +68,9 @@ WITH ended AS (
     rank = CASE WHEN u.retry_in_s > 0
            THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END,
     bytes = j.bytes + u.bytes
-  FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
-              $9::bool[], $10::bool[], $11::bigint[])
-    AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed, put_off, bytes)
-  WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $12 AND j.state = 'running'
+  FROM {_OUTCOMES.unnested("u")}
+  WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM ${len(_OUTCOMES) + 1}
+    AND j.state = 'running'
   RETURNING j.id, j.queue, j.finished_at, u.bytes),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
@@ -61,7 +78,7 @@ entered AS (
   UNION ALL
   SELECT queue, 'bytes', sum(bytes) FROM ended GROUP BY queue HAVING sum(bytes) > 0)
 SELECT id FROM ended
-"""
+"""  # noqa: S608 - made of constants
 
 
 async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -70,7 +87,7 @@ async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> lis
     False: the worker no longer held the job, or this is a repeated call and the first one did it.
     Raises Unavailable.
     """
-    taken = {row[0] for row in await db.fetch(_FINISH, *_columns(outcomes), worker)}
+    taken = {row[0] for row in await db.fetch(_FINISH, *_OUTCOMES.arrays(outcomes), worker)}
     return [outcome.id in taken for outcome in outcomes]
 
 
@@ -79,24 +96,4 @@ async def finish_within(connection: Connection, worker: UUID, outcome: Outcome) 
 
     If it answers False the caller must roll back, so that the effects of a lost attempt count nowhere.
     """
-    return bool(await fetch_within(connection, _FINISH, *_columns([outcome]), worker))
-
-
-def _columns(outcomes: Sequence[Outcome]) -> list[list[object]]:
-    return [
-        [o.id for o in outcomes],
-        [o.attempt for o in outcomes],
-        [o.state.value for o in outcomes],
-        [_text(o.result) for o in outcomes],
-        [_text(o.artifacts) for o in outcomes],
-        [_text(o.error) for o in outcomes],
-        [_text(o.progress) for o in outcomes],
-        [o.retry_in_s for o in outcomes],
-        [o.failed for o in outcomes],
-        [o.snoozed for o in outcomes],
-        [sum(artifact["size"] for artifact in o.artifacts or ()) for o in outcomes],
-    ]
-
-
-def _text(document: object) -> str | None:
-    return None if document is None else orjson.dumps(document).decode()
+    return bool(await fetch_within(connection, _FINISH, *_OUTCOMES.arrays([outcome]), worker))

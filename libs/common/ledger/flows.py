@@ -15,6 +15,7 @@ import orjson
 from libs.common.db import Database
 from libs.common.ledger.durability import LAZILY
 from libs.common.ledger.jobs import State, new_id
+from libs.common.unnest import Columns
 
 AT_ONCE = 4
 """Children whose tickets are published with the fan-out, where nothing else waits; the rest follows in turn."""
@@ -48,6 +49,9 @@ NOT EXISTS (SELECT FROM ledger.jobs w WHERE w.queue = {job}.queue AND w.state = 
 AND NOT EXISTS (SELECT FROM ledger.queues q WHERE q.name = {job}.queue
   AND (q.paused_at IS NOT NULL OR q.max_running IS NOT NULL OR q.max_running_per_tenant IS NOT NULL))
 """
+_CHILDREN_MADE: Columns[NewChild] = Columns(
+    id="uuid", kind="text", payload=("jsonb", lambda child: child.payload.decode())
+)
 _FAN_OUT = f"""
 WITH p AS (
   UPDATE ledger.jobs SET state = 'waiting', worker = NULL, children = cardinality($4::uuid[]), progress = $7::jsonb
@@ -61,7 +65,7 @@ born AS (
   SELECT c.id, p.tenant, p.created_by, p.queue, c.kind, 'queued', p.priority, p.rank + place * interval '1 second',
          c.payload, p.tags, p.trace, p.max_attempts, p.timeout_s, now(),
          CASE WHEN place <= $8 AND {_OPEN.format(job="p")} THEN now() END, p.id
-  FROM p, unnest($4::uuid[], $5::text[], $6::jsonb[]) WITH ORDINALITY AS c (id, kind, payload, place)
+  FROM p, {_CHILDREN_MADE.unnested("c", first=4, ordinality="place")}
   RETURNING id, queue, ticketed_at),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'accepted', count(*) FROM born GROUP BY queue)
@@ -81,9 +85,8 @@ async def fan_out(
 
     Returns the children whose tickets the caller is to publish. Raises Unavailable.
     """
-    columns = zip(*((child.id, child.kind, child.payload.decode()) for child in children), strict=True)
     document = orjson.dumps(progress).decode()
-    rows = await db.fetch(_FAN_OUT, parent, attempt, worker, *map(list, columns), document, AT_ONCE)
+    rows = await db.fetch(_FAN_OUT, parent, attempt, worker, *_CHILDREN_MADE.arrays(children), document, AT_ONCE)
     return [row[0] for row in rows if row[1]] if rows else None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
 import orjson
@@ -76,17 +76,61 @@ PROGRESS = f"""CASE WHEN state <> 'waiting' THEN progress ELSE (
   SELECT progress || jsonb_build_object('done', children - left_over, 'seconds_left', CASE WHEN attempt = 1 THEN
     round(extract(epoch FROM now() - started_at) * left_over / nullif(children - left_over, 0)) END)
   FROM ({OPEN_CHILDREN}) AS one (left_over)) END AS progress"""  # noqa: S608 - made of constants
-FACTS = f"""id, tenant, queue, kind, state, priority, attempt, failures, max_attempts, parent, children,
-  created_at, due_at, started_at, finished_at, cancel_requested_at, {PROGRESS}, result, artifacts,
-  CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error, tags, trace, schedule, replay"""
-"""What is read of a job: the columns that callers are shown, and who they belong to."""
 
 
-async def find(db: Database, tenant: str, job_id: UUID) -> dict[str, Any] | None:
+class JobFacts(TypedDict):
+    """A job as the ledger shows it to callers; FACTS reads exactly these columns, in this order."""
+
+    id: UUID
+    tenant: str
+    queue: str
+    kind: str
+    state: State
+    priority: Priority
+    attempt: int
+    failures: int
+    max_attempts: int
+    parent: UUID | None
+    children: int
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    artifacts: list[dict[str, Any]] | None
+    error: dict[str, Any] | None
+    """The last failure, unless the job has succeeded."""
+    tags: list[str]
+    trace: str | None
+    schedule: UUID | None
+    replay: UUID | None
+
+
+class JobHistory(JobFacts):
+    """A job, and every failure so far, oldest first."""
+
+    errors: list[dict[str, Any]] | None
+
+
+_COMPUTED = {"progress": PROGRESS, "error": "CASE WHEN state <> 'succeeded' THEN errors -> -1 END AS error"}
+FACTS = ", ".join(_COMPUTED.get(column, column) for column in JobFacts.__annotations__)
+"""The SELECT list for JobFacts."""
+
+
+def facts_of(row: Any) -> JobFacts:
+    """A row that was read with FACTS."""
+    facts = dict(row)
+    facts["state"], facts["priority"] = State(facts["state"]), Priority(facts["priority"])
+    return cast(JobFacts, facts)
+
+
+async def find(db: Database, tenant: str, job_id: UUID) -> JobHistory | None:
     """The facts of one job of `tenant` with all its `errors`, or None. Raises Unavailable."""
     sql = f"SELECT {FACTS}, errors FROM ledger.jobs WHERE id = $1 AND tenant = $2"  # noqa: S608
     rows = await db.fetch(sql, job_id, tenant, tenant=tenant)
-    return dict(rows[0]) if rows else None
+    return cast(JobHistory, facts_of(rows[0])) if rows else None
 
 
 async def payload(db: Database, tenant: str, job_id: UUID, *, queue: str) -> dict[str, Any] | None:
@@ -96,10 +140,10 @@ async def payload(db: Database, tenant: str, job_id: UUID, *, queue: str) -> dic
     return rows[0][0] if rows else None
 
 
-async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, JobFacts]:
     """The facts of many jobs, whoever owns them, in one statement. Raises Unavailable."""
     rows = await db.fetch(f"SELECT {FACTS} FROM ledger.jobs WHERE id = ANY($1)", ids)  # noqa: S608
-    return {row["id"]: dict(row) for row in rows}
+    return {row["id"]: facts_of(row) for row in rows}
 
 
 _WAITED_FOR = f"CASE WHEN state = 'waiting' THEN children - ({OPEN_CHILDREN})::int END"
@@ -154,11 +198,11 @@ class Filter:
 
 async def page(
     db: Database, tenant: str, wanted: Filter, *, before: UUID | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
+) -> list[JobFacts]:
     """Up to `limit` jobs of `tenant`, newest first, older than job `before`. Raises Unavailable."""
     condition, values = wanted.condition(tenant)
     if before is not None:
         values.append(before)
         condition += f" AND id < ${len(values)}"
     sql = f"SELECT {FACTS} FROM ledger.jobs WHERE {condition} ORDER BY id DESC LIMIT {limit:d}"  # noqa: S608
-    return [dict(row) for row in await db.fetch(sql, *values, tenant=tenant)]
+    return [facts_of(row) for row in await db.fetch(sql, *values, tenant=tenant)]

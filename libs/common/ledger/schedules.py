@@ -24,6 +24,7 @@ from libs.common.db import Database
 from libs.common.errors import ArgosyError
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
+from libs.common.unnest import Columns
 
 logger = log.get("schedules")
 
@@ -194,14 +195,20 @@ _DUE = f"""
 SELECT {FACTS}, tenant, created_by, now() AS now FROM ledger.schedules
 WHERE paused_at IS NULL AND next_at <= now() ORDER BY next_at LIMIT 500
 """  # noqa: S608
-_SERVED = """
+_MOVED_ON: Columns[tuple[Any, Due]] = Columns(
+    id=("uuid", lambda moved: moved[0]["id"]),
+    was_next_at=("timestamptz", lambda moved: moved[0]["next_at"]),
+    next_at=("timestamptz", lambda moved: moved[1].next_at),
+    last_at=("timestamptz", lambda moved: moved[1].fires[-1] if moved[1].fires else None),
+    missed=("int", lambda moved: moved[1].missed),
+)
+_SERVED = f"""
 UPDATE ledger.schedules s
 SET next_at = u.next_at, last_at = coalesce(u.last_at, s.last_at), missed = s.missed + u.missed
-FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::int[])
-  AS u (id, was_next_at, next_at, last_at, missed)
+FROM {_MOVED_ON.unnested("u")}
 WHERE s.id = u.id AND s.next_at = u.was_next_at
 RETURNING s.id
-"""
+"""  # noqa: S608 - made of constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,14 +242,7 @@ async def fire(db: Database) -> Fired:
     for start in range(0, len(jobs), 1000):
         some = jobs[start : start + 1000]
         await accept(db, some, ticketed=[False] * len(some))
-    served = await db.fetch(
-        _SERVED,
-        [row["id"] for row in due],
-        [row["next_at"] for row in due],
-        [debt.next_at for debt in debts],
-        [debt.fires[-1] if debt.fires else None for debt in debts],
-        [debt.missed for debt in debts],
-    )
+    served = await db.fetch(_SERVED, *_MOVED_ON.arrays(list(zip(due, debts, strict=True))))
     by_us = {row[0] for row in served}
     ours = [(row["now"], debt) for row, debt in zip(due, debts, strict=True) if row["id"] in by_us]
     late = tuple((now - moment).total_seconds() for now, debt in ours for moment in debt.fires)

@@ -15,6 +15,7 @@ from libs.common import background, bus, config, db, gc_tuning, log, probes, rpc
 from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
+from libs.common.contracts.services import role_of
 from libs.common.db import Database
 from libs.common.rpc import RpcHandler
 from libs.common.sandbox.seccomp import hide_process_memory
@@ -53,11 +54,6 @@ class Service(Generic[S, P, D]):
     rpc_handlers: Mapping[str, RpcHandler[D]] = field(default_factory=dict)
     """What the gateway may call, by name (rpc.py)."""
 
-    @property
-    def role(self) -> db.Role:
-        """In the database: the one named after it, if it has tables of its own."""
-        return next((role for role in db.Role if role == f"argosy_{self.name}"), db.Role.WORKER)
-
 
 def main(service: Service[S, P, D]) -> None:
     """Run `service` until SIGTERM or SIGINT."""
@@ -95,7 +91,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
     worker: Worker[P, D] | None = None
     async with (
         probes.serving(settings, lambda: worker is not None and worker.ready),
-        db.connect(settings, service.name, role=service.role) as database,
+        db.connect(settings, service.name, role=role_of(service.name)) as database,
         bus.connect(settings, service.name) as conveyor,
         service.resources(settings, Platform(database, Blobs(settings))) as deps,
         conveyor.serving(rpc.subject_pattern(service.name), rpc.serve(service.rpc_handlers, deps)),

@@ -1,15 +1,17 @@
 """A job as callers see it."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
+from uuid import UUID
 
 from libs.common.contracts.ids import public_id
+from libs.common.ledger.jobs import JobFacts, JobHistory
 from services.gateway.http.schemas import Artifact, Job, JobError, JobFailure, Progress
 
 _NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None, "seconds_left": None}
 
 
-def job_document(facts: dict[str, Any]) -> Job:
+def job_document(facts: JobFacts) -> Job:
     """The JSON document for the facts of a job in the ledger."""
     job_id = public_id(facts["id"])
     return {
@@ -21,8 +23,8 @@ def job_document(facts: dict[str, Any]) -> Job:
         "attempt": facts["attempt"],
         "failures": facts["failures"],
         "max_attempts": facts["max_attempts"],
-        "progress": {**_NO_PROGRESS, **(facts["progress"] or {})},
-        "parent": facts["parent"] and public_id(facts["parent"]),
+        "progress": _progress(facts["progress"]),
+        "parent": _public(facts["parent"]),
         "children": facts["children"],
         "created_at": facts["created_at"],
         "due_at": facts["due_at"],
@@ -34,9 +36,17 @@ def job_document(facts: dict[str, Any]) -> Job:
         "error": _error(facts["error"]),
         "tags": facts["tags"],
         "traceparent": facts["trace"],
-        "schedule": facts["schedule"] and public_id(facts["schedule"], "schedule"),
-        "replay": facts["replay"] and public_id(facts["replay"], "replay"),
+        "schedule": _public(facts["schedule"], "schedule"),
+        "replay": _public(facts["replay"], "replay"),
     }
+
+
+def _public(id_: UUID | None, what: str = "job") -> str | None:
+    return None if id_ is None else public_id(id_, what)
+
+
+def _progress(progress: dict[str, Any] | None) -> Progress:
+    return cast(Progress, {**_NO_PROGRESS, **(progress or {})})
 
 
 def _artifact(job_id: str, artifact: dict[str, Any]) -> Artifact:
@@ -55,7 +65,7 @@ def _error(error: dict[str, Any] | None) -> JobError | None:
     return {"code": error.get("code"), "message": error.get("message"), "retryable": error.get("retryable")}
 
 
-def error_history(facts: dict[str, Any], *, with_tracebacks: bool) -> list[JobFailure]:
+def error_history(facts: JobHistory, *, with_tracebacks: bool) -> list[JobFailure]:
     """Every failure of a job, oldest first. Tracebacks are for admins: they tell of the code."""
     shown = ("at", "attempt", "code", "type", "message", "retryable", *(["traceback"] if with_tracebacks else []))
     history: list[Any] = [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]

@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from libs.common.errors import Unavailable
+from libs.common.ledger.jobs import JobFacts
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
-from services.gateway.engine.job_updates import Facts, JobUpdates
+from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.http.state import state_of
 from services.gateway.identity.authentication import Authenticator
 from services.gateway.problems import Unauthenticated
@@ -40,7 +41,7 @@ async def follow_job(request: Request) -> Response:
 
 
 async def _stream(
-    following: JobUpdates, facts: Facts, draining: asyncio.Event, welcome: Callable[[], Awaitable[bool]]
+    following: JobUpdates, facts: JobFacts, draining: asyncio.Event, welcome: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
     yield f"retry: {RECONNECT_AFTER_MS}\n\n".encode()
     with following.follow(facts) as follower:

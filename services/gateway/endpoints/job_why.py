@@ -18,7 +18,7 @@ async def explain_job(request: Request) -> Response:
     principal = caller(request)
     job = await find_job(request)
     facts = await queue_position.queue_position(state_of(request).database, principal.tenant, job["id"])
-    code, sentence, evidence = explain(facts or job)
+    code, sentence, evidence = explain(facts or dict(job))
     document = {"code": code, "sentence": sentence, "facts": evidence}
     return answer(document)
 

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import orjson
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from libs.common.contracts.ids import parse_id
 from libs.common.ledger import jobs as ledger
-from libs.common.ledger.jobs import Filter, State
+from libs.common.ledger.jobs import Filter, JobHistory, State
 from services.gateway.endpoints.job_document import error_history, job_document
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import Text, answer, read_query
@@ -83,7 +83,7 @@ async def _page(request: Request, filter_: Filter, wanted: PageQuery) -> Respons
     return answer(document)
 
 
-async def find_job(request: Request) -> dict[str, Any]:
+async def find_job(request: Request) -> JobHistory:
     """The facts of the job in the path. Raises NotFound, for another tenant's job too."""
     principal = caller(request)
     job_id = parse_id(request.path_params["id"])

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,9 +16,9 @@ from libs.common.contracts.ids import public_id
 from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
-from libs.common.ledger.jobs import NewJob, Priority
+from libs.common.ledger.jobs import JobFacts, NewJob, Priority
 from services.gateway.endpoints.job_document import job_document
-from services.gateway.engine.job_updates import Facts, JobUpdates
+from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.http.json_io import Moment, answer
 from services.gateway.http.request_log import traceparent_of
 from services.gateway.http.state import state_of
@@ -96,7 +96,7 @@ async def submit(request: Request, job: NewJob) -> Response:
     wait_s = _wait_s(request)
     accepted: Accepted = await state.dispatcher.accept(job)
     if accepted.id == job.id:
-        facts: Facts | None = _facts(job, accepted)
+        facts: JobFacts | None = _facts(job, accepted)
     else:
         await state.blobs.delete_folder(job_folder(job.tenant, job.id))
         if job.idempotency_key is not None and accepted.idempotency_key == job.idempotency_key:
@@ -127,7 +127,7 @@ def _wait_s(request: Request) -> int:
     return min(int(asked[1]), WAIT_AT_MOST_S) if asked else 0
 
 
-async def _until_ended(following: JobUpdates, facts: Facts, wait_s: int, draining: asyncio.Event) -> Facts:
+async def _until_ended(following: JobUpdates, facts: JobFacts, wait_s: int, draining: asyncio.Event) -> JobFacts:
     """The facts of the job at its end, or the latest after `wait_s` seconds or when this gateway is to stop."""
     with following.follow(facts) as follower:
         async for latest, _progress in follower.news(wait_s):
@@ -137,34 +137,31 @@ async def _until_ended(following: JobUpdates, facts: Facts, wait_s: int, drainin
     return facts
 
 
-def _facts(job: NewJob, accepted: Accepted) -> Facts:
+def _facts(job: NewJob, accepted: Accepted) -> JobFacts:
     """The new job as reading it from the ledger would show it."""
-    nothing: dict[str, Any] = dict.fromkeys(
-        (
-            "started_at",
-            "finished_at",
-            "cancel_requested_at",
-            "progress",
-            "result",
-            "artifacts",
-            "error",
-            "replay",
-            "parent",
-        )
-    )
-    return nothing | {
+    return {
         "id": job.id,
+        "tenant": job.tenant,
         "queue": job.queue,
         "kind": job.kind,
         "state": accepted.state,
         "priority": job.priority,
         "attempt": 0,
-        "children": 0,
         "failures": 0,
         "max_attempts": job.max_attempts,
+        "parent": None,
+        "children": 0,
         "created_at": accepted.created_at,
         "due_at": accepted.due_at,
+        "started_at": None,
+        "finished_at": None,
+        "cancel_requested_at": None,
+        "progress": None,
+        "result": None,
+        "artifacts": None,
+        "error": None,
         "tags": list(job.tags),
         "trace": job.trace,
         "schedule": job.schedule,
+        "replay": None,
     }

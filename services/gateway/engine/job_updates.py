@@ -18,11 +18,10 @@ from libs.common.contracts.events import decode_events, events_subject
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger import jobs
-from libs.common.ledger.jobs import State
+from libs.common.ledger.jobs import JobFacts, State
 
 RECHECK_S = 2.0
 
-Facts = dict[str, Any]
 Version = tuple[str, int, int, int | None]
 """What makes a job's facts new: its state, its attempt, and the failures so far."""
 
@@ -33,14 +32,14 @@ class Follower:
     """One caller's view of one job: the facts it has not seen yet."""
 
     def __init__(self) -> None:
-        self._facts: Facts | None = None
+        self._facts: JobFacts | None = None
         self._progress: dict[str, Any] | None = None
         self._news = asyncio.Event()
         self.seen: Version | None = None
         self.gone = False
         """The job is no longer in the ledger."""
 
-    def tell(self, facts: Facts) -> None:
+    def tell(self, facts: JobFacts) -> None:
         """There are new facts, unless they have been seen."""
         if _version(facts) != self.seen:
             self._facts = facts
@@ -51,7 +50,7 @@ class Follower:
         self._progress = progress
         self._news.set()
 
-    async def next(self, timeout_s: float) -> tuple[Facts | None, dict[str, Any] | None]:
+    async def next(self, timeout_s: float) -> tuple[JobFacts | None, dict[str, Any] | None]:
         """The latest facts and the latest progress since the last call; neither after `timeout_s` seconds."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -65,7 +64,7 @@ class Follower:
             self.seen = _version(facts)
         return facts, progress
 
-    async def news(self, for_s: float) -> AsyncIterator[tuple[Facts | None, dict[str, Any] | None]]:
+    async def news(self, for_s: float) -> AsyncIterator[tuple[JobFacts | None, dict[str, Any] | None]]:
         """Everything that comes within `for_s` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + for_s
@@ -89,11 +88,11 @@ class JobUpdates:
         self._db = database
         self._bus = bus
         self._followers: dict[str, set[Follower]] = {}
-        self._reading: Batcher[UUID, Facts | None] = Batcher(self._read)
+        self._reading: Batcher[UUID, JobFacts | None] = Batcher(self._read)
         metrics.followers.set_function(lambda: sum(map(len, self._followers.values())))
 
     @contextmanager
-    def follow(self, facts: Facts) -> Iterator[Follower]:
+    def follow(self, facts: JobFacts) -> Iterator[Follower]:
         """Follow a job while the block runs. The present facts come first, anew: nothing in between is missed."""
         job_id: UUID = facts["id"]
         follower = Follower()
@@ -138,7 +137,7 @@ class JobUpdates:
     def _refresh(self, job_id: UUID) -> None:
         self._reading(job_id).add_done_callback(self._deliver)
 
-    def _deliver(self, reading: "asyncio.Future[Facts | None]") -> None:
+    def _deliver(self, reading: "asyncio.Future[JobFacts | None]") -> None:
         if reading.cancelled() or reading.exception() is not None:
             return  # the recheck asks again
         facts = reading.result()
@@ -146,7 +145,7 @@ class JobUpdates:
             for follower in self._followers.get(facts["id"].hex, ()):
                 follower.tell(facts)
 
-    async def _read(self, ids: list[UUID]) -> list[Facts | None]:
+    async def _read(self, ids: list[UUID]) -> list[JobFacts | None]:
         found = await jobs.read(self._db, list(dict.fromkeys(ids)))
         return [found.get(job_id) for job_id in ids]
 
@@ -178,6 +177,6 @@ class JobUpdates:
                     break
 
 
-def _version(facts: Facts) -> Version:
+def _version(facts: JobFacts) -> Version:
     done = (facts["progress"] or {}).get("done") if facts["state"] == State.WAITING else None
     return facts["state"], facts["attempt"], facts["failures"], done

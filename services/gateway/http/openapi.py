@@ -12,8 +12,8 @@ from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.contracts import QUEUES
 from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
+from libs.common.contracts.services import QUEUES
 from services.gateway import problems as p
 from services.gateway.http.operations import Operation
 from services.gateway.http.schemas import InvalidField
@@ -49,7 +49,7 @@ _PROBLEM: Document = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/InvalidField"}},
         "violated-policies": {"type": "array", "items": {"type": "string"}},
         "max_bytes": {"type": "integer"},
     },

@@ -16,11 +16,11 @@ from deploy.local import servers
 from deploy.local.servers import Server, password_of
 from deploy.local.test_servers import Trio, free_port, running
 from deploy.migrations.__main__ import upgrade
-from deploy.permissions import ROLES, SERVICES, login_of, postgres_logins
+from deploy.permissions import login_of, postgres_logins
 from libs.common import bus, db
 from libs.common.bus import CONSUMER, inbox_of, stream_of
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.contracts import QUEUES
+from libs.common.contracts.services import QUEUES, SERVICES, Role, ServiceRow
 from libs.common.ledger.jobs import new_id
 from tests.polling import until
 
@@ -28,14 +28,13 @@ TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind = 'r' AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
 """
-SCHEMAS = {"gateway": {"ledger", "identity"}, "ocr": {"ledger", "ocr"}, "mailer": {"ledger", "mail"}}
 OLD_ROLES = ("argosy_gateway", "argosy_worker", "argosy_tenant")
 OF_GATEWAYS = ("identity.changed", "limits.admitted")
 SUBJECTS = [
     *OF_GATEWAYS,
     *(f"{what}.{queue}" for what in ("tickets", "events", "cancel", "query") for queue in QUEUES),
     *(f"query.{queue}.recipients" for queue in QUEUES),
-    *(f"{inbox_of(service)}.x" for service in SERVICES),
+    *(f"{inbox_of(service.name)}.x" for service in SERVICES),
 ]
 STREAMS = [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("DELETE", "PURGE") for queue in QUEUES]
 PASSWORD = "of the server"  # noqa: S105
@@ -178,12 +177,12 @@ async def test_s26_another_services_password_opens_nothing(nats_server: Server) 
         await connection.close()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 async def test_s26_in_the_database_nobody_reaches_anothers_tables(
-    servers: Trio, database_url: str, service: str
+    servers: Trio, database_url: str, service: ServiceRow
 ) -> None:
     owner = await asyncpg.connect(database_url)
-    login = login_of(service)
+    login, schemas = login_of(service.name), {"ledger", service.schema}
     await owner.execute(postgres_logins(lambda _service: "'x'")[login])
     place = database_url.rpartition("@")[2]
     serving = await asyncpg.connect(f"postgresql://{login}:x@{place}")
@@ -199,9 +198,9 @@ async def test_s26_in_the_database_nobody_reaches_anothers_tables(
             if await allowed(serving, f"DELETE FROM {table} WHERE false"):  # noqa: S608
                 reached.add(table)
             await serving.execute("RESET ROLE")
-        assert set(ROLES[service]) <= set(possible)
-        assert reached <= {table for table in tables if table.partition(".")[0] in SCHEMAS[service]}
-        assert {table.partition(".")[0] for table in reached} == SCHEMAS[service]
+        assert set(service.role.names) <= set(possible)
+        assert reached <= {table for table in tables if table.partition(".")[0] in schemas}
+        assert {table.partition(".")[0] for table in reached} == schemas
     finally:
         await serving.close()
         await owner.execute(f"DROP ROLE {login}")
@@ -242,7 +241,7 @@ async def test_the_roles_reach_all_owners_of_databases_on_a_server_and_whoever_r
         for owner in ("one", "two"):
             await asyncio.to_thread(upgrade, of(owner, owner))
         for login, owner in (("one", "one"), ("two", "two"), ("through_a_group", "one")):
-            for role in db.Role:
-                async with db.connect(of(login, owner), "test", role=role, patience_s=0) as database:
-                    if role in (db.Role.GATEWAY, db.Role.MAILER):
+            for as_role in (Role.WORKER, *(service.role for service in SERVICES)):
+                async with db.connect(of(login, owner), "test", role=as_role, patience_s=0) as database:
+                    if as_role.of_a_tenant is not None:
                         await database.fetch("SELECT FROM ledger.jobs", tenant="dev")

@@ -10,7 +10,8 @@ import pytest
 from deploy.migrations.__main__ import upgrade
 from libs.common import db
 from libs.common.config import DatabaseSettings
-from libs.common.db import Database, Role
+from libs.common.contracts.services import SERVICES, Role
+from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import Filter, NewJob, page
@@ -29,7 +30,7 @@ OURS = "SELECT rolname, rolsuper, rolbypassrls, rolcanlogin FROM pg_roles WHERE 
 OWNED = (
     "SELECT count(*) FROM pg_class WHERE relowner = ANY(ARRAY(SELECT oid FROM pg_roles WHERE rolname = ANY($1)))"
 )
-ROLES = (*Role, "argosy_tenant", "argosy_mailer_tenant")
+ROLES = (Role.WORKER.name, *(name for service in SERVICES for name in service.role.names))
 EVERYTHING = "SELECT tenant FROM ledger.jobs"
 
 
@@ -164,10 +165,7 @@ async def test_an_owner_that_is_no_superuser_and_a_login_that_owns_nothing(
         await database.fetch("DROP ROLE plain_owner")
 
 
-async def test_a_database_that_has_not_been_migrated_is_waited_for(
-    database_settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Role.WORKER, "_value_", "argosy_unheard_of")
+async def test_a_database_that_has_not_been_migrated_is_waited_for(database_settings: DatabaseSettings) -> None:
     with pytest.raises(Unavailable, match="has the database been migrated"):
-        async with db.connect(database_settings, "test", role=Role.WORKER, patience_s=0):
+        async with db.connect(database_settings, "test", role=Role("argosy_unheard_of"), patience_s=0):
             pass

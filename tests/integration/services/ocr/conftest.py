@@ -13,7 +13,7 @@ from libs.common import db
 from libs.common.blobs import Blobs
 from libs.common.config import BlobSettings
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
-from libs.common.db import Role
+from libs.common.contracts.services import OCR
 from libs.common.ledger.jobs import new_id
 from libs.common.testkit import run_inline
 from libs.common.worker.job import Done
@@ -88,7 +88,7 @@ async def reader(servers: Trio, template: str, tmp_path_factory: pytest.TempPath
         }
     )
     async with (
-        db.connect(settings, "ocr", role=Role.OCR) as database,
+        db.connect(settings, "ocr", role=OCR.role) as database,
         resources(settings, Platform(database, blobs)) as deps,
     ):
         yield Reader(deps, blobs)

@@ -94,7 +94,7 @@ async def submitted(database: Database, queue: str, numbers: range) -> NewJob:
 async def facts(database: Database, job: NewJob) -> dict[str, Any]:
     found = await jobs.find(database, "dev", job.id)
     assert found is not None
-    return found
+    return dict(found)
 
 
 async def becomes(database: Database, job: NewJob, state: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ async def end(database: Database, ids: Sequence[UUID], state: State, code: str =
 async def facts(database: Database, job_id: UUID) -> dict[str, Any]:
     found = await find(database, "dev", job_id)
     assert found is not None
-    return found
+    return dict(found)
 
 
 async def unaccounted(database: Database) -> dict[str, int]:

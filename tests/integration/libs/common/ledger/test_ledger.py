@@ -232,6 +232,7 @@ async def test_a_job_that_kills_its_worker_three_times_is_poison(database: Datab
         await dispatch.recover(database)
     facts = await jobs.find(database, "dev", job_id)
     assert facts is not None
+    assert facts["error"] is not None
     assert (facts["state"], facts["error"]["code"]) == ("failed", "poison")
 
 

@@ -51,7 +51,7 @@ class Fleet:
     async def facts(self, job_id: UUID) -> dict[str, Any]:
         found = await jobs.find(self.database, "dev", job_id)
         assert found is not None
-        return found
+        return dict(found)
 
     async def ended(self, job_id: UUID) -> dict[str, Any]:
         async def has_ended() -> dict[str, Any] | None:

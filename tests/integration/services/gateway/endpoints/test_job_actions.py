@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts import QUEUES
+from libs.common.contracts.services import QUEUES
 from libs.common.errors import Unavailable
 from services.gateway.identity.scopes import Role
 from tests.integration.services.gateway.gateway import Gateway, assert_problem, submitted, upload

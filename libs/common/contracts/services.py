@@ -1,0 +1,121 @@
+"""The one table of services. Local start, roles, permissions, images, manifests, tests and docs follow from it.
+
+To add a worker, add a row here; tests/unit/test_services_table.py then names everything else that is missing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Need(StrEnum):
+    """What a process must be able to reach besides PostgreSQL and NATS, which all of them need."""
+
+    REDIS = "redis"
+    BLOBS = "blobs"
+    """The blob store of uploads and artifacts."""
+    EGRESS = "egress"
+    """Servers outside the fleet, such as mail relays."""
+
+
+class ScaledBy(StrEnum):
+    """The signal that decides how many processes run."""
+
+    CPU = "cpu"
+    BACKLOG = "backlog"
+    """Jobs waiting and running in its queue, divided by the slots of a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a process works as in the database; it owns nothing there. The migrations create it."""
+
+    GATEWAY: ClassVar["Role"]
+    WORKER: ClassVar["Role"]
+    """The ledger, and no tables of its own. The role of every worker is a member of it."""
+
+    name: str
+    of_a_tenant: str | None = None
+    """What it becomes for a statement on behalf of a tenant; None: it has no such statements."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Both, without what is not there."""
+        return (self.name,) if self.of_a_tenant is None else (self.name, self.of_a_tenant)
+
+
+Role.GATEWAY = Role("argosy_gateway", "argosy_tenant")
+Role.WORKER = Role("argosy_worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRow:
+    """What the rest of the fleet has to know of a service.
+
+    `name` is its folder under services/, its extra in pyproject.toml, its process under `make up`, its user on
+    NATS and, for a worker, its queue.
+    """
+
+    name: str
+    is_worker: bool = True
+    schema: str
+    """The PostgreSQL schema that only it writes."""
+    role: Role
+    concurrency_variable: str | None
+    """The environment variable with the number of slots of a process; None for the gateway."""
+    ports: Mapping[str, int]
+    """Container ports by what is spoken there; `probes` is internal."""
+    needs: frozenset[Need]
+    scaled_by: ScaledBy = ScaledBy.BACKLOG
+    may_enqueue: frozenset[str] = frozenset()
+    """Kinds of jobs of other queues that it may make, as `queue:kind`."""
+    may_read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns (`*`: all) of tables outside its schema that it may read on behalf of a tenant, by table."""
+
+
+PROBES = 9100
+
+GATEWAY = ServiceRow(
+    name="gateway",
+    is_worker=False,
+    schema="identity",
+    role=Role.GATEWAY,
+    concurrency_variable=None,
+    ports={"http": 8080, "probes": PROBES},
+    needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),  # egress: the keys of an outside token issuer
+    scaled_by=ScaledBy.CPU,
+)
+OCR = ServiceRow(
+    name="ocr",
+    schema="ocr",
+    role=Role("argosy_ocr"),
+    concurrency_variable="OCR_CONCURRENCY",
+    ports={"probes": PROBES},
+    needs=frozenset({Need.BLOBS}),
+)
+MAILER = ServiceRow(
+    name="mailer",
+    schema="mail",
+    role=Role("argosy_mailer", "argosy_mailer_tenant"),
+    concurrency_variable="EMAIL_CONCURRENCY",
+    ports={"lmtp": 8024, "probes": PROBES},
+    needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),
+    may_read={"ledger.jobs": ("*",)},  # whether a letter's job has ended
+)
+
+SERVICES = (GATEWAY, OCR, MAILER)
+
+
+def queues_of(services: Iterable[ServiceRow]) -> tuple[str, ...]:
+    """The queues of those that are workers, each named after its worker."""
+    return tuple(service.name for service in services if service.is_worker)
+
+
+QUEUES = queues_of(SERVICES)
+"""Every queue of the fleet."""
+
+
+def role_of(name: str) -> Role:
+    """The role of the service `name`; of a worker without tables of its own, Role.WORKER."""
+    return next((service.role for service in SERVICES if service.name == name), Role.WORKER)

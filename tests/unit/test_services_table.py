@@ -1,0 +1,138 @@
+"""The table of services is true: all that each row needs exists; of a new row the test says what is missing."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from deploy.permissions import nats_accounts, postgres_logins
+from libs.common.contracts.services import (
+    MAILER,
+    OCR,
+    PROBES,
+    SERVICES,
+    Need,
+    Role,
+    ServiceRow,
+    queues_of,
+    role_of,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+MIGRATIONS = "".join(path.read_text() for path in sorted((ROOT / "deploy/migrations/versions").glob("*.py")))
+BILLING = replace(
+    OCR,
+    name="billing",
+    schema="billing",
+    role=Role("argosy_billing", "argosy_billing_tenant"),
+    concurrency_variable="BILLING_CONCURRENCY",
+)
+"""A worker that does not exist."""
+
+
+def missing(service: ServiceRow) -> list[str]:
+    """What has to be made before `service` can run, in the order in which one would make it."""
+    folder = ROOT / "services" / service.name
+    files = ["__init__.py", "__main__.py", "config.py"] + (["handler.py"] if service.is_worker else [])
+    lacking = [f"services/{service.name}/{name}" for name in files if not (folder / name).is_file()]
+    if service.name not in EXTRAS:
+        lacking.append(f"pyproject.toml: an extra {service.name}")
+    if not any(service.name in re.split(r"[\[\],]", line) for line in EXTRAS["local"]):
+        lacking.append(f"pyproject.toml: {service.name} in the extra local")
+    if not re.search(rf"CREATE SCHEMA (IF NOT EXISTS )?{service.schema}\b", MIGRATIONS):
+        lacking.append(f"a migration that creates the schema {service.schema}")
+    lacking += [
+        f"a migration that creates the role {name}" for name in service.role.names if f"{name}" not in MIGRATIONS
+    ]
+    if not list((ROOT / "tests").glob(f"*/services/{service.name}")):
+        lacking.append(f"tests/unit/services/{service.name} or tests/integration/services/{service.name}")
+    if not re.search(rf"\b{service.name}\b", "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))):
+        lacking.append(f"a page in docs/ that tells of {service.name}")
+    if f"(services/{service.name})" not in (ROOT / "README.md").read_text():
+        lacking.append(f"README.md: {service.name} in the table of services")
+    return lacking
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_all_that_a_service_needs_exists(service: ServiceRow) -> None:
+    assert missing(service) == []
+
+
+def test_of_a_new_row_is_said_what_else_must_exist() -> None:
+    assert missing(BILLING) == [
+        "services/billing/__init__.py",
+        "services/billing/__main__.py",
+        "services/billing/config.py",
+        "services/billing/handler.py",
+        "pyproject.toml: an extra billing",
+        "pyproject.toml: billing in the extra local",
+        "a migration that creates the schema billing",
+        "a migration that creates the role argosy_billing",
+        "a migration that creates the role argosy_billing_tenant",
+        "tests/unit/services/billing or tests/integration/services/billing",
+        "a page in docs/ that tells of billing",
+        "README.md: billing in the table of services",
+    ]
+
+
+def test_a_new_row_has_its_logins_and_its_account_without_another_word() -> None:
+    services = (*SERVICES, BILLING)
+    login = postgres_logins(lambda _service: "'x'", services)["argosy_billing_login"]
+    assert login.endswith("IN ROLE argosy_billing, argosy_billing_tenant")
+    text = nats_accounts(lambda service: f'"{service} password"', services=services)
+    accounts = json.loads(text.removeprefix("accounts: "))
+    assert accounts["billing"]["users"] == [{"user": "billing", "password": "billing password"}]
+    exported_to_it = [
+        subject
+        for export in accounts["fleet"]["exports"]
+        if export["accounts"] == ["billing"]
+        for kind, subject in export.items()
+        if kind in ("service", "stream")
+    ]
+    assert all(subject.endswith(".billing") or "TICKETS_billing." in subject for subject in exported_to_it)
+    assert "tickets.billing" in exported_to_it
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py")))
+def test_every_service_has_a_row(folder: str) -> None:
+    assert folder in {service.name for service in SERVICES}
+
+
+def test_names_roles_and_schemas_are_each_services_own() -> None:
+    for values in (
+        [service.name for service in SERVICES],
+        [service.schema for service in SERVICES],
+        [name for service in SERVICES for name in service.role.names],
+    ):
+        assert len(values) == len(set(values))
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_a_row_fits_the_services_settings(service: ServiceRow) -> None:
+    settings = import_module(f"services.{service.name}.config").Settings
+    fields = settings.model_fields
+    assert ("redis_url" in fields) == (Need.REDIS in service.needs)
+    assert ("blob_url" in fields) == (Need.BLOBS in service.needs)
+    assert fields["probes_port"].default == service.ports["probes"] == PROBES
+    if service.concurrency_variable is not None:
+        assert service.concurrency_variable.lower() in fields
+    assert service.is_worker == (service.concurrency_variable is not None)
+
+
+@pytest.mark.parametrize("service", [row for row in SERVICES if row.is_worker], ids=lambda service: service.name)
+def test_a_worker_may_only_make_jobs_of_queues_that_exist(service: ServiceRow) -> None:
+    for target in service.may_enqueue:
+        queue, _, kind = target.partition(":")
+        assert queue in queues_of(SERVICES)
+        assert queue != service.name
+        assert kind
+
+
+def test_a_worker_without_a_row_works_as_any_worker() -> None:
+    assert role_of("noop") == Role.WORKER
+    assert role_of("mailer") == MAILER.role
