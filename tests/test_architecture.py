@@ -144,10 +144,10 @@ class TestEveryModule:
 
 @cache
 def _nested_definitions(tree: ast.Module) -> frozenset[ast.AST]:
-    """What is defined inside a function."""
-    return frozenset(
-        inner for function in functions(tree) for inner in ast.walk(function) if inner is not function
-    )
+    """What is defined inside a function or a private class."""
+    private = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name.startswith("_")]
+    outer = [*functions(tree), *private]
+    return frozenset(inner for definition in outer for inner in ast.walk(definition) if inner is not definition)
 
 
 def test_the_environment_is_read_in_one_place() -> None:
