@@ -1,0 +1,183 @@
+"""The documents say what the code does: names, settings, paths, codes and links are compared with it."""
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import libs.common
+import services.mailer
+import services.ocr
+from libs.common.config import Environment
+from libs.common.errors import ArgosyError, Reject, code_of
+from services.gateway.limits.policies import DEFAULTS
+from services.gateway.problems import Problem, problem_type
+from services.gateway.routes import OPERATIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]
+CONFIGS = sorted((ROOT / "services").glob("*/config.py"))
+README_WORDS_AT_MOST = 700
+
+NOT_FAILURES = {
+    "argosy_error",  # the base of all
+    "bad_cron",  # the gateway answers with a problem
+    "name_taken",  # likewise
+    "not_found",  # an answer to the gateway's request
+    "request_too_long",  # a problem
+    "rpc_error",  # likewise
+    "token_invalid",  # an answer to the gateway's request, or to LMTP
+    "too_early",  # an answer to LMTP
+    "unique_key_taken",  # a problem
+    "unreachable",  # the recipient is deferred instead
+}
+"""Codes of errors that end no attempt at a job."""
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under `heading` (`## Settings`), as far as the next heading of that level or above."""
+    level = heading.count("#", 0, heading.index(" "))
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, heading
+    return re.split(rf"^#{{1,{level}}} ", rest, maxsplit=1, flags=re.M)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables, without headings and rules."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rules = {number for number, line in enumerate(lines) if re.fullmatch(r"[|\s-]+", line)}
+    return [row for number, row in enumerate(cells) if not {number, number + 1} & rules]
+
+
+def named(cell: str) -> list[str]:
+    """What a cell has in backquotes."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def subclasses(parent: type[ArgosyError]) -> Iterator[type[ArgosyError]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def job_errors() -> dict[str, type[ArgosyError]]:
+    """Every error of the library and the workers by its code."""
+    for package in (libs.common, services.mailer, services.ocr):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    places = ("libs.common.", "services.mailer.", "services.ocr.")
+    found = {child for child in subclasses(ArgosyError) if child.__module__.startswith(places)}
+    return {code_of(error): error for error in found} | {"argosy_error": ArgosyError}
+
+
+def test_every_problem_type_is_documented() -> None:
+    kinds = [child for child in subclasses(Problem) if child.__module__ == Problem.__module__]
+    known = {(problem_type(kind), str(kind.status)) for kind in kinds if issubclass(kind, Problem)}
+    documented = [(named(row[0])[0], row[1]) for row in rows(section(text_of("docs/errors.md"), "## Problems"))]
+    assert len(documented) == len(set(documented))
+    assert set(documented) == known
+
+
+def test_every_failure_code_is_documented() -> None:
+    errors = job_errors()
+    assert set(errors) >= NOT_FAILURES
+    final = {code: issubclass(error, Reject) for code, error in errors.items() if code not in NOT_FAILURES}
+    recovery = text_of("libs/common/ledger/dispatch.py")
+    ((poison, lost),) = re.findall(r"'code', CASE WHEN poisonous THEN '(\w+)' ELSE '(\w+)' END", recovery)
+    (bug,) = re.findall(r'"code": "(\w+)"', text_of("libs/common/worker/failure.py"))
+    final |= {poison: True, lost: False, bug: False}
+    documented = {
+        named(row[0])[0]: row[1] == "yes" for row in rows(section(text_of("docs/errors.md"), "## Failures"))
+    }
+    assert documented == final
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_the_readme_has_one_screen() -> None:
+    assert len(re.findall(r"\S*\w\S*", text_of("README.md"))) <= README_WORDS_AT_MOST
+
+
+def test_every_page_says_what_it_is_for() -> None:
+    assert DOCS
+    for page in DOCS:
+        assert re.match(r"# .+\n\nThis page [^\n]+", page.read_text(encoding="utf-8")), page.name
+
+
+def test_every_setting_is_documented() -> None:
+    known: set[str] = set()
+    for path in CONFIGS:
+        settings = importlib.import_module(f"services.{path.parent.name}.config").Settings
+        assert issubclass(settings, Environment)
+        known |= {name.upper() for name in settings.model_fields}
+    settings_rows = rows(section(text_of("docs/operate.md"), "## Settings"))
+    documented = [name for row in settings_rows for name in named(row[0])]
+    assert len(documented) == len(set(documented))
+    assert set(documented) == known
+
+
+def test_every_metric_is_documented() -> None:
+    known = set(re.findall(r'"(argosy_\w+)"', text_of("libs/common/metrics.py")))
+    documented = {
+        name for row in rows(section(text_of("docs/operate.md"), "## Metrics")) for name in named(row[0])
+    }
+    assert documented == known
+
+
+def test_every_limit_is_documented() -> None:
+    first_table = text_of("docs/limits.md").partition("\n## ")[0]
+    assert {named(row[0])[0] for row in rows(first_table)} == set(DEFAULTS)
+
+
+def test_every_operation_is_documented_and_no_other() -> None:
+    known = {(operation.method, operation.path) for operation in OPERATIONS}
+    prose = "".join(page.read_text(encoding="utf-8") for page in DOCS)
+    documented = set(re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w/{}]+)", prose))
+    assert documented == known
+
+
+def test_every_file_named_in_the_architecture_exists() -> None:
+    folders = ("services", "libs", "deploy", "tests")
+    files = [str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    mentioned = set(re.findall(r"`([\w./]+\.(?:py|lua))", text_of("ARCHITECTURE.md")))
+    assert mentioned
+    assert [name for name in mentioned if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
+
+
+def test_every_test_named_in_the_security_document_exists() -> None:
+    references = re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)`", text_of("SECURITY.md"))
+    assert references
+    for file, name in references:
+        defined = {
+            node.name
+            for node in ast.walk(ast.parse(text_of(file)))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        }
+        assert set(name.split("::")) <= defined, f"{file}::{name}"
