@@ -8,12 +8,12 @@ from alembic.config import Config
 from libs.common.config import DatabaseSettings, load
 
 
-def upgrade(settings: DatabaseSettings) -> None:
-    """Run every migration the database has not had. Safe to run twice, and twice at once."""
+def upgrade(settings: DatabaseSettings, *, revision: str = "head") -> None:
+    """Run every migration up to `revision` that the database has not had. Safe to run twice, and twice at once."""
     alembic = Config()
     alembic.set_main_option("script_location", str(Path(__file__).parent))
     alembic.attributes["database_url"] = settings.database_url.get_secret_value()
-    command.upgrade(alembic, "head")
+    command.upgrade(alembic, revision)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ CATALOG = {
 
 
 @pytest.mark.parametrize("schema", HOMES)
-async def test_tables_are_what_the_migrations_have_made(servers: Trio, database_url: str, schema: str) -> None:
+async def test_the_database_is_what_the_code_says(servers: Trio, database_url: str, schema: str) -> None:
     migrated = await _described(database_url, schema)
     declared = await _described(await _declared(servers, schema), schema)
     for what in CATALOG:
