@@ -290,6 +290,31 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def test_nine_modules_of_ten_have_a_test_of_their_name() -> None:
+    """The test of x/y.py is tests/{unit,integration}/x/test_y.py."""
+    modules = [
+        path for path in SOURCES if not path.name.startswith("__") and len(path.read_text().splitlines()) > 20
+    ]
+    without = [module_name(path) for path in modules if not list((ROOT / "tests").glob(_test_of(path)))]
+    assert len(without) <= len(modules) / 10, without
+
+
+def _test_of(path: Path) -> str:
+    folder = path.relative_to(ROOT).parent
+    return f"*/{folder}/test_{path.name}"
+
+
+def test_every_test_is_where_its_module_is() -> None:
+    """A folder under tests/unit and tests/integration is a folder of the source."""
+    strays = [
+        str(path.relative_to(ROOT))
+        for kind in ("unit", "integration")
+        for path in (ROOT / "tests" / kind).rglob("test_*.py")
+        if not (ROOT / path.relative_to(ROOT / "tests" / kind).parent).is_dir()
+    ]
+    assert strays == []
+
+
 def test_no_machine_or_registry_is_named() -> None:
     tracked = [path for path in ROOT.rglob("*") if path.is_file() and not _generated(path)]
     for path in tracked:

@@ -22,7 +22,7 @@ from libs.common.contracts.services import (
     role_of,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[5]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 MIGRATIONS = "".join(path.read_text() for path in sorted((ROOT / "deploy/migrations/versions").glob("*.py")))
 BILLING = replace(
