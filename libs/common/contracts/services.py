@@ -1,6 +1,6 @@
 """The one table of services. Local start, roles, permissions, images, manifests, tests and docs follow from it.
 
-To add a worker, add a row here; tests/unit/libs/common/contracts/test_services.py then names everything else that is missing.
+To add a worker, add a row here; the test of this module then names everything else that is missing.
 """
 
 from collections.abc import Iterable, Mapping
