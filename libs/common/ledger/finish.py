@@ -1,4 +1,4 @@
-"""How an attempt ended, written only by the worker that still holds the job."""
+"""Records the outcome of an attempt. Only the worker that still holds the job can write it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,10 +11,11 @@ from libs.common.ledger.jobs import State
 
 
 class Outcome(NamedTuple):
-    """The end of attempt `attempt` of job `id`: an end state, or QUEUED for another try.
+    """The outcome of attempt `attempt` of job `id`: an end state, or QUEUED for another attempt.
 
-    `retry_in_s`: seconds until the next try. `failed`: whether this counts as a failure. A release by
-    shutdown does not. `put_off`: the attempt went well, so failures and crashes before it no longer count.
+    `retry_in_s`: seconds until the next attempt. `failed`: whether this attempt counts as a failure; a release by
+    shutdown does not. `snoozed`: the attempt succeeded but the job is not done, so earlier failures and crashes no
+    longer count.
     """
 
     id: UUID
@@ -29,8 +30,8 @@ class Outcome(NamedTuple):
     snoozed: bool = False
 
 
-# "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
-# Whoever asked for a cancel gets it at the end of the attempt, unless that was an end in itself.
+# "IS NOT DISTINCT FROM" is "=" that no index supports: the plan must find rows by job id, not by worker.
+# A requested cancel takes effect at the end of the attempt, unless the attempt ended the job anyway.
 _FINISH = """
 WITH ended AS (
   UPDATE ledger.jobs j SET
@@ -38,8 +39,8 @@ WITH ended AS (
                  WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                  WHEN u.retry_in_s > 0 THEN 'scheduled' ELSE 'queued' END,
     worker = NULL,
-    failures = CASE WHEN u.put_off THEN 0 ELSE j.failures + u.failed::int END,
-    crashes = CASE WHEN u.put_off THEN 0 ELSE j.crashes END,
+    failures = CASE WHEN u.snoozed THEN 0 ELSE j.failures + u.failed::int END,
+    crashes = CASE WHEN u.snoozed THEN 0 ELSE j.crashes END,
     result = u.result::jsonb, artifacts = u.artifacts::jsonb,
     errors = CASE WHEN u.error IS NULL THEN j.errors
       ELSE CASE WHEN jsonb_array_length(j.errors) >= 50 THEN j.errors - 0 ELSE coalesce(j.errors, '[]') END ||
@@ -52,7 +53,7 @@ WITH ended AS (
     bytes = j.bytes + u.bytes
   FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
               $9::bool[], $10::bool[], $11::bigint[])
-    AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed, put_off, bytes)
+    AS u (id, attempt, state, result, artifacts, error, progress, retry_in_s, failed, snoozed, bytes)
   WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $12 AND j.state = 'running'
   RETURNING j.id, j.queue, j.finished_at, u.bytes),
 entered AS (
@@ -65,19 +66,19 @@ SELECT id FROM ended
 
 
 async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> list[bool]:
-    """Write the `outcomes` of `worker` in one statement. For each, whether it was taken.
+    """Write the `outcomes` of `worker` in one statement. Return for each whether it was written.
 
-    False: the worker no longer held the job, or this is a repeated call and the first one did it.
+    False: the worker no longer held the job, or this is a repeated call and the first one has written it.
     Raises Unavailable.
     """
-    taken = {row[0] for row in await db.fetch(_FINISH, *_columns(outcomes), worker)}
-    return [outcome.id in taken for outcome in outcomes]
+    written = {row[0] for row in await db.fetch(_FINISH, *_columns(outcomes), worker)}
+    return [outcome.id in written for outcome in outcomes]
 
 
 async def finish_within(connection: Connection, worker: UUID, outcome: Outcome) -> bool:
-    """Write `outcome` as part of the caller's transaction, beside the handler's own rows.
+    """Write `outcome` in the caller's transaction, together with the handler's own rows.
 
-    If it answers False the caller must roll back, so that the effects of a lost attempt count nowhere.
+    If it returns False, the caller must roll back, so that a lost attempt has no effects.
     """
     return bool(await fetch_within(connection, _FINISH, *_columns([outcome]), worker))
 
