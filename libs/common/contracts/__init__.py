@@ -1,10 +1,10 @@
-"""What crosses the wire between processes: shapes and names, no behaviour.
+"""What crosses the wire between processes: data types and names, without behaviour.
 
-ids     public ids: job_…, schedule_…, replay_…
-events  what workers tell of their jobs, and what they are told
-numbers whole numbers, however JSON writes them
-ocr     the payload and the artifacts of an OCR job
-mail    letters, recipients, and the payload of a mail job
+ids      public ids: job_…, schedule_…, replay_…
+events   the events that workers publish about jobs, and the cancels that they receive
+numbers  whole numbers, whether JSON writes them as 8 or 8.0
+ocr      the payload and the artifacts of an OCR job
+mail     letters, recipients, and the payload of a mail job
 """
 
 QUEUES = ("ocr", "mailer")
