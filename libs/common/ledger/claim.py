@@ -88,9 +88,9 @@ class Lease:
     held: frozenset[tuple[UUID, int]]
     """The jobs that this worker runs, according to the ledger."""
     settled: frozenset[tuple[UUID, int]]
-    """Those of them that were claimed so long ago (10 s) that the worker must know of them."""
+    """Those claimed more than 10 s ago, which the worker must know of."""
     cancelled: frozenset[tuple[UUID, int]]
-    """Those of them for which a cancel was requested."""
+    """Those for which a cancel was requested."""
 
 
 async def heartbeat(db: Database, worker: UUID) -> Lease | None:
