@@ -1,7 +1,8 @@
-"""Who each service is on the bus and in the database, and what it may do there: its own work, and nothing else.
+"""The users, accounts and permissions of each service in NATS and PostgreSQL. A service may do only its own work.
 
-`python -m deploy.permissions nats` prints accounts for the configuration of a NATS server of yours, which takes
-passwords from its environment; `… postgres` the logins for psql, which takes them from its variables.
+`python -m deploy.permissions nats` prints the accounts for the configuration of your own NATS server, which reads
+the passwords from its environment. `python -m deploy.permissions postgres` prints the logins as SQL for psql,
+which reads the passwords from its variables.
 """
 
 import json
@@ -15,36 +16,37 @@ from libs.common.rpc import subject_pattern
 from services.gateway.identity import authentication
 from services.gateway.limits import outages
 
-OF_GATEWAYS = (authentication.SUBJECT, outages.SUBJECT)
-"""What gateways tell each other."""
+GATEWAY_SUBJECTS = (authentication.SUBJECT, outages.SUBJECT)
+"""The subjects on which gateways talk to each other."""
 
 
 def nats_accounts(
     password: Callable[[str], str], *, operator: str | None = None, services: Sequence[ServiceRow] = SERVICES
 ) -> str:
-    """The `accounts` of a NATS server: the fleet's, with the conveyors, and one for each worker.
+    """The `accounts` of a NATS server: one for the fleet, with the streams of tickets, and one for each worker.
 
-    What is said in one is not heard in another, but for what is exported and imported here. Permissions of users
-    are not enough: whoever may take tickets can have them delivered to any subject of its account.
-    `password`: as it is written there, by user. `operator`: that of a user `argosy`, who may do everything.
+    Messages of one account are visible in another only if they are exported and imported here. User permissions in
+    one account are not enough: a user that may take tickets can have them delivered to any subject of its account.
+    `password` returns the password of a user as it is written in the configuration. `operator` is the password of
+    an additional user `argosy`, who may do everything in the account of the fleet.
     """
     queues, gateway = queues_of(services), GATEWAY.name
-    users = [{"user": gateway, "password": gateway, "permissions": _of_the_gateway(queues)}]
+    users = [{"user": gateway, "password": gateway, "permissions": _gateway_permissions(queues)}]
     users += [{"user": "argosy", "password": "argosy"}] if operator else []
     fleet = {
         "jetstream": "enabled",
         "users": users,
-        "exports": [export | {"accounts": [queue]} for queue in queues for export in _for_a_worker(queue)],
+        "exports": [export | {"accounts": [queue]} for queue in queues for export in _exports_for_worker(queue)],
         "imports": [{"service": {"account": queue, "subject": subject_pattern(queue)}} for queue in queues],
     }
-    text = json.dumps({"fleet": fleet} | {queue: _of_a_worker(queue) for queue in queues}, indent=1)
+    text = json.dumps({"fleet": fleet} | {queue: _worker_account(queue) for queue in queues}, indent=1)
     for user in (service.name for service in services):
         text = text.replace(f'"password": "{user}"', f'"password": {password(user)}')
     return "accounts: " + text.replace('"password": "argosy"', f'"password": {operator}') + "\n"
 
 
-def _for_a_worker(queue: str) -> list[dict[str, str]]:
-    """What the fleet's account exports to a worker's: to take tickets, publish them, tell, hear of cancels."""
+def _exports_for_worker(queue: str) -> list[dict[str, str]]:
+    """What the fleet exports to a worker's account: take and publish tickets, publish events, receive cancels."""
     return [
         {"service": f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}", "response": "stream"},
         {"service": tickets_subject(queue)},
@@ -53,10 +55,10 @@ def _for_a_worker(queue: str) -> list[dict[str, str]]:
     ]
 
 
-def _of_a_worker(queue: str) -> dict[str, object]:
+def _worker_account(queue: str) -> dict[str, object]:
     imports = [
         {kind: {"account": "fleet", "subject": subject}}
-        for export in _for_a_worker(queue)
+        for export in _exports_for_worker(queue)
         for kind, subject in export.items()
         if kind != "response"
     ]
@@ -67,18 +69,18 @@ def _of_a_worker(queue: str) -> dict[str, object]:
     }
 
 
-def _of_the_gateway(queues: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+def _gateway_permissions(queues: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     inbox = f"{inbox_of(GATEWAY.name)}.>"
-    says, hears = [*OF_GATEWAYS, inbox], [*OF_GATEWAYS, inbox, events_subject("*")]
+    publish, subscribe = [*GATEWAY_SUBJECTS, inbox], [*GATEWAY_SUBJECTS, inbox, events_subject("*")]
     for queue in queues:
-        says += [tickets_subject(queue), cancel_subject(queue), subject_pattern(queue)]
-        says += [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("CREATE", "INFO")]
-        says.append(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream_of(queue)}.{CONSUMER}")
-    return {"publish": {"allow": says}, "subscribe": {"allow": hears}}
+        publish += [tickets_subject(queue), cancel_subject(queue), subject_pattern(queue)]
+        publish += [f"$JS.API.STREAM.{what}.{stream_of(queue)}" for what in ("CREATE", "INFO")]
+        publish.append(f"$JS.API.CONSUMER.DURABLE.CREATE.{stream_of(queue)}.{CONSUMER}")
+    return {"publish": {"allow": publish}, "subscribe": {"allow": subscribe}}
 
 
 def postgres_logins(password: Callable[[str], str], services: Sequence[ServiceRow] = SERVICES) -> dict[str, str]:
-    """The statement that makes each service's login. `password`: as it is written there, by service."""
+    """The SQL statement that creates the login of each service. `password` returns the password as SQL text."""
     return {
         login_of(service.name): f"CREATE ROLE {login_of(service.name)} LOGIN NOINHERIT PASSWORD"
         f" {password(service.name)} IN ROLE {', '.join(service.role.names)}"
@@ -87,17 +89,18 @@ def postgres_logins(password: Callable[[str], str], services: Sequence[ServiceRo
 
 
 def login_of(service: str) -> str:
-    """Nobody by itself: a member of the roles that the service works as."""
+    """The login of a service. It has no rights of its own, and is a member of the roles of the service."""
     return f"argosy_{service}_login"
 
 
 def main() -> None:
-    """Print what is asked for."""
+    """Print the NATS accounts or the PostgreSQL logins."""
     if sys.argv[1:] == ["nats"]:
         print(nats_accounts(lambda service: f"$NATS_{service.upper()}_PASSWORD"), end="")
     elif sys.argv[1:] == ["postgres"]:
         print(
-            *(f"{made};" for made in postgres_logins(lambda service: f":'{service}_password'").values()), sep="\n"
+            *(f"{statement};" for statement in postgres_logins(lambda service: f":'{service}_password'").values()),
+            sep="\n",
         )
     else:
         sys.exit(__doc__)

@@ -1,4 +1,4 @@
-"""Catches the mail of the fleet on this machine instead of sending it: a file for each message, and a page.
+"""An SMTP server that stores the fleet's mail in files instead of sending it, and a web page that shows it.
 
 `python -m deploy.local.mail_catcher FOLDER SMTP_PORT PAGE_PORT`
 """
@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 SHOWN = 200
-"""Messages on the page, the last ones."""
+"""The page shows this many messages, the newest ones."""
 _STYLE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Caught mail</title><style>
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -31,7 +31,7 @@ iframe { width: 100%; height: 30rem; border: 1px solid #ddd }</style>"""
 
 
 class Catcher:
-    """Writes what comes into `folder`."""
+    """Writes every message to a file in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class Catcher:
         folder.mkdir(parents=True, exist_ok=True)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
-        """Called by aiosmtpd for a whole message."""
+        """Store one message. aiosmtpd calls this when it has received all of it."""
         head = f"X-Envelope-From: {envelope.mail_from}\r\nX-Envelope-To: {', '.join(envelope.rcpt_tos)}\r\n"
         name = f"{time.time():017.6f}-{next(self._numbers):06d}"
         partial = self._folder / f".{name}"
@@ -49,13 +49,13 @@ class Catcher:
 
 
 def caught(folder: Path) -> Iterator[tuple[str, EmailMessage]]:
-    """The last messages, the newest first."""
+    """The names and contents of the last SHOWN messages, newest first."""
     for path in sorted(folder.glob("*.eml"), reverse=True)[:SHOWN]:
         yield path.stem, message_from_bytes(path.read_bytes(), policy=policy.default)
 
 
 def page(folder: Path) -> Starlette:
-    """The application that shows them."""
+    """The web application that shows the messages in `folder`."""
 
     async def index(_request: Request) -> Response:
         rows = "".join(
@@ -73,7 +73,7 @@ def page(folder: Path) -> Starlette:
         fields = "".join(f"<tr><th>{escape(name)}<td>{escape(str(value))}</tr>" for name, value in message.items())
         parts = []
         text, html = message.get_body(("plain",)), message.get_body(("html",))
-        if html is not None:  # in a frame that may run nothing and ask for nothing
+        if html is not None:  # in a sandboxed frame, without scripts and forms
             parts.append(f'<iframe sandbox srcdoc="{escape(html.get_content())}"></iframe>')
         if text is not None:
             parts.append(f"<pre>{escape(text.get_content())}</pre>")
@@ -85,7 +85,7 @@ def page(folder: Path) -> Starlette:
 
 
 async def main(folder: Path, smtp_port: int, page_port: int) -> None:
-    """Catch until SIGTERM."""
+    """Serve SMTP and the page until SIGTERM."""
     loop = asyncio.get_running_loop()
     catcher = Catcher(folder)
     server = await loop.create_server(

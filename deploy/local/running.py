@@ -1,4 +1,4 @@
-"""What scripts outside this repository start servers with; it lives in test_servers.py."""
+"""Re-exports test_servers.py under its former name, for scripts outside this repository."""
 
 from deploy.local.test_servers import Trio, answers, free_port, running, trio
 

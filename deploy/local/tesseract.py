@@ -1,4 +1,4 @@
-"""Tesseract is the one thing that no wheel brings: installed by apt where we may, asked for where not."""
+"""Installs Tesseract with apt, as no wheel contains it. Without root, it tells the user what to run."""
 
 import os
 import shutil
@@ -10,15 +10,15 @@ PACKAGE = "tesseract-ocr"
 
 
 def ensure() -> None:
-    """Have Tesseract, or say how to get it. Raises CannotRun."""
+    """Install Tesseract if it is missing. Raises CannotRun with the command to run if this is not possible."""
     if shutil.which("tesseract"):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise CannotRun(f"Tesseract is not installed. Run: sudo apt-get install {PACKAGE}")
     print(f"Tesseract is not installed: apt-get install {PACKAGE}", flush=True)
-    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", PACKAGE]):
-        if subprocess.run(command, env=quiet, check=False).returncode:
+        if subprocess.run(command, env=environment, check=False).returncode:
             raise CannotRun(f"`{' '.join(command)}` failed; install {PACKAGE} by hand.")
 
 

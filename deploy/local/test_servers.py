@@ -1,6 +1,6 @@
-"""Starting servers and waiting for them, for whoever needs them for the length of a block.
+"""Starts servers for the duration of a block, and waits until they are ready.
 
-`make up` keeps its servers under a supervisor instead; the tests and the benchmarks use this.
+The tests and benchmarks use this. `make up` runs its servers under a supervisor instead.
 """
 
 import random
@@ -19,16 +19,16 @@ from deploy.local.servers import CannotRun, Server
 
 START_WITHIN_S = 60.0
 PORTS = range(10_000, 32_000)
-_given: set[int] = set()
-_chance = random.SystemRandom()  # tests seed the usual one, in all processes alike
+_handed_out: set[int] = set()
+_random = random.SystemRandom()  # tests seed the default generator identically in all processes
 POSTGRES_PROTOCOL = 3 << 16
-"""Version 3.0, as it stands in a StartupMessage (PostgreSQL's documentation, "Message Formats")."""
+"""Protocol version 3.0, as encoded in a StartupMessage (PostgreSQL's documentation, "Message Formats")."""
 CANNOT_CONNECT_NOW = b"C57P03\0"
 
 
 @dataclass(frozen=True)
 class Trio:
-    """The three servers of the fleet."""
+    """PostgreSQL, Redis and NATS."""
 
     postgres: Server
     redis: Server
@@ -36,19 +36,19 @@ class Trio:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens at, another one at each call.
+    """A free TCP port on 127.0.0.1, a different one at each call.
 
-    It is below those that Linux gives to outgoing connections (32768 and up), so none of these can take it before
-    the caller does. Processes that choose at the same time begin at random places.
+    It is below the ports that Linux uses for outgoing connections (32768 and up), so no connection can take it
+    before the caller does. It is random, so that processes that choose at the same time rarely collide.
     """
     while True:
-        port = _chance.choice(PORTS)
-        if port not in _given and not _is_taken(port):
-            _given.add(port)
+        port = _random.choice(PORTS)
+        if port not in _handed_out and not _is_in_use(port):
+            _handed_out.add(port)
             return port
 
 
-def _is_taken(port: int) -> bool:
+def _is_in_use(port: int) -> bool:
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -58,17 +58,17 @@ def _is_taken(port: int) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether something accepts connections at the host and port of `url`; PostgreSQL: and lets them in by now."""
+    """Whether a server accepts connections at the host and port of `url`. PostgreSQL must also have started up."""
     parts = urlsplit(url)
     try:
         with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), timeout=1) as connection:
-            return not (parts.scheme.startswith("postgres") and _still_starts(connection))
+            return not (parts.scheme.startswith("postgres") and _is_starting(connection))
     except OSError:
         return False
 
 
-def _still_starts(connection: socket.socket) -> bool:
-    """Whether PostgreSQL says that it starts, stops or recovers, when asked as pg_isready does."""
+def _is_starting(connection: socket.socket) -> bool:
+    """Whether PostgreSQL replies that it is starting, stopping or recovering. The check is that of pg_isready."""
     message = struct.pack("!i", POSTGRES_PROTOCOL) + b"user\0nobody\0\0"
     connection.sendall(struct.pack("!i", len(message) + 4) + message)
     return CANNOT_CONNECT_NOW in connection.recv(4096)
@@ -76,7 +76,7 @@ def _still_starts(connection: socket.socket) -> bool:
 
 @contextmanager
 def running(server: Server, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `server` while the block runs; its output goes to a log in `folder`. Raises CannotRun."""
+    """Run `server` while the block runs. Its output goes to a log file in `folder`. Raises CannotRun."""
     path = folder / f"{server.name}.log"
     with path.open("ab") as output:
         process = subprocess.Popen(server.command, stdout=output, stderr=output, start_new_session=True)
@@ -94,7 +94,7 @@ def running(server: Server, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def trio(folder: Path, *postgres_options: str) -> Iterator[Trio]:
-    """PostgreSQL, Redis and NATS on free ports, with their data in `folder`."""
+    """Run PostgreSQL, Redis and NATS on free ports, with their data in `folder`. Raises CannotRun."""
     password = servers.new_password()
     started = Trio(
         servers.postgres(folder / "postgres", free_port(), password, *postgres_options),

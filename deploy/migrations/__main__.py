@@ -1,4 +1,4 @@
-"""python -m deploy.migrations: bring the database at DATABASE_URL to the newest revision."""
+"""python -m deploy.migrations: migrate the database at DATABASE_URL to the newest revision."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from libs.common.config import DatabaseSettings, load
 
 
 def upgrade(settings: DatabaseSettings, *, revision: str = "head") -> None:
-    """Run every migration up to `revision` that the database has not had. Safe to run twice, and twice at once."""
+    """Run every migration up to `revision` that the database lacks. Safe to run again, and concurrently."""
     alembic = Config()
     alembic.set_main_option("script_location", str(Path(__file__).parent))
     alembic.attributes["database_url"] = settings.database_url.get_secret_value()

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over asyncpg, alone (an advisory lock keeps a second run waiting)."""
+"""The environment of Alembic: it connects over asyncpg, and an advisory lock makes a second run wait."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from libs.common.errors import Unavailable, message_of
 
 LOCK = 0x4172676F  # "Argo"
 PATIENCE_S = 60.0
-"""For a server that is not there yet, or still recovers."""
+"""How long to wait for a server that is not up yet or still recovers."""
 
 
 def _migrate(connection: Connection) -> None:
@@ -24,7 +24,7 @@ def _migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-async def _connected(url: str) -> Any:
+async def _connect(url: str) -> Any:
     try:
         return await asyncpg.connect(url)
     except LOST as error:
@@ -35,7 +35,7 @@ async def _run() -> None:
     url: str = context.config.attributes["database_url"]
 
     async def open_connection() -> Any:
-        return await until_available(lambda: _connected(url), patience_s=PATIENCE_S)
+        return await until_available(lambda: _connect(url), patience_s=PATIENCE_S)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=open_connection, poolclass=pool.NullPool)
     async with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""What runs beside something else for as long as that lasts, and not a moment longer."""
+"""Background tasks that run while a block runs and have ended when the block has ended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Coroutine
@@ -14,13 +14,14 @@ logger = log.get("background")
 
 @asynccontextmanager
 async def alongside(*parts: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Run `parts` while the block runs. At its end they are cancelled, and it returns when they have ended.
+    """Run the coroutines `parts` in the background while the block runs.
 
-    A part that fails is in the log at once; the block and the other parts go on.
+    When the block ends, they are cancelled and awaited. If a part fails, the error is logged at once; the block
+    and the other parts continue.
     """
     tasks = [asyncio.create_task(part) for part in parts]
     for task in tasks:
-        task.add_done_callback(_tell_of_failure)
+        task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -28,10 +29,10 @@ async def alongside(*parts: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
 
 
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and wait until each has ended, however.
+    """Cancel `tasks` and wait until each has ended, whether with a result, an error or a cancellation.
 
-    To cancel once is not enough: until Python 3.12, asyncio.wait_for forgets a cancellation that comes together
-    with the answer it waits for (https://github.com/python/cpython/issues/86296), and libraries use it.
+    Cancelling once is not enough: before Python 3.12, asyncio.wait_for loses a cancellation that arrives together
+    with the result it waits for (https://github.com/python/cpython/issues/86296), and libraries use wait_for.
     """
     cancelled: asyncio.CancelledError | None = None
     while pending := {task for task in tasks if not task.done()}:
@@ -39,12 +40,12 @@ async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
             task.cancel()
         try:
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
-        except asyncio.CancelledError as error:  # what was promised comes first
+        except asyncio.CancelledError as error:  # raised below, when all tasks have ended
             cancelled = error
     if cancelled is not None:
         raise cancelled
 
 
-def _tell_of_failure(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("background.failed", part=task.get_coro().__qualname__, exc_info=error)  # type: ignore[union-attr]

@@ -1,4 +1,7 @@
-"""Uploads and artifacts, in a folder or a bucket. Written before the row that names them."""
+"""The blob store for uploads and artifacts: a folder or a bucket.
+
+A blob is written before the database row that refers to it.
+"""
 
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator
@@ -14,24 +17,24 @@ from obstore.store import from_url
 from libs.common.config import BlobSettings
 
 CHUNK = 1024 * 1024
-"""Bytes moved at a time."""
+"""Bytes read or streamed at a time."""
 
 
 def job_folder(tenant: str, job_id: UUID) -> str:
-    """Where everything lies that belongs to a job: its upload, and its attempts' artifacts."""
+    """The key prefix of everything that belongs to a job: its upload and the artifacts of its attempts."""
     return f"jobs/{tenant}/{job_id.hex}"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What was written: its size in bytes and the SHA-256 of its content in hex."""
+    """What was written: `size` in bytes, and the SHA-256 of the content in hex."""
 
     size: int
     sha256: str
 
 
 class Blobs:
-    """A store of byte strings under keys such as `jobs/<tenant>/<id>/input`."""
+    """Stores byte strings under keys such as `jobs/<tenant>/<id>/input`."""
 
     def __init__(self, settings: BlobSettings) -> None:
         url = settings.blob_url.get_secret_value()
@@ -39,7 +42,7 @@ class Blobs:
         self._store: Any = from_url(url, mkdir=True) if is_folder else from_url(url)
 
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
-        """Stream `chunks` to `key`; it appears whole or, if the stream raises, not at all."""
+        """Stream `chunks` to `key`. The blob appears as a whole or, if the stream raises, not at all."""
         digest = hashlib.sha256()
         size = 0
 
@@ -56,15 +59,15 @@ class Blobs:
     async def write_file(self, key: str, path: Path) -> Stored:
         """Stream a file to `key`."""
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncIterator[bytes]:
             with path.open("rb") as file:
-                while piece := file.read(CHUNK):
-                    yield piece
+                while chunk := file.read(CHUNK):
+                    yield chunk
 
-        return await self.write(key, pieces())
+        return await self.write(key, chunks())
 
     async def read(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Stream bytes `start` to `end` (exclusive; None: the end). Raises FileNotFoundError."""
+        """Stream the bytes from `start` to `end` (exclusive; None: to the end). Raises FileNotFoundError."""
         bounds: Any = (start, end) if end is not None else {"offset": start}
         options: Any = {"range": bounds} if start or end is not None else None
         found = await obstore.get_async(self._store, key, options=options)
@@ -78,17 +81,17 @@ class Blobs:
                 file.write(chunk)
 
     async def delete(self, key: str) -> None:
-        """Remove `key`; it is no error if it is not there."""
+        """Delete `key`. A key that does not exist is not an error."""
         try:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
 
     async def copy(self, source: str, target: str) -> None:
-        """Copy the content of key `source` to key `target`. Raises FileNotFoundError."""
+        """Copy the blob `source` to the key `target`. Raises FileNotFoundError."""
         await obstore.copy_async(self._store, source, target)
 
     async def delete_folder(self, folder: str) -> None:
-        """Remove every key that begins with `folder` and a slash."""
+        """Delete every key that begins with `folder` and a slash."""
         async for found in obstore.list(self._store, prefix=f"{folder}/"):
             await obstore.delete_async(self._store, [item["path"] for item in found])

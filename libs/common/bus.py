@@ -1,12 +1,12 @@
 """The conveyor: job tickets over NATS JetStream, from the ledger to whichever worker is free.
 
-A ticket is the 16 bytes of a job id. The conveyor is allowed to lose any of them: the ledger knows which
-jobs have a ticket out, and the dispatcher publishes a lost one again. So the stream lives in memory, tickets
-are published without waiting for an acknowledgement, and a ticket leaves the stream when it is handed over.
+A ticket is the 16 bytes of a job id. The conveyor may lose any ticket: the ledger records which jobs have a
+ticket out, and the dispatcher publishes a lost ticket again. So the stream is kept in memory, tickets are
+published without waiting for an acknowledgement, and a ticket leaves the stream when it is delivered.
 
-Workers pull by credit: a standing request for as many tickets as there are free slots, so a ticket reaches
-a waiting worker without a round trip. The traps of pull requests are met here: one that died with its
-server is noticed by missing heartbeats, every request expires, and nothing is drained on the way out.
+Workers pull by credit: each keeps a pull request open for as many tickets as it has free slots, so a ticket
+reaches a waiting worker without a round trip. This module handles the pitfalls of pull requests: a request that
+died with its server is detected by missing heartbeats, every request expires, and closing does not drain.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ from libs.common.config import BusSettings
 from libs.common.errors import Unavailable, message_of
 
 TICKET_LIFE_S = 600.0
-"""Tickets older than this fall off the conveyor, to be published again if their jobs still wait."""
+"""Older tickets are dropped from the stream. They are published again if their jobs still wait."""
 REQUEST_EXPIRES_S = 30.0
 REQUEST_HEARTBEAT_S = 2.0
-ANSWER_WITHIN_S = 2.0
+REPLY_WITHIN_S = 2.0
 FLUSHED_WITHIN_S = 0.5
-"""How long the client waits, with too much unsent, before it sends what comes next."""
+"""How long a publish waits for the client to send its buffer when too much is unsent."""
 CONSUMER = "workers"
-ANSWERERS = "answerers"
-"""The queue group of those who answer: one of them gets each question."""
+RPC_GROUP = "answerers"
+"""The queue group of the processes that serve requests: each request is delivered to one of them."""
 YIELD_EVERY = 250
-"""Tickets published before others on this event loop have their turn: a few milliseconds."""
+"""Tickets published between two yields to the event loop: a few milliseconds of work."""
 
 logger = log.get("bus")
 
@@ -50,24 +50,24 @@ _DOWN = (nats.errors.Error, APIError, NoStreamResponseError, OSError, TimeoutErr
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A queue's stretch of the conveyor at one moment."""
+    """The state of a queue's stream at one moment."""
 
     depth: int
     """Tickets that no worker has taken yet."""
     taken: int
-    """Tickets taken since the stream was made."""
+    """Tickets taken since the stream was created."""
     oldest: datetime | None
-    """When the oldest of them was put there, on the bus's clock; None if there is none."""
+    """When the oldest ticket in the stream was published, by the NATS server's clock; None if there is none."""
 
 
 class Bus:
-    """A connection to NATS that reconnects for ever."""
+    """A connection to NATS that reconnects without limit."""
 
     def __init__(self, connection: Client, connecting: asyncio.Task[None]) -> None:
         self._nats = connection
         self._connecting = connecting
         self.epoch = 0
-        """Counts reconnects: whatever the server was doing for us before the last one, it has forgotten."""
+        """Counts reconnects. After each one, the server has forgotten the pull requests made before it."""
 
     @property
     def connected(self) -> bool:
@@ -75,8 +75,8 @@ class Bus:
         return bool(self._nats.is_connected)
 
     async def create_stream(self, queue: str) -> None:
-        """Make the stream and the consumer of `queue` if they are not there. Raises Unavailable."""
-        jetstream = self._nats.jetstream(timeout=ANSWER_WITHIN_S)
+        """Create the stream and the consumer of `queue` if they do not exist. Raises Unavailable."""
+        jetstream = self._nats.jetstream(timeout=REPLY_WITHIN_S)
         try:
             await jetstream.add_stream(
                 StreamConfig(
@@ -94,7 +94,7 @@ class Bus:
             raise Unavailable(f"NATS: {message_of(error)}") from error
 
     async def publish_tickets(self, queue: str, ids: Iterable[UUID]) -> bool:
-        """Put tickets on the conveyor without waiting. False: no connection, so they are as good as lost."""
+        """Publish the tickets of `ids` without waiting. False if the connection is down: treat all as lost."""
         if not self._nats.is_connected:
             return False
         subject = tickets_subject(queue)
@@ -108,10 +108,10 @@ class Bus:
         return True
 
     async def stream_state(self, queue: str) -> StreamState:
-        """How the stream of `queue` stands. Creates it anew if it is gone. Raises Unavailable."""
+        """The state of the stream of `queue`. Creates the stream if it is gone. Raises Unavailable."""
         try:
-            # nats-py's own StreamState leaves out first_ts.
-            reply = await _asked(self._nats, f"$JS.API.STREAM.INFO.{stream_of(queue)}")
+            # nats-py's own StreamState lacks first_ts.
+            reply = await _request(self._nats, f"$JS.API.STREAM.INFO.{stream_of(queue)}")
         except _DOWN as error:
             raise Unavailable(f"NATS: {message_of(error)}") from error
         state: dict[str, Any] = orjson.loads(reply.data).get("state", {})
@@ -123,79 +123,91 @@ class Bus:
         return StreamState(depth=depth, taken=state["last_seq"] - depth, oldest=oldest)
 
     async def publish(self, subject: str, message: bytes) -> None:
-        """Send `message` to whoever listens now. Nobody is told if it is lost."""
+        """Send `message` to the current subscribers of `subject`. A loss is not reported."""
         if self._nats.is_connected:
             with suppress(*_DOWN):
                 await self._nats.publish(subject, message)
 
     @asynccontextmanager
-    async def listening(self, subject: str, hear: Callable[[bytes], None]) -> AsyncIterator[None]:
-        """Call `hear` with every message on `subject` while the block runs. Waits for the first connection."""
+    async def listening(self, subject: str, handler: Callable[[bytes], None]) -> AsyncIterator[None]:
+        """Call `handler` with every message on `subject` while the block runs.
+
+        Waits for the first connection. A message for which `handler` raises ValueError is logged and skipped.
+        """
 
         async def on_message(message: Msg) -> None:
             try:
-                hear(message.data)
-            except ValueError as error:  # a stranger's
+                handler(message.data)
+            except ValueError as error:  # not a message of this fleet
                 logger.warning("bus.unreadable", subject=message.subject, error=str(error))
 
         async with self._subscribed(subject, on_message):
             yield
 
-    async def request(self, subject: str, question: bytes, *, within_s: float) -> bytes:
-        """The answer of one of those who answer on `subject`. Raises Unavailable, TimeoutError."""
+    async def request(self, subject: str, message: bytes, *, within_s: float) -> bytes:
+        """Send `message` to one of the processes that serve `subject`, and return its reply.
+
+        Raises Unavailable, or TimeoutError after `within_s` seconds.
+        """
         try:
-            reply = await _asked(self._nats, subject, question, within_s=within_s)
+            reply = await _request(self._nats, subject, message, within_s=within_s)
         except TimeoutError as error:
-            raise TimeoutError(f"No answer on {subject} within {within_s:g} s.") from error
+            raise TimeoutError(f"No reply on {subject} within {within_s:g} s.") from error
         except nats.errors.NoRespondersError as error:
-            raise Unavailable(f"Nobody answers on {subject}.") from error
+            raise Unavailable(f"No process serves {subject}.") from error
         except _DOWN as error:
             raise Unavailable(f"NATS: {message_of(error)}") from error
         return bytes(reply.data)
 
     @asynccontextmanager
-    async def serving(self, subject: str, answer: Callable[[str, bytes], Awaitable[bytes]]) -> AsyncIterator[None]:
-        """Answer what is asked on `subject` (which may end in `.*`) while the block runs; one of many answers.
+    async def serving(
+        self, subject: str, handler: Callable[[str, bytes], Awaitable[bytes]]
+    ) -> AsyncIterator[None]:
+        """Reply to requests on `subject` (which may end in `.*`) while the block runs.
 
-        `answer` gets the subject and the question. Waits for the first connection.
+        If several processes serve a subject, each request is delivered to one of them. `handler` gets the subject
+        and the message, and returns the reply. Waits for the first connection.
         """
 
         async def respond(message: Msg) -> None:
-            reply = await answer(message.subject, message.data)
+            reply = await handler(message.subject, message.data)
             with suppress(*_DOWN):
                 await message.respond(reply)
 
         async def on_message(message: Msg) -> None:
-            task = asyncio.create_task(respond(message))  # one slow question must not hold up the next
+            task = asyncio.create_task(respond(message))  # a slow request must not delay the next one
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
         tasks: set[asyncio.Task[None]] = set()
         try:
-            async with self._subscribed(subject, on_message, group=ANSWERERS):
+            async with self._subscribed(subject, on_message, group=RPC_GROUP):
                 yield
         finally:
             await background.end(tasks)
 
     @asynccontextmanager
     async def tickets(self, queue: str) -> AsyncIterator["Tickets"]:
-        """Take tickets off the conveyor of `queue` while the block runs. Waits for the first connection."""
-        taking = Tickets(self, self._nats, queue)
+        """Take tickets of `queue` while the block runs. Waits for the first connection.
+
+        At the end of the block, tickets that have arrived and were not taken are published again.
+        """
+        tickets = Tickets(self, self._nats, queue)
         try:
-            async with self._subscribed(taking.inbox, taking.receive):
-                yield taking
+            async with self._subscribed(tickets.inbox, tickets.receive):
+                yield tickets
         finally:
-            await self.publish_tickets(queue, taking.give_back())
+            await self.publish_tickets(queue, tickets.give_back())
 
     @asynccontextmanager
     async def _subscribed(
-        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, group: str = ""
+        self, subject: str, on_message: Callable[[Msg], Awaitable[None]], *, group: str = ""
     ) -> AsyncIterator[None]:
-        """While the block runs; from its first line on nothing is missed that others send."""
+        """Subscribe while the block runs. When the block begins, the server knows of the subscription."""
         await asyncio.shield(self._connecting)
-        subscription = await self._nats.subscribe(subject, queue=group, cb=hear)
+        subscription = await self._nats.subscribe(subject, queue=group, cb=on_message)
         try:
-            await _arrived(self._nats)
+            await _round_trip(self._nats)
             yield
         finally:
             if self._nats.is_connected:
@@ -203,7 +215,7 @@ class Bus:
 
 
 class Tickets:
-    """Tickets of one queue, pulled by credit. For one task only."""
+    """Pulls the tickets of one queue by credit. Only one task may use it."""
 
     def __init__(self, bus: Bus, connection: Client, queue: str) -> None:
         self.inbox = connection.new_inbox()
@@ -212,59 +224,59 @@ class Tickets:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream_of(queue)}.{CONSUMER}"
         self._credit = 0
         self._epoch = bus.epoch
-        self._taken: list[UUID] = []
+        self._received: list[UUID] = []
         self._arrived = asyncio.Event()
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
 
     async def receive(self, message: Msg) -> None:
-        """Called by the client for every ticket and every status of a pull request."""
-        self._heard_at = time.monotonic()
+        """Callback of the NATS client, for every ticket and every status message of a pull request."""
+        self._last_message_at = time.monotonic()
         if message.headers is None:
             self._credit -= 1
-            self._taken.append(UUID(bytes=message.data))
+            self._received.append(UUID(bytes=message.data))
         else:
             status = message.headers.get("Status")
             if status == "100":
                 return
-            if status != "408":  # no such consumer, or it went away: ask anew when `take` comes round
+            if status != "408":  # the consumer does not exist, or no longer: the next `take` sends a new request
                 self._credit = 0
                 return
             self._credit = max(0, self._credit - int(message.headers.get("Nats-Pending-Messages", "0")))
         self._arrived.set()
 
-    async def take(self, room: int, *, ahead: int = 0, wait_s: float) -> list[UUID]:
-        """Tickets for at most `room` jobs, as soon as there is one; an empty list after `wait_s` seconds.
+    async def take(self, limit: int, *, ahead: int = 0, wait_s: float) -> list[UUID]:
+        """Return at most `limit` tickets as soon as there is one, or an empty list after `wait_s` seconds.
 
-        `ahead`: how many more to have sent, so that the next call need not wait for them.
+        `ahead`: how many more tickets to request, so that the next call need not wait for them.
         """
-        await self._ask_for(room + ahead - len(self._taken))
-        if not self._taken:
+        await self._pull(limit + ahead - len(self._received))
+        if not self._received:
             self._arrived.clear()
             try:
                 async with asyncio.timeout(wait_s):
                     await self._arrived.wait()
             except TimeoutError:
                 return []
-        taken, self._taken = self._taken[:room], self._taken[room:]
+        taken, self._received = self._received[:limit], self._received[limit:]
         return taken
 
     def give_back(self) -> list[UUID]:
-        """The tickets that have come and were not taken."""
-        left, self._taken = self._taken, []
+        """Return the tickets that have arrived and were not taken, and forget them."""
+        left, self._received = self._received, []
         return left
 
-    async def _ask_for(self, wanted: int) -> None:
-        """Raise the credit with the server to `wanted` tickets."""
-        silent_s = time.monotonic() - self._heard_at
+    async def _pull(self, wanted: int) -> None:
+        """Request tickets until the server owes us `wanted`."""
+        silent_s = time.monotonic() - self._last_message_at
         if self._epoch != self._bus.epoch or silent_s > 3 * REQUEST_HEARTBEAT_S:
             self._epoch = self._bus.epoch
-            self._heard_at = time.monotonic()
+            self._last_message_at = time.monotonic()
             self._credit = 0
         missing = wanted - self._credit
         if missing <= 0 or not self._nats.is_connected:
             return
         if self._credit == 0:
-            self._heard_at = time.monotonic()
+            self._last_message_at = time.monotonic()
         request = {
             "batch": missing,
             "expires": int(REQUEST_EXPIRES_S * 1e9),
@@ -279,7 +291,7 @@ class Tickets:
 
 @asynccontextmanager
 async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
-    """Connect process `name`, in the background and for ever, and close after the block."""
+    """Connect process `name` in the background, retrying without limit, and close after the block."""
     connection = Client()
     last_error = ""
     waits = delays(base_s=0.1, cap_s=2.0)
@@ -299,7 +311,7 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
 
     async def on_error(error: Exception) -> None:
         nonlocal last_error
-        if str(error) != last_error:  # one line for an outage, not one a try
+        if str(error) != last_error:  # one log line per outage, not one per try
             last_error = str(error)
             logger.warning("bus.error", error=last_error or type(error).__name__)
 
@@ -324,45 +336,46 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
         if not connecting.done():
             await background.end([connecting])
         else:
-            await _arrived(connection)  # drain would wait 30 s for pull subscriptions
-            with suppress(TimeoutError, RuntimeError):  # it writes to a server that is away
-                async with asyncio.timeout(ANSWER_WITHIN_S):
+            await _round_trip(connection)  # drain would wait 30 s for pull subscriptions
+            with suppress(TimeoutError, RuntimeError):  # close writes to the server, which may be unreachable
+                async with asyncio.timeout(REPLY_WITHIN_S):
                     await connection.close()
 
 
-async def _asked(
-    connection: Client, subject: str, question: bytes = b"", *, within_s: float = ANSWER_WITHIN_S
+async def _request(
+    connection: Client, subject: str, message: bytes = b"", *, within_s: float = REPLY_WITHIN_S
 ) -> Msg:
-    """The answer. Raises one of `_DOWN`: TimeoutError, NoRespondersError if nobody listens there.
+    """Send a request and return the reply. Raises one of `_DOWN`, such as TimeoutError or NoRespondersError.
 
-    The timeout is ours, because nats-py 2.16's may lose a cancellation (see `background.end`). Its flush loses one
-    for certain, so it must be over before (`FLUSHED_WITHIN_S`).
+    The timeout is our own, because that of nats-py 2.16 may lose a cancellation (see `background.end`). The flush
+    of nats-py always loses one, so the flush must time out first (`FLUSHED_WITHIN_S`).
     """
     async with asyncio.timeout(within_s):
-        return await connection.request(subject, question, timeout=None)  # type: ignore[arg-type]  # it may be
+        return await connection.request(subject, message, timeout=None)  # type: ignore[arg-type]  # None is allowed
 
 
-async def _arrived(connection: Client) -> None:
-    """Until the server has all that was sent, or is away: whoever subscribed does so anew when it is back.
+async def _round_trip(connection: Client) -> None:
+    """Wait until the server has received everything sent so far.
 
-    It is asked where nobody listens, and says so. A flush of nats-py 2.16 sends its ping ahead of what it should
-    wait for, and ends the connection's reading if the answer comes after its timeout.
+    Returns early if the server is unreachable: the client renews its subscriptions when it reconnects. The request
+    goes to a subject without subscribers, so the server itself replies. The flush of nats-py 2.16 will not do: it
+    sends its ping ahead of what it should wait for, and stops reading if the pong arrives after its timeout.
     """
     with suppress(*_DOWN):
         if connection.is_connected:
-            await _asked(connection, connection.new_inbox())
+            await _request(connection, connection.new_inbox())
 
 
 def stream_of(queue: str) -> str:
-    """The stream that the tickets of `queue` are in."""
+    """The name of the stream of tickets of `queue`."""
     return f"TICKETS_{queue}"
 
 
 def tickets_subject(queue: str) -> str:
-    """What the tickets of `queue` are sent to."""
+    """The subject that the tickets of `queue` are published to."""
     return f"tickets.{queue}"
 
 
 def inbox_of(name: str) -> str:
-    """What answers to process `name` begin with: nobody else may listen there."""
+    """The prefix of the reply subjects of process `name`. No other process may subscribe there."""
     return f"_INBOX_{name}"

@@ -1,23 +1,24 @@
-"""Another machine's clock, as far as it can be known from here: between two bounds, which its answers narrow."""
+"""Estimates the clock of another machine: a lower and an upper bound, which each of its replies narrows."""
 
 import time
 
 
 class RemoteClock:
-    """The clock of a server that says what time it is. Until it has been heard, this machine's is taken for it."""
+    """The clock of a server that reports its time. Until its first reply, this machine's clock is used instead."""
 
     def __init__(self) -> None:
         ahead_us = time.time_ns() // 1000 - monotonic_us()
         self._ahead_us = (ahead_us, ahead_us)
         self._heard = False
 
-    def heard(self, said_us: int, *, asked_us: int) -> None:
-        """It has just said `said_us`, in answer to what was sent at `asked_us` of `monotonic_us`.
+    def heard(self, server_us: int, *, asked_us: int) -> None:
+        """Note that the server's clock read `server_us`, in the reply to a request sent at `asked_us`.
 
-        So it was read between then and now, however late the answer was noticed. Where the bounds of all answers
-        contradict each other, one of the clocks was set, or they drift: the last answer counts.
+        Both are in µs; `asked_us` is a value of `monotonic_us`. The clock was read between the request and now,
+        however late this process noticed the reply. If these bounds contradict the earlier ones, one of the clocks
+        was set or they drift: only the latest reply counts then.
         """
-        least, most = said_us - monotonic_us(), said_us - asked_us
+        least, most = server_us - monotonic_us(), server_us - asked_us
         if self._heard:
             both = max(least, self._ahead_us[0]), min(most, self._ahead_us[1])
             least, most = both if both[0] <= both[1] else (least, most)
@@ -25,14 +26,17 @@ class RemoteClock:
         self._heard = True
 
     def earliest_us(self) -> int:
-        """Its time, in µs; or later than this. For what may count too long, but not too short."""
+        """The earliest that the server's clock can be now, in µs.
+
+        Use it where something may count for too long, but not for too short a time.
+        """
         return monotonic_us() + self._ahead_us[0]
 
     def latest_us(self) -> int:
-        """Its time, in µs; or earlier than this."""
+        """The latest that the server's clock can be now, in µs."""
         return monotonic_us() + self._ahead_us[1]
 
 
 def monotonic_us() -> int:
-    """This machine's time that is never set, in µs."""
+    """This machine's monotonic clock, in µs."""
     return time.monotonic_ns() // 1000

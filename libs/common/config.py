@@ -1,8 +1,8 @@
-"""The one reader of the environment.
+"""The only reader of the environment.
 
-Each service has a `Settings` of its own, put together from the small groups below and its own fields.
-A field's name in capitals is its environment variable. All mistakes are reported together, and no value
-is ever repeated in a message: it might be a secret.
+Each service has its own `Settings`, composed of the small groups below and its own fields. A field's name in
+capitals is its environment variable. All mistakes are reported together. A message never repeats a value, because
+it might be a secret.
 """
 
 import os
@@ -16,20 +16,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Environment(BaseSettings):
-    """Fields are environment variables; an empty one counts as not set."""
+    """Reads fields from environment variables; an empty variable counts as not set."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
 
 class DatabaseSettings(Environment):
-    """The PostgreSQL server and the bounds of this process's pool."""
+    """The PostgreSQL server, and the size and timeouts of this process's connection pool."""
 
     database_url: SecretStr
     """postgresql://user:password@host:port/name"""
     db_max_connections: Annotated[int, Field(ge=1)] = 10
     db_min_connections: Annotated[int, Field(ge=0)] = 2
     db_connection_timeout: Annotated[int, Field(gt=0)] = 30_000
-    """Milliseconds to wait for a connection, new or from the pool."""
+    """Milliseconds to wait for a connection, whether new or from the pool."""
     db_idle_timeout: Annotated[int, Field(gt=0)] = 300_000
     """Milliseconds after which an idle connection above the minimum is closed."""
 
@@ -42,7 +42,7 @@ class BusSettings(Environment):
 
 
 class RedisSettings(Environment):
-    """The Redis server: REDIS_URL, or its parts."""
+    """The Redis server: REDIS_URL, or the separate parts of the address."""
 
     redis_url: SecretStr | None = None
     redis_host: str = "127.0.0.1"
@@ -60,10 +60,10 @@ class RedisSettings(Environment):
 
 
 class BlobSettings(Environment):
-    """Where uploads and artifacts lie."""
+    """Where uploads and artifacts are stored."""
 
     blob_url: SecretStr
-    """file:///a/folder, s3://bucket/prefix, gs://… or az://…; credentials come as that cloud's own variables."""
+    """file:///a/folder, s3://bucket/prefix, gs://… or az://…; credentials are in the cloud's own variables."""
 
 
 class ProbeSettings(Environment):
@@ -75,37 +75,38 @@ class ProbeSettings(Environment):
 
 
 STOPPING_TAKES_S = 8.0
-"""The longest that a stop needs beside the grace time: giving back, a last write, closing the connections."""
+"""The longest that a stop takes in addition to the grace time: releasing jobs, the last writes, closing the
+connections."""
 
 
 class ShutdownSettings(Environment):
-    """How a process stops. The chain of times is checked at the start, not found out in the middle of a stop."""
+    """How a process stops. The times are checked at the start, so that a stop cannot run out of time."""
 
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 20.0
-    """Seconds that running jobs, or open requests, get to finish after SIGTERM before they are given back."""
+    """Seconds that running jobs or open requests have to finish after SIGTERM. Then jobs are released."""
     termination_grace_s: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds from SIGTERM to SIGKILL: what the platform gives (Kubernetes: terminationGracePeriodSeconds)."""
+    """Seconds that the platform allows from SIGTERM to SIGKILL (Kubernetes: terminationGracePeriodSeconds)."""
 
     @model_validator(mode="after")
     def _there_is_time_to_stop(self) -> Self:
         if self.shutdown_grace_s + STOPPING_TAKES_S > self.termination_grace_s:
             raise ValueError(
-                f"SHUTDOWN_GRACE_S and the {STOPPING_TAKES_S:g} s that stopping takes are more than "
-                f"TERMINATION_GRACE_S: jobs would be killed instead of given back"
+                f"SHUTDOWN_GRACE_S plus the {STOPPING_TAKES_S:g} s that stopping takes exceed "
+                f"TERMINATION_GRACE_S: jobs would be killed instead of released"
             )
         return self
 
 
 class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, ShutdownSettings):
-    """What every worker needs; each adds its own."""
+    """The settings that every worker has; each service adds its own."""
 
     argosy_run_dir: str | None = None
-    """Under `make up`, whose supervisor looks at its processes' environment to find them."""
+    """Set by `make up`, whose supervisor finds its processes by this variable in their environment."""
 
     @property
     def slots(self) -> int:
-        """How many jobs this process runs at once."""
-        raise AttributeError("a worker's Settings says how many slots it has")
+        """How many jobs this process runs at the same time."""
+        raise AttributeError("a worker's Settings class must define `slots`")
 
 
 HARMLESS = frozenset(
@@ -115,13 +116,13 @@ HARMLESS = frozenset(
         "ARGOSY_RUN_DIR",
     )
 )
-"""Variables that no secret is in."""
+"""Variables that contain no secret."""
 
 S = TypeVar("S", bound=Environment)
 
 
 def load(settings: type[S]) -> S:
-    """Read `settings` from the environment, or end the process with every mistake on stderr (exit code 2)."""
+    """Read `settings` from the environment. On mistakes, print all of them to stderr and exit with code 2."""
     try:
         return settings()
     except ValidationError as invalid:
@@ -133,7 +134,7 @@ def load(settings: type[S]) -> S:
 
 @contextmanager
 def without_secrets() -> Iterator[None]:
-    """What is started within the block gets only the harmless part of the environment."""
+    """Processes started within the block get only the HARMLESS variables of the environment."""
     kept = dict(os.environ)
     forget_secrets()
     try:
@@ -143,6 +144,9 @@ def without_secrets() -> Iterator[None]:
 
 
 def forget_secrets() -> None:
-    """What is started from now on gets only the harmless part of the environment. For when all has been read."""
+    """Remove all variables but the HARMLESS ones, so that processes started from now on get no secrets.
+
+    Call it when all settings have been read.
+    """
     for name in os.environ.keys() - HARMLESS:
         del os.environ[name]

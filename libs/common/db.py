@@ -1,13 +1,13 @@
-"""The one PostgreSQL pool of a process.
+"""The PostgreSQL connection pool of a process.
 
-Pool semantics: at least `db_min_connections` stay open, at most `db_max_connections` exist, the one used
-last is used next, and what has been idle for `db_idle_timeout` is closed by a sweep every minute.
+At least `db_min_connections` stay open and at most `db_max_connections` exist. The connection used last is used
+next. Once a minute, connections that have been idle for `db_idle_timeout` are closed.
 
-Two ways in, one pool: `fetch` runs a single statement on the bare driver (a statement is its own
-transaction, and hot paths send whole batches through one), `begin` opens a SQLAlchemy transaction.
+There are two ways to use the pool. `fetch` runs a single statement directly on asyncpg; the statement is its own
+transaction, and hot paths send whole batches in one. `begin` opens a SQLAlchemy transaction.
 
-A process works as a role that owns nothing (`Role`), so row-level security holds for it whoever it logs in as.
-With `tenant`, a statement runs as a role that sees and writes that tenant's rows only.
+A process acts as a role that owns no tables (`Role`), so row-level security applies to it, whichever user it logs
+in as. With `tenant`, a statement runs as a role that can read and write only that tenant's rows.
 """
 
 import asyncio
@@ -33,24 +33,25 @@ from libs.common.errors import Unavailable, message_of
 SWEEP_EVERY_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
 CLOSED_WITHIN_S = 2.0
-"""How long a process that stops waits for the server to hear of it."""
+"""How long a stopping process waits for its connections to close."""
 FROZEN_AFTER_S = 15.0
-"""A process that leaves a transaction idle for this long has stopped: its locks are taken from it."""
+"""A process that leaves a transaction idle for this long is taken for frozen. The server ends the session, which
+releases its locks."""
 
 LOST = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the server's farewell arrived, the end of its connection has not yet
+    asyncpg.InternalClientError,  # the server has said that it closes, but the connection is still open
     asyncpg.OperatorInterventionError,  # the server is shutting down or starting up
     asyncpg.InsufficientResourcesError,  # connections, memory, disk
     asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
     asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.DeadlockDetectedError,  # ours was the victim: the same statement works the next time
+    asyncpg.DeadlockDetectedError,  # ours was chosen as the victim; a retry works
     asyncpg.SerializationError,
     TimeoutError,
 )
-"""What the driver raises when trying the same again later can help."""
+"""The errors of the driver after which a retry may succeed."""
 
 logger = log.get("database")
 
@@ -61,12 +62,12 @@ Connection = AsyncConnection
 
 _ENTER = "BEGIN; SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
 _ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant', $2, true)"
-"""For this transaction only: a connection that goes back to the pool belongs to no tenant."""
+"""Role and tenant apply to this transaction only: a connection in the pool belongs to no tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """How the pool stands at this moment, in connections and callers."""
+    """The pool at one moment: its connections, and `waiting` callers."""
 
     total: int
     in_use: int
@@ -75,7 +76,7 @@ class PoolStats:
 
 
 class Database:
-    """A pool of connections to the database that `connect` opened."""
+    """The connection pool that `connect` opens."""
 
     def __init__(self, engine: AsyncEngine, settings: DatabaseSettings, role: Role | None) -> None:
         self._engine = engine
@@ -93,7 +94,7 @@ class Database:
         return self._of_a_tenant
 
     def stats(self) -> PoolStats:
-        """The pool's figures; also exported as metrics."""
+        """The current numbers of the pool; also exported as metrics."""
         pool: Any = self._engine.pool
         in_use: int = min(pool.checkedout(), self._open)
         return PoolStats(total=self._open, in_use=in_use, idle=self._open - in_use, waiting=self._waiting)
@@ -101,10 +102,10 @@ class Database:
     async def fetch(
         self, sql: str, *args: object, tenant: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> Rows:
-        """Run one statement with `$1, $2, …` in a transaction of its own; its rows, if it returns any.
+        """Run one statement with `$1, $2, …` in its own transaction, and return its rows, if any.
 
-        With `tenant` it sees that tenant's rows and no others. Raises Unavailable if the server cannot be reached,
-        or not in time. The statement may then have run or not.
+        With `tenant`, it sees only the rows of that tenant. Raises Unavailable if the server cannot be reached or
+        does not reply within `timeout_s` seconds; the statement may then have run or not.
         """
         async with self._connection() as connection:
             driver = await _driver(connection)
@@ -121,7 +122,10 @@ class Database:
 
     @asynccontextmanager
     async def begin(self, *, tenant: str | None = None) -> AsyncIterator[AsyncConnection]:
-        """A transaction, `tenant`'s if given: committed where the block ends, rolled back where it raises."""
+        """Open a transaction. It commits when the block ends, and rolls back when the block raises.
+
+        With `tenant`, it sees only the rows of that tenant. Raises Unavailable.
+        """
         async with self._connection() as connection:
             await _driver(connection)
             try:
@@ -139,7 +143,7 @@ class Database:
                 raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
 
     async def reachable(self) -> bool:
-        """Whether a trivial statement gets through, now."""
+        """Whether the server executes a trivial statement now."""
         try:
             await self.fetch("SELECT 1")
         except Unavailable:
@@ -148,7 +152,7 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        asked_at = time.perf_counter()
+        requested_at = time.perf_counter()
         self._waiting += 1
         try:
             connection = await self._engine.connect()
@@ -156,7 +160,7 @@ class Database:
             raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
         finally:
             self._waiting -= 1
-        metrics.db_wait_seconds.observe(time.perf_counter() - asked_at)
+        metrics.db_wait_seconds.observe(time.perf_counter() - requested_at)
         try:
             yield connection
         finally:
@@ -168,7 +172,7 @@ class Database:
         self._open += change
 
     async def _keep_minimum(self) -> None:
-        """Open connections until the minimum exists."""
+        """Open connections until there are `db_min_connections`."""
         wanted = self._settings.db_min_connections - self.stats().in_use
         async with AsyncExitStack() as held:
             for _ in range(wanted):
@@ -176,7 +180,7 @@ class Database:
                 connection.info.setdefault("used_at", time.monotonic())
 
     async def _close_idle(self) -> None:
-        """Close what has been idle too long, down to the minimum. Last used comes out first."""
+        """Close connections that have been idle too long, down to the minimum, the least recently used first."""
         expired = time.monotonic() - self._settings.db_idle_timeout / 1000
         async with AsyncExitStack() as held:
             idle = range(self.stats().idle)
@@ -185,14 +189,14 @@ class Database:
                 if connection.info["used_at"] <= expired:
                     await connection.invalidate()
 
-    async def _sweep_for_ever(self) -> None:
+    async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             try:
                 await self._close_idle()
                 await self._keep_minimum()
             except (*LOST, DBAPIError, PoolTimeout):
-                continue  # the server is away; callers hear of it themselves
+                continue  # the server is unreachable; callers get their own errors
 
     def _export(self) -> None:
         for state in ("total", "in_use", "idle", "waiting"):
@@ -202,16 +206,16 @@ class Database:
 
 
 async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
-    """Run one statement with `$1, $2, …` in the transaction of `connection`; its rows, if it returns any."""
+    """Run one statement with `$1, $2, …` in the transaction of `connection`, and return its rows, if any."""
     result = await connection.exec_driver_sql(sql, args)
     return list(result.all()) if result.returns_rows else []
 
 
 @asynccontextmanager
 async def _as_tenant(driver: Any, role: str, tenant: str) -> AsyncIterator[None]:
-    """A transaction that is `tenant`'s. Three messages to the server, where asyncpg's own would be four."""
+    """Open a transaction as `tenant`. It sends three messages to the server; asyncpg's own would send four."""
     if "\x00" in tenant:
-        raise ValueError("a tenant's name has no NUL")
+        raise ValueError("a tenant's name must not contain NUL")
     try:
         await driver.execute(_ENTER.format(role, tenant.replace("'", "''")))
         yield
@@ -220,13 +224,13 @@ async def _as_tenant(driver: Any, role: str, tenant: str) -> AsyncIterator[None]
         if not isinstance(error, LOST):
             await driver.execute("ROLLBACK")
         raise
-    except BaseException:  # cancelled half way: nobody else may find this transaction open
+    except BaseException:  # cancelled halfway: the open transaction must not go back to the pool
         driver.terminate()
         raise
 
 
 async def _driver(connection: AsyncConnection) -> Any:
-    """asyncpg's connection behind `connection`, exchanged first if the server closed it while it was idle."""
+    """asyncpg's connection behind `connection`; a new one if the server closed it while it was idle."""
     driver: Any = (await connection.get_raw_connection()).driver_connection
     if not driver.is_closed():
         return driver
@@ -237,10 +241,10 @@ async def _driver(connection: AsyncConnection) -> Any:
         raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
 
 
-async def _answers(database: Database) -> None:
+async def _probe(database: Database) -> None:
     try:
         await database.fetch("SELECT 1")
-    except Unavailable as error:  # nobody else will say so while the process waits: the password may be wrong
+    except Unavailable as error:  # log it, as the process goes on waiting: the password may be wrong
         logger.warning("database.waiting", error=str(error))
         raise
 
@@ -249,13 +253,14 @@ async def _answers(database: Database) -> None:
 async def connect(
     settings: DatabaseSettings, name: str, *, role: Role | None, patience_s: float | None = None
 ) -> AsyncIterator[Database]:
-    """Open the pool of process `name` and close it after the block.
+    """Open the connection pool of process `name` and close it after the block.
 
-    Waits for a server that is not there yet, or has not been migrated, `patience_s` seconds at most (None: for
-    ever), then raises Unavailable. `name` shows in pg_stat_activity. It works as `role`; None: as it logs in.
+    Waits for a server that is not up yet or has not been migrated, for at most `patience_s` seconds (None: without
+    limit), then raises Unavailable. `name` shows in pg_stat_activity. The process acts as `role` (None: as the
+    user that it logs in as).
     """
     timeout_s = settings.db_connection_timeout / 1000
-    working_as = {} if role is None else {"role": role.name}
+    role_setting = {} if role is None else {"role": role.name}
 
     async def open_connection() -> Any:
         try:
@@ -266,10 +271,10 @@ async def connect(
                 server_settings={
                     "application_name": f"argosy-{name}",
                     "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
-                    # A plan is kept: one made while a table was small would read all of it when it is large.
+                    # Plans are cached: one made for a small table would still scan all of it when it is large.
                     "enable_seqscan": "off",
-                    "jit": "off",  # it looks at costs, and a scan that is switched off has an absurd one
-                    **working_as,
+                    "jit": "off",  # it is decided by cost, and a disabled scan has an enormous cost
+                    **role_setting,
                 },
             )
         except asyncpg.InvalidParameterValueError as error:
@@ -282,15 +287,15 @@ async def connect(
         max_overflow=0,
         pool_timeout=timeout_s,
         pool_use_lifo=True,
-        hide_parameters=True,  # of statements in errors: they are what callers have sent
-        json_deserializer=from_json,  # orjson makes floats of integers beyond 64 bits
+        hide_parameters=True,  # keeps callers' data out of error messages
+        json_deserializer=from_json,  # orjson turns integers beyond 64 bits into floats
     )
     database = Database(engine, settings, role)
     try:
-        await until_available(lambda: _answers(database), patience_s=patience_s)
+        await until_available(lambda: _probe(database), patience_s=patience_s)
         await database._keep_minimum()
         database._export()
-        async with background.alongside(database._sweep_for_ever()):
+        async with background.alongside(database._sweep_forever()):
             yield database
     finally:
         with suppress(TimeoutError):

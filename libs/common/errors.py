@@ -1,44 +1,44 @@
-"""The errors that processes of the fleet agree on.
+"""The error classes that all processes of the fleet share.
 
 ArgosyError
-├── Unavailable        a server we depend on cannot be reached; trying again later may work
-├── Retry              a handler asks for another try
-└── Reject             a handler refuses the job for good; subclass it for each typed reason
+├── Unavailable        a server that this process depends on cannot be reached; a retry may work
+├── Retry              a handler asks for a retry
+└── Reject             a handler refuses the job, without a retry; subclass it for each reason
 """
 
 import re
 
 
 class ArgosyError(Exception):
-    """Something the fleet has a name for. Without arguments, the class's docstring is the message."""
+    """An error with a code. Without a message, the first line of the class's docstring is the message."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
 
     @property
     def code(self) -> str:
-        """The error's name on the wire: the class name in snake_case, such as `page_timeout`."""
+        """The error's code on the wire: the class name in snake_case, such as `page_timeout`."""
         return code_of(type(self))
 
 
 def code_of(error: type[BaseException]) -> str:
-    """A class of errors as it is named on the wire."""
+    """The code of an error class on the wire."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", error.__name__).lower()
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says; its class where it says nothing, as a TimeoutError."""
+    """The error's message, or its class name if the message is empty, as that of a TimeoutError may be."""
     return str(error) or type(error).__name__
 
 
 class Unavailable(ArgosyError):
-    """A server that this needs cannot be reached."""
+    """A server that this operation needs cannot be reached."""
 
 
 class Retry(ArgosyError):
-    """The handler asks to be tried again.
+    """The handler asks for a retry.
 
-    `after`: seconds until then; None leaves it to exponential backoff.
+    `after`: seconds to wait; None: exponential backoff decides.
     """
 
     def __init__(self, message: str | None = None, *, after: float | None = None) -> None:
@@ -47,4 +47,4 @@ class Retry(ArgosyError):
 
 
 class Reject(ArgosyError):
-    """The job cannot succeed, however often it is tried."""
+    """The job cannot succeed, however often it is retried."""

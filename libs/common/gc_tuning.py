@@ -1,17 +1,17 @@
-"""Python's garbage collector, told that a server is no script.
+"""Tunes Python's garbage collector for a long-running server.
 
-It walks through everything that lives each time a few hundred objects more have been made than freed: in a process
-that keeps ten thousands of them, tens of milliseconds in which nothing else happens.
+By default a collection starts whenever a few hundred more objects have been allocated than freed. In a process
+that keeps tens of thousands of objects, such a collection blocks everything else for tens of milliseconds.
 """
 
 import gc
 
 COLLECT_AFTER = 20_000
-"""Objects made and not freed since the last collection; Python's own figure is 700."""
+"""Objects allocated and not freed that start a collection; Python's default is 700."""
 
 
 def tune() -> None:
-    """What lives now stays: look at it no more, and at the rest less often. For the end of a process's start."""
+    """Exempt all current objects from collection, and collect less often. Call it at the end of the start-up."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)

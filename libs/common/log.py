@@ -1,4 +1,4 @@
-"""One JSON line an event on standard output, with the ids of the job and the trace it belongs to."""
+"""Logging: one JSON line per event on standard output, with the ids of its job and trace."""
 
 import asyncio
 import logging
@@ -17,27 +17,27 @@ from libs.common.contracts.ids import public_id
 
 
 class Subject(NamedTuple):
-    """What the running task is about: a job, and the `traceparent` it came with."""
+    """The job that the running task works on, and the W3C `traceparent` that the job was submitted with."""
 
     job_id: UUID
     trace: str | None
 
 
 about: ContextVar[Subject | None] = ContextVar("about", default=None)
-"""Set by whoever starts a task for a job or a request; every line logged in that task carries it."""
+"""Set by the code that starts a task for a job; every line logged in that task carries its ids."""
 
 Logger = structlog.typing.FilteringBoundLogger
 
 
 class Trace(NamedTuple):
-    """What a W3C `traceparent` says: the trace, and the request of ours in it, whose id is the span's."""
+    """The ids in a W3C `traceparent`: the trace, and our request in it, whose id is made of the span id."""
 
     trace_id: str
     request_id: str
 
     @classmethod
     def of(cls, traceparent: str) -> "Trace":
-        """Read it."""
+        """Parse `traceparent`."""
         _, trace_id, span, _ = traceparent.split("-")
         return cls(trace_id, f"req_{span}")
 
@@ -52,7 +52,7 @@ def _add_subject(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def setup(service: str) -> None:
-    """Send every log of this process, ours and the libraries', as JSON lines to standard output."""
+    """Send all logs of this process, ours and those of libraries, to standard output as JSON lines."""
     _lines.service = service
 
     def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -89,7 +89,7 @@ def setup(service: str) -> None:
 
 
 class _Lines:
-    """Lines that many requests leave: those of one turn of the event loop are written together."""
+    """Collects frequent log lines, and writes those of one iteration of the event loop together."""
 
     def __init__(self) -> None:
         self.service = ""
@@ -114,11 +114,14 @@ _lines = _Lines()
 
 
 def line(**fields: object) -> None:
-    """Log what is logged so often that its cost counts: JSON as it stands, on the running event loop."""
+    """Log `fields` as one JSON line, without structlog. It is for events so frequent that the cost matters.
+
+    Needs a running event loop.
+    """
     _lines.add(fields)
 
 
 def get(name: str) -> Logger:
-    """A logger whose lines name the part `name` of the program."""
+    """A logger whose lines carry `name` as the `part` of the program."""
     logger: Logger = structlog.get_logger(part=name)
     return logger

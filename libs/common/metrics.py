@@ -1,60 +1,68 @@
-"""Every metric of the fleet, declared once. tests/test_architecture.py sees to it that each is used."""
+"""Every metric of the fleet, declared once. tests/test_architecture.py checks that each is used."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 jobs_accepted = Counter("argosy_jobs_accepted", "Jobs committed to the ledger.", ["queue"])
-attempts_finished = Counter("argosy_attempts_finished", "Attempts that ended, by how.", ["queue", "outcome"])
+attempts_finished = Counter("argosy_attempts_finished", "Attempts that ended, by outcome.", ["queue", "outcome"])
 jobs_fenced = Counter("argosy_jobs_fenced", "Writes refused because the worker no longer held the job.", ["queue"])
 jobs_running = Gauge("argosy_jobs_running", "Jobs running in this process.", ["queue"])
 job_wait_seconds = Histogram(
-    "argosy_job_wait_seconds", "From due to started (queue latency).", ["queue"], buckets=_SECONDS
+    "argosy_job_wait_seconds", "Time from due to started (queue latency).", ["queue"], buckets=_SECONDS
 )
 job_run_seconds = Histogram(
-    "argosy_job_run_seconds", "From started to the end of the attempt.", ["queue"], buckets=_SECONDS
+    "argosy_job_run_seconds", "Time from the start to the end of an attempt.", ["queue"], buckets=_SECONDS
 )
-tickets_published = Counter(
-    "argosy_tickets_published", "Tickets put on the conveyor, by why.", ["queue", "reason"]
-)
-jobs_recovered = Counter("argosy_jobs_recovered", "Jobs taken back from dead workers.")
+tickets_published = Counter("argosy_tickets_published", "Tickets published, by reason.", ["queue", "reason"])
+jobs_recovered = Counter("argosy_jobs_recovered", "Jobs recovered from dead workers.")
 jobs_in_state = Gauge("argosy_jobs", "Unfinished jobs in the ledger, by state.", ["queue", "state"])
 jobs_unaccounted = Gauge(
-    "argosy_jobs_unaccounted", "Accepted less ended less waiting less running. Anything but 0 is a bug.", ["queue"]
+    "argosy_jobs_unaccounted", "Jobs accepted minus ended minus unfinished. Anything but 0 is a bug.", ["queue"]
 )
 accounting_updated = Gauge(
     "argosy_accounting_timestamp_seconds", "When accepted and ended jobs were last compared."
 )
-oldest_waiting_seconds = Gauge("argosy_oldest_waiting_seconds", "Since the oldest waiting job was due.", ["queue"])
-jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by why.", ["reason"])
-stored_bytes = Gauge("argosy_stored_bytes", "Uploads and artifacts of the jobs in the ledger.", ["queue"])
+oldest_waiting_seconds = Gauge(
+    "argosy_oldest_waiting_seconds", "Time since the oldest waiting job was due.", ["queue"]
+)
+jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by reason.", ["reason"])
+stored_bytes = Gauge("argosy_stored_bytes", "Bytes of uploads and artifacts of the jobs in the ledger.", ["queue"])
 schedule_late_seconds = Histogram(
-    "argosy_schedule_late_seconds", "From a recurring job's time to its being made.", buckets=_SECONDS
+    "argosy_schedule_late_seconds",
+    "Delay from a schedule's fire time to the creation of its job.",
+    buckets=_SECONDS,
 )
-schedule_missed = Counter("argosy_schedule_missed", "Fire times of recurring jobs that were passed over.")
-followers = Gauge("argosy_followers", "Callers that follow a job at this gateway.")
-loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop came round the last time.")
-conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets on the conveyor that no worker has taken.", ["queue"])
+schedule_missed = Counter("argosy_schedule_missed", "Fire times of schedules that were skipped.")
+followers = Gauge("argosy_followers", "Callers that follow a job through this gateway.")
+loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop ran its last tick.")
+conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets in the stream that no worker has taken.", ["queue"])
 
-db_connections = Gauge("argosy_db_connections", "Connections of this process's pool, by state.", ["state"])
-db_wait_seconds = Histogram("argosy_db_wait_seconds", "Wait for a connection from the pool.", buckets=_SECONDS)
+db_connections = Gauge(
+    "argosy_db_connections", "Connections of this process's pool and callers waiting for one, by state.", ["state"]
+)
+db_wait_seconds = Histogram(
+    "argosy_db_wait_seconds", "Time waited for a connection from the pool.", buckets=_SECONDS
+)
 
-http_requests = Counter("argosy_http_requests", "Requests answered.", ["method", "route", "status"])
+http_requests = Counter("argosy_http_requests", "HTTP requests answered.", ["method", "route", "status"])
 http_request_seconds = Histogram(
-    "argosy_http_request_seconds", "Time to answer.", ["method", "route"], buckets=_SECONDS
+    "argosy_http_request_seconds", "Time to answer an HTTP request.", ["method", "route"], buckets=_SECONDS
 )
-requests_in_flight = Gauge("argosy_http_requests_in_flight", "Requests this process is answering.")
-requests_shed = Counter("argosy_http_requests_shed", "Requests refused because of overload.", ["urgency"])
-limiter_mode = Gauge("argosy_limiter_mode", "1 for who decides the limits: shared, alone or returning.", ["mode"])
+requests_in_flight = Gauge("argosy_http_requests_in_flight", "HTTP requests in progress.")
+requests_shed = Counter("argosy_http_requests_shed", "HTTP requests refused because of overload.", ["urgency"])
+limiter_mode = Gauge(
+    "argosy_limiter_mode", "1 for the current mode of the rate limiter: shared, alone or returning.", ["mode"]
+)
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])
 
 mail_recipients = Counter(
-    "argosy_mail_recipients", "What became of recipients; deferred ones count each time.", ["state"]
+    "argosy_mail_recipients", "Recipients, by the state they entered; deferred ones count each time.", ["state"]
 )
 
-mail_reports = Counter("argosy_mail_reports", "Bounces and complaints that came back.", ["kind"])
+mail_reports = Counter("argosy_mail_reports", "Bounces and complaints received.", ["kind"])
 
 page_seconds = Histogram(
-    "argosy_ocr_page_seconds", "Time to read one page, by where its text came from.", ["source"],
+    "argosy_ocr_page_seconds", "Time to read one page, by the source of its text.", ["source"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128),
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""/livez, /readyz and /metrics on an internal port, answered by a thread beside the event loop.
+"""/livez, /readyz and /metrics on an internal port, served by a thread beside the event loop.
 
-A thread, because a wedged loop must not be able to hide itself: /livez fails when the loop has not
-ticked for a while, the log says where it is stuck, and in the end the process gives up. Liveness asks no
-other server; readiness is what the process says of itself.
+A thread still answers when the event loop is stuck. After WEDGED_AFTER_S, /livez fails and the log shows where the
+loop is stuck; after twice that time the process exits. Liveness depends on no other server; readiness is whatever
+the process reports of itself.
 """
 
 import asyncio
@@ -20,25 +20,26 @@ from libs.common import background, log, metrics
 from libs.common.config import ProbeSettings
 
 WEDGED_AFTER_S = 30.0
-"""A loop that has not come round for this long is held to be stuck: longer than a lease, so jobs are safe."""
+"""An event loop that has not ticked for this long counts as stuck. It is longer than a lease, so jobs are safe."""
 
 STDERR = 2
-"""The descriptor: whatever sys.stderr is at that moment, this still writes."""
+"""The file descriptor, which works whatever sys.stderr is replaced with."""
 
 logger = log.get("probes")
 
 
 class Probes:
-    """What this process says of its health. `ready` is a function that must be cheap and ask nobody."""
+    """The health of this process. The function `ready` must be cheap and must not call another server."""
 
     def __init__(self, ready: Callable[[], bool]) -> None:
         self.ready = ready
         self._ticked_at = time.monotonic()
 
     def watch(self, stop: threading.Event, on_wedged: Callable[[], None], *, every_s: float = 1.0) -> None:
-        """Run on a thread until `stop`: should the loop not come round, say where it is stuck, and then give up.
+        """Run on a thread until `stop` is set: log where the event loop is stuck, and later call `on_wedged`.
 
-        Seconds in which this whole process stood still (a suspended machine) do not count: each is seen here.
+        Time in which the whole process was suspended does not count, because this thread counts its own rounds of
+        `every_s` seconds.
         """
         seen, silent_s = self._ticked_at, 0
         while not stop.wait(every_s):
@@ -52,18 +53,18 @@ class Probes:
                 return
 
     def alive(self) -> bool:
-        """Whether the event loop still comes round."""
+        """Whether the event loop has ticked within WEDGED_AFTER_S."""
         return time.monotonic() - self._ticked_at < WEDGED_AFTER_S
 
     async def tick(self) -> None:
-        """Run for ever on the loop that is watched."""
+        """Tick once a second, without end, on the event loop that is watched."""
         while True:
             self._ticked_at = time.monotonic()
             await asyncio.sleep(1)
             metrics.loop_lag_seconds.set(time.monotonic() - self._ticked_at - 1)
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
-        """Status, media type and body for `path`."""
+        """The HTTP status, media type and body for `path`."""
         match path.partition("?")[0]:
             case "/metrics":
                 return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
@@ -74,14 +75,14 @@ class Probes:
         return 404, "text/plain", b"not found\n"
 
 
-def _give_up() -> None:
-    """End the process, for whoever keeps it alive to start it anew. Its jobs went to others long ago."""
+def _exit_process() -> None:
+    """Exit with code 70, so that the supervisor restarts the process. Its jobs went to other workers long ago."""
     os._exit(70)
 
 
 @asynccontextmanager
 async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIterator[Probes]:
-    """Answer probes while the block runs. Raises OSError if the port is taken."""
+    """Serve probes while the block runs. Raises OSError if the port is in use."""
     probes = Probes(ready)
 
     class Handler(BaseHTTPRequestHandler):
@@ -94,19 +95,19 @@ async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIt
             self.wfile.write(body)
 
         def log_message(self, *_args: object) -> None:
-            """Probes come every few seconds; they are not news."""
+            """Log nothing: probes come every few seconds."""
 
     server = ThreadingHTTPServer((settings.probes_host, settings.probes_port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="probes", daemon=True)
     thread.start()
     logger.info("probes.listening", port=server.server_address[1])
-    over = threading.Event()
-    threading.Thread(target=probes.watch, args=(over, _give_up), name="watchdog", daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=probes.watch, args=(ended, _exit_process), name="watchdog", daemon=True).start()
     try:
         async with background.alongside(probes.tick()):
             yield probes
     finally:
-        over.set()
+        ended.set()
         await asyncio.to_thread(server.shutdown)
         server.server_close()

@@ -1,8 +1,9 @@
-"""Questions to the service that owns the answer, over NATS: `query.<service>.<name>`, from gateways to workers.
+"""Request/reply over NATS, from gateways to workers, on the subjects `query.<service>.<name>`.
 
-A question and an answer are JSON objects, with numbers of any size (which orjson has not). Before each goes a line
-of JSON of its own: whose question it is, or what went wrong, with a code: an ArgosyError's, or `bug`. Apart, so
-that what a caller could nest as deeply as a parser goes, the next parser can read.
+A request and a reply are JSON objects with numbers of any size, which orjson does not support. Each follows a
+first line of JSON. In a request, this line names the tenant. In a reply, it is empty (`{}`) or describes an error:
+its message, and its code, which is that of an ArgosyError or `bug`. It is a separate line so that it does not nest
+the object one level deeper: an object as deep as one parser allows must still be readable for the next parser.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,16 +18,16 @@ from libs.common.errors import ArgosyError
 D = TypeVar("D")
 Document = dict[str, Any]
 RpcHandler = Callable[[str, Document, D], Awaitable[Document]]
-"""Of a tenant's question, with what the service's handler needs too."""
-ANSWER_WITHIN_S = 10.0
+"""Gets the tenant, the request, and the same dependencies as the service's job handler. Returns the reply."""
+REPLY_WITHIN_S = 10.0
 REQUEST_BYTES_AT_MOST, REPLY_BYTES_AT_MOST = 800_000, 1_000_000
-"""NATS takes 1 MiB, unless its server is told otherwise. What was kept by a question fits into an answer."""
+"""NATS servers accept 1 MiB by default. Whatever one request has stored fits into one reply."""
 
 logger = log.get("rpc")
 
 
 class RpcError(ArgosyError):
-    """The service does not answer this question. `reason`: its error's code."""
+    """The service replied with an error. `reason` is its code."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -34,42 +35,46 @@ class RpcError(ArgosyError):
 
 
 class RequestTooLong(ArgosyError):
-    """The question is too long to be sent."""
+    """The request is too long to be sent."""
 
 
 async def call(bus: Bus, service: str, name: str, tenant: str, request: Document) -> Document:
-    """The answer of `service`. Raises TooLong, Refused, Unavailable, TimeoutError."""
+    """Call the handler `name` of `service` and return its reply.
+
+    Raises RequestTooLong, RpcError, Unavailable, or TimeoutError after REPLY_WITHIN_S.
+    """
     message = to_json({"tenant": tenant}) + b"\n" + to_json(request)
     if len(message) > REQUEST_BYTES_AT_MOST:
         raise RequestTooLong
-    reply = await bus.request(_subject(service, name), message, within_s=ANSWER_WITHIN_S)
-    error, _, answer = reply.partition(b"\n")
-    if refused := from_json(error):
-        raise RpcError(refused["code"], refused["message"])
-    document: Document = from_json(answer)
+    reply = await bus.request(_subject(service, name), message, within_s=REPLY_WITHIN_S)
+    first_line, _, body = reply.partition(b"\n")
+    if error := from_json(first_line):
+        raise RpcError(error["code"], error["message"])
+    document: Document = from_json(body)
     return document
 
 
 def serve(handlers: Mapping[str, RpcHandler[D]], deps: D) -> Callable[[str, bytes], Awaitable[bytes]]:
-    """What answers on the subject of all questions to a service."""
+    """Return the function that serves `subject_pattern`: it dispatches each request to its handler."""
 
-    async def answer(subject: str, message: bytes) -> bytes:
+    async def handle(subject: str, message: bytes) -> bytes:
         name = subject.rpartition(".")[2]
         try:
-            asker, _, request = message.partition(b"\n")
-            reply = b"{}\n" + to_json(await handlers[name](from_json(asker)["tenant"], from_json(request), deps))
-            return reply if len(reply) <= REPLY_BYTES_AT_MOST else _error("too_large", "The answer is too large.")
+            first_line, _, body = message.partition(b"\n")
+            tenant = from_json(first_line)["tenant"]
+            reply = b"{}\n" + to_json(await handlers[name](tenant, from_json(body), deps))
+            return reply if len(reply) <= REPLY_BYTES_AT_MOST else _error("too_large", "The reply is too large.")
         except ArgosyError as error:
             return _error(error.code, str(error))
         except Exception as error:
             logger.exception("rpc.bug", procedure=name)
             return _error("bug", type(error).__name__)
 
-    return answer
+    return handle
 
 
 def subject_pattern(service: str) -> str:
-    """Of all questions to `service`."""
+    """The subject of all requests to `service`."""
     return _subject(service, "*")
 
 

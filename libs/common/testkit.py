@@ -1,8 +1,8 @@
-"""For tests of services: run a handler inline, look at what was enqueued, work a queue off. No mocks.
+"""For tests of services, without mocks: run a handler inline, list enqueued jobs, run all jobs of a queue.
 
-ran = await run_inline(handle, payload, deps)           the handler alone; ran.done, ran.progress
-jobs = await enqueued(database, queue="ocr")            what a test's subject has put into the ledger
-await drain(database, bus, "ocr", Payload, handle, deps)   every waiting job to its end, without a conveyor
+ran = await run_inline(handle, payload, deps)              runs only the handler: ran.done, ran.progress
+jobs = await enqueued(database, queue="ocr")               the unfinished jobs in the ledger
+await drain(database, bus, "ocr", Payload, handle, deps)   runs every waiting job to its end, without tickets
 """
 
 import asyncio
@@ -29,7 +29,7 @@ D = TypeVar("D")
 
 @dataclass(slots=True)
 class Ran:
-    """What a handler returned, and the progress it reported on the way."""
+    """What a handler returned, and all progress that it reported."""
 
     done: Done
     progress: list[dict[str, Any]] = field(default_factory=list)
@@ -43,24 +43,27 @@ async def run_inline(
     tenant: str = "test",
     kind: str = "test",
 ) -> Ran:
-    """Run `handle`, and for its children if it fans out, with no ledger and no retries. Raises what it raises."""
+    """Run `handle` without ledger and retries, and if it fans out, run it for each child and then once more.
+
+    Raises what `handle` raises, and AssertionError if it snoozes, or fans out again.
+    """
     progress: list[dict[str, Any]] = []
     job = Job(new_id(), 1, tenant, kind, payload, progress.append)
-    end = await handle(job, deps)
-    if isinstance(end, FanOut):
+    result = await handle(job, deps)
+    if isinstance(result, FanOut):
         ended = []
-        for child in end.children:
-            theirs = type(payload).model_validate_json(child.payload)
-            done = await handle(Job(child.id, 1, tenant, child.kind, theirs, lambda _: None, job.id), deps)
+        for child in result.children:
+            child_payload = type(payload).model_validate_json(child.payload)
+            done = await handle(Job(child.id, 1, tenant, child.kind, child_payload, lambda _: None, job.id), deps)
             if not isinstance(done, Done):
-                raise AssertionError("what children put off is not run inline")
+                raise AssertionError("run_inline does not support children that snooze or fan out")
             ended.append(_ended(child, done))
-            progress.append({"done": len(ended), "total": len(end.children), "note": None})
+            progress.append({"done": len(ended), "total": len(result.children), "note": None})
         job.children, job.attempt = tuple(ended), 2
-        end = await handle(job, deps)
-    if not isinstance(end, Done):
-        raise AssertionError("a job fans out once, and is not put off inline")
-    return Ran(end, progress)
+        result = await handle(job, deps)
+    if not isinstance(result, Done):
+        raise AssertionError("run_inline does not support a job that snoozes or fans out twice")
+    return Ran(result, progress)
 
 
 def _ended(child: NewChild, done: Done) -> Child:
@@ -69,7 +72,7 @@ def _ended(child: NewChild, done: Done) -> Child:
 
 
 async def enqueued(database: Database, **facts: str) -> list[dict[str, Any]]:
-    """The unfinished jobs whose columns (queue, kind, tenant, …) are as given, oldest first, with payload."""
+    """All unfinished jobs whose columns (queue, kind, tenant, …) equal `facts`, oldest first, with payload."""
     rows = await database.fetch(
         "SELECT to_jsonb(j) FROM ledger.jobs j WHERE finished_at IS NULL AND to_jsonb(j) @> $1::jsonb ORDER BY id",
         orjson.dumps(facts).decode(),
@@ -85,9 +88,9 @@ async def drain(
     handle: Callable[[Job[P], D], Awaitable[HandlerResult]],
     deps: D,
 ) -> int:
-    """Run every job that waits in `queue`, and those that they enqueue there, to their ends; how many runs.
+    """Run every waiting job of `queue` to its end, and the jobs that these enqueue there. Return how many runs.
 
-    Retries follow at once, unless a handler has asked for a wait.
+    Retries follow immediately, unless a handler asks for a delay.
     """
     worker = Worker(
         queue,

@@ -1,8 +1,8 @@
-"""News of jobs over core NATS: many in a message, lost without harm. The ledger is asked when it matters.
+"""Job events over core NATS, many per message. A loss does no harm: the ledger is read whenever it matters.
 
 events.<queue>   from workers to gateways: a JSON list of `[job id in hex, state, progress]`; `state` is null
-                 where only the progress is new, `progress` null where there is none
-cancel.<queue>   from gateways to workers: a JSON list of job ids in hex; whoever runs one of them stops it
+                 if only the progress has changed, `progress` is null if there is none
+cancel.<queue>   from gateways to workers: a JSON list of job ids in hex; a worker that runs one of them stops it
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import orjson
 
 
 class Event(NamedTuple):
-    """What happened to a job. `job` is its id in hex."""
+    """A change of a job. `job` is its id in hex."""
 
     job: str
     state: str | None
@@ -21,30 +21,30 @@ class Event(NamedTuple):
 
 
 def events_subject(queue: str) -> str:
-    """Where the workers of `queue` publish; `*` for all queues."""
+    """The subject that the workers of `queue` publish events to; `*` for all queues."""
     return f"events.{queue}"
 
 
 def cancel_subject(queue: str) -> str:
-    """Where the workers of `queue` listen."""
+    """The subject on which the workers of `queue` receive cancels."""
     return f"cancel.{queue}"
 
 
 def encode_events(events: Sequence[tuple[str, str | None, dict[str, Any] | None]]) -> bytes:
-    """A message for `events_subject`."""
+    """Encode a message for `events_subject`."""
     return orjson.dumps(events)
 
 
 def decode_events(message: bytes) -> list[Event]:
-    """What such a message says."""
+    """Decode a message from `events_subject`."""
     return [Event(*item) for item in orjson.loads(message)]
 
 
 def encode_cancels(ids: Sequence[UUID]) -> bytes:
-    """A message for `cancel_subject`."""
+    """Encode a message for `cancel_subject`."""
     return orjson.dumps([job_id.hex for job_id in ids])
 
 
 def decode_cancels(message: bytes) -> list[UUID]:
-    """What such a message says."""
+    """Decode a message from `cancel_subject`."""
     return [UUID(hex=job) for job in orjson.loads(message)]

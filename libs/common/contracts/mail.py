@@ -1,4 +1,4 @@
-"""What the gateway and the mailer say to each other."""
+"""The data exchanged between the gateway and the mailer."""
 
 import re
 from collections import Counter
@@ -15,46 +15,46 @@ from libs.common.contracts.numbers import WHOLE
 
 RECIPIENTS_AT_MOST = 10_000
 LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
-"""Text of one line: nothing that could end a header and begin another, in whosever opinion."""
+"""One line of text, without any character that some parser may take for the end of a header."""
 ALLOWED_HEADERS = (
     r"^(X-[A-Za-z0-9-]{1,60}|In-Reply-To|References|Auto-Submitted|Precedence|Importance|Priority|Sensitivity"
     r"|Keywords|Comments|Organization|List-Id|List-Help|List-Post|List-Owner|List-Archive|Feedback-ID|Content-Language)$"
 )
-"""What callers may set beside the fields of their own: nothing that says whose mail it is, or how it is built."""
+"""Further headers that callers may set: none that names sender or recipients, or describes the MIME structure."""
 
 
 class Mailbox(NamedTuple):
-    """A display name, which may be empty, and an address, its domain in ASCII."""
+    """A display name, which may be empty, and an email address, whose domain is in ASCII."""
 
     name: str
     address: str
 
     @property
     def domain(self) -> str:
-        """After the @."""
+        """The part of the address after the @."""
         return self.address.rpartition("@")[2]
 
 
 @lru_cache(maxsize=2 * RECIPIENTS_AT_MOST)
 def parse_mailbox(text: str) -> Mailbox:
-    """`ada@example.com` or `Ada Lovelace <ada@example.com>`. Raises ValueError."""
+    """Parse `ada@example.com` or `Ada Lovelace <ada@example.com>`. Raises ValueError."""
     if not re.match(LINE, text) or len(text) > 500:
-        raise ValueError("Not an address.")
+        raise ValueError("Not an email address.")
     named = re.fullmatch(r'\s*"?([^<>"]*?)"?\s*<([^<>]+)>\s*', text)
     name, address = (named[1], named[2]) if named else ("", text.strip())
     try:
         found = validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        raise ValueError(f"Not an address: {error}") from error
+        raise ValueError(f"Not an email address: {error}") from error
     return Mailbox(name, f"{found.local_part}@{found.ascii_domain.lower()}")
 
 
 def refuse_twice(addresses: Iterable[str]) -> None:
-    """Raises ValueError if two of these mailboxes are one, whatever the case of its letters."""
+    """Raises ValueError if an address occurs more than once. The comparison ignores case and display names."""
     counts = Counter(parse_mailbox(address).address.lower() for address in addresses)
     twice = sorted(address for address, count in counts.items() if count > 1)
     if twice:
-        raise ValueError(f"{len(twice)} addresses are there more than once, such as {twice[0]}.")
+        raise ValueError(f"{len(twice)} addresses occur more than once, such as {twice[0]}.")
 
 
 def _is_mailbox(text: str) -> str:
@@ -70,7 +70,7 @@ def _is_zone(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _zones() -> frozenset[str]:
-    """Those that mean the same everywhere."""
+    """The time zones that mean the same on every machine."""
     return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
@@ -88,7 +88,7 @@ Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class QuietHours(BaseModel):
-    """No mail between these times of the recipient's day; `begin` may be later than `end`: over midnight."""
+    """No mail between these times in the recipient's time zone. If `begin` is after `end`, they span midnight."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,7 +97,11 @@ class QuietHours(BaseModel):
 
 
 class Letter(BaseModel):
-    """What is sent, and how. In a letter to `recipients`, subject, text and html are templates (Jinja2)."""
+    """The content of a message, and how to send it.
+
+    In a letter to `recipients` or `days_before`, subject, text and html are Jinja2 templates, rendered once per
+    recipient.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -106,27 +110,27 @@ class Letter(BaseModel):
     subject: Line = ""
     text: Body | None = None
     html: Body | None = None
-    """Styles in <style> are brought to the elements. Without `text`, the text is made from this."""
+    """Rules in <style> elements are inlined. Without `text`, the plain text is generated from the HTML."""
     template: TemplateReference | None = None
-    """One that is kept, in place of subject, text and html; the last version, or `name@3`."""
+    """A stored template, instead of subject, text and html: `name` for its last version, or `name@3`."""
     headers: Annotated[
         dict[HeaderName, Line], Field(max_length=20, json_schema_extra={"additionalProperties": False})
     ] = {}
     unsubscribe: bool = False
-    """Whether there is a List-Unsubscribe for one click (RFC 8058). Who clicks gets no more mail of the tenant."""
+    """Add a one-click List-Unsubscribe header (RFC 8058). Recipients who use it get no more mail of the tenant."""
     on_unknown: Literal["keep", "resend"] = "keep"
-    """Where it cannot be known whether the server took a message: leave it, or send it again under its id."""
+    """If it is unknown whether the server accepted a message: leave it, or resend it with the same Message-ID."""
     local_time: Clock | None = None
-    """Not before it is this late where the recipient is, the next time after the job is due."""
+    """Do not send before this time of day in the recipient's time zone, the first one after the job is due."""
     time_zone: Zone = "UTC"
-    """Of recipients that name none."""
+    """The time zone of recipients that have none of their own."""
     quiet_hours: QuietHours | None = None
     expire_after_s: Annotated[int, Field(ge=1, le=30 * 86_400), WHOLE] | None = None
-    """Seconds after the job is due; whoever has not been reached by then is not written to any more."""
+    """Seconds after the job is due. Recipients who have not been sent the message by then will not get it."""
 
 
 class Recipient(BaseModel):
-    """Who gets a letter, and the variables of its templates for this one."""
+    """A recipient of a letter, with the template variables for this recipient."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -136,7 +140,7 @@ class Recipient(BaseModel):
 
 
 class AddressedRecipient(BaseModel):
-    """A recipient as the gateway has read them: `name` and `address` of their mailbox."""
+    """A recipient as parsed by the gateway: the mailbox is split into `name` and `address`."""
 
     address: str
     name: str = ""
@@ -145,7 +149,7 @@ class AddressedRecipient(BaseModel):
 
     @classmethod
     def of(cls, recipient: Recipient) -> "AddressedRecipient":
-        """The same, taken apart."""
+        """Split the mailbox of `recipient`."""
         mailbox = parse_mailbox(recipient.to)
         return cls.model_construct(
             address=mailbox.address,
@@ -156,22 +160,22 @@ class AddressedRecipient(BaseModel):
 
     @property
     def domain(self) -> str:
-        """After the @."""
+        """The part of the address after the @."""
         return self.address.rpartition("@")[2]
 
 
 class AttachedFile(BaseModel):
-    """A file that goes with a letter, in the blob store under `key`."""
+    """An attachment of a letter, in the blob store under `key`."""
 
     key: str
     filename: str
     media_type: str
     content_id: str | None = None
-    """For `<img src="cid:…">`: it is shown in the text, not beside it."""
+    """For `<img src="cid:…">`: the file is shown inline, not as an attachment."""
 
 
 class Part(BaseModel):
-    """Recipients `first` to `last` of the letter of job `letter`."""
+    """The recipients with numbers `first` to `last` of the letter with the job id `letter` (hex)."""
 
     letter: str
     first: int
@@ -179,25 +183,25 @@ class Part(BaseModel):
 
 
 class MailPayload(BaseModel):
-    """A mail job: a letter to some, or a part of those of its parent."""
+    """The payload of a mail job: a letter, or a part of the recipients of the parent's letter."""
 
     letter: Letter | None = None
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
-    """As they are shown; in a letter to everybody's own address, nobody."""
+    """`to` and `cc` are shown in the headers. Both are empty if every recipient gets a separate message."""
     recipients: tuple[AddressedRecipient, ...] = ()
-    """All of them, those in copy and blind copy too."""
+    """All recipients, including those in cc and bcc."""
     is_template: bool = False
     days_before: tuple[int, ...] = ()
-    """In place of recipients: those who are to be reminded of a deadline that is so many days away."""
+    """Instead of `recipients`: the followers of deadlines that are at most this many days away."""
     deadlines: str = ""
-    """What their names begin with."""
+    """With `days_before`: only the deadlines whose names begin with this."""
     attachments: tuple[AttachedFile, ...] = ()
     part: Part | None = None
 
 
 class StoredLetter(BaseModel):
-    """A letter as the mailer keeps it, for all its recipients."""
+    """A letter as the mailer stores it, once for all of its recipients."""
 
     letter: Letter
     to: tuple[str, ...] = ()
@@ -207,5 +211,5 @@ class StoredLetter(BaseModel):
 
 
 def clock(text: str) -> time:
-    """Of a `Clock`."""
+    """Parse a `Clock`."""
     return time.fromisoformat(text)

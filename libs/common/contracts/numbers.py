@@ -1,4 +1,4 @@
-"""JSON has one kind of number: 8 and 8.0 are the same, and whole (JSON Schema 2020-12, 4.2.3)."""
+"""Whole numbers in JSON: 8 and 8.0 are the same whole number (JSON Schema 2020-12, 4.2.3)."""
 
 from typing import Any
 
@@ -10,4 +10,4 @@ def _whole(value: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)
-"""For a field of whole numbers, after its bounds: takes 8.0 for 8 where types are strict."""
+"""A validator for integer fields, to be written after the bounds: it accepts 8.0 as 8 where types are strict."""

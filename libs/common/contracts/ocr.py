@@ -1,4 +1,4 @@
-"""What the gateway and the OCR worker say to each other."""
+"""The data exchanged between the gateway and the OCR worker."""
 
 from typing import Annotated, Literal
 
@@ -7,36 +7,36 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from libs.common.contracts.numbers import WHOLE
 
 MEDIA_TYPES = ("application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp")
-"""What can be read."""
+"""The media types that can be processed."""
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,30}(/[A-Za-z_]{1,40})?$")]
 PAGES_PATTERN = r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?(,[1-9]\d{0,5}(-[1-9]\d{0,5})?)*$"
 
 
 MODES = (1, *range(3, 14))
-"""Tesseract's page segmentation modes that give text."""
+"""Tesseract's page segmentation modes that yield text."""
 
 
 def _is_mode(psm: int) -> int:
     if psm not in MODES:
-        raise ValueError(f"One of {', '.join(map(str, MODES))}.")
+        raise ValueError(f"It must be one of {', '.join(map(str, MODES))}.")
     return psm
 
 
 class OcrOptions(BaseModel):
-    """How to read a document."""
+    """How to process a document."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     languages: Annotated[tuple[Language, ...], Field(max_length=8)] = ()
-    """Tesseract's names, such as `eng` or `deu`; empty: the worker's default."""
+    """Tesseract's names, such as `eng` or `deu`; empty: the worker's default languages."""
     dpi: Annotated[int, Field(ge=72, le=600), WHOLE] | None = None
-    """Dots per inch at which PDF pages are rasterised; None: as many as the size of the print needs."""
+    """Dots per inch at which PDF pages are rasterised; None: chosen by the size of the print."""
     pages: (
         Annotated[str, Field(pattern=PAGES_PATTERN, max_length=1000, json_schema_extra={"format": "page-ranges"})]
         | None
     ) = None
-    """Which pages, counted from 1: `1-3,7`; None: all."""
+    """The pages to process, counted from 1, such as `1-3,7`; None: all."""
     psm: Annotated[int, Field(json_schema_extra={"enum": list(MODES)}), AfterValidator(_is_mode), WHOLE] = 3
     """Tesseract's page segmentation mode."""
 
@@ -51,7 +51,7 @@ class OcrOptions(BaseModel):
 
 
 class OcrPayload(BaseModel):
-    """An OCR job."""
+    """The payload of an OCR job."""
 
     source: str
     """The upload's key in the blob store."""
@@ -59,7 +59,7 @@ class OcrPayload(BaseModel):
     media_type: str
     options: OcrOptions
     page: int | None = None
-    """The one page that this job reads; None: the document."""
+    """The single page that this job processes; None: the whole document."""
 
 
 Box = tuple[int, int, int, int]
@@ -67,7 +67,7 @@ Box = tuple[int, int, int, int]
 
 
 class Word(BaseModel):
-    """One word. `confidence`: 0 to 100."""
+    """One word. `confidence` is 0 to 100."""
 
     text: str
     box: Box
@@ -89,14 +89,14 @@ class Block(BaseModel):
 
 
 Source = Literal["ocr", "text-layer", "mixed"]
-"""Where a page's words come from: its picture, the text it already had, or that and the pictures on it."""
+"""Where the words of a page come from: OCR of the page, its text layer, or text layer and OCR of its images."""
 
 
 class Page(BaseModel):
     """A page of `words.json`.
 
-    `confidence` is the mean over its recognised words, None if there are none. `rotation`: degrees by which it had
-    to be turned counterclockwise to be read, `skew`: and then to be straight.
+    `confidence` is the mean over its recognised words, None if there are none. `rotation`: degrees by which the
+    page was turned counterclockwise to be upright. `skew`: degrees by which it was then turned to be straight.
     """
 
     number: int

@@ -1,32 +1,32 @@
-"""The truth about every job, in PostgreSQL. One job's life:
+"""The ledger: the record of every job, in PostgreSQL. The states of a job:
 
     accept ──> scheduled ──due──> queued ──claim──> running ──> succeeded
                                     ^                 │ ├─────> failed
                                     ├──retry/release──┤ └─────> cancelled
                                     └──── waiting <───┘   (for its children)
 
-jobs        the states, a job as it is accepted, and reading jobs back
-accept      committed before anybody is told so; the same request, or the same unique_for, is one job
-dispatch    due jobs, lost tickets and dead workers' jobs back to the queue
-picking     which waiting jobs come next: fair to tenants, by rank, within the caps
-claim       a worker takes jobs, and shows that it still lives
-finish      how an attempt ended, written only by the worker that still holds the job
-job_actions cancel and retry, by hand
-flows       a job whose children do its work, and which waits for them
-replays     bulk retries, at a rate and behind a fuse
-schedules   recurring jobs
-queues      pause, caps, and how each queue stands
-queue_position  where one job stands, and so why it does not run
-accounting  accepted less ended must be what there is
-retention   old jobs removed, and the files that nobody needs any more
-durability  which of these wait for the disk
-tables      the rows
+jobs            the states, a job as it is accepted, and reading jobs back
+accept          commits new jobs; a repeated request, or the same unique_for, gives the same job
+dispatch        puts due jobs, lost tickets and the jobs of dead workers back into the queue
+picking         which waiting jobs are next: fair to tenants, by rank, within the caps
+claim           a worker claims jobs and sends heartbeats
+finish          the outcome of an attempt, written only by the worker that still holds the job
+job_actions     cancel and retry on request
+flows           a job that fans out into children and waits for them
+replays         bulk retries, with a rate limit and a failure limit
+schedules       recurring jobs
+queues          pause, caps, and the state of each queue
+queue_position  where one job stands in its queue, and so why it does not run
+accounting      accepted minus ended must equal the unfinished jobs
+retention       removes old jobs, and the files that are no longer needed
+durability      which statements need not wait for the disk
+tables          the tables
 
-`attempt` and `worker` are the fencing token: a claim raises the one and sets the other, and every later write
-of that worker names both.
-`failures` counts retries used. A release by shutdown or crash raises only the first.
-Every statement is safe to repeat after a lost answer.
+`attempt` and `worker` together are the fencing token: a claim increments `attempt` and sets `worker`, and every
+later write of that worker names both.
+`failures` counts retries used. After a release by shutdown or a crash, only `attempt` increases.
+Every statement is safe to repeat after a lost reply.
 
-Accepting and finishing wait for the disk. The steps between do not (LAZILY): should PostgreSQL crash and
-forget a claim, the job is back in its queue, and the fence refuses the worker that still runs it.
+Accepting and finishing wait for the disk. The steps between do not (LAZILY): if PostgreSQL crashes and forgets a
+claim, the job is back in its queue, and the fencing token refuses the writes of the worker that still runs it.
 """

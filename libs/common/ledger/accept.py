@@ -1,4 +1,4 @@
-"""Accepting jobs: committed before anybody is told so, many in one statement."""
+"""Accepting jobs: many in one statement, and committed before any caller gets a reply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ _NEW: Columns[tuple[NewJob, bool]] = Columns(
     bytes=("bigint", lambda new: new[0].bytes),
     ticketed=("bool", lambda new: new[1]),
 )
-# One row too many would be a job done twice: a repeated id, from a try whose answer was lost, changes nothing.
-# Nor does a second job with the same Idempotency-Key, or with the unique_for of one that has not ended.
+# A duplicate row would be a job that runs twice. So nothing is inserted for a repeated id (a retry after a lost
+# reply), a repeated Idempotency-Key, or the unique_for of a job that has not ended.
 _ACCEPT = f"""
 WITH new AS (
   INSERT INTO ledger.jobs AS j
@@ -57,30 +57,30 @@ entered AS (
   SELECT queue, 'bytes', sum(bytes) FROM new GROUP BY queue HAVING sum(bytes) > 0)
 SELECT id, state, created_at, due_at, idempotency_key, request_sha256 FROM new
 """  # noqa: S608 - made of constants
-_ASKED: Columns[NewJob] = Columns(
+_REQUESTED: Columns[NewJob] = Columns(
     id="uuid", tenant="text", queue="text", idempotency_key="text", unique_key="text"
 )
-_ALREADY = f"""
-SELECT asked.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256
-FROM {_ASKED.unnested("asked")}
+_EXISTING = f"""
+SELECT requested.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256
+FROM {_REQUESTED.unnested("requested")}
 CROSS JOIN LATERAL (
-  SELECT * FROM ledger.jobs WHERE id = asked.id
+  SELECT * FROM ledger.jobs WHERE id = requested.id
   UNION ALL
-  SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND idempotency_key = asked.idempotency_key
+  SELECT * FROM ledger.jobs WHERE tenant = requested.tenant AND idempotency_key = requested.idempotency_key
   UNION ALL
-  SELECT * FROM ledger.jobs WHERE tenant = asked.tenant AND queue = asked.queue
-    AND unique_key = asked.unique_key AND state IN ('scheduled', 'queued', 'running', 'waiting')
+  SELECT * FROM ledger.jobs WHERE tenant = requested.tenant AND queue = requested.queue
+    AND unique_key = requested.unique_key AND state IN ('scheduled', 'queued', 'running', 'waiting')
   LIMIT 1) j
 """  # noqa: S608
 
 
 ACCEPT_WITHIN_S = 5.0
-"""A commit that takes longer is tried again, on another connection."""
+"""A commit that takes longer is retried on another connection."""
 
 
 @dataclass(slots=True, frozen=True)
 class Accepted:
-    """What the ledger adds to a new job; or, where `id` is not the one asked for, the job that was there."""
+    """What the ledger adds to a new job. If `id` is not the requested one, it is the existing job."""
 
     id: UUID
     state: State
@@ -91,11 +91,12 @@ class Accepted:
 
 
 async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[bool]) -> list[Accepted]:
-    """Commit `jobs`, in one statement; the answers are in the order of `jobs`.
+    """Commit `jobs` in one statement, and return one result for each, in the same order.
 
-    A job whose Idempotency-Key or unique_for is taken is not entered; its answer names the job that has it.
-    `ticketed[i]` says that the caller publishes the ticket of `jobs[i]` itself as soon as this returns;
-    if it never does, dispatch notices. Raises Unavailable; repeating the call with the same jobs is safe.
+    A job whose Idempotency-Key or unique_for is taken is not inserted; its result is the job that has it.
+    `ticketed[i]` means that the caller publishes the ticket of `jobs[i]` as soon as this returns; if it does not,
+    the dispatcher publishes it as a lost ticket. Raises Unavailable; it is safe to repeat the call with the same
+    jobs.
     """
     new = list(zip(jobs, ticketed, strict=True))
     rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=ACCEPT_WITHIN_S)
@@ -105,8 +106,8 @@ async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[boo
             metrics.jobs_accepted.labels(job.queue).inc()
     missing = [job for job in jobs if job.id not in known]
     if missing:
-        rows = await db.fetch(_ALREADY, *_ASKED.arrays(missing))
+        rows = await db.fetch(_EXISTING, *_REQUESTED.arrays(missing))
         known |= {row[0]: Accepted(*row[1:]) for row in rows}
     if any(job.id not in known for job in jobs):
-        raise Unavailable("The job in the way has just ended.")  # so the next try finds the place free
+        raise Unavailable("The conflicting job has just ended.")  # a retry will succeed
     return [known[job.id] for job in jobs]

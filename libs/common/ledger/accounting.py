@@ -1,7 +1,7 @@
-"""Accounting: what was accepted, less what ended, must be what there is.
+"""Accounting: the jobs accepted minus the jobs ended must equal the unfinished jobs.
 
-Entries are written in the very transactions that accept, end and retry, each a row of its own, so that nobody
-waits for anybody; here they are summed up.
+The transactions that accept, end and retry jobs insert entries, each as a separate row, so that they do not wait
+for each other. This module sums the entries up.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from libs.common.db import Database
 from libs.common.ledger.queues import LIVE
 
 _BALANCE = f"""
-WITH booked AS (
+WITH totals AS (
   SELECT queue,
          coalesce(sum(amount) FILTER (WHERE what = 'accepted'), 0) AS accepted,
          coalesce(sum(amount) FILTER (WHERE what = 'ended'), 0) AS ended,
@@ -23,12 +23,15 @@ SELECT queue, coalesce(accepted, 0)::bigint AS accepted, coalesce(ended, 0)::big
        coalesce(extract(epoch FROM now() - oldest_waiting_at), 0)::float8 AS oldest_waiting_s,
        (coalesce(accepted, 0) - coalesce(ended, 0) - coalesce(scheduled + queued + running + waiting, 0))::bigint
          AS unaccounted
-FROM booked FULL JOIN live USING (queue)
-"""  # noqa: S608 - made of constants
+FROM totals FULL JOIN live USING (queue)
+"""  # noqa: S608 - built from constants
 
 
 async def balance(db: Database) -> list[dict[str, Any]]:
-    """Each queue's entries against its jobs, at one moment. Counts what waits. Raises Unavailable."""
+    """Compare each queue's entries with its jobs at one moment. `unaccounted` is the difference, and must be 0.
+
+    It counts the unfinished jobs, so its cost grows with the backlog. Raises Unavailable.
+    """
     return [dict(row) for row in await db.fetch(_BALANCE)]
 
 
@@ -40,12 +43,12 @@ SELECT queue, what, sum(amount) FROM gone GROUP BY queue, what
 
 
 async def compact_entries(db: Database) -> None:
-    """Make one entry of many. Raises Unavailable."""
+    """Replace the entries of each queue and kind by their sum. Raises Unavailable."""
     await db.fetch(_COMPACT)
 
 
 async def stored_bytes(db: Database) -> int:
-    """Of the uploads and artifacts of all jobs. Raises Unavailable."""
+    """The total bytes of uploads and artifacts of all jobs. Raises Unavailable."""
     sql = "SELECT coalesce(sum(amount), 0)::bigint FROM ledger.entries WHERE what = 'bytes'"
     ((number,),) = await db.fetch(sql)
     return int(number)

@@ -1,4 +1,4 @@
-"""Claiming jobs, and the lease that protects them while their worker lives."""
+"""Claiming jobs, and the lease that protects them while their worker is alive."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from libs.common.ledger.durability import LAZILY
 
 HEARTBEAT_EVERY_S = 5.0
 HEARTBEAT_WITHIN_S = 4.0
-"""A heartbeat that takes longer is tried again, on another connection."""
+"""A heartbeat that takes longer is retried on another connection."""
 LEASE_S = 20.0
-"""A worker silent for this long is taken for dead, and its jobs go back to the queue."""
+"""A worker without a heartbeat for this long is considered dead, and its jobs go back to the queue."""
 
 
 class Claim(NamedTuple):
-    """A job in the hands of a worker. `payload` is its JSON text; `waited_s` is from due to started."""
+    """A job that a worker has claimed. `payload` is JSON text; `waited_s` is the seconds from due to started."""
 
     id: UUID
     attempt: int
@@ -41,12 +41,12 @@ ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
 
 
 async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: str, pid: int) -> None:
-    """Enter a worker process, so that it may claim."""
+    """Register a worker process, so that it may claim jobs. Raises Unavailable."""
     await db.fetch(_REGISTER, worker, queue, slots, host, pid)
 
 
-# A worker that was taken for dead has lost its row and must not claim, or nobody would watch over the job.
-# A ticket of a job that has none in the ledger is from before a pause: the caps do not count it.
+# A worker that was considered dead has lost its row. It must not claim: no lease would protect the job.
+# A ticket of a job without `ticketed_at` was published before a pause or a new cap: the caps do not count it.
 _CLAIM = f"""
 UPDATE ledger.jobs SET state = 'running', attempt = attempt + 1, worker = $2, started_at = now(),
                        ticketed_at = NULL, progress = NULL
@@ -57,13 +57,13 @@ WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
   AND {LAZILY}
 RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind, payload::text, trace,
           extract(epoch FROM started_at - due_at)::float8, parent, children
-"""  # noqa: S608 - made of constants
+"""  # noqa: S608 - built from constants
 
 
 async def claim(db: Database, worker: UUID, ids: Sequence[UUID]) -> list[Claim]:
-    """Take those of the jobs `ids` that still wait, all in one statement. The others' tickets were stale.
+    """Claim those jobs of `ids` that still wait, in one statement. The tickets of the others were stale.
 
-    Raises Unavailable. A claim that committed while its answer was lost comes back with the heartbeat.
+    Raises Unavailable. If a claim commits and its reply is lost, the heartbeat finds the jobs and releases them.
     """
     return [Claim._make(row) for row in await db.fetch(_CLAIM, ids, worker)]
 
@@ -83,18 +83,21 @@ WHERE worker = $1 AND state = 'running'
 
 @dataclass(slots=True, frozen=True)
 class Lease:
-    """The ledger's answer to a heartbeat, as sets of (job id, attempt)."""
+    """The ledger's reply to a heartbeat, as sets of (job id, attempt)."""
 
     held: frozenset[tuple[UUID, int]]
-    """What the ledger believes this worker to be running."""
+    """The jobs that this worker runs, according to the ledger."""
     settled: frozenset[tuple[UUID, int]]
-    """The part of it claimed long enough ago that the worker must know of it."""
+    """Those claimed more than 10 s ago, which the worker must know of."""
     cancelled: frozenset[tuple[UUID, int]]
-    """The part of it that somebody has asked to cancel."""
+    """Those for which a cancel was requested."""
 
 
 async def heartbeat(db: Database, worker: UUID) -> Lease | None:
-    """Renew the lease. None if the worker was taken for dead: its jobs are gone, it must register anew."""
+    """Renew the lease. None if the worker was considered dead: it has lost its jobs and must register again.
+
+    Raises Unavailable.
+    """
     if not await db.fetch(_HEARTBEAT, worker, timeout_s=HEARTBEAT_WITHIN_S):
         return None
     rows = await db.fetch(_HELD, worker, timeout_s=HEARTBEAT_WITHIN_S)
@@ -108,7 +111,7 @@ async def heartbeat(db: Database, worker: UUID) -> Lease | None:
 async def store_progress(
     db: Database, worker: UUID, latest: Mapping[tuple[UUID, int], Mapping[str, object]]
 ) -> None:
-    """Keep the latest progress of each (job id, attempt); of jobs no longer held, it is dropped."""
+    """Store the latest progress of each (job id, attempt), except of jobs that the worker no longer holds."""
     ids, attempts = zip(*latest, strict=True)
     documents = [orjson.dumps(progress).decode() for progress in latest.values()]
     await db.fetch(_PROGRESS, list(ids), list(attempts), documents, worker)
@@ -119,9 +122,9 @@ WITH gone AS (DELETE FROM ledger.workers WHERE {which} RETURNING queue, heartbea
 INSERT INTO ledger.queues (name, worker_seen_at) SELECT queue, max(heartbeat_at) FROM gone GROUP BY queue
 ON CONFLICT (name) DO UPDATE SET worker_seen_at = greatest(queues.worker_seen_at, excluded.worker_seen_at)
 """
-"""Removes workers, and leaves a note of when their queue last had one."""
+"""Removes workers, and records when their queue last had one."""
 
 
 async def deregister(db: Database, worker: UUID) -> None:
-    """Strike a worker process out; whatever it still held goes back to the queue at the next sweep."""
+    """Remove a worker process. The next `dispatch.recover` requeues the jobs that it still held."""
     await db.fetch(REMOVE_WORKERS.format(which="id = $1"), worker)

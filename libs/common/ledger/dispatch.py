@@ -1,6 +1,6 @@
-"""What brings waiting jobs to the conveyor: due times, retries, lost tickets and dead workers, all alike.
+"""Puts jobs back into the queue: due jobs and retries, jobs whose ticket was lost, jobs of dead workers.
 
-Any number of dispatchers may run these at once: they skip each other's rows.
+Any number of dispatchers may run these statements at the same time: they skip each other's rows.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from libs.common.db import Database
 from libs.common.ledger.claim import LEASE_S, REMOVE_WORKERS
 
 POISON_AFTER_CRASHES = 3
-"""A job that was running in this many workers when they died is taken for the cause."""
+"""A job that was running in this many workers when they died is considered the cause, and fails."""
 
 _PROMOTE = """
 UPDATE ledger.jobs SET state = 'queued'
@@ -22,11 +22,11 @@ RETURNING id
 
 
 async def promote_due(db: Database) -> int:
-    """Make scheduled jobs whose time has come wait in their queues; how many."""
+    """Queue the scheduled jobs that are due. Return how many. Raises Unavailable."""
     return len(await db.fetch(_PROMOTE))
 
 
-_REPRINT = """
+_REISSUE_LOST = """
 UPDATE ledger.jobs SET ticketed_at = now()
 WHERE id IN (SELECT id FROM ledger.jobs WHERE queue = $1 AND state = 'queued'
                AND ticketed_at < least($2, now()) - $3 * interval '1 second'
@@ -38,13 +38,13 @@ RETURNING rank, id
 async def reissue_lost_tickets(
     db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int
 ) -> list[UUID]:
-    """Jobs that still wait though their tickets are gone; marked as ticketed anew, their ids in order.
+    """Find at most `limit` waiting jobs whose tickets were lost, mark them as ticketed now, and return their ids.
 
-    Tickets leave the conveyor in the order they were put there. So one published before `oldest`, the time of
-    the oldest ticket now on it (None: it is empty), has been taken or lost. `slack_s` seconds make up for
-    tickets on their way and for clocks that differ.
+    The ids are in order of rank; the caller publishes the tickets. Tickets leave the stream in the order in which
+    they were published. So a ticket published before `oldest`, the time of the oldest ticket in the stream (None:
+    it is empty), was taken or lost. `slack_s` seconds allow for tickets in transit and for clocks that differ.
     """
-    return [row[1] for row in sorted(await db.fetch(_REPRINT, queue, oldest, slack_s, limit))]
+    return [row[1] for row in sorted(await db.fetch(_REISSUE_LOST, queue, oldest, slack_s, limit))]
 
 
 _DEMAND = """
@@ -57,24 +57,24 @@ FROM (SELECT) one LEFT JOIN ledger.queues q ON q.name = $1
 
 @dataclass(slots=True, frozen=True)
 class Demand:
-    """A queue as the dispatcher sees it."""
+    """The state of a queue that the dispatcher decides by."""
 
     backlog: bool
-    """Whether jobs wait that have no ticket yet."""
+    """Whether there are waiting jobs without a ticket."""
     slots: int
-    """How many jobs the live workers can run at once."""
+    """How many jobs the live workers can run at the same time."""
     paused: bool
     max_running: int | None
     max_running_per_tenant: int | None
 
     @property
     def capped(self) -> bool:
-        """Whether a new job may have to wait though there is room."""
+        """Whether a new job may have to wait although workers have free slots."""
         return self.max_running is not None or self.max_running_per_tenant is not None
 
 
 async def demand(db: Database, queue: str) -> Demand:
-    """How `queue` stands now."""
+    """The current state of `queue`. Raises Unavailable."""
     (row,) = await db.fetch(_DEMAND, queue)
     return Demand(*row)
 
@@ -105,6 +105,9 @@ SELECT id FROM recovered
 
 
 async def recover(db: Database) -> int:
-    """Give the jobs of dead workers back to their queues, or fail the poisonous; how many."""
+    """Requeue the jobs of dead workers. Return how many jobs were recovered. Raises Unavailable.
+
+    A job with a requested cancel is cancelled. One that was running in POISON_AFTER_CRASHES dead workers fails.
+    """
     await db.fetch(_REMOVE_SILENT_WORKERS)
     return len(await db.fetch(_RECOVER, POISON_AFTER_CRASHES))

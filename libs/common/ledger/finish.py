@@ -1,4 +1,4 @@
-"""How an attempt ended, written only by the worker that still holds the job."""
+"""Records the outcome of an attempt. Only the worker that still holds the job can write it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,10 +12,11 @@ from libs.common.unnest import Columns
 
 
 class Outcome(NamedTuple):
-    """The end of attempt `attempt` of job `id`: an end state, or QUEUED for another try.
+    """The outcome of attempt `attempt` of job `id`: an end state, or QUEUED for another attempt.
 
-    `retry_in_s`: seconds until the next try. `failed`: whether this counts as a failure. A release by
-    shutdown does not. `put_off`: the attempt went well, so failures and crashes before it no longer count.
+    `retry_in_s`: seconds until the next attempt. `failed`: whether this attempt counts as a failure; a release by
+    shutdown does not. `snoozed`: the attempt succeeded but the job is not done, so earlier failures and crashes no
+    longer count.
     """
 
     id: UUID
@@ -47,8 +48,8 @@ _OUTCOMES: Columns[Outcome] = Columns(
     snoozed="bool",
     bytes=("bigint", lambda outcome: sum(artifact["size"] for artifact in outcome.artifacts or ())),
 )
-# "IS NOT DISTINCT FROM" is "=" that no index answers: the way in must be the job's id, never all a worker holds.
-# Whoever asked for a cancel gets it at the end of the attempt, unless that was an end in itself.
+# "IS NOT DISTINCT FROM" is "=" that no index supports: the plan must find rows by job id, not by worker.
+# A requested cancel takes effect at the end of the attempt, unless the attempt ended the job anyway.
 _FINISH = f"""
 WITH ended AS (
   UPDATE ledger.jobs j SET
@@ -82,18 +83,18 @@ SELECT id FROM ended
 
 
 async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> list[bool]:
-    """Write the `outcomes` of `worker` in one statement. For each, whether it was taken.
+    """Write the `outcomes` of `worker` in one statement. Return for each whether it was written.
 
-    False: the worker no longer held the job, or this is a repeated call and the first one did it.
+    False: the worker no longer held the job, or this is a repeated call and the first one has written it.
     Raises Unavailable.
     """
-    taken = {row[0] for row in await db.fetch(_FINISH, *_OUTCOMES.arrays(outcomes), worker)}
-    return [outcome.id in taken for outcome in outcomes]
+    written = {row[0] for row in await db.fetch(_FINISH, *_OUTCOMES.arrays(outcomes), worker)}
+    return [outcome.id in written for outcome in outcomes]
 
 
 async def finish_within(connection: Connection, worker: UUID, outcome: Outcome) -> bool:
-    """Write `outcome` as part of the caller's transaction, beside the handler's own rows.
+    """Write `outcome` in the caller's transaction, together with the handler's own rows.
 
-    If it answers False the caller must roll back, so that the effects of a lost attempt count nowhere.
+    If it returns False, the caller must roll back, so that a lost attempt has no effects.
     """
     return bool(await fetch_within(connection, _FINISH, *_OUTCOMES.arrays([outcome]), worker))

@@ -1,8 +1,8 @@
-"""Flows: a job's children do its work, it waits for them, and then takes its last step.
+"""Flows: a job fans out into children that do the work, waits for them, and then runs once more.
 
-A parent that waits holds no slot. It goes back to its queue when all its children have ended, however they ended:
-the worker that ends the last one looks, after its commit; should it die in between, the dispatcher looks too. No
-counter is kept that could be wrong.
+A waiting parent holds no slot. It goes back to its queue when all its children have ended, whatever their
+outcome. The worker that finishes a child checks this after its commit. In case that worker dies in between, the
+dispatcher checks it too. There is no counter that could become wrong.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from libs.common.ledger.jobs import State, new_id
 from libs.common.unnest import Columns
 
 AT_ONCE = 4
-"""Children whose tickets are published with the fan-out, where nothing else waits; the rest follows in turn."""
+"""Children whose tickets are published with the fan-out if nothing else waits. The rest follows later."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewChild:
-    """A child as its parent makes it. What is not said here it has from its parent. `payload`: a JSON document."""
+    """A child to create. It inherits everything else from its parent. `payload` is a JSON document."""
 
     kind: str
     payload: bytes
@@ -32,7 +32,7 @@ class NewChild:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What became of a child."""
+    """A child that has ended, with its outcome."""
 
     id: UUID
     state: State
@@ -42,8 +42,8 @@ class Child:
     error: dict[str, Any] | None
 
 
-# A child stands a second behind the one before it, so that one long flow does not hold up all that came after it.
-# Tickets go out at once only where they overtake nobody: nothing waits, nothing is capped.
+# Each child is ranked one second after the previous one, so that a long flow does not hold up all later jobs.
+# Tickets are published with the fan-out only if they overtake no other job: nothing waits, and there is no cap.
 _OPEN = """
 NOT EXISTS (SELECT FROM ledger.jobs w WHERE w.queue = {job}.queue AND w.state = 'queued' AND w.ticketed_at IS NULL)
 AND NOT EXISTS (SELECT FROM ledger.queues q WHERE q.name = {job}.queue
@@ -58,7 +58,7 @@ WITH p AS (
   WHERE id = $1 AND attempt = $2 AND worker IS NOT DISTINCT FROM $3 AND state = 'running'
     AND cancel_requested_at IS NULL
   RETURNING id, tenant, created_by, queue, priority, rank, tags, trace, max_attempts, timeout_s),
-born AS (
+inserted AS (
   INSERT INTO ledger.jobs
     (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
      due_at, ticketed_at, parent)
@@ -68,9 +68,9 @@ born AS (
   FROM p, {_CHILDREN_MADE.unnested("c", first=4, ordinality="place")}
   RETURNING id, queue, ticketed_at),
 entered AS (
-  INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'accepted', count(*) FROM born GROUP BY queue)
-SELECT id, ticketed_at IS NOT NULL FROM born
-"""  # noqa: S608 - made of constants
+  INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'accepted', count(*) FROM inserted GROUP BY queue)
+SELECT id, ticketed_at IS NOT NULL FROM inserted
+"""  # noqa: S608 - built from constants
 
 
 async def fan_out(
@@ -81,9 +81,10 @@ async def fan_out(
     children: Sequence[NewChild],
     progress: dict[str, Any],
 ) -> list[UUID] | None:
-    """Let the job wait for `children`, in one transaction; None if it is no longer ours, or no longer wanted.
+    """Insert `children` and let the parent wait for them, in one transaction.
 
-    Returns the children whose tickets the caller is to publish. Raises Unavailable.
+    Returns the ids of the children whose tickets the caller must publish. None if the worker no longer holds the
+    parent, or if a cancel was requested. Raises Unavailable.
     """
     document = orjson.dumps(progress).decode()
     rows = await db.fetch(_FAN_OUT, parent, attempt, worker, *_CHILDREN_MADE.arrays(children), document, AT_ONCE)
@@ -99,13 +100,13 @@ WHERE p.state = 'waiting' AND ($1::uuid[] IS NULL OR p.id = ANY($1))
                   WHERE c.parent = p.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
   AND {LAZILY}
 RETURNING id, queue, ticketed_at IS NOT NULL
-"""  # noqa: S608 - made of constants
+"""  # noqa: S608 - built from constants
 
 
 async def wake(db: Database, parents: Sequence[UUID] | None = None) -> list[tuple[UUID, str]]:
-    """Queue those parents whose children have all ended; None: of all that wait.
+    """Queue those of `parents` whose children have all ended (None: of all waiting parents).
 
-    Returns (id, queue) of those whose tickets the caller is to publish. Raises Unavailable.
+    Returns (id, queue) of those whose tickets the caller must publish. Raises Unavailable.
     """
     rows = await db.fetch(_WAKE, parents)
     return [(row[0], row[1]) for row in rows if row[2]]
@@ -117,7 +118,7 @@ SELECT id, state, payload, result, artifacts, errors -> -1 FROM ledger.jobs WHER
 
 
 async def children_of(db: Database, parent: UUID) -> tuple[Child, ...]:
-    """All children of a job, in the order they were made. Raises Unavailable."""
+    """All children of a job, in the order of their creation. Raises Unavailable."""
     return tuple(
         Child(row[0], State(row[1]), row[2], row[3], row[4] or [], row[5])
         for row in await db.fetch(_CHILDREN, parent)

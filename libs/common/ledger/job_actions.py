@@ -1,4 +1,4 @@
-"""What people do to jobs by hand: cancel and retry, one or all that a filter means."""
+"""Cancel and retry on request: one job, or all jobs that match a filter."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from libs.common.errors import ArgosyError
 from libs.common.ledger.jobs import OPEN_CHILDREN, Filter, State
 
 AT_A_TIME = 5_000
-"""Jobs changed in one statement of a bulk call."""
+"""The most jobs that one statement of a bulk call changes, not counting children."""
 LIVE = (State.SCHEDULED, State.QUEUED, State.RUNNING, State.WAITING)
 RETRYABLE = (State.FAILED, State.CANCELLED)
 
@@ -21,13 +21,15 @@ class UniqueKeyTaken(ArgosyError):
     """Another unfinished job has the same unique_for."""
 
 
-# A job that waits ends at once. One that runs is told to (see worker.py), and ends when its handler has let go.
-# Its children go with it. They are looked for in a statement of their own, when the parent is locked: one that was
-# just fanning out has them by then.
+# A job that is not running ends immediately. A running one is asked to stop (see worker.py), and ends when its
+# handler has returned. Children are cancelled too. A separate statement finds them when the parent is locked: by
+# then, a parent that was just fanning out has its children.
 _LOCK = "SELECT id FROM ledger.jobs WHERE {condition} LIMIT {limit:d} FOR UPDATE"
-_THEIRS = "SELECT id FROM meant UNION ALL SELECT c.id FROM ledger.jobs c JOIN meant m ON c.parent = m.id"
+_WITH_CHILDREN = (
+    "SELECT id FROM selected UNION ALL SELECT c.id FROM ledger.jobs c JOIN selected s ON c.parent = s.id"
+)
 _CANCEL = f"""
-WITH meant AS (SELECT unnest($1::uuid[]) AS id),
+WITH selected AS (SELECT unnest($1::uuid[]) AS id),
 cancelled AS (
   UPDATE ledger.jobs SET
     state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
@@ -35,17 +37,18 @@ cancelled AS (
     cancel_requested_at = now(), ticketed_at = NULL,
     progress = CASE WHEN state <> 'waiting' THEN progress
                ELSE progress || jsonb_build_object('done', children - ({OPEN_CHILDREN})) END
-  WHERE id IN ({_THEIRS}) AND finished_at IS NULL
+  WHERE id IN ({_WITH_CHILDREN}) AND finished_at IS NULL
   RETURNING id, queue, state, parent, finished_at),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
   SELECT queue, 'ended', count(*) FROM cancelled WHERE finished_at IS NOT NULL GROUP BY queue)
 SELECT id, queue, state, parent FROM cancelled
-"""  # noqa: S608 - made of constants
-# `attempt` goes on: it is the fence. The errors stay: they are the history. Of a job with children, only those
-# that have not succeeded work again, and it waits for them; if all have, only its last step is left to do.
+"""  # noqa: S608 - built from constants
+# `attempt` is not reset, as it is part of the fencing token. The errors are kept, as they are the history. Of a
+# job with children, only those that have not succeeded run again, and the job waits for them. If all have
+# succeeded, only the job itself runs again.
 _RETRY = f"""
-WITH meant AS (
+WITH selected AS (
   SELECT id FROM ledger.jobs j
   WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled') AND parent IS NULL
     AND NOT EXISTS (SELECT FROM ledger.jobs c
@@ -59,7 +62,7 @@ retried AS (
     finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL,
     replay = CASE WHEN parent IS NULL THEN $3::uuid END,
     progress = (SELECT jsonb_build_object('done', 0, 'total', j.children, 'note', NULL) WHERE j.children > 0)
-  WHERE id IN ({_THEIRS}) AND state IN ('failed', 'cancelled')
+  WHERE id IN ({_WITH_CHILDREN}) AND state IN ('failed', 'cancelled')
   RETURNING id, queue, parent),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'ended', -count(*) FROM retried GROUP BY queue)
@@ -68,7 +71,7 @@ SELECT id FROM retried WHERE parent IS NULL
 
 
 class Cancelled(NamedTuple):
-    """A job that was cancelled; or, where `state` is still RUNNING, asked to stop."""
+    """A job that was cancelled or, if `state` is still RUNNING, was asked to stop."""
 
     id: UUID
     queue: str
@@ -77,14 +80,14 @@ class Cancelled(NamedTuple):
 
 
 async def cancel(db: Database, tenant: str, job_id: UUID) -> list[Cancelled]:
-    """Cancel one job and its children; nothing if it has ended already, or is not there. Raises Unavailable."""
+    """Cancel one job and its children. An empty list if it has ended or does not exist. Raises Unavailable."""
     return await _cancel(db, tenant, "tenant = $1 AND id = $2 AND finished_at IS NULL", [tenant, job_id])
 
 
 async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancelled]:
-    """Cancel up to AT_A_TIME jobs that `wanted` means and that nobody has cancelled yet, and their children.
+    """Cancel up to AT_A_TIME jobs that match `wanted` and have no cancel requested yet, and their children.
 
-    Call again until there are none. Raises Unavailable.
+    Call it again until it returns an empty list. Raises Unavailable.
     """
     condition, values = wanted.condition(tenant)
     condition += " AND cancel_requested_at IS NULL AND finished_at IS NULL"
@@ -99,9 +102,10 @@ async def _cancel(db: Database, tenant: str, condition: str, values: Sequence[ob
 
 
 async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
-    """Put a failed or cancelled job back into its queue, with all its tries; False if it cannot be, or not yet.
+    """Requeue a failed or cancelled job, with all of its attempts again.
 
-    Raises PlaceTaken, Unavailable.
+    False if it is in another state, is a child, has unfinished children, or does not exist.
+    Raises UniqueKeyTaken, Unavailable.
     """
     try:
         return bool(await db.fetch(_RETRY, tenant, [job_id], None, tenant=tenant))
@@ -110,18 +114,21 @@ async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
 
 
 async def retry_within(connection: Connection, tenant: str, ids: Sequence[UUID], replay: UUID) -> int:
-    """Retry those of `ids` that can be, in the caller's transaction; how many. Whose place is taken is left."""
+    """Retry those of `ids` that can be retried, in the caller's transaction. Return how many.
+
+    A job whose unique_for is taken by another unfinished job is skipped.
+    """
     try:
         async with connection.begin_nested():
             return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay))
     except IntegrityError:
         if len(ids) == 1:
             return 0
-        return sum([await retry_within(connection, tenant, [alone], replay) for alone in ids])
+        return sum([await retry_within(connection, tenant, [job_id], replay) for job_id in ids])
 
 
 async def count(db: Database, tenant: str, wanted: Filter) -> dict[str, Any]:
-    """`matched`, and when the `oldest` and the `newest` of them were accepted. Raises Unavailable."""
+    """How many jobs match (`matched`), and when the `oldest` and `newest` were accepted. Raises Unavailable."""
     condition, values = wanted.condition(tenant)
     sql = f"SELECT count(*), min(created_at), max(created_at) FROM ledger.jobs WHERE {condition}"  # noqa: S608
     (row,) = await db.fetch(sql, *values, tenant=tenant)

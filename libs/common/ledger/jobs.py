@@ -14,20 +14,20 @@ from libs.common.db import Database
 
 
 class State(StrEnum):
-    """Where a job is in its life. The last three are ends."""
+    """The state of a job. The last three are end states."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
-    """For its children."""
+    """Waits for its children."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class Priority(StrEnum):
-    """How far ahead of its time a job may stand in the queue. Time passes, so none starves."""
+    """How far ahead of its due time a job is ranked in the queue. As time passes, no job starves."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -35,17 +35,17 @@ class Priority(StrEnum):
 
 
 HEAD_START_S: dict[Priority, float] = {Priority.HIGH: 900.0, Priority.NORMAL: 300.0, Priority.LOW: 0.0}
-"""Seconds by which a job of each priority is ranked before its due time."""
+"""How many seconds before its due time a job of each priority is ranked."""
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7."""
+    """A new UUIDv7."""
     return uuid_utils.compat.uuid7()
 
 
 @dataclass(slots=True, frozen=True)
 class NewJob:
-    """What the ledger needs to know of a job. `payload` is a JSON document the worker understands."""
+    """A job to be accepted. `payload` is a JSON document for the worker; `timeout_s` is for one attempt."""
 
     tenant: str
     created_by: str
@@ -64,14 +64,14 @@ class NewJob:
     unique_key: str | None = None
     schedule: UUID | None = None
     bytes: int = 0
-    """Of the upload that the job keeps in the blob store."""
+    """The size of the job's upload in the blob store."""
 
 
 OPEN_CHILDREN = """SELECT count(*) FROM ledger.jobs c
   WHERE c.parent = jobs.id AND c.parent IS NOT NULL AND c.finished_at IS NULL"""
-"""How many children of `jobs` have not ended; an index knows."""
-# While its children work, a job has come as far as they have. How fast they end tells how long the others will
-# take; but not where some had ended before a retry.
+"""How many children of `jobs` have not ended. A partial index answers it."""
+# The progress of a waiting job is that of its children. The time left is estimated from how fast they end. After a
+# retry it is unknown, because some children had ended before.
 PROGRESS = f"""CASE WHEN state <> 'waiting' THEN progress ELSE (
   SELECT progress || jsonb_build_object('done', children - left_over, 'seconds_left', CASE WHEN attempt = 1 THEN
     round(extract(epoch FROM now() - started_at) * left_over / nullif(children - left_over, 0)) END)
@@ -127,7 +127,7 @@ def facts_of(row: Any) -> JobFacts:
 
 
 async def find(db: Database, tenant: str, job_id: UUID) -> JobHistory | None:
-    """The facts of one job of `tenant` with all its `errors`, or None. Raises Unavailable."""
+    """One job of `tenant` with all its `errors`, or None. Raises Unavailable."""
     sql = f"SELECT {FACTS}, errors FROM ledger.jobs WHERE id = $1 AND tenant = $2"  # noqa: S608
     rows = await db.fetch(sql, job_id, tenant, tenant=tenant)
     return cast(JobHistory, facts_of(rows[0])) if rows else None
@@ -141,23 +141,26 @@ async def payload(db: Database, tenant: str, job_id: UUID, *, queue: str) -> dic
 
 
 async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, JobFacts]:
-    """The facts of many jobs, whoever owns them, in one statement. Raises Unavailable."""
+    """The FACTS of many jobs of any tenants, by id, in one statement. Raises Unavailable."""
     rows = await db.fetch(f"SELECT {FACTS} FROM ledger.jobs WHERE id = ANY($1)", ids)  # noqa: S608
     return {row["id"]: facts_of(row) for row in rows}
 
 
-_WAITED_FOR = f"CASE WHEN state = 'waiting' THEN children - ({OPEN_CHILDREN})::int END"
+_CHILDREN_ENDED = f"CASE WHEN state = 'waiting' THEN children - ({OPEN_CHILDREN})::int END"
 
 
 async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, int, int, int | None]]:
-    """Of many jobs, only what tells whether their facts are new: id, state, attempt, failures, children ended."""
-    sql = f"SELECT id, state, attempt, failures, {_WAITED_FOR} FROM ledger.jobs WHERE id = ANY($1)"  # noqa: S608
+    """Of many jobs, the columns that show whether anything has changed. Raises Unavailable.
+
+    They are id, state, attempt, failures, and the number of children that have ended (None unless it waits).
+    """
+    sql = f"SELECT id, state, attempt, failures, {_CHILDREN_ENDED} FROM ledger.jobs WHERE id = ANY($1)"  # noqa: S608
     return [tuple(row) for row in await db.fetch(sql, ids)]
 
 
 @dataclass(slots=True, frozen=True)
 class Filter:
-    """Which of a tenant's jobs are meant; None: any. `states` is never empty where it is not None."""
+    """Selects jobs of a tenant. A field that is None matches any job. `states` must not be empty."""
 
     queue: str | None = None
     kind: str | None = None
@@ -167,12 +170,12 @@ class Filter:
     created_before: datetime | None = None
     created_after: datetime | None = None
     parent: UUID | None = None
-    """Of which its children are meant; None: jobs that are nobody's children."""
+    """Selects the children of this job; None: jobs that are not children."""
 
     def condition(self, tenant: str) -> tuple[str, list[object]]:
-        """A condition on ledger.jobs with `$1, $2, …`, and their values.
+        """An SQL condition on ledger.jobs with `$1, $2, …`, and the values for these.
 
-        The states are written out, so that the planner can see which partial index serves.
+        The states are literals in the SQL, so that the planner can use a matching partial index.
         """
         parts = ["tenant = $1"]
         values: list[object] = [tenant]
@@ -199,7 +202,7 @@ class Filter:
 async def page(
     db: Database, tenant: str, wanted: Filter, *, before: UUID | None = None, limit: int = 50
 ) -> list[JobFacts]:
-    """Up to `limit` jobs of `tenant`, newest first, older than job `before`. Raises Unavailable."""
+    """Up to `limit` matching jobs of `tenant`, newest first, older than job `before`. Raises Unavailable."""
     condition, values = wanted.condition(tenant)
     if before is not None:
         values.append(before)

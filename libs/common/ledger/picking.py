@@ -1,5 +1,6 @@
-"""Which waiting jobs come next: round robin over tenants, and within a tenant by rank. At a cost that does not
-grow with the backlog: every step below is a look into the index (queue, tenant, rank) of waiting jobs.
+"""Picks the waiting jobs that come next: round robin over tenants, and by rank within a tenant.
+
+The cost does not grow with the backlog: every step is a lookup in the index (queue, tenant, rank) of waiting jobs.
 """
 
 from collections import Counter
@@ -11,11 +12,11 @@ from libs.common.ledger.dispatch import Demand
 from libs.common.ledger.durability import LAZILY
 
 WINDOW_LARGEST = 20_000
-"""The most tickets of a queue that may be out."""
+"""The most tickets of a queue that may be out at the same time."""
 TENANTS_AT_MOST = 1_000
-"""Tenants served in one pick; the others come first in the next."""
+"""The most tenants that one pick serves. The next pick continues with the others."""
 
-# A loose index scan: from each tenant straight to the next, however many jobs either has.
+# A loose index scan: it goes from each tenant directly to the next, however many jobs they have.
 # https://wiki.postgresql.org/wiki/Loose_indexscan
 _TENANTS = """
 WITH RECURSIVE waiting (tenant) AS (
@@ -48,11 +49,11 @@ FROM (
   ORDER BY turn, place LIMIT $4) picked
 WHERE j.id = picked.id AND {LAZILY}
 RETURNING picked.turn, picked.place, j.id, j.tenant
-"""  # noqa: S608 - made of constants
+"""  # noqa: S608 - built from constants
 
 
 class Picked(NamedTuple):
-    """The ids of the jobs picked, in order, and the last tenant that was looked at."""
+    """The ids of the picked jobs in order, and the tenant after which the next pick continues."""
 
     ids: list[UUID]
     last: str
@@ -61,8 +62,8 @@ class Picked(NamedTuple):
 async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: str = "") -> Picked:
     """Mark up to `wanted` waiting jobs as ticketed, beginning with the tenant after `after`.
 
-    The caller publishes the tickets. Caps count tickets as if they ran already, so what runs never exceeds them.
-    One dispatcher picks at a time; to the others there is nothing to pick. Raises Unavailable.
+    The caller publishes the tickets. Caps count tickets as running jobs, so running jobs never exceed a cap. Only
+    one dispatcher picks from a queue at a time; the others get an empty result. Raises Unavailable.
     """
     async with db.begin() as connection:
         if not (await fetch_within(connection, _LOCK, queue))[0][0]:
@@ -72,7 +73,7 @@ async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: 
             held = {row[0]: row[1] for row in await fetch_within(connection, _HELD, queue)}
         if demand.max_running is not None:
             wanted = min(wanted, demand.max_running - sum(held.values()))
-        # Where tenants are capped some may have no room: look at more of them than could be served.
+        # With a cap per tenant, some may have no room: look at more tenants than can be served.
         looked_at = TENANTS_AT_MOST if demand.max_running_per_tenant is not None else min(wanted, TENANTS_AT_MOST)
         tenants = await _next_tenants(connection, queue, after, looked_at if wanted > 0 else 0)
         if not tenants:
@@ -84,22 +85,22 @@ async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: 
 
 
 async def _share_out(connection: Connection, queue: str, wanted: int, left: dict[str, int]) -> list[UUID]:
-    """Equal shares; what some leave of theirs is shared out again among those who could use more.
+    """Pick `wanted` jobs in equal shares per tenant. Shares that are not used up go to the other tenants.
 
-    `left`: for each tenant, how many more it may have.
+    `left`: how many more jobs each tenant may get.
     """
     ids: list[UUID] = []
     while left and wanted > 0:
         share = -(-wanted // len(left))
-        asked = {tenant: min(share, room) for tenant, room in left.items()}
-        picked = sorted(await fetch_within(connection, PICK, queue, list(asked), list(asked.values()), wanted))
+        shares = {tenant: min(share, room) for tenant, room in left.items()}
+        picked = sorted(await fetch_within(connection, PICK, queue, list(shares), list(shares.values()), wanted))
         ids += [row[2] for row in picked]
         wanted -= len(picked)
         took = Counter(row[3] for row in picked)
         left = {
             tenant: left[tenant] - took[tenant]
             for tenant in left
-            if took[tenant] == asked[tenant] and left[tenant] > took[tenant]
+            if took[tenant] == shares[tenant] and left[tenant] > took[tenant]
         }
     return ids
 
@@ -110,7 +111,7 @@ def _room(demand: Demand, held: int) -> int:
 
 
 async def _next_tenants(connection: Connection, queue: str, after: str, limit: int) -> list[str]:
-    """Tenants with waiting jobs, in order, beginning after `after` and going round."""
+    """Up to `limit` tenants with waiting jobs, in order, from the one after `after`, wrapping around once."""
     if limit <= 0:
         return []
     rows = await fetch_within(connection, _TENANTS, queue, after, None, limit)

@@ -1,4 +1,4 @@
-"""Where one job stands in its queue: the facts behind "why is it not running?"."""
+"""The position of one job in its queue, and the facts that explain why it is not running."""
 
 from typing import Any
 from uuid import UUID
@@ -7,8 +7,9 @@ from libs.common.db import Database
 from libs.common.ledger.jobs import PROGRESS
 
 COUNTED_AT_MOST = 10_000
+"""Jobs ahead are counted up to this number."""
 
-# Waiting jobs of one tenant go by rank; tenants take turns. So a job waits for those of its own tenant before it.
+# Tenants take turns, and jobs of one tenant go by rank. So a job waits for the earlier jobs of its own tenant.
 _POSITION = f"""
 SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_at,
   (SELECT count(*) FROM ledger.workers v WHERE v.queue = j.queue) AS workers,
@@ -31,10 +32,10 @@ FROM (SELECT id, tenant, queue, state, attempt, failures, due_at, ticketed_at, s
              worker, cancel_requested_at, {PROGRESS}, errors -> -1 AS error, now() AS now
       FROM ledger.jobs WHERE id = $1 AND tenant = $2) j
 LEFT JOIN ledger.queues q ON q.name = j.queue
-"""  # noqa: S608 - made of constants
+"""  # noqa: S608 - built from constants
 
 
 async def queue_position(db: Database, tenant: str, job_id: UUID) -> dict[str, Any] | None:
-    """The facts, or None if there is no such job. Raises Unavailable."""
+    """The facts about the position of a job, or None if there is no such job. Raises Unavailable."""
     rows = await db.fetch(_POSITION, job_id, tenant)
     return dict(rows[0]) if rows else None

@@ -1,4 +1,4 @@
-"""Queues as people see and steer them: how much waits, who works, paused or not, capped or not."""
+"""The state of each queue (jobs, workers, pause, caps), and how to pause or cap it."""
 
 from typing import Any, Literal
 
@@ -8,14 +8,14 @@ _PAUSE = """
 INSERT INTO ledger.queues (name, paused_at) VALUES ($1, now())
 ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(queues.paused_at, now())
 """
-# Tickets that are out are called in: their jobs wait in the ledger, and workers' claims are refused.
-_CALL_IN = (
+# Withdraws the tickets that are out: their jobs wait in the ledger, and claims with these tickets are refused.
+_WITHDRAW_TICKETS = (
     "UPDATE ledger.jobs SET ticketed_at = NULL WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NOT NULL"
 )
 _CAP = """
 INSERT INTO ledger.queues (name, {cap}) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET {cap} = excluded.{cap}
 """
-# One part for each partial index: together they hold the unfinished jobs, however many have ended.
+# One SELECT per partial index. Together these contain the unfinished jobs, and none that has ended.
 LIVE = """
 SELECT queue,
        count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
@@ -35,7 +35,7 @@ FROM (
   SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'waiting') live
 GROUP BY queue
 """
-"""How each queue's unfinished jobs stand. Counts them, so its cost grows with the backlog."""
+"""Counts the unfinished jobs of each queue by state, so its cost grows with the backlog."""
 
 _OVERVIEW = f"""
 WITH live AS ({LIVE})
@@ -51,31 +51,34 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
   SELECT count(*) AS workers, coalesce(sum(slots), 0)::int AS slots FROM ledger.workers w
   WHERE w.queue = name) working
-"""  # noqa: S608 - made of constants
+"""  # noqa: S608 - built from constants
 
 
 async def overview(db: Database, names: list[str]) -> list[dict[str, Any]]:
-    """Each queue's facts. Counts what waits, so its cost grows with the backlog: for people, not for loops."""
+    """The facts about each queue of `names`. Raises Unavailable.
+
+    It counts the unfinished jobs, so its cost grows with the backlog: do not call it in a loop.
+    """
     return [dict(row) for row in await db.fetch(_OVERVIEW, names)]
 
 
 async def pause(db: Database, name: str) -> None:
-    """Start no more jobs of this queue; what runs goes on. Raises Unavailable."""
+    """Start no more jobs of this queue. Running jobs continue. Raises Unavailable."""
     await db.fetch(_PAUSE, name)
-    await db.fetch(_CALL_IN, name)
+    await db.fetch(_WITHDRAW_TICKETS, name)
 
 
 async def resume(db: Database, name: str) -> None:
-    """Undo a pause. Raises Unavailable."""
+    """End a pause. Raises Unavailable."""
     await db.fetch("UPDATE ledger.queues SET paused_at = NULL WHERE name = $1", name)
 
 
 async def set_cap(
     db: Database, name: str, cap: Literal["max_running", "max_running_per_tenant"], value: int | None
 ) -> None:
-    """How many jobs may run at once, over all workers; None: as many as there are slots. Raises Unavailable.
+    """Limit how many jobs may run at the same time on all workers (None: no limit but their slots).
 
-    Tickets that are out are called in, and given out again within the cap.
+    Tickets that are out are withdrawn, and published again within the cap. Raises Unavailable.
     """
     await db.fetch(_CAP.format(cap=cap), name, value)
-    await db.fetch(_CALL_IN, name)
+    await db.fetch(_WITHDRAW_TICKETS, name)

@@ -1,7 +1,8 @@
-"""Bulk retries that go out at a rate and behind a fuse. What is not released yet has not been touched.
+"""Replays: bulk retries with a rate limit and a failure limit. A job is not changed before it is released.
 
-A replay walks once through the failed jobs that its filter means, oldest first. The fuse: until one of them
-has succeeded, no more than `stop_after` are out, and if that many have failed again, the replay stops.
+A replay walks once through the failed jobs that match its filter, oldest first. The failure limit: before the
+first success, at most `stop_after` jobs are out, not counting cancelled ones. If that many have failed again, the
+replay stops.
 """
 
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from libs.common.ledger.job_actions import AT_A_TIME, retry_within
 from libs.common.ledger.jobs import Filter, new_id
 
 OPEN_AT_MOST = 10
-"""Replays of one tenant that may go on at once."""
+"""The most replays of one tenant that may be open at the same time."""
 _FACTS = "id, state, reason, filter, rate, stop_after, matched, released, created_at, ended_at"
 _FILTER = TypeAdapter(Filter)
 
@@ -31,7 +32,7 @@ async def start(
     rate: float | None,
     stop_after: int | None,
 ) -> UUID:
-    """Begin a replay; the dispatchers carry it out. `rate`: jobs a second. Raises Unavailable."""
+    """Start a replay, which the dispatchers carry out. `rate` is in jobs per second. Raises Unavailable."""
     replay = new_id()
     await db.fetch(
         "INSERT INTO ledger.replays (id, tenant, created_by, filter, rate, stop_after, matched)"
@@ -43,14 +44,14 @@ async def start(
 
 
 async def count_open(db: Database, tenant: str) -> int:
-    """How many replays of the tenant go on. Raises Unavailable."""
+    """How many replays of the tenant are open. Raises Unavailable."""
     sql = "SELECT count(*)::int FROM ledger.replays WHERE tenant = $1 AND state = 'releasing'"
     ((number,),) = await db.fetch(sql, tenant, tenant=tenant)
     return int(number)
 
 
 async def find(db: Database, tenant: str, replay: UUID) -> dict[str, Any] | None:
-    """The facts of a replay, and how its jobs fare. Raises Unavailable."""
+    """The facts of a replay, and its `jobs` by state, or None. Raises Unavailable."""
     sql = f"SELECT {_FACTS} FROM ledger.replays WHERE tenant = $1 AND id = $2"  # noqa: S608
     rows = await db.fetch(sql, tenant, replay, tenant=tenant)
     if not rows:
@@ -61,7 +62,7 @@ async def find(db: Database, tenant: str, replay: UUID) -> dict[str, Any] | None
 
 
 async def stop(db: Database, tenant: str, replay: UUID) -> bool:
-    """Release no more; False if it has ended already. Raises Unavailable."""
+    """Stop releasing jobs. False if the replay has already ended. Raises Unavailable."""
     return bool(
         await db.fetch(
             "UPDATE ledger.replays SET state = 'cancelled', reason = 'Cancelled by hand.', ended_at = now()"
@@ -76,7 +77,7 @@ SELECT id, tenant, filter, rate, stop_after, released, position,
        extract(epoch FROM now() - created_at)::float8 AS age_s, created_at
 FROM ledger.replays WHERE state = 'releasing' ORDER BY id FOR UPDATE SKIP LOCKED
 """
-_FARING = """
+_OUTCOMES = """
 SELECT count(*) FILTER (WHERE state = 'succeeded'),
        count(*) FILTER (WHERE failures > 0 AND state NOT IN ('succeeded', 'cancelled')),
        count(*) FILTER (WHERE state = 'cancelled')
@@ -87,7 +88,7 @@ _END = "UPDATE ledger.replays SET state = $2, reason = $3, ended_at = now() WHER
 
 
 async def release(db: Database) -> int:
-    """Release from every open replay what its rate and its fuse allow now; how many jobs. Raises Unavailable."""
+    """Release the jobs of every open replay that its limits allow now. Return how many. Raises Unavailable."""
     released = 0
     async with db.begin() as connection:
         for replay in await fetch_within(connection, _OPEN):
@@ -98,7 +99,7 @@ async def release(db: Database) -> int:
 async def _release(connection: Connection, replay: Any) -> int:
     room = AT_A_TIME if replay.rate is None else int(replay.rate * replay.age_s) + 1 - replay.released
     if replay.stop_after is not None:
-        ((succeeded, failed, cancelled),) = await fetch_within(connection, _FARING, replay.id)
+        ((succeeded, failed, cancelled),) = await fetch_within(connection, _OUTCOMES, replay.id)
         if not succeeded:
             room = min(room, replay.stop_after - replay.released + cancelled)
             if failed >= replay.stop_after:
@@ -121,7 +122,7 @@ async def _next(connection: Connection, replay: Any, limit: int) -> list[UUID]:
     condition, values = wanted.condition(replay.tenant)
     values += [replay.created_at, replay.position or UUID(int=0)]
     sql = (
-        f"SELECT id FROM ledger.jobs WHERE {condition}"  # noqa: S608 - made of constants and $n
+        f"SELECT id FROM ledger.jobs WHERE {condition}"  # noqa: S608 - built from constants and $n
         f" AND created_at < ${len(values) - 1} AND id > ${len(values)} ORDER BY id LIMIT {limit:d}"
     )
     return [row[0] for row in await fetch_within(connection, sql, *values)]

@@ -1,8 +1,8 @@
-"""Recurring jobs: a cron expression, a time zone, and what to do about times that were missed.
+"""Schedules for recurring jobs: a cron expression, a time zone, and what to do about missed fire times.
 
-A run's job id is made of the schedule and the fire time, so however many dispatchers fire it, there is one job.
-Daylight saving is cron's own: a fixed time in the hour that is skipped runs once, right after it; one in the
-hour that comes twice runs once. https://manpages.debian.org/bookworm/cron/cron.8.en.html
+The id of a job is derived from the schedule and the fire time, so several dispatchers that fire it create one job.
+Daylight saving time is handled as cron does it: a fixed time in the skipped hour runs once, right after that hour;
+one in the repeated hour runs once. https://manpages.debian.org/bookworm/cron/cron.8.en.html
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from libs.common.unnest import Columns
 logger = log.get("schedules")
 
 MISSED_AFTER = timedelta(seconds=30)
-"""A fire time passed over by more than this was missed."""
+"""A fire time counts as missed when it is more than this in the past."""
 CATCH_UP_AT_MOST = 100
-"""Missed runs made up for, or counted, in one round; those to be made up for follow in the next."""
+"""The most missed runs that one round creates or counts. Further runs to catch up on follow in the next round."""
 
 
 class CatchUp(StrEnum):
-    """What becomes of fire times that were missed, while everything was down or the schedule was paused."""
+    """What to do about fire times that were missed while the system was down: skip them, run one, or run all."""
 
     SKIP = "skip"
     ONE = "one"
@@ -43,7 +43,7 @@ class CatchUp(StrEnum):
 
 
 class BadCron(ArgosyError):
-    """The cron expression cannot be understood."""
+    """The cron expression is not valid."""
 
 
 class NameTaken(ArgosyError):
@@ -51,7 +51,7 @@ class NameTaken(ArgosyError):
 
 
 def fire_times(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
-    """When the schedule fires after `after`, in UTC, without end unless the expression has one. Raises BadCron."""
+    """The fire times after `after`, in UTC. They are endless unless the expression has an end. Raises BadCron."""
     return _times(cron, timezone, after)
 
 
@@ -65,7 +65,7 @@ def _times(cron: str, timezone: str, start: datetime, *, reverse: bool = False) 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a schedule owes at a moment: runs to make, times passed over for good, and when to look again."""
+    """What is due of a schedule: runs to create, how many fire times are skipped, and the next time to check."""
 
     fires: tuple[datetime, ...]
     missed: int
@@ -73,7 +73,7 @@ class Due:
 
 
 def owed(cron: str, timezone: str, catch_up: CatchUp, next_at: datetime, now: datetime) -> Due:
-    """What is owed of a schedule whose first unserved fire time is `next_at`, no later than `now`."""
+    """What is due of a schedule whose first unhandled fire time is `next_at`, which is not later than `now`."""
     since_then = fire_times(cron, timezone, next_at - timedelta(seconds=1))
     past = list(islice(takewhile(lambda moment: moment <= now, since_then), CATCH_UP_AT_MOST))
     upcoming = next(fire_times(cron, timezone, now), None)
@@ -83,14 +83,14 @@ def owed(cron: str, timezone: str, catch_up: CatchUp, next_at: datetime, now: da
         more = next(fire_times(cron, timezone, past[-1]), None)
         return Due(tuple(past), 0, more)
     latest = past[-1]
-    if len(past) == CATCH_UP_AT_MOST:  # long ago: the last one is found from the other end
+    if len(past) == CATCH_UP_AT_MOST:  # there may be many more: find the last one by searching backwards
         latest = next(_times(cron, timezone, now + timedelta(seconds=1), reverse=True))
     fires = latest if catch_up is CatchUp.ONE or now - latest <= MISSED_AFTER else None
     return Due((fires,) if fires else (), len(past) - (fires is not None), upcoming)
 
 
 def run_id(schedule: UUID, moment: datetime) -> UUID:
-    """The id of the job for one fire time: a UUIDv7 of that moment whose random part is the schedule's."""
+    """The id of the job for one fire time: a UUIDv7 of that time, whose random bits hash schedule and time."""
     milliseconds = int(moment.timestamp() * 1000)
     digest = hashlib.sha256(schedule.bytes + milliseconds.to_bytes(8, "big")).digest()[:10]
     number = int.from_bytes(milliseconds.to_bytes(6, "big") + digest, "big")
@@ -129,7 +129,7 @@ async def create(
     timezone: str,
     catch_up: CatchUp,
 ) -> dict[str, Any]:
-    """Enter a schedule; its facts. Raises BadCron, NameTaken, Unavailable."""
+    """Create a schedule and return its FACTS. Raises BadCron, NameTaken, Unavailable."""
     next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
     rows = await db.fetch(
         _CREATE, schedule, tenant, created_by, name, queue, kind, payload.decode(), orjson.dumps(fields).decode(),
@@ -143,9 +143,9 @@ async def create(
 async def change(
     db: Database, tenant: str, schedule: UUID, *, cron: str, timezone: str, catch_up: CatchUp, paused: bool
 ) -> dict[str, Any] | None:
-    """Change a schedule; None if there is none. New times, or the end of a pause, count from now.
+    """Change a schedule and return its FACTS, or None if it does not exist.
 
-    Raises BadCron, Unavailable.
+    After a change of the times or the end of a pause, fire times count from now. Raises BadCron, Unavailable.
     """
     next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
     rows = await db.fetch(_CHANGE, tenant, schedule, cron, timezone, catch_up, next_at, paused, tenant=tenant)
@@ -153,27 +153,27 @@ async def change(
 
 
 async def every(db: Database, tenant: str) -> list[dict[str, Any]]:
-    """A tenant's schedules, by name. Raises Unavailable."""
+    """All schedules of a tenant, ordered by name. Raises Unavailable."""
     sql = f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 ORDER BY name"  # noqa: S608
     rows = await db.fetch(sql, tenant, tenant=tenant)
     return [dict(row) for row in rows]
 
 
 async def find(db: Database, tenant: str, schedule: UUID) -> dict[str, Any] | None:
-    """One schedule's facts, or None. Raises Unavailable."""
+    """The FACTS of one schedule, or None. Raises Unavailable."""
     sql = f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 AND id = $2"  # noqa: S608
     rows = await db.fetch(sql, tenant, schedule, tenant=tenant)
     return dict(rows[0]) if rows else None
 
 
 async def delete(db: Database, tenant: str, schedule: UUID) -> bool:
-    """Remove a schedule; the jobs it has made stay. False if there is none. Raises Unavailable."""
+    """Delete a schedule and keep the jobs it has created. False if it does not exist. Raises Unavailable."""
     sql = "DELETE FROM ledger.schedules WHERE tenant = $1 AND id = $2 RETURNING id"
     return bool(await db.fetch(sql, tenant, schedule, tenant=tenant))
 
 
 def job_of(facts: dict[str, Any], tenant: str, created_by: str, job_id: UUID) -> NewJob:
-    """The job that a schedule makes."""
+    """A job of the schedule with these FACTS."""
     fields = facts["fields"]
     return NewJob(
         tenant,
@@ -202,7 +202,7 @@ _MOVED_ON: Columns[tuple[Any, Due]] = Columns(
     last_at=("timestamptz", lambda moved: moved[1].fires[-1] if moved[1].fires else None),
     missed=("int", lambda moved: moved[1].missed),
 )
-_SERVED = f"""
+_RECORD_FIRED = f"""
 UPDATE ledger.schedules s
 SET next_at = u.next_at, last_at = coalesce(u.last_at, s.last_at), missed = s.missed + u.missed
 FROM {_MOVED_ON.unnested("u")}
@@ -213,40 +213,43 @@ RETURNING s.id
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What one round of firing did. `late_s`: how long after its time each run was made, in seconds."""
+    """What one round of `fire` did. `late_s`: seconds from the fire time to the creation of each run."""
 
     late_s: tuple[float, ...] = ()
     missed: int = 0
 
 
-def _owed(row: Any) -> Due:
+def _due_of(row: Any) -> Due:
     try:
         return owed(row["cron"], row["timezone"], CatchUp(row["catch_up"]), row["next_at"], row["now"])
-    except (BadCron, ZoneInfoNotFoundError) as error:  # it was good when it was made: its rules have changed
+    except (
+        BadCron,
+        ZoneInfoNotFoundError,
+    ) as error:  # it was valid when it was created: the rules have changed since
         logger.error("schedule.unreadable", schedule=str(row["id"]), error=str(error))
         return Due((), 1, None)
 
 
 async def fire(db: Database) -> Fired:
-    """Make the jobs of all schedules whose time has come. Safe to run many at once. Raises Unavailable."""
-    due = await db.fetch(_DUE)
-    if not due:
+    """Create the jobs of all schedules that are due. Several may run at the same time. Raises Unavailable."""
+    rows = await db.fetch(_DUE)
+    if not rows:
         return Fired()
-    debts = [_owed(row) for row in due]
+    dues = [_due_of(row) for row in rows]
     jobs = [
         job_of(dict(row), row["tenant"], row["created_by"], run_id(row["id"], moment))
-        for row, debt in zip(due, debts, strict=True)
-        for moment in debt.fires
+        for row, due in zip(rows, dues, strict=True)
+        for moment in due.fires
     ]
-    # Jobs first: should what follows be lost, the same ids come again and change nothing.
+    # Create the jobs first: if the update below is lost, the next round tries the same ids and changes nothing.
     for start in range(0, len(jobs), 1000):
-        some = jobs[start : start + 1000]
-        await accept(db, some, ticketed=[False] * len(some))
-    served = await db.fetch(_SERVED, *_MOVED_ON.arrays(list(zip(due, debts, strict=True))))
-    by_us = {row[0] for row in served}
-    ours = [(row["now"], debt) for row, debt in zip(due, debts, strict=True) if row["id"] in by_us]
-    late = tuple((now - moment).total_seconds() for now, debt in ours for moment in debt.fires)
-    return Fired(late, sum(debt.missed for _, debt in ours))
+        batch = jobs[start : start + 1000]
+        await accept(db, batch, ticketed=[False] * len(batch))
+    recorded = await db.fetch(_RECORD_FIRED, *_MOVED_ON.arrays(list(zip(rows, dues, strict=True))))
+    by_us = {row[0] for row in recorded}
+    ours = [(row["now"], due) for row, due in zip(rows, dues, strict=True) if row["id"] in by_us]
+    late = tuple((now - moment).total_seconds() for now, due in ours for moment in due.fires)
+    return Fired(late, sum(due.missed for _, due in ours))
 
 
 def upcoming(cron: str, timezone: str, number: int) -> list[datetime]:

@@ -1,4 +1,4 @@
-"""The ledger's tables. Only libs.common.ledger writes them."""
+"""The tables of the ledger. Only libs.common.ledger writes to them."""
 
 from sqlalchemy import (
     BigInteger,
@@ -24,14 +24,14 @@ Moment = DateTime(timezone=True)
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", UUID, primary_key=True),  # version 7: sorts by time of accept
+    Column("id", UUID, primary_key=True),  # UUIDv7: sorts by the time of acceptance
     Column("tenant", Text, nullable=False),
-    Column("created_by", Text, nullable=False),  # the key that submitted it
+    Column("created_by", Text, nullable=False),  # the API key or user that submitted it
     Column("queue", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("priority", Text, nullable=False),
-    Column("rank", Moment, nullable=False),  # due time less the priority's head start; smallest first
+    Column("rank", Moment, nullable=False),  # due time minus the priority's head start; smallest first
     Column("payload", JSONB, nullable=False),
     Column("tags", JSONB, nullable=False),
     Column("trace", Text),  # W3C traceparent; its span is the request that submitted it
@@ -40,30 +40,30 @@ jobs = Table(
     Column("crashes", Integer, nullable=False, server_default=text("0")),  # workers that died holding it
     Column("max_attempts", Integer, nullable=False),
     Column("timeout_s", Double, nullable=False),  # of one attempt
-    Column("worker", UUID),  # who runs it
+    Column("worker", UUID),  # the worker that runs it
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("due_at", Moment, nullable=False),
-    Column("ticketed_at", Moment),  # when its ticket was put on the conveyor
+    Column("ticketed_at", Moment),  # when its ticket was published
     Column("started_at", Moment),
     Column("finished_at", Moment),
     Column("progress", JSONB),
     Column("result", JSONB),
     Column("artifacts", JSONB),
     Column("errors", JSONB),  # every failure's time, attempt, code, message and traceback, oldest first
-    Column("idempotency_key", Text),  # the caller's; one job for each
-    Column("request_sha256", LargeBinary),  # of the request that came with it
-    Column("unique_key", Text),  # one unfinished job for each
+    Column("idempotency_key", Text),  # given by the caller; one job per key
+    Column("request_sha256", LargeBinary),  # hash of the request with this key
+    Column("unique_key", Text),  # one unfinished job per key
     Column("cancel_requested_at", Moment),
-    Column("schedule", UUID),  # the recurring job that made this one
-    Column("replay", UUID),  # the bulk retry that last released it
-    Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # of its upload and its artifacts
-    Column("parent", UUID),  # the job that made this one, to do a part of its work
-    Column("children", Integer, nullable=False, server_default=text("0")),  # how many it made
+    Column("schedule", UUID),  # the schedule that created it
+    Column("replay", UUID),  # the replay that last released it
+    Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # size of its upload and artifacts
+    Column("parent", UUID),  # the job that fanned out into this one
+    Column("children", Integer, nullable=False, server_default=text("0")),  # how many it fanned out into
     CheckConstraint(
         "state IN ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')",
         name="jobs_state",
     ),
-    # Rows change three times in quick succession: leave room on the page, and vacuum by count, not by share.
+    # Rows are updated three times in quick succession: leave free space on the page, and vacuum by row count.
     postgresql_with={
         "fillfactor": "70",
         "autovacuum_vacuum_scale_factor": "0.0",
@@ -127,17 +127,17 @@ workers = Table(
     Column("heartbeat_at", Moment, nullable=False, server_default=text("now()")),
 )
 
-queues = Table(  # a row only for what is not as usual: pauses and caps
+queues = Table(  # a queue needs a row only for a pause, a cap or worker_seen_at
     "queues",
     metadata,
     Column("name", Text, primary_key=True),
     Column("paused_at", Moment),
     Column("max_running", Integer),
     Column("max_running_per_tenant", Integer),
-    Column("worker_seen_at", Moment),  # the last sign of life of the last worker that left
+    Column("worker_seen_at", Moment),  # last heartbeat of a worker that was removed
 )
 
-entries = Table(  # accounting: written in the transaction that accepts or ends, summed up now and then
+entries = Table(  # accounting: inserted by transactions that accept or end jobs; see accounting.py
     "entries",
     metadata,
     Column("queue", Text, nullable=False),
@@ -146,14 +146,14 @@ entries = Table(  # accounting: written in the transaction that accepts or ends,
     CheckConstraint("what IN ('accepted', 'ended', 'bytes')", name="entries_what"),
 )
 
-trash = Table(  # files of jobs that are gone, or of a schedule
+trash = Table(  # folders to remove from the blob store
     "trash",
     metadata,
     Column("folder", Text, nullable=False),
-    Column("schedule", UUID),  # whose unfinished jobs still need it
+    Column("schedule", UUID),  # its unfinished jobs still need the folder
 )
 
-uploads = Table(  # written before the job or schedule that is to own them
+uploads = Table(  # inserted before the job or schedule that will own the upload
     "uploads",
     metadata,
     Column("owner", UUID, primary_key=True),
@@ -178,9 +178,9 @@ schedules = Table(
     Column("catch_up", Text, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("paused_at", Moment),
-    Column("next_at", Moment),  # null: the expression names no further time
+    Column("next_at", Moment),  # null: the expression has no further fire time
     Column("last_at", Moment),
-    Column("missed", Integer, nullable=False, server_default=text("0")),  # fire times passed over
+    Column("missed", Integer, nullable=False, server_default=text("0")),  # number of skipped fire times
     CheckConstraint("catch_up IN ('skip', 'one', 'all')", name="schedules_catch_up"),
     UniqueConstraint("tenant", "name", name="schedules_name"),
 )
@@ -194,13 +194,13 @@ replays = Table(
     Column("tenant", Text, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("filter", JSONB, nullable=False),
-    Column("rate", Double),  # jobs a second; null: at once
-    Column("stop_after", Integer),  # the fuse: so many failures before the first success end it
+    Column("rate", Double),  # jobs per second; null: no limit
+    Column("stop_after", Integer),  # failure limit: stop after this many failures without a success
     Column("state", Text, nullable=False, server_default=text("'releasing'")),
     Column("reason", Text),
     Column("matched", Integer, nullable=False),
     Column("released", Integer, nullable=False, server_default=text("0")),
-    Column("position", UUID),  # the last job it came to
+    Column("position", UUID),  # the last job that was looked at
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("ended_at", Moment),
     CheckConstraint("state IN ('releasing', 'finished', 'stopped', 'cancelled')", name="replays_state"),

@@ -1,4 +1,4 @@
-"""Running untrusted input in processes with limits: sandbox.py runs them, seccomp.py confines them."""
+"""Processing untrusted input in limited processes: sandbox.py runs them, seccomp.py blocks their network."""
 
 from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
 

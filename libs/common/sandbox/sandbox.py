@@ -1,7 +1,8 @@
-"""Runs a function on untrusted input in a process of its own: limited memory, time and file size, no network.
+"""Runs a function on untrusted input in a separate process: limited memory, time and file size, no network.
 
-Processes are forked from a server that has the libraries loaded, so one costs milliseconds. Each leads its
-own process group: when it is over, or late, or its caller is cancelled, the group is killed, whatever it started.
+The processes are forked from a fork server that has loaded the libraries, so each costs only milliseconds. Each
+process leads its own process group. The whole group is killed when the function has ended, when it takes too long,
+or when the caller is cancelled.
 """
 
 import asyncio
@@ -29,12 +30,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FILE_BYTES_AT_MOST = 4 * 1024**3
-ANSWER_BYTES_AT_MOST = 16 * 1024**2
+RESULT_BYTES_AT_MOST = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process may use."""
+    """The limits of one sandboxed process."""
 
     memory_bytes: int
     timeout_s: float
@@ -42,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """What is raised for a process that took too long, needed too much memory, or died."""
+    """The errors to raise for a process that took too long, needed too much memory, or crashed."""
 
     too_long: type[ArgosyError]
     too_large: type[ArgosyError]
@@ -50,9 +51,10 @@ class Refusals:
 
 
 class Sandbox:
-    """A source of limited processes. Open files, sockets and secrets of this process do not reach them.
+    """Starts sandboxed processes. They cannot reach the open files, sockets and secrets of this process.
 
-    `package`: the service's own, of which alone an answer may be made. `preload`: what the processes need.
+    `package`: the service's package; results may contain only dataclasses and errors defined in it, and paths.
+    `preload`: the modules that the fork server loads in advance.
     """
 
     def __init__(self, limits: Limits, refusals: Refusals, *, package: str, preload: list[str]) -> None:
@@ -60,34 +62,37 @@ class Sandbox:
         self._refusals = refusals
         self._package = package
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__, *preload])  # else each process would load this anew
-        with without_secrets():  # a process could read what it was started with, whatever is removed later
+        self._context.set_forkserver_preload(
+            [__name__, *preload]
+        )  # otherwise each process would load this module again
+        with without_secrets():  # a process could read the initial environment, whatever is removed later
             multiprocessing.forkserver.ensure_running()
 
     def lasting(self, times: float) -> "Sandbox":
-        """One whose processes may take so many times as long."""
+        """A copy of this sandbox whose processes may take `times` as long."""
         limits = replace(self._limits, timeout_s=self._limits.timeout_s * times)
         other = copy(self)
         other._limits = limits
         return other
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `function`, which must be small and picklable, like its arguments.
+        """Run `function` in a sandboxed process and return its result.
 
-        Raises what the function raised if that is an ArgosyError, else one of the refusals.
+        Result and arguments must be small and picklable. Raises the function's error if that is an ArgosyError,
+        otherwise one of the Refusals.
         """
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_child, args=(sender, self._limits, self._refusals, function, args, kwargs), daemon=True
         )
         try:
-            await asyncio.to_thread(process.start)  # the first one waits for the server to load
+            await asyncio.to_thread(process.start)  # the first one waits until the fork server has loaded
             sender.close()
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
                     await _readable(receiver)
-                    # In a thread: a child that has been taken over might send half an answer.
-                    succeeded, value = await asyncio.to_thread(self._answer, receiver)
+                    # In a thread: a compromised process might send half a result and block the reader.
+                    succeeded, value = await asyncio.to_thread(self._receive, receiver)
             except TimeoutError:
                 raise self._refusals.too_long(f"It took longer than {self._limits.timeout_s:g} s.") from None
             if not succeeded:
@@ -96,35 +101,35 @@ class Sandbox:
             return result
         finally:
             try:
-                await asyncio.to_thread(_bury, process)
-            finally:  # not before: the thread that reads the answer sees its end when the process is gone
+                await asyncio.to_thread(_kill, process)
+            finally:  # not earlier: the thread that reads the result gets EOF when the process is gone
                 receiver.close()
 
-    def _answer(self, receiver: Connection) -> tuple[bool, Any]:
-        os.set_blocking(receiver.fileno(), True)  # uvloop has made it otherwise, and large answers come in parts
+    def _receive(self, receiver: Connection) -> tuple[bool, Any]:
+        os.set_blocking(receiver.fileno(), True)  # uvloop made it non-blocking, and large results come in parts
         try:
-            content = io.BytesIO(receiver.recv_bytes(ANSWER_BYTES_AT_MOST))
-            answer: tuple[bool, Any] = _Answers(content, self._package).load()
+            content = io.BytesIO(receiver.recv_bytes(RESULT_BYTES_AT_MOST))
+            result: tuple[bool, Any] = _ResultUnpickler(content, self._package).load()
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise self._refusals.crashed from error
-        return answer
+        return result
 
 
-class _Answers(pickle.Unpickler):
-    """Makes only what the service's functions return: whoever wrote the document may have written the answer."""
+class _ResultUnpickler(pickle.Unpickler):
+    """Unpickles only what the service's functions return: the author of the input may have forged the result."""
 
     def __init__(self, content: io.BytesIO, package: str) -> None:
         super().__init__(content)
         self._package = package
 
     def find_class(self, module: str, name: str) -> Any:
-        """A dataclass or an error of the service, or a path. Raises UnpicklingError."""
+        """Return a dataclass or an error of the service, or the path class. Raises UnpicklingError."""
         if (module, name) == ("pathlib", type(Path()).__name__):
             return type(Path())
         found = getattr(sys.modules.get(module), name, None) if module.startswith(f"{self._package}.") else None
         if isinstance(found, type) and (is_dataclass(found) or issubclass(found, ArgosyError)):
             return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no answer")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a result")
 
 
 async def _readable(receiver: Connection) -> None:
@@ -137,12 +142,12 @@ async def _readable(receiver: Connection) -> None:
         loop.remove_reader(receiver.fileno())
 
 
-def _bury(process: multiprocessing.process.BaseProcess) -> None:
+def _kill(process: multiprocessing.process.BaseProcess) -> None:
     if process.pid is None:
         return
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()  # in case it had not made its group yet
+    process.kill()  # in case it had not created its process group yet
     process.join()
 
 
@@ -162,11 +167,11 @@ def _child(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     block_network()
     try:
-        answer = (True, function(*args, **kwargs))
+        result = (True, function(*args, **kwargs))
     except ArgosyError as error:
-        answer = (False, error)
+        result = (False, error)
     except MemoryError:
-        answer = (False, refusals.too_large())
+        result = (False, refusals.too_large())
     except Exception as error:
-        answer = (False, refusals.crashed(f"{type(error).__name__}: {error}"))
-    sender.send(answer)
+        result = (False, refusals.crashed(f"{type(error).__name__}: {error}"))
+    sender.send(result)

@@ -1,8 +1,11 @@
-"""A process that can open no socket, whatever runs in it: a document must not be able to send or fetch anything.
+"""Blocks the network in a process, and hides the memory of a process from others of the same user.
 
-A seccomp filter, which needs no privilege; programs that it starts inherit it. It refuses `socket` and the way
-around it. https://docs.kernel.org/userspace-api/seccomp_filter.html
-And a process whose memory and environment such a one cannot read, though both have the same user.
+A document must not be able to send or fetch anything. A seccomp filter refuses the system call `socket` and the
+way around it (io_uring). It needs no privilege, and child processes inherit it.
+https://docs.kernel.org/userspace-api/seccomp_filter.html
+
+`hide_process_memory` protects the memory and environment of a worker from sandboxed processes, which run as the
+same user.
 """
 
 import ctypes
@@ -17,10 +20,10 @@ LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 NUMBER_AT, ARCHITECTURE_AT = 0, 4
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | errno.EACCES
 X32_BIT = 0x40000000
-"""System calls of another numbering, which x86_64 has as well."""
+"""Set in the numbers of x32 system calls, which x86_64 kernels accept as well."""
 IO_URING_SETUP = 425
 SOCKET = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
-"""The audit number of the architecture, and of its system call `socket`."""
+"""The audit number of each architecture, and the number of its system call `socket`."""
 
 
 class _Program(ctypes.Structure):
@@ -28,7 +31,7 @@ class _Program(ctypes.Structure):
 
 
 def block_network() -> bool:
-    """Close the network to this process and its children for good; whether this system can."""
+    """Block the network for this process and its children, irreversibly. False if the system cannot do it."""
     known = SOCKET.get(platform.machine())
     if known is None or os.uname().sysname != "Linux":
         return False
@@ -41,13 +44,13 @@ def block_network() -> bool:
 
 
 def hide_process_memory() -> None:
-    """Close this process's memory and environment to others of its user; not to root."""
+    """Hide this process's memory and environment from other processes of its user, but not from root."""
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def network_is_closed() -> bool:
-    """Whether this process can open no socket."""
+    """Whether this process cannot open sockets."""
     try:
         socket.socket().close()
     except PermissionError:
@@ -55,14 +58,14 @@ def network_is_closed() -> bool:
     return False
 
 
-def _rules(architecture: int, opening: int) -> list[tuple[int, int, int, int]]:
-    """Code, steps to go on if true and if false, operand: the last rule refuses, the one before allows."""
+def _rules(architecture: int, socket_number: int) -> list[tuple[int, int, int, int]]:
+    """BPF instructions: code, jump if true, jump if false, operand. The last refuses, the one before allows."""
     return [
         (LOAD, 0, 0, ARCHITECTURE_AT),
         (EQUAL, 0, 5, architecture),
         (LOAD, 0, 0, NUMBER_AT),
         (AT_LEAST, 3, 0, X32_BIT),
-        (EQUAL, 2, 0, opening),
+        (EQUAL, 2, 0, socket_number),
         (EQUAL, 1, 0, IO_URING_SETUP),
         (RETURN, 0, 0, ALLOW),
         (RETURN, 0, 0, REFUSE),

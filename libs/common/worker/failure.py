@@ -1,4 +1,4 @@
-"""What becomes of a job whose attempt did not succeed: another try, or the end."""
+"""The outcome of an attempt that did not succeed: a retry, or the end of the job."""
 
 import traceback
 
@@ -10,7 +10,7 @@ from libs.common.ledger.jobs import State
 from libs.common.worker.job import storable
 
 TRACEBACK_LIMIT = 8_000
-"""Characters kept of a traceback, from its end."""
+"""Characters kept of a traceback: the last ones."""
 MESSAGE_LIMIT = 2_000
 """Characters kept of an error's message."""
 
@@ -23,7 +23,10 @@ class TimedOut(ArgosyError):
 
 
 def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> Outcome:
-    """Reject fails the job at once. Anything else is tried again, after a while, until no try is left."""
+    """The outcome after `error`. Reject fails the job at once; any other error is retried up to `max_attempts`.
+
+    The delay is `Retry.after` if given, else that of `backoff`.
+    """
     failures = claim.failures + 1
     retryable = not isinstance(error, Reject) and failures < claim.max_attempts
     document: dict[str, object] = {"retryable": retryable, "type": type(error).__qualname__}
@@ -38,16 +41,16 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
         }
     if not retryable:
         return Outcome(claim.id, claim.attempt, State.FAILED, error=document, failed=True)
-    asked = error.after if isinstance(error, Retry) else None
-    delay = backoff.delay_s(failures) if asked is None else asked
-    return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=delay, failed=True)
+    requested_s = error.after if isinstance(error, Retry) else None
+    delay_s = backoff.delay_s(failures) if requested_s is None else requested_s
+    return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=delay_s, failed=True)
 
 
 def cancelled(claim: Claim) -> Outcome:
-    """The end that somebody asked for."""
+    """The outcome after a requested cancel."""
     return Outcome(claim.id, claim.attempt, State.CANCELLED)
 
 
 def released(claim: Claim) -> Outcome:
-    """Back to the queue, as if it had not been started: this costs no retry."""
+    """Back to the queue as if the attempt had not started. This does not count as a failure."""
     return Outcome(claim.id, claim.attempt, State.QUEUED)

@@ -1,4 +1,4 @@
-"""What a handler sees of a job, and what it gives back."""
+"""What a handler gets (Job), and what it may return (Done, FanOut, Snooze)."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ P = TypeVar("P", bound=BaseModel)
 
 
 def storable(text: str) -> str:
-    """`text` without what PostgreSQL and UTF-8 have no place for: NULs and lone surrogates."""
+    """`text` without NULs, which PostgreSQL refuses, and with `?` for lone surrogates, which UTF-8 refuses."""
     return text.replace("\x00", "").encode(errors="replace").decode()
 
 
@@ -34,14 +34,17 @@ class Job(Generic[P]):
     report: Callable[[dict[str, Any]], None] = field(repr=False)
     parent: UUID | None = None
     children: tuple[Child, ...] = ()
-    """All of them, ended, in the order they were made; none before this job has fanned out."""
+    """All children in the order of their creation. All have ended. Empty before this job has fanned out."""
 
     def progress(self, done: int, total: int | None, note: str | None = None) -> None:
-        """Say how far the work is. Cheap: call it as often as something changes."""
+        """Report progress. It is cheap: call it whenever something changes."""
         self.report({"done": done, "total": total, "note": None if note is None else storable(note)})
 
     def blob_key(self, name: str) -> str:
-        """Where this attempt's file `name` goes; no other attempt does. A child's lie with its parent's."""
+        """The key in the blob store for the file `name` of this attempt. Every attempt has its own keys.
+
+        The files of a child are in the folder of its parent.
+        """
         if self.parent is not None:
             return f"{job_folder(self.tenant, self.parent)}/{self.id.hex}/{self.attempt}/{name}"
         return f"{job_folder(self.tenant, self.id)}/{self.attempt}/{name}"
@@ -49,7 +52,7 @@ class Job(Generic[P]):
 
 @dataclass(slots=True, frozen=True)
 class Artifact:
-    """A file a job made, already in the blob store under `key`. `size` in bytes, `sha256` in hex."""
+    """A file that a job has stored in the blob store under `key`. `size` is in bytes, `sha256` in hex."""
 
     name: str
     media_type: str
@@ -60,10 +63,10 @@ class Artifact:
 
 @dataclass(slots=True, frozen=True)
 class Done:
-    """A job well done.
+    """The job has succeeded.
 
-    `result`: a small JSON object. `effects`: rows the handler wants written; they commit in one transaction
-    with the job's end, or not at all if another worker has the job by now.
+    `result`: a small JSON object. `effects`: writes the handler's own rows. They commit in one transaction with
+    the end of the job, or not at all if the worker no longer holds the job.
     """
 
     result: dict[str, Any] = field(default_factory=dict)
@@ -73,10 +76,10 @@ class Done:
 
 @dataclass(slots=True, frozen=True)
 class Snooze:
-    """Not done yet, and nothing to do before `after_s` seconds have passed. This costs no retry.
+    """The job is not done, and is to run again after `after_s` seconds. This does not count as a failure.
 
-    The job waits without a slot, as if it had been scheduled; then it is run once more, with all of its retries:
-    what went wrong before has been got over.
+    Meanwhile the job holds no slot, like a scheduled job. When it runs again, it has all of its retries: earlier
+    failures no longer count.
     """
 
     after_s: float
@@ -84,18 +87,18 @@ class Snooze:
 
 @dataclass(slots=True, frozen=True)
 class FanOut:
-    """Not done yet: `children` do the work, as jobs of the same queue.
+    """The job is not done: `children` do the work, as jobs of the same queue.
 
-    When they have all ended the job is run once more, with what became of them in `Job.children`.
+    When all of them have ended, the job runs once more, with their outcomes in `Job.children`.
     """
 
     children: tuple[NewChild, ...]
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a job that would wait for nobody."""
+        """Raises ValueError if there are no children."""
         if not self.children:
-            raise ValueError("a job fans out into one child at least")
+            raise ValueError("a job must fan out into at least one child")
 
 
 HandlerResult = Done | FanOut | Snooze
-"""What a handler returns."""
+"""What a handler may return."""

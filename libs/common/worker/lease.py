@@ -1,7 +1,7 @@
-"""A worker process's lease: its row in the ledger, the jobs it holds, and what keeps them its own.
+"""The lease of a worker process: its row in the ledger, and the jobs that it holds.
 
-While it lives it sends a heartbeat, stores and tells progress, hears what is to be cancelled, and looks at
-timeouts; each for all of its jobs together.
+It sends heartbeats, stores and publishes progress, receives cancels, and enforces timeouts. It does each of these
+for all jobs of the process together.
 """
 
 import asyncio
@@ -27,34 +27,34 @@ from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State, new_id
 
 TELL_EVERY_S = 0.2
-"""How often the progress of all jobs goes out to followers."""
+"""How often the progress of all jobs is published to followers."""
 LEFT_WITHIN_S = 2.0
-"""How long a process that stops tries to say so."""
+"""How long a stopping process tries to deregister."""
 STOP_AGAIN_AFTER_S = 5.0
-"""For how long a cancelled handler may tidy up before it is cancelled once more."""
+"""How long a cancelled handler may clean up before it is cancelled once more."""
 KEEP_EVERY_S = 1.0
-"""How often progress is stored and timeouts are looked at: one look at all jobs is cheaper than a timer each."""
+"""How often progress is stored and timeouts are checked. One check of all jobs is cheaper than a timer per job."""
 
 logger = log.get("lease")
 
 Key = tuple[UUID, int]
-"""A job id and the attempt."""
+"""A job id and its attempt."""
 Event = tuple[str, str | None, dict[str, Any] | None]
-"""As contracts.events has it: job id in hex, new state, progress."""
+"""Job id in hex, new state, progress; see contracts.events."""
 
 
 class Stop(Enum):
     """Why a handler is stopped."""
 
-    CANCELLED = "somebody asked for it"
-    LOST = "another worker may have the job by now"
-    SHUTDOWN = "the grace time is over"
-    TIMEOUT = "the job's own time is over"
+    CANCELLED = "a cancel was requested"
+    LOST = "another worker may hold the job by now"
+    SHUTDOWN = "the grace time of the shutdown is over"
+    TIMEOUT = "the job's timeout has passed"
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A claimed job in this process. `started` is time.perf_counter()."""
+    """A claimed job in this process. `started` and `stopped_at` are values of time.perf_counter()."""
 
     claim: Claim
     started: float
@@ -65,7 +65,10 @@ class Running:
     progress: dict[str, Any] | None = None
 
     def stop(self, reason: Stop) -> None:
-        """Cancel the handler, and now and then again if it does not let go; one that has not begun will not."""
+        """Cancel the handler. Further calls cancel it again, every STOP_AGAIN_AFTER_S at most.
+
+        A handler that has not begun will not be started.
+        """
         now = time.perf_counter()
         if self.stopped_for is None or now - self.stopped_at >= STOP_AGAIN_AFTER_S:
             self.stopped_for = self.stopped_for or reason
@@ -75,7 +78,7 @@ class Running:
 
 
 class Lease:
-    """The jobs this process holds. `worker` is half of the fence; it changes if the lease is ever lost."""
+    """The jobs that this process holds. `worker` is part of the fencing token and changes if the lease is lost."""
 
     def __init__(self, database: Database, bus: Bus, queue: str, slots: int) -> None:
         self.worker = new_id()
@@ -86,33 +89,33 @@ class Lease:
         self._slots = slots
         self._renewed_at = float("-inf")
         self._unstored: set[Key] = set()
-        self._untold: set[Key] = set()
+        self._unpublished: set[Key] = set()
 
     @property
     def valid(self) -> bool:
-        """Whether the ledger still takes this process for alive."""
+        """Whether the last heartbeat is recent enough for the ledger to consider this process alive."""
         return time.monotonic() - self._renewed_at < LEASE_S
 
     def progressed(self, running: Running, progress: dict[str, Any]) -> None:
-        """A handler reports how far it is."""
+        """Note the progress that a handler reports. It is stored and published with the next round."""
         running.progress = progress
         key = running.claim.id, running.claim.attempt
         self._unstored.add(key)
-        self._untold.add(key)
+        self._unpublished.add(key)
 
     async def tell(self, events: Sequence[Event]) -> None:
-        """Say what became of jobs, to whoever follows them."""
+        """Publish `events` to the followers of these jobs. A loss is not reported."""
         if events:
             await self._bus.publish(events_subject(self._queue), encode_events(events))
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Register this process, and keep its lease while the block runs. Waits for ledger and bus."""
+        """Register this process, and keep its lease while the block runs. Waits for PostgreSQL and NATS."""
         await until_available(self._register)
         try:
             async with (
-                background.alongside(self._keep(), self._tell_progress()),
-                self._bus.listening(cancel_subject(self._queue), self._hear_cancels),
+                background.alongside(self._keep(), self._publish_progress()),
+                self._bus.listening(cancel_subject(self._queue), self._on_cancels),
             ):
                 yield
         finally:
@@ -122,14 +125,14 @@ class Lease:
         try:
             async with asyncio.timeout(LEFT_WITHIN_S):
                 await until_available(lambda: leases.deregister(self._db, self.worker))
-        except TimeoutError:  # then its silence says so
+        except TimeoutError:  # the missing heartbeats will tell
             logger.warning("worker.not_deregistered", worker=str(self.worker))
 
     async def _register(self) -> None:
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         host, pid = socket.gethostname(), os.getpid()
         await leases.register(self._db, self.worker, queue=self._queue, slots=self._slots, host=host, pid=pid)
-        self._renewed_at = asked_at
+        self._renewed_at = sent_at
         logger.info("worker.registered", worker=str(self.worker), queue=self._queue, slots=self._slots)
 
     async def _keep(self) -> None:
@@ -141,7 +144,7 @@ class Lease:
                     await step()
                 except Unavailable as error:
                     logger.warning("lease.unavailable", error=str(error))
-                except Exception:  # whatever it is, this must go on, or all jobs of this process are lost
+                except Exception:  # the loop must go on, or this process loses all of its jobs
                     logger.exception("lease.bug")
 
     def _stop_overdue(self) -> None:
@@ -156,40 +159,40 @@ class Lease:
         if latest:
             await leases.store_progress(self._db, self.worker, latest)
 
-    async def _tell_progress(self) -> None:
+    async def _publish_progress(self) -> None:
         while True:
             await asyncio.sleep(TELL_EVERY_S)
-            keys, self._untold = self._untold, set()
+            keys, self._unpublished = self._unpublished, set()
             held = [running for key in keys if (running := self.held.get(key))]
             await self.tell([(running.claim.id.hex, None, running.progress) for running in held])
 
-    def _hear_cancels(self, message: bytes) -> None:
+    def _on_cancels(self, message: bytes) -> None:
         unwanted = set(decode_cancels(message))
         for (job_id, _), running in self.held.items():
             if job_id in unwanted:
                 running.stop(Stop.CANCELLED)
 
     async def _renew(self) -> None:
-        """Send a heartbeat if it is time; stop what the ledger says is no longer ours or no longer wanted."""
+        """Send a heartbeat if it is due. Stop the jobs that are lost or to be cancelled."""
         if time.monotonic() - self._renewed_at < HEARTBEAT_EVERY_S:
             return
         held_before = list(self.held.items())
-        asked_at = time.monotonic()
-        answer = await leases.heartbeat(self._db, self.worker)
-        if answer is None:
+        sent_at = time.monotonic()
+        reply = await leases.heartbeat(self._db, self.worker)
+        if reply is None:
             logger.warning("lease.lost", jobs=len(held_before))
             self.worker = new_id()
             await self._register()
             for _, running in held_before:
                 running.stop(Stop.LOST)
             return
-        self._renewed_at = asked_at
+        self._renewed_at = sent_at
         for key, running in held_before:
-            if key not in answer.held:
+            if key not in reply.held:
                 running.stop(Stop.LOST)
-            elif key in answer.cancelled:
+            elif key in reply.cancelled:
                 running.stop(Stop.CANCELLED)
-        # Claims whose answer was lost on the way: nobody runs these.
-        forgotten = [Outcome(*key, State.QUEUED) for key in answer.settled if key not in self.held]
-        if forgotten:
-            await finish(self._db, self.worker, forgotten)
+        # Claims whose reply was lost: this process does not run these jobs.
+        unknown = [Outcome(*key, State.QUEUED) for key in reply.settled if key not in self.held]
+        if unknown:
+            await finish(self._db, self.worker, unknown)

@@ -1,4 +1,4 @@
-"""A worker process, from its settings to SIGTERM. The __main__ of each worker service calls `main`."""
+"""Runs a worker process, from reading its settings to SIGTERM. The __main__ of each worker calls `main`."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ D = TypeVar("D")
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What the runtime opened for a service."""
+    """The connections that the runtime has opened for a service."""
 
     database: Database
     blobs: Blobs
@@ -39,9 +39,9 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Service(Generic[S, P, D]):
-    """A worker service: its queue's name, its settings, its payloads, and its meaning.
+    """The definition of a worker service. `name` is also the name of its queue.
 
-    `resources` opens what `handle` needs, before the first job, and closes it after the last.
+    `resources` opens what `handle` needs before the first job, and closes it after the last one.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Service(Generic[S, P, D]):
     resources: Callable[[S, Platform], AbstractAsyncContextManager[D]]
     handle: Callable[[Job[P], D], Awaitable[HandlerResult]]
     backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF
-    """How long a kind of job waits between its tries."""
+    """The delays between retries, by kind of job."""
     rpc_handlers: Mapping[str, RpcHandler[D]] = field(default_factory=dict)
-    """What the gateway may call, by name (rpc.py)."""
+    """The functions that the gateway may call, by name (rpc.py)."""
 
 
 def main(service: Service[S, P, D]) -> None:
@@ -68,14 +68,14 @@ async def _serve(service: Service[S, P, D], settings: S) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     begun = asyncio.Event()
-    working = asyncio.create_task(_work(service, settings, begun, stop))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not working.done() and not begun.is_set():  # it still waits for a server: there is nothing to give back
-        await background.end([working])
-    stopping.cancel()
+    work = asyncio.create_task(_work(service, settings, begun, stop))
+    stop_requested = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done() and not begun.is_set():  # it still waits for a server: there are no jobs to release
+        await background.end([work])
+    stop_requested.cancel()
     with suppress(asyncio.CancelledError):
-        await working
+        await work
     logger.info("service.stopped")
 
 
@@ -92,9 +92,9 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
     async with (
         probes.serving(settings, lambda: worker is not None and worker.ready),
         db.connect(settings, service.name, role=role_of(service.name)) as database,
-        bus.connect(settings, service.name) as conveyor,
+        bus.connect(settings, service.name) as nats_bus,
         service.resources(settings, Platform(database, Blobs(settings))) as deps,
-        conveyor.serving(rpc.subject_pattern(service.name), rpc.serve(service.rpc_handlers, deps)),
+        nats_bus.serving(rpc.subject_pattern(service.name), rpc.serve(service.rpc_handlers, deps)),
     ):
         config.forget_secrets()
         worker = Worker(
@@ -103,7 +103,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
             service.handle,
             deps,
             database=database,
-            bus=conveyor,
+            bus=nats_bus,
             slots=settings.slots,
             grace_s=settings.shutdown_grace_s,
             backoff=service.backoff,
@@ -112,7 +112,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
-    """The first signal asks, the second forces."""
+    """The first signal requests a stop, the second ends the process at once."""
 
     def on_signal() -> None:
         if stop.is_set():

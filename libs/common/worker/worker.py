@@ -1,6 +1,6 @@
-"""The worker runtime: takes jobs off the conveyor and sees each of them to one end.
+"""The worker runtime: takes tickets, claims their jobs, runs the handler, and records the outcome.
 
-One job's way: `_take_jobs` → `begin` → `_run` → `_attempt` (the service's handler) → `_end`.
+The path of a job: `_take_jobs` → `begin` → `_run` → `_attempt` (the service's handler) → `_end`.
 """
 
 import asyncio
@@ -28,22 +28,22 @@ from libs.common.worker.job import Done, FanOut, HandlerResult, Job, Snooze
 from libs.common.worker.lease import Lease, Running, Stop
 
 TICKET_WAIT_S = 0.5
-"""How long one look for tickets waits; it also bounds how late a stop is noticed."""
+"""How long one call for tickets waits. It also bounds how late a stop is noticed."""
 
 CLAIM_PATIENCE_S = 3.0
-"""How long a claim waits for PostgreSQL; then its tickets are given up, and published again when it is back."""
+"""How long a claim waits for PostgreSQL. Then its tickets are dropped; the dispatcher publishes them again."""
 AHEAD_S = 0.02
-"""For how much work tickets are taken ahead of free slots: enough to hide a round trip where jobs are short, and
-none at all where they are long, so that no ticket lies here while another worker is idle."""
+"""Tickets are requested ahead of free slots for this much work. With short jobs this hides a round trip. With long
+jobs no ticket is requested ahead, so that none lies here while another worker is idle."""
 
 LET_GO_WITHIN_S = 2.0
-"""How long a handler may take to let go of its job when the grace time is over."""
+"""How long a handler may take to stop when the grace time is over."""
 
 UNWRITTEN_AT_MOST = 3
-"""Jobs held for each slot, counting those whose end is still on its way to the ledger."""
+"""The most jobs held per slot, counting those whose outcome is not written yet."""
 
 SOON_S = 0.001
-"""The least that a job which asks for it waits."""
+"""The shortest delay of a snoozed job."""
 
 DEFAULT_BACKOFF = Backoff()
 
@@ -54,11 +54,11 @@ D = TypeVar("D")
 
 
 class InvalidPayload(Reject):
-    """The job's payload is not what this worker understands."""
+    """The job's payload is not valid for this worker."""
 
 
 class Worker(Generic[P, D]):
-    """Runs up to `slots` jobs of `queue` at once until told to stop. `backoff` is by kind of job."""
+    """Runs up to `slots` jobs of `queue` at the same time until told to stop. `backoff` is by kind of job."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class Worker(Generic[P, D]):
         self._backoff = backoff
         self.lease = Lease(database, bus, queue, slots)
         self._busy = 0
-        self._pace = _Pace()
+        self._throughput = _Throughput()
         self._freed = asyncio.Event()
         self._stopping = False
-        self._ending: Batcher[Outcome, bool] = Batcher(self._write_outcomes)
-        self._ended = {state: metrics.attempts_finished.labels(queue, state.value) for state in State}
+        self._record: Batcher[Outcome, bool] = Batcher(self._write_outcomes)
+        self._finished = {state: metrics.attempts_finished.labels(queue, state.value) for state in State}
         self._fenced = metrics.jobs_fenced.labels(queue)
         self._wait_seconds = metrics.job_wait_seconds.labels(queue)
         self._run_seconds = metrics.job_run_seconds.labels(queue)
@@ -96,24 +96,27 @@ class Worker(Generic[P, D]):
 
     @property
     def ready(self) -> bool:
-        """Whether this worker can take jobs now."""
+        """Whether this worker can take jobs: lease valid, NATS connected, not stopping."""
         return self.lease.valid and self._bus.connected and not self._stopping
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Take and run jobs until `stop` is set; then let them finish, or give them back. Under a kept lease."""
+        """Take and run jobs until `stop` is set. Then let them finish within the grace time, or release them.
+
+        Call it within `lease.kept()`.
+        """
         await self._take_jobs(stop)
         self._stopping = True
-        await self._wind_down()
+        await self._finish_or_release()
 
     async def _take_jobs(self, stop: asyncio.Event) -> None:
         async with self._bus.tickets(self._queue) as tickets:
             while not stop.is_set():
-                # A slot is free when its handler is done, a little before the end is on disk.
+                # A slot is free when its handler has returned, a little before the outcome is on disk.
                 room = min(self._slots - self._busy, UNWRITTEN_AT_MOST * self._slots - len(self.lease.held))
                 if room <= 0:
                     await self._wait_for_room()
                     continue
-                ahead = min(self._slots, int(self._pace.per_second() * AHEAD_S))
+                ahead = min(self._slots, int(self._throughput.per_second() * AHEAD_S))
                 ids = await tickets.take(room, ahead=ahead, wait_s=TICKET_WAIT_S)
                 if stop.is_set():
                     await self._bus.publish_tickets(self._queue, ids)
@@ -129,19 +132,19 @@ class Worker(Generic[P, D]):
             return
 
     async def begin(self, ids: Sequence[UUID]) -> None:
-        """Claim the jobs behind tickets and start those that were still to be had."""
+        """Claim the jobs of these tickets, and start those that could be claimed."""
         try:
             claims = await until_available(
                 lambda: claim(self._db, self.lease.worker, list(dict.fromkeys(ids))), patience_s=CLAIM_PATIENCE_S
             )
-        except Unavailable as error:  # the dispatcher will publish these tickets again
+        except Unavailable as error:  # the dispatcher publishes these tickets again
             logger.warning("claim.unavailable", tickets=len(ids), error=str(error))
             return
         for claimed in claims:
             running = Running(claimed, time.perf_counter())
             self.lease.held[claimed.id, claimed.attempt] = running
             self._busy += 1
-            if not claimed.children:  # it has waited for those
+            if not claimed.children:  # it has waited for its children, not in the queue
                 self._wait_seconds.observe(max(0.0, claimed.waited_s))
             running.task = asyncio.create_task(self._run(running))
         await self.lease.tell([(claimed.id.hex, State.RUNNING, None) for claimed in claims])
@@ -150,21 +153,21 @@ class Worker(Generic[P, D]):
         claimed = running.claim
         about.set(Subject(claimed.id, claimed.trace))
         try:
-            end = await self._attempt(running)
+            result = await self._attempt(running)
         finally:
             self._busy -= 1
-            self._pace.ended += 1
+            self._throughput.ended += 1
             self._freed.set()
         self._run_seconds.observe(time.perf_counter() - running.started)
         try:
-            if end is not None:
-                await self._end(running, end)
+            if result is not None:
+                await self._end(running, result)
         finally:
             self.lease.held.pop((claimed.id, claimed.attempt), None)
             self._freed.set()
 
     async def _attempt(self, running: Running) -> HandlerResult | Outcome | None:
-        """Run the handler. What to write about it; None if the job is no longer ours."""
+        """Run the handler. Returns what to record, or None if this worker no longer holds the job."""
         if running.stopped_for is not None:
             return self._stopped(running.claim, running.stopped_for)
         running.in_handler = True
@@ -208,84 +211,85 @@ class Worker(Generic[P, D]):
             job.children = await until_available(lambda: flows.children_of(self._db, claimed.id))
         return job
 
-    async def _end(self, running: Running, end: HandlerResult | Outcome) -> None:
+    async def _end(self, running: Running, result: HandlerResult | Outcome) -> None:
         claimed = running.claim
-        if isinstance(end, FanOut):
+        if isinstance(result, FanOut):
             try:
-                await self._fan_out(claimed, end)
+                await self._fan_out(claimed, result)
                 return
-            except Exception as error:  # its children cannot be stored
-                end = self._failure(claimed, error)
-        if isinstance(end, Snooze):
-            wait_s = max(end.after_s, SOON_S)
-            end = Outcome(claimed.id, claimed.attempt, State.QUEUED, retry_in_s=wait_s, snoozed=True)
-        outcome = end if isinstance(end, Outcome) else _success(claimed, end)
+            except Exception as error:  # the children cannot be stored
+                result = self._failure(claimed, error)
+        if isinstance(result, Snooze):
+            wait_s = max(result.after_s, SOON_S)
+            result = Outcome(claimed.id, claimed.attempt, State.QUEUED, retry_in_s=wait_s, snoozed=True)
+        outcome = result if isinstance(result, Outcome) else _success(claimed, result)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:
-            if isinstance(end, Done) and end.effects is not None:
-                taken = await self._end_with_effects(outcome, end)
+            if isinstance(result, Done) and result.effects is not None:
+                written = await self._end_with_effects(outcome, result)
             else:
-                taken = await self._ending(outcome)
+                written = await self._record(outcome)
         except Exception as error:  # what the handler returned cannot be stored
             outcome = self._failure(claimed, error)
-            taken = await self._ending(outcome)
-        self._ended[outcome.state].inc()
+            written = await self._record(outcome)
+        self._finished[outcome.state].inc()
         if claimed.parent is not None and outcome.state is not State.QUEUED:
             await self._wake(claimed.parent)
-        if not taken:
+        if not written:
             self._fenced.inc()
             logger.warning("job.fenced", attempt=claimed.attempt)
         elif outcome.error is not None:
             logger.warning("job.failed", attempt=claimed.attempt, state=outcome.state, **outcome.error)
 
     async def _fan_out(self, claimed: Claim, fan_out: FanOut) -> None:
-        """Let the job wait for its children."""
+        """Store the children, publish the first tickets, and let the job wait."""
         progress = {"done": 0, "total": len(fan_out.children), "note": None}
         tickets = await until_available(
             lambda: flows.fan_out(
                 self._db, self.lease.worker, claimed.id, claimed.attempt, fan_out.children, progress
             )
         )
-        if tickets is None:  # it was cancelled meanwhile, or is not ours; or this was done, and the answer lost
-            await self._ending(cancelled(claimed))
+        if tickets is None:
+            # A cancel was requested, the job is lost, or an earlier try succeeded and its reply was lost.
+            await self._record(cancelled(claimed))
             return
         await self._bus.publish_tickets(self._queue, tickets)
         await self.lease.tell([(claimed.id.hex, State.WAITING, None)])
 
     async def _wake(self, parent: UUID) -> None:
-        """A child has ended: its parent has come further, and if it was the last one, goes on."""
+        """A child has ended: queue its parent if it was the last one, and publish the parent's progress."""
         try:
             for ready, queue in await flows.wake(self._db, [parent]):
                 await self._bus.publish_tickets(queue, [ready])
-        except Unavailable as error:  # the dispatcher looks too
+        except Unavailable as error:  # the dispatcher checks too
             logger.warning("wake.unavailable", error=str(error))
         await self.lease.tell([(parent.hex, State.WAITING, None)])
 
     async def _end_with_effects(self, outcome: Outcome, done: Done) -> bool:
-        """Write the end together with the handler's own rows, or neither."""
+        """Write the outcome and the handler's own rows in one transaction. False if the job is lost."""
 
         async def write() -> bool:
             try:
                 async with self._db.begin() as connection:
                     if not await finish_within(connection, self.lease.worker, outcome):
-                        raise _NotOurs
+                        raise _JobLost
                     if done.effects is not None:
                         await done.effects(connection)
-            except _NotOurs:
+            except _JobLost:
                 return False
             return True
 
-        taken = await until_available(write)
+        written = await until_available(write)
         await self.lease.tell([(outcome.id.hex, outcome.state, outcome.progress)])
-        return taken
+        return written
 
     async def _write_outcomes(self, outcomes: list[Outcome]) -> list[bool]:
-        taken = await until_available(lambda: finish(self._db, self.lease.worker, outcomes))
+        written = await until_available(lambda: finish(self._db, self.lease.worker, outcomes))
         await self.lease.tell([(outcome.id.hex, outcome.state, outcome.progress) for outcome in outcomes])
-        return taken
+        return written
 
-    async def _wind_down(self) -> None:
-        """Let running jobs finish within the grace time, then give the rest back without costing a retry."""
+    async def _finish_or_release(self) -> None:
+        """Let running jobs finish within the grace time, then release the rest. A release costs no retry."""
         held = self.lease.held
         tasks = [running.task for running in held.values() if running.task is not None]
         if tasks:
@@ -296,13 +300,13 @@ class Worker(Generic[P, D]):
         if tasks:
             await asyncio.wait(tasks, timeout=LET_GO_WITHIN_S)
         stubborn = [released(running.claim) for running in held.values() if running.in_handler]
-        if stubborn:  # their handlers will not let go; the fence keeps out whatever they still do
+        if stubborn:  # their handlers do not stop; the fencing token refuses their later writes
             logger.warning("worker.stubborn", jobs=len(stubborn))
             await until_available(lambda: finish(self._db, self.lease.worker, stubborn), patience_s=1)
 
 
-class _Pace:
-    """How many jobs a second this worker gets through, as of lately."""
+class _Throughput:
+    """Measures how many jobs per second this worker has run lately."""
 
     MEASURED_OVER_S = 0.1
 
@@ -319,8 +323,8 @@ class _Pace:
         return self._rate
 
 
-class _NotOurs(Exception):
-    """Rolls back the effects of an attempt that has lost its job."""
+class _JobLost(Exception):
+    """Rolls back the effects of an attempt whose worker no longer holds the job."""
 
 
 def _success(claimed: Claim, done: Done) -> Outcome:

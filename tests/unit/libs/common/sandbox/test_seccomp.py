@@ -32,7 +32,7 @@ import asyncio, multiprocessing.forkserver as server, os, signal
 from libs.common import config
 from libs.common.errors import ArgosyError
 from libs.common.sandbox import Limits, Refusals, Sandbox
-from tests.unit.common.test_sandbox import environment
+from tests.unit.libs.common.sandbox.test_seccomp import environment
 
 async def main():
     refusals = Refusals(ArgosyError, ArgosyError, ArgosyError)
