@@ -31,12 +31,12 @@ class LimitSettings(RedisSettings):
     @property
     def policies(self) -> Mapping[str, Policy]:
         """The limits of tenants that have none of their own."""
-        return adjusted(DEFAULTS, _figures(self.limits))
+        return adjusted(DEFAULTS, _parsed_limits(self.limits))
 
     @field_validator("limits")
     @classmethod
     def _can_be_read(cls, limits: str) -> str:
-        adjusted(DEFAULTS, _figures(limits))
+        adjusted(DEFAULTS, _parsed_limits(limits))
         return limits
 
 
@@ -154,10 +154,10 @@ def _listed(text: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
-def _figures(text: str) -> dict[str, str]:
+def _parsed_limits(text: str) -> dict[str, str]:
     """`a=1/s, b=off` as a mapping. Raises ValueError."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all("=" in part for part in parts):
         raise ValueError("write it like api=600/min, ocr=100/h")
     pairs = [part.split("=", 1) for part in parts]
-    return {name.strip(): figure.strip() for name, figure in pairs}
+    return {name.strip(): limit.strip() for name, limit in pairs}

@@ -12,10 +12,10 @@ from services.gateway.http.json_io import answer, read_json
 from services.gateway.http.schemas import Limit, Limits, TenantLimits
 from services.gateway.http.state import state_of
 from services.gateway.limits.decisions import LimitStatus
-from services.gateway.limits.policies import BadFigure, Per, adjusted
+from services.gateway.limits.policies import BadLimit, Per, adjusted
 from services.gateway.problems import Invalid, NotFound
 
-Figure = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+LimitText = Annotated[str, StringConstraints(min_length=1, max_length=40)]
 
 _KNOWN = "SELECT 1 FROM identity.tenants WHERE id = $1"
 _SHOW = "SELECT policy, figure FROM identity.limits WHERE tenant = $1 ORDER BY policy"
@@ -33,7 +33,7 @@ class TenantLimitsUpdate(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"limits": {"api": "600/min", "ocr": "500/h"}}]}
     )
 
-    limits: Annotated[dict[str, Figure], Field(max_length=50)]
+    limits: Annotated[dict[str, LimitText], Field(max_length=50)]
 
 
 async def show_limits(request: Request) -> Response:
@@ -66,7 +66,7 @@ async def set_tenant_limits(request: Request) -> Response:
         raise Invalid(errors=[{"field": "body.limits", "message": message}])
     try:
         adjusted(state.policies, asked.limits)
-    except BadFigure as error:
+    except BadLimit as error:
         raise Invalid(errors=[{"field": "body.limits", "message": str(error)}]) from error
     await state.database.fetch(_CLEAR, tenant, list(asked.limits), tenant=tenant)
     await state.database.fetch(_SET, tenant, list(asked.limits), list(asked.limits.values()), tenant=tenant)

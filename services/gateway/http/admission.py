@@ -83,7 +83,7 @@ class Admission:
             _admit(scope, decision)
             await self._serve(scope, receive, send)
         finally:
-            if decision.places:
+            if decision.slots:
                 state.limiter.give_back(decision)
 
     def _charges(self, policies: Mapping[str, Policy], place: str, user: str) -> Charges:
