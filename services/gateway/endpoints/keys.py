@@ -10,7 +10,7 @@ from services.gateway.http.admission import caller
 from services.gateway.http.json_io import Moment, answer, read_json
 from services.gateway.http.state import state_of
 from services.gateway.identity import keys
-from services.gateway.identity.keys import Issued, NotYours
+from services.gateway.identity.keys import Issued, ScopesExceeded
 from services.gateway.identity.scopes import ROLES, Role, Scope
 from services.gateway.problems import Forbidden, NotFound
 
@@ -61,7 +61,7 @@ async def create_key(request: Request) -> Response:
 async def list_keys(request: Request) -> Response:
     """Every key of the tenant, without its secret."""
     principal = caller(request)
-    return answer({"keys": await keys.every(state_of(request).database, principal.tenant)})
+    return answer({"keys": await keys.list_all(state_of(request).database, principal.tenant)})
 
 
 async def revoke_key(request: Request) -> Response:
@@ -88,7 +88,7 @@ async def rotate_key(request: Request) -> Response:
             overlap_s=asked.overlap_s,
             within=principal.scopes,
         )
-    except NotYours as error:
+    except ScopesExceeded as error:
         raise Forbidden("That key can do more than yours, so yours cannot take its place.") from error
     if issued is None:
         raise NotFound("There is no such key, or it has ended.")
