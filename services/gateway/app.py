@@ -58,7 +58,9 @@ def create_app(
         state.tokens = Tokens(settings, settings.gateway_env)
 
         def serving() -> bool:
-            return hasattr(state, "dispatcher") and state.dispatcher.answered and not state.draining.is_set()
+            return (
+                hasattr(state, "dispatcher") and state.dispatcher.ledger_reachable and not state.draining.is_set()
+            )
 
         async with (
             aclosing(redis),

@@ -14,7 +14,7 @@ async def alive(_request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Whether requests can be served: with the ledger, yes. The rest is told for the operator's eyes."""
     state = state_of(request)
-    database, redis = await state.readiness.look()
+    database, redis = await state.readiness.check()
     parts = {"postgres": database, "redis": redis, "nats": state.bus.connected, "limits": state.limiter.mode.value}
     serving = database and not state.draining.is_set()
     return JSONResponse({"ready": serving, **parts}, status_code=200 if serving else 503)

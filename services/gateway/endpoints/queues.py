@@ -34,7 +34,7 @@ async def pause_queue(request: Request) -> Response:
     """Start no more jobs of this queue; what runs goes on."""
     name = _named(request)
     await queues.pause(state_of(request).database, name)
-    state_of(request).dispatcher.look_again(name)
+    state_of(request).dispatcher.close_fast_path(name)
     return await _shown(request, name)
 
 
@@ -52,7 +52,7 @@ async def cap_queue(request: Request) -> Response:
     for cap in ("max_running", "max_running_per_tenant"):
         if cap in caps.model_fields_set:
             await queues.set_cap(state_of(request).database, name, cap, getattr(caps, cap))
-    state_of(request).dispatcher.look_again(name)
+    state_of(request).dispatcher.close_fast_path(name)
     return await _shown(request, name)
 
 

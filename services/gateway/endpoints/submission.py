@@ -130,7 +130,7 @@ def _wait_s(request: Request) -> int:
 async def _until_ended(following: JobUpdates, facts: Facts, wait_s: int, draining: asyncio.Event) -> Facts:
     """The facts of the job at its end, or the latest after `wait_s` seconds or when this gateway is to stop."""
     with following.follow(facts) as follower:
-        async for latest, _progress in follower.news(wait_s):
+        async for latest, _progress in follower.updates(wait_s):
             facts = latest or facts
             if facts["finished_at"] or draining.is_set():
                 break
