@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from libs.common.contracts.mail import DEADLINE_NAME, Recipient, refuse_twice
 from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, NamePageQuery, call_service
-from services.gateway.http.json_io import Moment, answer, read_json, read_query
+from services.gateway.http.json_io import Moment, json_response, read_json, read_query
 from services.gateway.problems import Invalid, NotFound
 
 FOLLOWERS_AT_MOST = 1000
@@ -58,20 +58,20 @@ async def put_deadline(request: Request) -> Response:
     if name is None:
         raise Invalid(errors=[{"field": "path.name", "message": f"Must match {DEADLINE_NAME}."}])
     asked = await read_json(request, NewDeadline, at_most=BODY_BYTES_AT_MOST)
-    return answer(
+    return json_response(
         await call_service(request, "mailer", "put_deadline", asked.model_dump(mode="json") | {"name": name})
     )
 
 
 async def show_deadline(request: Request) -> Response:
     """A deadline with its followers, and how many days before it each was last reminded."""
-    return answer(await call_service(request, "mailer", "get_deadline", {"name": _known_name(request)}))
+    return json_response(await call_service(request, "mailer", "get_deadline", {"name": _known_name(request)}))
 
 
 async def list_deadlines(request: Request) -> Response:
     """Deadlines by name, with the number of their followers. One that has passed goes after 30 days."""
     wanted = read_query(request, NamePageQuery)
-    return answer(await call_service(request, "mailer", "list_deadlines", wanted.model_dump()))
+    return json_response(await call_service(request, "mailer", "list_deadlines", wanted.model_dump()))
 
 
 async def remove_deadline(request: Request) -> Response:

@@ -16,7 +16,7 @@ from libs.common.ledger.jobs import Filter, State
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, Text, answer, read_json
+from services.gateway.http.json_io import Moment, Text, json_response, read_json
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, NotFound
@@ -77,7 +77,7 @@ async def cancel_job(request: Request) -> Response:
         raise Conflict(f"The job has ended already: it is {facts['state']}.")
     await _tell_workers(request, cancelled)
     now = await find_job(request)
-    return answer(job_document(now), 200 if now["finished_at"] else 202)
+    return json_response(job_document(now), 200 if now["finished_at"] else 202)
 
 
 async def retry_job(request: Request) -> Response:
@@ -94,7 +94,7 @@ async def retry_job(request: Request) -> Response:
         raise Conflict("Parts of it are still stopping: try again in a moment.")
     if not retried:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
-    return answer(job_document(await find_job(request)), 202)
+    return json_response(job_document(await find_job(request)), 202)
 
 
 async def cancel_jobs(request: Request) -> Response:
@@ -110,7 +110,7 @@ async def cancel_jobs(request: Request) -> Response:
         whole = [job for job in cancelled if job.parent is None]
         stopping = sum(job.state == State.RUNNING for job in whole)
         ended, running = ended + len(whole) - stopping, running + stopping
-    return answer({"cancelled": ended, "cancelling": running}, 202 if running else 200)
+    return json_response({"cancelled": ended, "cancelling": running}, 202 if running else 200)
 
 
 async def retry_jobs(request: Request) -> Response:
@@ -124,7 +124,7 @@ async def retry_jobs(request: Request) -> Response:
         (await job_actions.count(state.database, principal.tenant, wanted))["matched"] if wanted.states else 0
     )
     if not matched:
-        return answer({"matched": 0}, 200)
+        return json_response({"matched": 0}, 200)
     if await replays.count_open(state.database, principal.tenant) >= replays.OPEN_AT_MOST:
         raise Conflict(f"{replays.OPEN_AT_MOST} replays go on already; cancel one, or wait for its end.")
     replay = await replays.start(
@@ -138,13 +138,13 @@ async def retry_jobs(request: Request) -> Response:
     )
     location = f"/v1/replays/{public_id(replay, 'replay')}"
     facts = await replays.find(state.database, principal.tenant, replay)
-    return answer(_replay_document(facts or {}), 202, {"Location": location})
+    return json_response(_replay_document(facts or {}), 202, {"Location": location})
 
 
 async def show_replay(request: Request) -> Response:
     """How a bulk retry goes."""
     principal = caller(request)
-    return answer(_replay_document(await _find_replay(request, principal)))
+    return json_response(_replay_document(await _find_replay(request, principal)))
 
 
 async def cancel_replay(request: Request) -> Response:
@@ -153,7 +153,7 @@ async def cancel_replay(request: Request) -> Response:
     facts = await _find_replay(request, principal)
     if not await replays.stop(state_of(request).database, principal.tenant, facts["id"]):
         raise Conflict(f"The replay has ended already: it is {facts['state']}.")
-    return answer(_replay_document(await _find_replay(request, principal)))
+    return json_response(_replay_document(await _find_replay(request, principal)))
 
 
 async def _find_replay(request: Request, principal: Principal) -> dict[str, Any]:
@@ -177,7 +177,7 @@ async def _tell_workers(request: Request, cancelled: list[Cancelled]) -> None:
 async def _counted(request: Request, principal: Principal, wanted: Filter) -> Response:
     nothing = {"matched": 0, "oldest": None, "newest": None}
     database = state_of(request).database
-    return answer(await job_actions.count(database, principal.tenant, wanted) if wanted.states else nothing)
+    return json_response(await job_actions.count(database, principal.tenant, wanted) if wanted.states else nothing)
 
 
 def _replay_document(facts: dict[str, Any]) -> dict[str, Any]:

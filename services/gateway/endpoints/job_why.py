@@ -9,7 +9,7 @@ from libs.common.contracts.ids import public_id
 from libs.common.ledger import queue_position
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import answer
+from services.gateway.http.json_io import json_response
 from services.gateway.http.state import state_of
 
 
@@ -20,7 +20,7 @@ async def explain_job(request: Request) -> Response:
     facts = await queue_position.queue_position(state_of(request).database, principal.tenant, job["id"])
     code, sentence, evidence = explain(facts or job)
     document = {"code": code, "sentence": sentence, "facts": evidence}
-    return answer(document)
+    return json_response(document)
 
 
 Explanation = tuple[str, str, dict[str, Any]]

@@ -15,7 +15,7 @@ from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, State
 from services.gateway.endpoints.job_document import error_history, job_document
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Text, answer, read_query
+from services.gateway.http.json_io import Text, json_response, read_query
 from services.gateway.http.schemas import JobPage, JobWithErrors
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Role
@@ -80,7 +80,7 @@ async def _page(request: Request, filter_: Filter, wanted: PageQuery) -> Respons
         "jobs": [job_document(facts) for facts in page],
         "next_cursor": _cursor(page[-1]["id"]) if more else None,
     }
-    return answer(document)
+    return json_response(document)
 
 
 async def find_job(request: Request) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, answer, read_json
+from services.gateway.http.json_io import Moment, json_response, read_json
 from services.gateway.http.state import state_of
 from services.gateway.identity import keys
 from services.gateway.identity.keys import Issued, ScopesExceeded
@@ -61,7 +61,7 @@ async def create_key(request: Request) -> Response:
 async def list_keys(request: Request) -> Response:
     """Every key of the tenant, without its secret."""
     principal = caller(request)
-    return answer({"keys": await keys.list_all(state_of(request).database, principal.tenant)})
+    return json_response({"keys": await keys.list_all(state_of(request).database, principal.tenant)})
 
 
 async def revoke_key(request: Request) -> Response:
@@ -105,4 +105,4 @@ def _key_id(request: Request) -> str:
 
 def _issued(issued: Issued) -> Response:
     headers = {"Location": f"/v1/keys/{issued.facts['id']}", "Cache-Control": "no-store"}
-    return answer({"key": issued.key, **issued.facts}, 201, headers)
+    return json_response({"key": issued.key, **issued.facts}, 201, headers)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from libs.common.db import Database
 from services.gateway.http.admission import EVERY_USER, EVERYBODY, caller, charges
-from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Limit, Limits, TenantLimits
 from services.gateway.http.state import state_of
 from services.gateway.limits.decisions import LimitStatus
@@ -39,20 +39,20 @@ class TenantLimitsUpdate(BaseModel):
 async def show_limits(request: Request) -> Response:
     """The caller's limits: what is left, and when there is more. Costs nothing of them."""
     principal, state = caller(request), state_of(request)
-    place = state.client_addresses.of(request.scope)
+    address = state.client_addresses.of(request.scope)
     names = [name for name, policy in principal.policies.items() if policy.per in (Per.USER, Per.IP)]
     names = [
         name for name in names if name in (*EVERYBODY, *EVERY_USER) or principal.policies[name].per is Per.USER
     ]
-    statuses = await state.limiter.status(charges(principal.policies, names, place=place, user=principal.user))
+    statuses = await state.limiter.status(charges(principal.policies, names, address=address, user=principal.user))
     document: Limits = {"mode": state.limiter.mode.value, "limits": [_limit(status) for status in statuses]}
-    return answer(document)
+    return json_response(document)
 
 
 async def show_tenant_limits(request: Request) -> Response:
     """What a tenant has of its own."""
     tenant = await _known(request)
-    return answer(await _shown(state_of(request).database, tenant))
+    return json_response(await _shown(state_of(request).database, tenant))
 
 
 async def set_tenant_limits(request: Request) -> Response:
@@ -71,7 +71,7 @@ async def set_tenant_limits(request: Request) -> Response:
     await state.database.fetch(_CLEAR, tenant, list(asked.limits), tenant=tenant)
     await state.database.fetch(_SET, tenant, list(asked.limits), list(asked.limits.values()), tenant=tenant)
     await state.authenticator.changed(tenant=tenant)
-    return answer(await _shown(state.database, tenant))
+    return json_response(await _shown(state.database, tenant))
 
 
 async def _known(request: Request) -> str:

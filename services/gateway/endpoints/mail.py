@@ -33,7 +33,7 @@ from libs.common.ledger.jobs import new_id
 from services.gateway.endpoints.service_client import call_service
 from services.gateway.endpoints.submission import JobFields, new_job, submit
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import answer, read_json, read_query
+from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import (
@@ -226,7 +226,7 @@ async def list_recipients(request: Request) -> Response:
     if job_id is None:
         raise NotFound("There is no such letter.")
     question = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
-    return answer(await call_service(request, "mailer", "recipients", question))
+    return json_response(await call_service(request, "mailer", "recipients", question))
 
 
 async def show_unsubscribe(request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from libs.common.contracts import QUEUES
 from libs.common.contracts.numbers import WHOLE
 from libs.common.ledger import queues
-from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Queue
 from services.gateway.http.state import state_of
 from services.gateway.problems import NotFound
@@ -27,7 +27,7 @@ class QueueCapsUpdate(BaseModel):
 async def list_queues(request: Request) -> Response:
     """Every queue: depth by state, oldest waiting, rate, workers."""
     found = await queues.overview(state_of(request).database, list(QUEUES))
-    return answer({"queues": [_queue_document(facts) for facts in found]})
+    return json_response({"queues": [_queue_document(facts) for facts in found]})
 
 
 async def pause_queue(request: Request) -> Response:
@@ -65,7 +65,7 @@ def _named(request: Request) -> str:
 
 async def _shown(request: Request, name: str) -> Response:
     (facts,) = await queues.overview(state_of(request).database, [name])
-    return answer(_queue_document(facts))
+    return json_response(_queue_document(facts))
 
 
 def _queue_document(facts: dict[str, Any]) -> Queue:

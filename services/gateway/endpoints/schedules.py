@@ -17,7 +17,7 @@ from services.gateway.endpoints.mail import AddressedLetter, recurring_letter
 from services.gateway.endpoints.ocr import RecurringDocument, recurring_document
 from services.gateway.endpoints.submission import JobFields, as_requested, submit
 from services.gateway.http.admission import caller, charge_user
-from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Schedule
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
@@ -137,20 +137,20 @@ async def create_schedule(request: Request) -> Response:
         await state.blobs.delete_folder(folder)
         raise Conflict(f"There is a schedule named {asked.name!r} already.") from error
     document = _schedule_document(facts)
-    return answer(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+    return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
 
 
 async def list_schedules(request: Request) -> Response:
     """The tenant's schedules, by name."""
     principal = caller(request)
     found = await schedules.every(state_of(request).database, principal.tenant)
-    return answer({"schedules": [_schedule_document(facts) for facts in found]})
+    return json_response({"schedules": [_schedule_document(facts) for facts in found]})
 
 
 async def show_schedule(request: Request) -> Response:
     """One schedule, and when it fires next."""
     principal = caller(request)
-    return answer(_schedule_document(await _find(request, principal)))
+    return json_response(_schedule_document(await _find(request, principal)))
 
 
 async def change_schedule(request: Request) -> Response:
@@ -167,7 +167,7 @@ async def change_schedule(request: Request) -> Response:
     )
     if changed is None:
         raise NotFound("There is no such schedule.")
-    return answer(_schedule_document(changed))
+    return json_response(_schedule_document(changed))
 
 
 async def delete_schedule(request: Request) -> Response:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.http.admission import charge_account
-from services.gateway.http.json_io import Text, answer, read_json
+from services.gateway.http.json_io import Text, json_response, read_json
 from services.gateway.http.schemas import Token
 from services.gateway.http.state import state_of
 from services.gateway.identity.accounts import PASSWORD_AT_MOST, verify
@@ -40,4 +40,4 @@ async def sign_in(request: Request) -> Response:
     document: Token = {
         "access_token": state.tokens.issue(identity), "token_type": "Bearer", "expires_in": LIFE_S
     }  # fmt: skip
-    return answer(document, headers={"Cache-Control": "no-store"})
+    return json_response(document, headers={"Cache-Control": "no-store"})

@@ -19,7 +19,7 @@ from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.engine.job_updates import Facts, JobUpdates
-from services.gateway.http.json_io import Moment, answer
+from services.gateway.http.json_io import Moment, json_response
 from services.gateway.http.request_log import traceparent_of
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
@@ -110,7 +110,7 @@ async def submit(request: Request, job: NewJob) -> Response:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
         facts = await _until_ended(state.job_updates, facts, wait_s, state.draining)
     headers = {"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers}
-    return answer(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
+    return json_response(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from libs.common.contracts.mail import Address, parse_mailbox
 from libs.common.contracts.numbers import WHOLE
 from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, call_service
-from services.gateway.http.json_io import Moment, answer, read_json, read_query
+from services.gateway.http.json_io import Moment, json_response, read_json, read_query
 from services.gateway.problems import NotFound
 
 SUPPRESSED_AT_MOST = 1000
@@ -39,13 +39,13 @@ class NewSuppressions(BaseModel):
 async def list_suppressions(request: Request) -> Response:
     """Addresses that get no mail from this tenant, in the order in which they were entered."""
     wanted = read_query(request, SuppressionListQuery)
-    return answer(await call_service(request, "mailer", "list_suppressions", wanted.model_dump()))
+    return json_response(await call_service(request, "mailer", "list_suppressions", wanted.model_dump()))
 
 
 async def add_suppressions(request: Request) -> Response:
     """From now on these addresses get no mail from this tenant; letters that are under way included."""
     asked = await read_json(request, NewSuppressions, at_most=BODY_BYTES_AT_MOST)
-    return answer(await call_service(request, "mailer", "add_suppressions", asked.model_dump(mode="json")))
+    return json_response(await call_service(request, "mailer", "add_suppressions", asked.model_dump(mode="json")))
 
 
 async def remove_suppression(request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from libs.common.contracts.mail import TEMPLATE_NAME, Letter, Line, StoredLetter, TemplateReference
 from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, NamePageQuery, call_service
-from services.gateway.http.json_io import answer, read_json, read_query
+from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.problems import Conflict, Invalid, NotFound
 
 KeptBody = Annotated[str, Field(max_length=200_000)]
@@ -40,9 +40,9 @@ async def preview_mail(request: Request) -> Response:
     question = {"letterhead": head.model_dump(mode="json", by_alias=True), "variables": asked.variables}
     nothing: dict[str, Any] = dict.fromkeys(("subject", "text", "html", "problem"))
     try:
-        return answer(nothing | await call_service(request, "mailer", "preview", question))
+        return json_response(nothing | await call_service(request, "mailer", "preview", question))
     except (Conflict, NotFound) as refused:
-        return answer(nothing | {"problem": str(refused)})
+        return json_response(nothing | {"problem": str(refused)})
 
 
 async def put_template(request: Request) -> Response:
@@ -53,12 +53,14 @@ async def put_template(request: Request) -> Response:
             errors=[{"field": "path.name", "message": "Lower-case letters, digits, - and _; 100 at most."}]
         )
     asked = await read_json(request, NewTemplate, at_most=BODY_BYTES_AT_MOST)
-    return answer(await call_service(request, "mailer", "put_template", asked.model_dump() | {"name": name}))
+    return json_response(
+        await call_service(request, "mailer", "put_template", asked.model_dump() | {"name": name})
+    )
 
 
 async def show_template(request: Request) -> Response:
     """A template in its last version; as `name@3`, in that one."""
-    return answer(
+    return json_response(
         await call_service(request, "mailer", "get_template", {"reference": request.path_params["name"]})
     )
 
@@ -66,4 +68,4 @@ async def show_template(request: Request) -> Response:
 async def list_templates(request: Request) -> Response:
     """Templates in their last versions, by name, without their text."""
     wanted = read_query(request, NamePageQuery)
-    return answer(await call_service(request, "mailer", "list_templates", wanted.model_dump()))
+    return json_response(await call_service(request, "mailer", "list_templates", wanted.model_dump()))
