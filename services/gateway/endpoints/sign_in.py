@@ -1,4 +1,4 @@
-"""POST /v1/auth/token: e-mail and password to a token."""
+"""POST /v1/auth/token: exchange e-mail and password for a token."""
 
 from typing import Annotated
 
@@ -27,14 +27,14 @@ class SignIn(BaseModel):
 
 
 async def sign_in(request: Request) -> Response:
-    """E-mail and password to a token that lives for 15 minutes."""
+    """Exchange e-mail and password for a token that expires after 15 minutes."""
     state = state_of(request)
     if not state.tokens.issues:
         raise NotFound("There are no tokens here: TOKEN_SECRET is not set.")
-    asked = await read_json(request, SignIn)
-    email = asked.email.lower()
+    body = await read_json(request, SignIn)
+    email = body.email.lower()
     await charge_account(request, email)
-    identity = await verify(state.database, email, asked.password)
+    identity = await verify(state.database, email, body.password)
     if identity is None:
         raise Unauthenticated("The e-mail or the password is wrong.")
     document: Token = {
