@@ -47,7 +47,7 @@ class NewDeadline(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _names_nobody_twice(self) -> Self:
+    def _refuse_duplicates(self) -> Self:
         refuse_twice(follower.to for follower in self.followers)
         return self
 

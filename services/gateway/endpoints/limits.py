@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.db import Database
-from services.gateway.http.admission import EVERY_USER, EVERYBODY, caller, charges
+from services.gateway.http.admission import EVERY_CALLER, EVERY_REQUEST, caller, charges
 from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Limit, Limits, TenantLimits
 from services.gateway.http.state import state_of
@@ -42,7 +42,9 @@ async def show_limits(request: Request) -> Response:
     address = state.client_addresses.of(request.scope)
     names = [name for name, policy in principal.policies.items() if policy.per in (Per.USER, Per.IP)]
     names = [
-        name for name in names if name in (*EVERYBODY, *EVERY_USER) or principal.policies[name].per is Per.USER
+        name
+        for name in names
+        if name in (*EVERY_REQUEST, *EVERY_CALLER) or principal.policies[name].per is Per.USER
     ]
     statuses = await state.limiter.status(charges(principal.policies, names, address=address, user=principal.user))
     document: Limits = {"mode": state.limiter.mode.value, "limits": [_limit(status) for status in statuses]}

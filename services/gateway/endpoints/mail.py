@@ -128,23 +128,23 @@ class AddressedLetter(Letter):
     """With `days_before`: only deadlines whose names begin with this."""
 
     @model_validator(mode="after")
-    def _is_one_or_the_other(self) -> Self:
+    def _has_one_kind_of_recipients(self) -> Self:
         if [bool(self.to), bool(self.recipients), bool(self.days_before)].count(True) != 1:
-            raise ValueError("Either `to`, or `recipients`, or `days_before`.")
+            raise ValueError("Give exactly one of `to`, `recipients` and `days_before`.")
         if not self.to and (self.cc or self.bcc):
-            raise ValueError("Only a letter with `to` has cc and bcc.")
+            raise ValueError("`cc` and `bcc` need `to`.")
         if self.deadlines and not self.days_before:
-            raise ValueError("`deadlines` goes with `days_before`.")
+            raise ValueError("`deadlines` needs `days_before`.")
         return self
 
     @model_validator(mode="after")
     def _has_one_text(self) -> Self:
         if self.template is not None and (self.to or self.text is not None or self.html is not None):
-            raise ValueError("A letter from a template has no `to`, and no text and html of its own.")
+            raise ValueError("A letter with `template` cannot have `to`, `text` or `html`.")
         return self
 
     @model_validator(mode="after")
-    def _writes_to_nobody_twice(self) -> Self:
+    def _refuse_duplicates(self) -> Self:
         refuse_twice([*self.to, *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients)])
         return self
 

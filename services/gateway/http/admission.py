@@ -27,8 +27,8 @@ from services.gateway.problems import (
     UnsupportedMediaType,
 )
 
-EVERYBODY = ("global", "ip")
-EVERY_USER = ("burst",)
+EVERY_REQUEST = ("global", "ip")
+EVERY_CALLER = ("burst",)
 """The policies that charge every request, and every request of an authenticated caller."""
 BODY_GRACE_S = 20.0
 BODY_BYTES_PER_S = 1024
@@ -57,7 +57,7 @@ class Admission:
         self.__name__ = operation.endpoint.__name__  # its name in the metrics
         self._charges_by_caller: dict[tuple[str, str], tuple[Mapping[str, Policy], Charges]] = {}
         self._charges_by_address: dict[str, Charges] = {}
-        self._limits = (*EVERYBODY, *EVERY_USER, *operation.limits) if operation.scope else EVERYBODY
+        self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits) if operation.scope else EVERY_REQUEST
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve an admitted request. Raises the Problem that refuses it."""
@@ -105,22 +105,22 @@ class Admission:
     async def _authenticated(self, scope: Connection, address: str) -> Principal:
         """The caller, who has the scope. Raises Unauthenticated, Forbidden, LimitExceeded, Unavailable."""
         state = state_of(scope)
-        everybody = self._charges_by_address.get(address)
-        if everybody is None:
-            everybody = self._store(
-                self._charges_by_address, address, charges(state.policies, EVERYBODY, address=address)
+        anonymous = self._charges_by_address.get(address)
+        if anonymous is None:
+            anonymous = self._store(
+                self._charges_by_address, address, charges(state.policies, EVERY_REQUEST, address=address)
             )
-        if refusal := state.limiter.refusal(everybody):  # before any lookup in the database
+        if refusal := state.limiter.refusal(anonymous):  # before any lookup in the database
             _admit(scope, refusal)
         authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:
             principal: Principal = await state.authenticator.principal(authorization.decode("latin-1"))
         except (Unauthenticated, Unavailable):
-            _admit(scope, await state.limiter.take(everybody))
+            _admit(scope, await state.limiter.take(anonymous))
             raise
         scope["argosy.caller"] = principal
         if self.operation.scope not in principal.scopes:
-            _admit(scope, await state.limiter.take(everybody))
+            _admit(scope, await state.limiter.take(anonymous))
             raise Forbidden(f"This needs the scope {self.operation.scope}, which the caller does not have.")
         return principal
 

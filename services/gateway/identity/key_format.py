@@ -1,7 +1,7 @@
 """The format of an API key: `argosy_<env>_<id>_<secret>_<checksum>`. Only a hash of the secret is stored.
 
 The secret has 190 random bits, so a plain SHA-256 keeps it safe (OWASP ASVS 5.0, 6.5.2). The checksum lets a
-mistyped or made-up key be refused without asking the database, as GitHub's tokens do.
+mistyped or invented key be refused without a database query, as GitHub's tokens do.
 """
 
 import hashlib
