@@ -18,7 +18,7 @@ from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import DEFAULTS, adjusted
 
 POLICIES = adjusted(DEFAULTS, {"global": "900000/s", "ip": "900000/s", "burst": "900000/s", "api": "900000/s"})
-CHARGES = charges(POLICIES, ("global", "ip", "burst", "api"), place="127.0.0.1", user="bench")
+CHARGES = charges(POLICIES, ("global", "ip", "burst", "api"), address="127.0.0.1", user="bench")
 """Kept ready for a caller, as the gateway does."""
 
 

@@ -1,1 +1,1 @@
-"""The HTTP API: knows who calls, enforces limits, turns requests into jobs, and answers for them."""
+"""The HTTP API: authenticates callers, enforces limits, turns requests into jobs, and reports on them."""

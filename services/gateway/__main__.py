@@ -1,4 +1,4 @@
-"""python -m services.gateway"""
+"""Command: python -m services.gateway serves the API."""
 
 import asyncio
 import resource
@@ -15,7 +15,7 @@ from services.gateway.http.protocol import HttpProtocol
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which on SIGTERM first lets the application know."""
+    """Uvicorn, but a SIGTERM first drains the application."""
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         super().__init__(
@@ -37,14 +37,14 @@ class Server(uvicorn.Server):
         self._starting: asyncio.Task[object] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Remember the loop, and the task: signals come from outside."""
+        """Start, and remember the loop and the task for `handle_exit`, which runs outside of them."""
         self._loop, self._starting = asyncio.get_running_loop(), asyncio.current_task()
         await super().startup(sockets)  # type: ignore[arg-type]
         gc_tuning.tune()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal to stop: serve on until it is known that this gateway is not ready. A second one: stop now."""
-        if not self.started and self._starting is not None:  # it still waits for a server: nobody is served
+        """On the first signal, drain: serve on for GATEWAY_DRAIN_S while not ready. On the second, stop now."""
+        if not self.started and self._starting is not None:  # still waiting for a server, so nothing to drain
             self._loop.call_soon_threadsafe(self._starting.cancel)
         elif not self.started or self._app.state.draining.is_set():
             super().handle_exit(sig, frame)
@@ -57,12 +57,12 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve HTTP until SIGTERM; open requests get the grace time."""
+    """Serve HTTP until SIGTERM. Open requests then get SHUTDOWN_GRACE_S to end."""
     settings = config.load(Settings)
     log.setup("gateway")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a follower is a connection, and there may be many
-    with suppress(asyncio.CancelledError):  # told to stop before it served
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every follower is an open connection
+    with suppress(asyncio.CancelledError):  # stopped before it had started
         Server(create_app(settings), settings).run()
 
 

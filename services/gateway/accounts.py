@@ -1,4 +1,4 @@
-"""Command: python -m services.gateway.accounts TENANT EMAIL makes an account, or gives it a new password.
+"""Command: python -m services.gateway.accounts TENANT EMAIL creates an account, or sets its password.
 
 The password is read from standard input.
 """
@@ -21,12 +21,12 @@ async def _main(tenant: str, email: str, role: Role, password: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Make an account; the password is read from standard input.")
+    parser = argparse.ArgumentParser(description="Create an account; the password is read from standard input.")
     parser.add_argument("tenant")
     parser.add_argument("email")
     parser.add_argument("--role", type=Role, choices=list(Role), default=Role.MEMBER)
     arguments = parser.parse_args()
     secret = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not PASSWORD_AT_LEAST <= len(secret) <= PASSWORD_AT_MOST:
-        sys.exit(f"A password has {PASSWORD_AT_LEAST} to {PASSWORD_AT_MOST} characters.")
+        sys.exit(f"A password must have {PASSWORD_AT_LEAST} to {PASSWORD_AT_MOST} characters.")
     asyncio.run(_main(arguments.tenant, arguments.email, arguments.role, secret))

@@ -1,4 +1,4 @@
-"""create_app: what is open while the gateway runs, and in which order. Read this first, then routes.py."""
+"""create_app: the resources that are open while the gateway runs, in order. Read this first, then routes.py."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -38,7 +38,7 @@ CORS_EXPOSED = ("Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-R
 def create_app(
     settings: Settings, *, queues: Sequence[str] = QUEUES, operations: Sequence[Operation] = ()
 ) -> Starlette:
-    """The gateway as an ASGI application; `queues` and `operations` beyond the fleet's own are for its tests."""
+    """The gateway as an ASGI application. Other `queues` and additional `operations` are for tests."""
     state = GatewayState()
 
     @asynccontextmanager
@@ -58,7 +58,9 @@ def create_app(
         state.tokens = Tokens(settings, settings.gateway_env)
 
         def serving() -> bool:
-            return hasattr(state, "dispatcher") and state.dispatcher.answered and not state.draining.is_set()
+            return (
+                hasattr(state, "dispatcher") and state.dispatcher.ledger_reachable and not state.draining.is_set()
+            )
 
         async with (
             aclosing(redis),
@@ -95,10 +97,10 @@ def create_app(
 
 
 class Gateway(Starlette):
-    """Starlette with only our own layers: Access is the outermost one, and answers for bugs."""
+    """Starlette with only our own middleware. RequestLog is the outermost, and turns bugs into responses."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """From the outside in: ours, the routes, which answer for what is foreseen."""
+        """Our middleware around the router, which turns FORESEEN errors into responses."""
         app: ASGIApp = self.router
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
@@ -121,6 +123,6 @@ def _cors(origins: list[str]) -> list[Middleware]:
 
 
 def drain(app: Starlette) -> None:
-    """The process has been told to stop: no more readiness, and followers may reconnect elsewhere."""
+    """Begin to stop: report not ready, and end streams so that followers reconnect to another gateway."""
     app.state.draining.set()
     app.state.job_updates.wake_all()

@@ -1,4 +1,4 @@
-"""Every setting of the gateway."""
+"""The settings of the gateway, read from the environment."""
 
 import re
 from collections.abc import Mapping
@@ -24,44 +24,44 @@ class LimitSettings(RedisSettings):
     """The rate limits, and the Redis that counts them."""
 
     limits: str = ""
-    """Where they differ from limits/policies.py: `api=600/min, ocr=100/h, ip=off, search=shadow 60/min`."""
+    """Limits that differ from limits/policies.py: `api=600/min, ocr=100/h, ip=off, search=shadow 60/min`."""
     limits_budget_ms: Annotated[float, Field(gt=0)] = 10.0
-    """Milliseconds that Redis may take for a decision; then the gateway decides by its share."""
+    """Milliseconds that Redis may take for a decision. After that the gateway decides by its share."""
 
     @property
     def policies(self) -> Mapping[str, Policy]:
-        """The limits of tenants that have none of their own."""
-        return adjusted(DEFAULTS, _figures(self.limits))
+        """The limits of tenants without own limits."""
+        return adjusted(DEFAULTS, _parsed_limits(self.limits))
 
     @field_validator("limits")
     @classmethod
     def _can_be_read(cls, limits: str) -> str:
-        adjusted(DEFAULTS, _figures(limits))
+        adjusted(DEFAULTS, _parsed_limits(limits))
         return limits
 
 
 class TokenSettings(Environment):
-    """JWTs: of an outside issuer (all of JWT_…), and our own (TOKEN_SECRET)."""
+    """JWTs: of an external issuer (all of JWT_…), and our own (TOKEN_SECRET)."""
 
     token_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
-    """Signs the tokens of POST /v1/auth/token; the same at every gateway. Without it there are none."""
+    """Signs the tokens of POST /v1/auth/token; the same at every gateway. Without it, no tokens are issued."""
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_jwks_url: Annotated[str, Field(pattern="^https?://")] | None = None
     jwt_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
     """Either the address of the issuer's public keys, or a secret shared with it."""
     jwt_algorithms: str = ""
-    """RS256 with a JWKS, HS256 with a secret, where nothing is said."""
+    """If empty: RS256 with a JWKS, HS256 with a secret."""
     jwt_tenant: str | None = None
-    """The tenant of everybody with such a token; or else a claim says it."""
+    """The tenant of all callers with such a token. If it is not set, JWT_TENANT_CLAIM names the tenant."""
     jwt_tenant_claim: str = "tenant"
     jwt_role_claim: str = "role"
     jwt_role: Literal["admin", "member", "read"] = "member"
-    """Where the claim says none of admin, member and read."""
+    """The role if the claim is none of admin, member and read."""
 
     @property
     def algorithms(self) -> list[str]:
-        """What an outside token may be signed with."""
+        """The algorithms with which an external token may be signed."""
         named = [name for name in re.split(r"[,\s]+", self.jwt_algorithms) if name]
         return named or ["HS256" if self.jwt_secret is not None else "RS256"]
 
@@ -70,7 +70,7 @@ class TokenSettings(Environment):
         if self.jwt_issuer is None:
             return self
         if not self.jwt_audience:
-            raise ValueError("JWT_ISSUER needs JWT_AUDIENCE: a token for somebody else must not open this")
+            raise ValueError("JWT_ISSUER needs JWT_AUDIENCE: tokens for other services must not be accepted here")
         if (self.jwt_jwks_url is None) == (self.jwt_secret is None):
             raise ValueError("JWT_ISSUER needs either JWT_JWKS_URL or JWT_SECRET")
         symmetric = {name.startswith("HS") for name in self.algorithms}
@@ -80,11 +80,11 @@ class TokenSettings(Environment):
 
 
 class RetentionSettings(Environment):
-    """How long ended jobs and their files are kept; whichever of the two is reached first."""
+    """How long ended jobs and their files are kept: until one of the two limits is reached."""
 
     retention_days: Annotated[float, Field(gt=0)] = 30.0
     retention_max_bytes: Annotated[int, Field(gt=0)] = 100 * 1024**3
-    """Of all uploads and artifacts together. Beyond it the jobs that ended first go."""
+    """The total size of all uploads and artifacts. Beyond it, the jobs that ended first are removed."""
 
 
 class Settings(
@@ -97,23 +97,23 @@ class Settings(
     RetentionSettings,
     ShutdownSettings,
 ):
-    """What the gateway reads from the environment."""
+    """All settings of the gateway."""
 
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
-    """The environment that API keys must name: a staging key opens nothing in production."""
+    """The environment that API keys must name, so that a staging key is not valid in production."""
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
     gateway_max_mail_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
-    """Of a letter with its recipients and files; files are a third larger on the way."""
+    """The maximum body of POST /v1/mail, with recipients and files. Base64 makes files a third larger."""
     gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0
-    """Seconds after SIGTERM in which requests are still taken, until whoever sends them knows better."""
+    """Seconds after SIGTERM in which requests are still accepted, until load balancers send them elsewhere."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000
-    """Requests at once in this process. Submits are refused at 60 % of it, status and cancel last."""
+    """The maximum of concurrent requests in this process. Submits are refused at 60 %, status and cancel last."""
     trusted_proxies: str = ""
-    """Networks of the proxies in front, such as `10.0.0.0/8, fd00::/8`: whose X-Forwarded-For is believed."""
+    """Networks of the proxies in front, such as `10.0.0.0/8, fd00::/8`, whose X-Forwarded-For is trusted."""
     cors_origins: str = ""
-    """Origins whose pages may call this, such as `https://app.example.com`."""
+    """Origins whose pages may call the API, such as `https://app.example.com`."""
 
     @model_validator(mode="after")
     def _there_is_time_to_drain(self) -> Self:
@@ -126,7 +126,7 @@ class Settings(
 
     @property
     def origins(self) -> list[str]:
-        """CORS_ORIGINS, one by one."""
+        """CORS_ORIGINS as a list."""
         return _listed(self.cors_origins)
 
     @field_validator("trusted_proxies")
@@ -141,12 +141,12 @@ class Settings(
     def _are_origins(cls, origins: str) -> str:
         for origin in _listed(origins):
             if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin):
-                raise ValueError(f"{origin!r} is no origin such as https://app.example.com")
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
         return origins
 
     @property
     def proxies(self) -> list[str]:
-        """TRUSTED_PROXIES, one by one."""
+        """TRUSTED_PROXIES as a list."""
         return _listed(self.trusted_proxies)
 
 
@@ -154,10 +154,10 @@ def _listed(text: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
-def _figures(text: str) -> dict[str, str]:
+def _parsed_limits(text: str) -> dict[str, str]:
     """`a=1/s, b=off` as a mapping. Raises ValueError."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all("=" in part for part in parts):
         raise ValueError("write it like api=600/min, ocr=100/h")
     pairs = [part.split("=", 1) for part in parts]
-    return {name.strip(): figure.strip() for name, figure in pairs}
+    return {name.strip(): limit.strip() for name, limit in pairs}

@@ -1,7 +1,7 @@
-"""Command: python -m services.gateway.keys TENANT makes an API key and prints it, once.
+"""Command: python -m services.gateway.keys TENANT creates an API key and prints it, once.
 
-This is how the first key of an environment is made; a tenant that is new is created. With --operator the key may
-also manage the queues and tenants of the whole fleet. After that, admins use /v1/keys.
+This creates the first key of an environment, and the tenant if it is new. With --operator the key may also manage
+the queues and tenants of the whole fleet. After that, admins use /v1/keys.
 """
 
 import argparse
@@ -21,7 +21,7 @@ async def _main(tenant: str, name: str, role: Role, operator: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Make an API key and print it, once.")
+    parser = argparse.ArgumentParser(description="Create an API key and print it, once.")
     parser.add_argument("tenant")
     parser.add_argument("--name", default="first")
     parser.add_argument("--role", type=Role, choices=list(Role), default=Role.ADMIN)

@@ -1,4 +1,4 @@
-"""Any error → application/problem+json (RFC 9457). The only place where errors become HTTP statuses."""
+"""Errors as application/problem+json (RFC 9457). The only module that turns errors into HTTP statuses."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -16,12 +16,12 @@ logger = log.get("problems")
 
 
 class Problem(ArgosyError):
-    """Something the caller can be told. Subclasses say which status and title."""
+    """An error that the caller is told. Subclasses set status and title; their docstring is the default detail."""
 
     status = 400
     title = "Bad request"
     always: ClassVar[Mapping[str, str]] = {}
-    """Header fields of every such answer."""
+    """Header fields of every response with this problem."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """This key may not do that."""
+    """This key is not allowed to do that."""
 
     status = 403
     title = "Forbidden"
@@ -62,14 +62,14 @@ class NotFound(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """This address does not know that method."""
+    """This path does not support that method."""
 
     status = 405
     title = "Method not allowed"
 
 
 class RequestTimeout(Problem):
-    """The body did not come, or came too slowly."""
+    """The body did not arrive, or arrived too slowly."""
 
     status = 408
     title = "Request timeout"
@@ -77,7 +77,7 @@ class RequestTimeout(Problem):
 
 
 class TooLarge(Problem):
-    """The body is larger than is accepted."""
+    """The body is too large."""
 
     status = 413
     title = "Too large"
@@ -91,28 +91,28 @@ class UnsupportedMediaType(Problem):
 
 
 class RangeNotSatisfiable(Problem):
-    """The range asked for lies outside the file."""
+    """The requested range is outside the file."""
 
     status = 416
     title = "Range not satisfiable"
 
 
 class Invalid(Problem):
-    """Some fields are wrong."""
+    """Some fields are invalid."""
 
     status = 422
     title = "Invalid"
 
 
 class IdempotencyMismatch(Problem):
-    """This Idempotency-Key came with another request before."""
+    """This Idempotency-Key was used with a different request before."""
 
     status = 422
     title = "Idempotency-Key used twice"
 
 
 class Conflict(Problem):
-    """The state of things does not allow this."""
+    """The current state does not allow this."""
 
     status = 409
     title = "Conflict"
@@ -126,7 +126,7 @@ class LimitExceeded(Problem):
 
 
 class DeadlineExceeded(Problem):
-    """This took too long and was given up. Try again, with an Idempotency-Key if it must not count twice."""
+    """This took too long and was cancelled. Try again, with an Idempotency-Key if it must not be done twice."""
 
     status = 503
     title = "Deadline exceeded"
@@ -141,7 +141,7 @@ class InternalError(Problem):
 
 
 class Overloaded(Problem):
-    """There is more to do than can be done. Try again in a moment."""
+    """The gateway is overloaded. Try again in a moment."""
 
     status = 503
     title = "Overloaded"
@@ -149,7 +149,7 @@ class Overloaded(Problem):
 
 
 class ServiceUnavailable(Problem):
-    """Something this request needs is away. Try again, with an Idempotency-Key if it must not count twice."""
+    """A server that this needs is unavailable. Try again, with an Idempotency-Key if it must not be done twice."""
 
     status = 503
     title = "Service unavailable"
@@ -157,7 +157,7 @@ class ServiceUnavailable(Problem):
 
 
 def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
-    """Every wrong field of `within`, as one problem. Values are not repeated."""
+    """All invalid fields of `within` as one problem, without their values."""
     fields = [
         {"field": ".".join([within, *(str(part) for part in item["loc"])]), "message": item["msg"]}
         for item in error.errors(include_url=False, include_input=False, include_context=False)
@@ -166,29 +166,29 @@ def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
 
 
 FORESEEN = (Problem, HTTPException, Unavailable, ClientDisconnect)
-"""What may be raised over a request without anybody having made a mistake in the code."""
+"""The errors that a request may raise without a bug in the code."""
 
 
 def response_to(error: Exception) -> Response:
-    """The answer that an error of these kinds becomes."""
+    """The response for an error of a FORESEEN type."""
     if isinstance(error, Problem):
         return render(error)
-    if isinstance(error, HTTPException):  # by Starlette itself: no such path, wrong method
+    if isinstance(error, HTTPException):  # raised by Starlette: no such path, wrong method
         problem = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
         return render(problem(headers=dict(error.headers or {})))
-    if isinstance(error, ClientDisconnect):  # nobody reads this; 499 is what the access log shows
+    if isinstance(error, ClientDisconnect):  # nobody reads this; the request log shows 499
         return Response(status_code=499)
-    logger.warning("request.unavailable", error=str(error))  # a server behind us is away, and nothing half-done
+    logger.warning("request.unavailable", error=str(error))  # a server behind us is away
     return render(ServiceUnavailable())
 
 
 def problem_type(problem: type[Problem]) -> str:
-    """The URI that names a kind of problem."""
+    """The URI of a problem class."""
     return f"urn:argosy:problem:{code_of(problem).replace('_', '-')}"
 
 
 def render(problem: Problem) -> Response:
-    """The response for `problem`."""
+    """The response with `problem` as JSON."""
     document = {
         "type": problem_type(type(problem)),
         "title": problem.title,

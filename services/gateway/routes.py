@@ -1,4 +1,4 @@
-"""Every operation of the API: who may call it, what it is charged to, what it takes and answers."""
+"""All operations of the API: the scope each needs, its limits, its request and its responses."""
 
 from collections.abc import Iterable, Sequence
 
@@ -91,7 +91,7 @@ from services.gateway.problems import (
 SUBMIT = {200: Answer(d.Job, headers=("Location",)), 202: Answer(d.Job, headers=("Location",))}
 SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
 SUBMIT_WITHIN_S = 900.0
-"""An upload may be slow (admission.py says how slow), and the caller may wait a minute for the job."""
+"""Seconds. An upload may be slow (see admission.py), and the caller may wait a minute for the job."""
 
 
 def _op(method: str, path: str, endpoint: object, scope: S | None, **rest: object) -> Operation:
@@ -194,14 +194,14 @@ OPERATIONS = (
 
 
 class MethodDispatch:
-    """All operations of one path, as an ASGI application."""
+    """An ASGI application for all operations of one path."""
 
     def __init__(self, admissions: dict[str, Admission]) -> None:
         self._admissions = admissions
         self._allowed = ", ".join(sorted({*admissions, *(["HEAD"] if "GET" in admissions else [])}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to the operation of its method."""
+        """Pass the request to the operation of its method. Raises MethodNotAllowed."""
         admission = self._admissions.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if admission is None:
             raise MethodNotAllowed(headers={"Allow": self._allowed})
@@ -210,18 +210,18 @@ class MethodDispatch:
 
 
 class OperationRouter(Router):
-    """Starlette's router, looking only at routes that can match: that of the path, or those that begin like it.
+    """Starlette's router, which tries only routes that can match: the exact path, or those with the same prefix.
 
-    It answers for the errors that are foreseen.
+    It turns FORESEEN errors into responses.
     """
 
     def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Starlette]) -> None:
         super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
         self._by_path = {route.path: route for route in routes if not route.param_convertors}
-        self._by_beginning: dict[str, list[Route]] = {}
+        self._by_prefix: dict[str, list[Route]] = {}
         for route in routes:
             if route.param_convertors:
-                self._by_beginning.setdefault(_beginning(route.path), []).append(route)
+                self._by_prefix.setdefault(_prefix(route.path), []).append(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to its route."""
@@ -237,7 +237,7 @@ class OperationRouter(Router):
         if route := self._by_path.get(scope["path"]):
             scope["endpoint"] = route.endpoint
             return route
-        for route in self._by_beginning.get(_beginning(scope["path"]), ()):
+        for route in self._by_prefix.get(_prefix(scope["path"]), ()):
             match, found = route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)
@@ -245,13 +245,13 @@ class OperationRouter(Router):
         raise NotFound
 
 
-def _beginning(path: str) -> str:
+def _prefix(path: str) -> str:
     """`/v1/jobs` of `/v1/jobs/{id}/events`."""
     return "/".join(path.split("/", 3)[:3])
 
 
 def routes_for(operations: Iterable[Operation]) -> list[Route]:
-    """One route a path, in the order given."""
+    """One route for each path, in the order given."""
     paths: dict[str, dict[str, Admission]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = Admission(operation)
@@ -264,4 +264,4 @@ PUBLIC_ROUTES = [
     Route("/openapi.json", show_openapi),
     Route("/docs", show_docs),
 ]
-"""Open to everybody: they show no data of a tenant, and cost nothing."""
+"""Open to everybody and not rate limited: they show no data of a tenant and are cheap."""

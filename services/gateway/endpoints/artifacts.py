@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/artifacts/{name}: a file a job made, whole or in part."""
+"""GET /v1/jobs/{id}/artifacts/{name}: a file that a job made, whole or in part."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from services.gateway.problems import NotFound, RangeNotSatisfiable
 
 
 async def download(request: Request) -> Response:
-    """Serve an artifact with ETag, Range (one range; several are answered with the whole) and If-Range."""
+    """Download an artifact, with ETag, If-Range and Range (one range; several return the whole file)."""
     artifact = await _find(request)
     size: int = artifact["size"]
     etag = f'"{artifact["sha256"]}"'
@@ -51,15 +51,15 @@ async def _find(request: Request) -> dict[str, Any]:
 
 
 def wanted_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and exclusive end of a Range header; None for the whole file (RFC 9110, 14.2).
+    """Start and exclusive end in bytes of a Range header; None for the whole file (RFC 9110, 14.2).
 
     Raises RangeNotSatisfiable.
     """
-    asked = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").strip())
-    if asked is None or asked[0] == "bytes=-":
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").strip())
+    if match is None or match[0] == "bytes=-":
         return None
-    first, last = asked[1], asked[2]
-    if not first:  # the last so many bytes
+    first, last = match[1], match[2]
+    if not first:  # the last N bytes
         start, end = max(0, size - int(last)), size
     else:
         start, end = int(first), min(size, int(last) + 1) if last else size

@@ -1,4 +1,4 @@
-"""/v1/deadlines: what will be due, and who is reminded of it by letters with `days_before`."""
+"""/v1/deadlines: when something is due, and who is reminded of it by letters with `days_before`."""
 
 import re
 from typing import Annotated, Any, Self
@@ -10,16 +10,16 @@ from starlette.responses import Response
 
 from libs.common.contracts.mail import DEADLINE_NAME, Recipient, refuse_twice
 from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, NamePageQuery, call_service
-from services.gateway.http.json_io import Moment, answer, read_json, read_query
+from services.gateway.http.json_io import Moment, json_response, read_json, read_query
 from services.gateway.problems import Invalid, NotFound
 
 FOLLOWERS_AT_MOST = 1000
 VARIABLES_BYTES_AT_MOST = 16 * 1024
-"""In JSON, of a deadline or a follower: both are part of every reminder."""
+"""The maximum size as JSON of the variables of a deadline or a follower: both are part of every reminder."""
 
 
 class NewDeadline(BaseModel):
-    """The body of PUT /v1/deadlines/{name}: when it is due, and all who follow it."""
+    """The body of PUT /v1/deadlines/{name}: when it is due, and all its followers."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -36,46 +36,46 @@ class NewDeadline(BaseModel):
 
     due_at: Moment
     variables: dict[str, Any] = {}
-    """For the templates of its reminders; a follower's own go before them."""
+    """Variables for the templates of its reminders. A follower's own variables take precedence."""
     followers: Annotated[tuple[Recipient, ...], Field(max_length=FOLLOWERS_AT_MOST)] = ()
 
     @model_validator(mode="after")
     def _is_short(self) -> Self:
         for variables in (self.variables, *(follower.variables for follower in self.followers)):
             if len(to_json(variables)) > VARIABLES_BYTES_AT_MOST:
-                raise ValueError(f"Variables of more than {VARIABLES_BYTES_AT_MOST} bytes.")
+                raise ValueError(f"Variables may have at most {VARIABLES_BYTES_AT_MOST} bytes.")
         return self
 
     @model_validator(mode="after")
-    def _names_nobody_twice(self) -> Self:
+    def _refuse_duplicates(self) -> Self:
         refuse_twice(follower.to for follower in self.followers)
         return self
 
 
 async def put_deadline(request: Request) -> Response:
-    """Keep a deadline with its followers, in place of what it was. Of one that was moved all are reminded anew."""
+    """Create or replace a deadline with its followers. If its date has changed, all are reminded again."""
     name = _name(request)
     if name is None:
         raise Invalid(errors=[{"field": "path.name", "message": f"Must match {DEADLINE_NAME}."}])
-    asked = await read_json(request, NewDeadline, at_most=BODY_BYTES_AT_MOST)
-    return answer(
-        await call_service(request, "mailer", "put_deadline", asked.model_dump(mode="json") | {"name": name})
+    body = await read_json(request, NewDeadline, at_most=BODY_BYTES_AT_MOST)
+    return json_response(
+        await call_service(request, "mailer", "put_deadline", body.model_dump(mode="json") | {"name": name})
     )
 
 
 async def show_deadline(request: Request) -> Response:
-    """A deadline with its followers, and how many days before it each was last reminded."""
-    return answer(await call_service(request, "mailer", "get_deadline", {"name": _known_name(request)}))
+    """A deadline with its followers, and how many days before it each one was last reminded."""
+    return json_response(await call_service(request, "mailer", "get_deadline", {"name": _known_name(request)}))
 
 
 async def list_deadlines(request: Request) -> Response:
-    """Deadlines by name, with the number of their followers. One that has passed goes after 30 days."""
+    """Deadlines by name, with the number of their followers. One that has passed is removed after 30 days."""
     wanted = read_query(request, NamePageQuery)
-    return answer(await call_service(request, "mailer", "list_deadlines", wanted.model_dump()))
+    return json_response(await call_service(request, "mailer", "list_deadlines", wanted.model_dump()))
 
 
 async def remove_deadline(request: Request) -> Response:
-    """Nobody is reminded of it any more."""
+    """Remove a deadline, so that nobody is reminded of it any more."""
     await call_service(request, "mailer", "remove_deadline", {"name": _known_name(request)})
     return Response(status_code=204)
 

@@ -7,14 +7,14 @@ from services.gateway.http.state import state_of
 
 
 async def alive(_request: Request) -> Response:
-    """The process turns. Asks no other server."""
+    """The event loop runs. Contacts no other server."""
     return PlainTextResponse("ok\n")
 
 
 async def ready(request: Request) -> Response:
-    """Whether requests can be served: with the ledger, yes. The rest is told for the operator's eyes."""
+    """Whether requests can be served, which needs only the ledger. The other fields are for the operator."""
     state = state_of(request)
-    database, redis = await state.readiness.look()
+    database, redis = await state.readiness.check()
     parts = {"postgres": database, "redis": redis, "nats": state.bus.connected, "limits": state.limiter.mode.value}
     serving = database and not state.draining.is_set()
     return JSONResponse({"ready": serving, **parts}, status_code=200 if serving else 503)

@@ -1,4 +1,4 @@
-"""Cancel and retry: one job, or all that a filter means."""
+"""Cancel and retry: one job, or all jobs that match a filter."""
 
 from typing import Annotated, Any, Self
 
@@ -16,14 +16,14 @@ from libs.common.ledger.jobs import Filter, State
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, Text, answer, read_json
+from services.gateway.http.json_io import Moment, Text, json_response, read_json
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, NotFound
 
 
 class JobFilter(BaseModel):
-    """Which jobs are meant. Never all: at least one field must be given."""
+    """Which jobs to act on. At least one field must be given, so that an empty filter never means all jobs."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
@@ -38,13 +38,13 @@ class JobFilter(BaseModel):
     @model_validator(mode="after")
     def _say_something(self) -> Self:
         if any(getattr(self, name) is None for name in self.model_fields_set):
-            raise ValueError("Leave out what does not matter, instead of null.")
+            raise ValueError("Leave a field out instead of sending null.")
         if not self.model_fields_set:
-            raise ValueError("An empty filter would mean every job; say which.")
+            raise ValueError("An empty filter would match every job. Give at least one field.")
         return self
 
     def among(self, states: tuple[State, ...]) -> Filter:
-        """As a filter over jobs in one of `states`; a state that is not among them matches nothing."""
+        """As a filter over jobs in one of `states`. If `state` is not one of them, nothing matches."""
         wanted = states if self.state is None else (self.state,) if self.state in states else ()
         given = self.model_dump(exclude={"state"})
         return Filter(states=wanted, **given)
@@ -63,13 +63,13 @@ class BulkRetry(BulkCancel):
     """The body of POST /v1/jobs/retry."""
 
     rate: Annotated[float, Field(gt=0, le=100_000)] | None = None
-    """Jobs released a second; None: all at once."""
+    """Jobs released per second; None releases all at once."""
     stop_after: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = None
-    """Stop if so many fail again before the first has succeeded."""
+    """Stop the replay if this many jobs fail again before the first one has succeeded."""
 
 
 async def cancel_job(request: Request) -> Response:
-    """200 and the job where it waited; 202 where it runs and has been told to stop; 409 where it has ended."""
+    """Cancel a job. 200: it was waiting and is cancelled. 202: it runs and was told to stop. 409: it has ended."""
     principal, state = caller(request), state_of(request)
     facts = await find_job(request)
     cancelled = await job_actions.cancel(state.database, principal.tenant, facts["id"])
@@ -77,11 +77,11 @@ async def cancel_job(request: Request) -> Response:
         raise Conflict(f"The job has ended already: it is {facts['state']}.")
     await _tell_workers(request, cancelled)
     now = await find_job(request)
-    return answer(job_document(now), 200 if now["finished_at"] else 202)
+    return json_response(job_document(now), 200 if now["finished_at"] else 202)
 
 
 async def retry_job(request: Request) -> Response:
-    """202 and the job, in its queue again with all its tries; 409 where it has not failed or been cancelled."""
+    """Queue a failed or cancelled job again, with all its attempts. 409: it is neither failed nor cancelled."""
     principal, state = caller(request), state_of(request)
     facts = await find_job(request)
     try:
@@ -89,20 +89,20 @@ async def retry_job(request: Request) -> Response:
     except UniqueKeyTaken as error:
         raise Conflict(str(error)) from error
     if facts["parent"] is not None:
-        raise Conflict(f"It is a part of {public_id(facts['parent'])}: retry that.")
+        raise Conflict(f"It is a child of {public_id(facts['parent'])}: retry that job.")
     if not retried and facts["state"] in job_actions.RETRYABLE:
-        raise Conflict("Parts of it are still stopping: try again in a moment.")
+        raise Conflict("Some of its children are still stopping: try again in a moment.")
     if not retried:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
-    return answer(job_document(await find_job(request)), 202)
+    return json_response(job_document(await find_job(request)), 202)
 
 
 async def cancel_jobs(request: Request) -> Response:
-    """Cancel all that the filter means. `dry_run` counts first."""
+    """Cancel all jobs that match the filter. `dry_run` only counts them."""
     principal, state = caller(request), state_of(request)
-    asked = await read_json(request, BulkCancel)
-    wanted = asked.filter.among(job_actions.LIVE)
-    if asked.dry_run:
+    body = await read_json(request, BulkCancel)
+    wanted = body.filter.among(job_actions.LIVE)
+    if body.dry_run:
         return await _counted(request, principal, wanted)
     ended = running = 0
     while wanted.states and (cancelled := await job_actions.cancel_some(state.database, principal.tenant, wanted)):
@@ -110,50 +110,50 @@ async def cancel_jobs(request: Request) -> Response:
         whole = [job for job in cancelled if job.parent is None]
         stopping = sum(job.state == State.RUNNING for job in whole)
         ended, running = ended + len(whole) - stopping, running + stopping
-    return answer({"cancelled": ended, "cancelling": running}, 202 if running else 200)
+    return json_response({"cancelled": ended, "cancelling": running}, 202 if running else 200)
 
 
 async def retry_jobs(request: Request) -> Response:
-    """Retry all that the filter means, at `rate` and behind the fuse `stop_after`. `dry_run` counts first."""
+    """Retry all jobs that match the filter, at `rate`; `stop_after` may end it early. `dry_run` only counts."""
     principal, state = caller(request), state_of(request)
-    asked = await read_json(request, BulkRetry)
-    wanted = asked.filter.among(job_actions.RETRYABLE)
-    if asked.dry_run:
+    body = await read_json(request, BulkRetry)
+    wanted = body.filter.among(job_actions.RETRYABLE)
+    if body.dry_run:
         return await _counted(request, principal, wanted)
     matched = (
         (await job_actions.count(state.database, principal.tenant, wanted))["matched"] if wanted.states else 0
     )
     if not matched:
-        return answer({"matched": 0}, 200)
+        return json_response({"matched": 0}, 200)
     if await replays.count_open(state.database, principal.tenant) >= replays.OPEN_AT_MOST:
-        raise Conflict(f"{replays.OPEN_AT_MOST} replays go on already; cancel one, or wait for its end.")
+        raise Conflict(f"{replays.OPEN_AT_MOST} replays are running already; cancel one, or wait for its end.")
     replay = await replays.start(
         state.database,
         principal.tenant,
         principal.user,
         wanted,
         matched=matched,
-        rate=asked.rate,
-        stop_after=asked.stop_after,
+        rate=body.rate,
+        stop_after=body.stop_after,
     )
     location = f"/v1/replays/{public_id(replay, 'replay')}"
     facts = await replays.find(state.database, principal.tenant, replay)
-    return answer(_replay_document(facts or {}), 202, {"Location": location})
+    return json_response(_replay_document(facts or {}), 202, {"Location": location})
 
 
 async def show_replay(request: Request) -> Response:
-    """How a bulk retry goes."""
+    """The state of a bulk retry."""
     principal = caller(request)
-    return answer(_replay_document(await _find_replay(request, principal)))
+    return json_response(_replay_document(await _find_replay(request, principal)))
 
 
 async def cancel_replay(request: Request) -> Response:
-    """Release no more of its jobs."""
+    """Cancel a bulk retry: no more of its jobs are released."""
     principal = caller(request)
     facts = await _find_replay(request, principal)
     if not await replays.stop(state_of(request).database, principal.tenant, facts["id"]):
         raise Conflict(f"The replay has ended already: it is {facts['state']}.")
-    return answer(_replay_document(await _find_replay(request, principal)))
+    return json_response(_replay_document(await _find_replay(request, principal)))
 
 
 async def _find_replay(request: Request, principal: Principal) -> dict[str, Any]:
@@ -175,9 +175,9 @@ async def _tell_workers(request: Request, cancelled: list[Cancelled]) -> None:
 
 
 async def _counted(request: Request, principal: Principal, wanted: Filter) -> Response:
-    nothing = {"matched": 0, "oldest": None, "newest": None}
+    empty = {"matched": 0, "oldest": None, "newest": None}
     database = state_of(request).database
-    return answer(await job_actions.count(database, principal.tenant, wanted) if wanted.states else nothing)
+    return json_response(await job_actions.count(database, principal.tenant, wanted) if wanted.states else empty)
 
 
 def _replay_document(facts: dict[str, Any]) -> dict[str, Any]:

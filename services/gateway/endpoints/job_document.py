@@ -1,4 +1,4 @@
-"""A job as callers see it."""
+"""The JSON document of a job, as the API shows it."""
 
 from typing import Any, cast
 from urllib.parse import quote
@@ -12,7 +12,7 @@ _NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None, "seconds_left"
 
 
 def job_document(facts: JobFacts) -> Job:
-    """The JSON document for the facts of a job in the ledger."""
+    """The document for a job's facts in the ledger."""
     job_id = public_id(facts["id"])
     return {
         "id": job_id,
@@ -66,7 +66,7 @@ def _error(error: dict[str, Any] | None) -> JobError | None:
 
 
 def error_history(facts: JobHistory, *, with_tracebacks: bool) -> list[JobFailure]:
-    """Every failure of a job, oldest first. Tracebacks are for admins: they tell of the code."""
+    """Every failure of a job, oldest first. Tracebacks are for admins, because they reveal the code."""
     shown = ("at", "attempt", "code", "type", "message", "retryable", *(["traceback"] if with_tracebacks else []))
     history: list[Any] = [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]
     return history

@@ -1,7 +1,8 @@
-"""GET /v1/jobs/{id}/events: a job's life as Server-Sent Events (https://html.spec.whatwg.org/multipage/#server-sent-events).
+"""GET /v1/jobs/{id}/events: a job's life as Server-Sent Events.
 
-The first event is the present state, so whoever reconnects has missed nothing. The stream ends after the end
-state, or when this gateway is about to stop: clients reconnect by themselves, and reach another one.
+The format is https://html.spec.whatwg.org/multipage/#server-sent-events.
+The first event is the present state, so a client that reconnects has missed nothing. The stream ends after the
+final state, or when this gateway is about to stop: clients then reconnect by themselves, to another gateway.
 """
 
 import asyncio
@@ -21,34 +22,34 @@ from services.gateway.identity.authentication import Authenticator
 from services.gateway.problems import Unauthenticated
 
 KEEP_ALIVE_S = 15.0
-"""Silence after which a comment is sent, so that no proxy on the way closes the stream."""
+"""Seconds of silence after which a comment is sent, so that no proxy on the way closes the stream."""
 RECONNECT_AFTER_MS = 1000
 AT_MOST_S = 3000.0
-"""A stream ends before its place among the caller's `streams` does; clients come back, and are looked at anew."""
+"""A stream ends before its slot of the limit `streams` expires. Clients then reconnect, and are admitted again."""
 
 
 async def follow_job(request: Request) -> Response:
-    """`state` events carry the whole job, `progress` events its progress."""
+    """Follow a job as a stream: `state` events carry the whole job, `progress` events its progress."""
     facts = await find_job(request)
     state = state_of(request)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="text/event-stream")
-    callers: Authenticator = state.authenticator
+    authenticator: Authenticator = state.authenticator
     credential = request.headers["authorization"]
-    stream = _stream(state.job_updates, facts, state.draining, lambda: _welcome(callers, credential))
+    stream = _stream(state.job_updates, facts, state.draining, lambda: _is_allowed(authenticator, credential))
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def _stream(
-    following: JobUpdates, facts: JobFacts, draining: asyncio.Event, welcome: Callable[[], Awaitable[bool]]
+    updates: JobUpdates, facts: JobFacts, draining: asyncio.Event, is_allowed: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
     yield f"retry: {RECONNECT_AFTER_MS}\n\n".encode()
-    with following.follow(facts) as follower:
+    with updates.follow(facts) as follower:
         until = asyncio.get_running_loop().time() + AT_MOST_S
         while not (draining.is_set() or follower.gone) and asyncio.get_running_loop().time() < until:
             latest, progress = await follower.next(KEEP_ALIVE_S)
-            if not await welcome():
+            if not await is_allowed():
                 return
             if latest is not None:
                 yield _event("state", job_document(latest))
@@ -60,13 +61,13 @@ async def _stream(
                 yield b": still here\n\n"
 
 
-async def _welcome(callers: Authenticator, credential: str) -> bool:
-    """Whether the caller may still be told anything: a key can be revoked while its stream is open."""
+async def _is_allowed(authenticator: Authenticator, credential: str) -> bool:
+    """Whether the caller is still authenticated: a key can be revoked while its stream is open."""
     try:
-        await callers.principal(credential)
+        await authenticator.principal(credential)
     except Unauthenticated:
         return False
-    except Unavailable:  # nobody can say; without the database there is nothing to tell either
+    except Unavailable:  # unknown; but without the database there are no new facts to send either
         return True
     return True
 

@@ -9,25 +9,25 @@ from libs.common.contracts.ids import public_id
 from libs.common.ledger import queue_position
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import answer
+from services.gateway.http.json_io import json_response
 from services.gateway.http.state import state_of
 
 
 async def explain_job(request: Request) -> Response:
-    """The sentence, a code for programs, and the facts it rests on."""
+    """Why a job is not running: a sentence, a code for programs, and the facts behind them."""
     principal = caller(request)
     job = await find_job(request)
     facts = await queue_position.queue_position(state_of(request).database, principal.tenant, job["id"])
     code, sentence, evidence = explain(facts or dict(job))
     document = {"code": code, "sentence": sentence, "facts": evidence}
-    return answer(document)
+    return json_response(document)
 
 
 Explanation = tuple[str, str, dict[str, Any]]
 
 
 def explain(facts: dict[str, Any]) -> Explanation:
-    """From where a job stands (see ledger/queue_position.py): a code, a sentence, and its facts."""
+    """A code, a sentence and its facts, from a job's queue position (see ledger/queue_position.py)."""
     match facts["state"]:
         case "scheduled":
             return _scheduled(facts)
@@ -37,7 +37,7 @@ def explain(facts: dict[str, Any]) -> Explanation:
             return _running(facts)
         case "waiting":
             progress = facts["progress"]
-            sentence = f"Its parts are at work: {progress['done']} of {progress['total']} have ended."
+            sentence = f"It waits for its children: {progress['done']} of {progress['total']} have ended."
             return "waiting", sentence, {"progress": progress}
     return (
         facts["state"],
@@ -71,33 +71,34 @@ def _queued(facts: dict[str, Any]) -> Explanation:
         return "paused", f"The queue {queue} is paused.", {"paused_at": facts["paused_at"]}
     if not facts["workers"]:
         seen = facts["worker_seen_at"]
-        since = f" since {seen:%Y-%m-%d %H:%M:%S} UTC" if seen else ", and there never was one"
-        return "no_worker", f"No worker of the queue {queue} lives{since}.", {"worker_seen_at": seen}
+        since = f" since {seen:%Y-%m-%d %H:%M:%S} UTC" if seen else " yet"
+        return "no_worker", f"The queue {queue} has had no worker{since}.", {"worker_seen_at": seen}
     if facts["ticketed_at"] is None:
         return _held_back(facts)
     if facts["running"] >= facts["slots"]:
         sentence = (
-            f"All {facts['slots']} slots of the queue's workers are busy; {facts['tickets_ahead']} go before it."
+            f"All {facts['slots']} slots of the queue's workers are busy; "
+            f"{facts['tickets_ahead']} jobs are before it."
         )
     else:
-        sentence = f"It is being handed to a worker; {facts['tickets_ahead']} go before it."
+        sentence = f"It is being handed to a worker; {facts['tickets_ahead']} jobs are before it."
     evidence = {name: facts[name] for name in ("ticketed_at", "tickets_ahead", "slots", "workers", "running")}
     return "next", sentence, evidence
 
 
 def _held_back(facts: dict[str, Any]) -> Explanation:
-    """It waits in the ledger: for a cap, or for its turn."""
+    """Why a queued job has no ticket yet: because of a cap, or because other jobs are before it."""
     holding = [public_id(job_id) for job_id in facts["holding"]]
     cap, all_cap = facts["max_running_per_tenant"], facts["max_running"]
     if cap is not None and facts["held"] >= cap:
-        sentence = f"Only {cap} jobs of a tenant may run at once in this queue, and {facts['held']} do."
+        sentence = f"At most {cap} jobs of a tenant may run at once in this queue, and {facts['held']} do."
         return "tenant_cap", sentence, {"max_running_per_tenant": cap, "held_by": holding}
     if all_cap is not None and facts["running"] + facts["tickets_ahead"] >= all_cap:
-        sentence = f"Only {all_cap} jobs may run at once in this queue, and {facts['running']} do."
+        sentence = f"At most {all_cap} jobs may run at once in this queue, and {facts['running']} do."
         return "queue_cap", sentence, {"max_running": all_cap, "running": facts["running"]}
     evidence = {name: facts[name] for name in ("ahead", "tickets_ahead", "slots", "workers", "running")}
     sentence = (
-        f"It waits behind {facts['ahead']} jobs of its tenant, and {facts['tickets_ahead']} already handed out."
+        f"It waits behind {facts['ahead']} jobs of its tenant, and {facts['tickets_ahead']} that have tickets."
     )
     return "behind", sentence, evidence
 

@@ -1,4 +1,4 @@
-"""GET /v1/jobs and GET /v1/jobs/{id}."""
+"""GET /v1/jobs, GET /v1/jobs/{id} and its children."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, JobHistory, State
 from services.gateway.endpoints.job_document import error_history, job_document
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Text, answer, read_query
+from services.gateway.http.json_io import Text, json_response, read_query
 from services.gateway.http.schemas import JobPage, JobWithErrors
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Role
@@ -23,7 +23,7 @@ from services.gateway.problems import Invalid, NotFound
 
 
 class PageQuery(BaseModel):
-    """The query of a list."""
+    """The query of a list with pages."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,7 +40,7 @@ class JobListQuery(PageQuery):
 
 
 async def show_job(request: Request) -> Response:
-    """One job; 304 if the caller has this version of it already."""
+    """One job. 304: the caller has this version already (If-None-Match)."""
     principal = caller(request)
     facts = await find_job(request)
     errors = error_history(facts, with_tracebacks=principal.role is Role.ADMIN)
@@ -54,14 +54,14 @@ async def show_job(request: Request) -> Response:
 
 
 async def list_jobs(request: Request) -> Response:
-    """The caller's jobs, newest first, a page at a time."""
+    """The tenant's jobs, newest first, in pages."""
     wanted = read_query(request, JobListQuery)
     states = (wanted.state,) if wanted.state else None
     return await _page(request, Filter(queue=wanted.queue, states=states, tag=wanted.tag), wanted)
 
 
 async def list_children(request: Request) -> Response:
-    """The jobs that do the work of one, the last ones first, with what they have come to so far."""
+    """The children of a job, newest first, with their progress and results so far."""
     wanted = read_query(request, PageQuery)
     facts = await find_job(request)
     return await _page(request, Filter(parent=facts["id"]), wanted)
@@ -80,11 +80,11 @@ async def _page(request: Request, filter_: Filter, wanted: PageQuery) -> Respons
         "jobs": [job_document(facts) for facts in page],
         "next_cursor": _cursor(page[-1]["id"]) if more else None,
     }
-    return answer(document)
+    return json_response(document)
 
 
 async def find_job(request: Request) -> JobHistory:
-    """The facts of the job in the path. Raises NotFound, for another tenant's job too."""
+    """The facts of the job in the path. Raises NotFound, also for another tenant's job."""
     principal = caller(request)
     job_id = parse_id(request.path_params["id"])
     facts = None
@@ -105,4 +105,4 @@ def _parse_cursor(text: str | None) -> UUID | None:
     try:
         return UUID(bytes=base64.urlsafe_b64decode(text + "=="))
     except ValueError as error:
-        raise Invalid(errors=[{"field": "query.cursor", "message": "Not a cursor of ours."}]) from error
+        raise Invalid(errors=[{"field": "query.cursor", "message": "Not a valid cursor."}]) from error

@@ -1,4 +1,4 @@
-"""/v1/keys: an admin's keys to the tenant."""
+"""/v1/keys: admins manage the tenant's API keys."""
 
 from typing import Annotated
 
@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, answer, read_json
+from services.gateway.http.json_io import Moment, json_response, read_json
 from services.gateway.http.state import state_of
 from services.gateway.identity import keys
-from services.gateway.identity.keys import Issued, NotYours
+from services.gateway.identity.keys import Issued, ScopesExceeded
 from services.gateway.identity.scopes import ROLES, Role, Scope
 from services.gateway.problems import Forbidden, NotFound
 
@@ -23,7 +23,7 @@ class NewKey(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
     role: Role = Role.MEMBER
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=50)] | None = None
-    """Less than the role has, or all of it. Nobody can give a scope that they do not have."""
+    """Some of the role's scopes; None means all. A caller can only give scopes that the caller has."""
     expires_at: Moment | None = None
 
 
@@ -33,39 +33,39 @@ class KeyRotation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     overlap_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600.0
-    """For how long the old key still works."""
+    """Seconds for which the old key still works."""
 
 
 async def create_key(request: Request) -> Response:
-    """201 and the key, the only time it is shown."""
+    """Create an API key. The key is shown only in this response."""
     principal, state = caller(request), state_of(request)
-    asked = await read_json(request, NewKey)
-    fewer = None if asked.scopes is None else frozenset(asked.scopes)
-    given = ROLES[asked.role] if fewer is None else fewer
-    if not ROLES[asked.role] <= ROLES[principal.role]:
-        raise Forbidden(f"You are no {asked.role} yourself.")
+    body = await read_json(request, NewKey)
+    fewer = None if body.scopes is None else frozenset(body.scopes)
+    given = ROLES[body.role] if fewer is None else fewer
+    if not ROLES[body.role] <= ROLES[principal.role]:
+        raise Forbidden(f"You do not have the role {body.role} yourself.")
     if not given <= principal.scopes:
         raise Forbidden(f"You do not have these scopes yourself: {', '.join(sorted(given - principal.scopes))}.")
     issued = await keys.issue(
         state.database,
         state.settings.gateway_env,
         principal.tenant,
-        asked.name,
-        asked.role,
+        body.name,
+        body.role,
         scopes=fewer,
-        expires_at=asked.expires_at,
+        expires_at=body.expires_at,
     )
     return _issued(issued)
 
 
 async def list_keys(request: Request) -> Response:
-    """Every key of the tenant, without its secret."""
+    """All keys of the tenant, without their secrets."""
     principal = caller(request)
-    return answer({"keys": await keys.every(state_of(request).database, principal.tenant)})
+    return json_response({"keys": await keys.list_all(state_of(request).database, principal.tenant)})
 
 
 async def revoke_key(request: Request) -> Response:
-    """204; within a second the key opens nothing, at any gateway."""
+    """Revoke a key. Within a second no gateway accepts it."""
     principal, state = caller(request), state_of(request)
     key_id = _key_id(request)
     if not await keys.revoke(state.database, principal.tenant, key_id):
@@ -75,9 +75,9 @@ async def revoke_key(request: Request) -> Response:
 
 
 async def rotate_key(request: Request) -> Response:
-    """201 and a key in place of this one, which works on until the overlap is over."""
+    """Create a key that replaces this one, which works until the overlap is over."""
     principal, state = caller(request), state_of(request)
-    asked = await read_json(request, KeyRotation)
+    body = await read_json(request, KeyRotation)
     key_id = _key_id(request)
     try:
         issued = await keys.rotate(
@@ -85,13 +85,13 @@ async def rotate_key(request: Request) -> Response:
             state.settings.gateway_env,
             principal.tenant,
             key_id,
-            overlap_s=asked.overlap_s,
+            overlap_s=body.overlap_s,
             within=principal.scopes,
         )
-    except NotYours as error:
-        raise Forbidden("That key can do more than yours, so yours cannot take its place.") from error
+    except ScopesExceeded as error:
+        raise Forbidden("That key has scopes that yours does not have, so yours cannot rotate it.") from error
     if issued is None:
-        raise NotFound("There is no such key, or it has ended.")
+        raise NotFound("There is no such key, or it has expired or been revoked.")
     await state.authenticator.changed(key=key_id)
     return _issued(issued)
 
@@ -105,4 +105,4 @@ def _key_id(request: Request) -> str:
 
 def _issued(issued: Issued) -> Response:
     headers = {"Location": f"/v1/keys/{issued.facts['id']}", "Cache-Control": "no-store"}
-    return answer({"key": issued.key, **issued.facts}, 201, headers)
+    return json_response({"key": issued.key, **issued.facts}, 201, headers)

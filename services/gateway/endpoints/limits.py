@@ -1,4 +1,4 @@
-"""/v1/limits: how the caller stands with its limits. /v1/tenants/{id}/limits: what a tenant has of its own."""
+"""/v1/limits: what remains of the caller's limits. /v1/tenants/{id}/limits: a tenant's own limits."""
 
 from typing import Annotated
 
@@ -7,15 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.db import Database
-from services.gateway.http.admission import EVERY_USER, EVERYBODY, caller, charges
-from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.admission import EVERY_CALLER, EVERY_REQUEST, caller, charges
+from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Limit, Limits, TenantLimits
 from services.gateway.http.state import state_of
 from services.gateway.limits.decisions import LimitStatus
-from services.gateway.limits.policies import BadFigure, Per, adjusted
+from services.gateway.limits.policies import BadLimit, Per, adjusted
 from services.gateway.problems import Invalid, NotFound
 
-Figure = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+LimitText = Annotated[str, StringConstraints(min_length=1, max_length=40)]
 
 _KNOWN = "SELECT 1 FROM identity.tenants WHERE id = $1"
 _SHOW = "SELECT policy, figure FROM identity.limits WHERE tenant = $1 ORDER BY policy"
@@ -27,51 +27,53 @@ ON CONFLICT (tenant, policy) DO UPDATE SET figure = excluded.figure
 
 
 class TenantLimitsUpdate(BaseModel):
-    """The body of PUT /v1/tenants/{id}/limits: all that the tenant has of its own, by policy."""
+    """The body of PUT /v1/tenants/{id}/limits: all own limits of the tenant, by policy."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"limits": {"api": "600/min", "ocr": "500/h"}}]}
     )
 
-    limits: Annotated[dict[str, Figure], Field(max_length=50)]
+    limits: Annotated[dict[str, LimitText], Field(max_length=50)]
 
 
 async def show_limits(request: Request) -> Response:
-    """The caller's limits: what is left, and when there is more. Costs nothing of them."""
+    """The caller's limits: what remains, and when there is more. This request is not charged to them."""
     principal, state = caller(request), state_of(request)
-    place = state.client_addresses.of(request.scope)
+    address = state.client_addresses.of(request.scope)
     names = [name for name, policy in principal.policies.items() if policy.per in (Per.USER, Per.IP)]
     names = [
-        name for name in names if name in (*EVERYBODY, *EVERY_USER) or principal.policies[name].per is Per.USER
+        name
+        for name in names
+        if name in (*EVERY_REQUEST, *EVERY_CALLER) or principal.policies[name].per is Per.USER
     ]
-    statuses = await state.limiter.status(charges(principal.policies, names, place=place, user=principal.user))
+    statuses = await state.limiter.status(charges(principal.policies, names, address=address, user=principal.user))
     document: Limits = {"mode": state.limiter.mode.value, "limits": [_limit(status) for status in statuses]}
-    return answer(document)
+    return json_response(document)
 
 
 async def show_tenant_limits(request: Request) -> Response:
-    """What a tenant has of its own."""
+    """A tenant's own limits."""
     tenant = await _known(request)
-    return answer(await _shown(state_of(request).database, tenant))
+    return json_response(await _shown(state_of(request).database, tenant))
 
 
 async def set_tenant_limits(request: Request) -> Response:
-    """Give a tenant limits of its own, in place of those it had; they hold at once, at every gateway."""
+    """Replace a tenant's own limits. They take effect at every gateway within a second."""
     state = state_of(request)
     tenant = await _known(request)
-    asked = await read_json(request, TenantLimitsUpdate)
-    others = [name for name in asked.limits if name in state.policies and state.policies[name].per is not Per.USER]
+    body = await read_json(request, TenantLimitsUpdate)
+    others = [name for name in body.limits if name in state.policies and state.policies[name].per is not Per.USER]
     if others:
-        message = f"{', '.join(others)}: counted for all tenants together, so no tenant has its own."
+        message = f"{', '.join(others)}: counted for all tenants together, so a tenant cannot have its own."
         raise Invalid(errors=[{"field": "body.limits", "message": message}])
     try:
-        adjusted(state.policies, asked.limits)
-    except BadFigure as error:
+        adjusted(state.policies, body.limits)
+    except BadLimit as error:
         raise Invalid(errors=[{"field": "body.limits", "message": str(error)}]) from error
-    await state.database.fetch(_CLEAR, tenant, list(asked.limits), tenant=tenant)
-    await state.database.fetch(_SET, tenant, list(asked.limits), list(asked.limits.values()), tenant=tenant)
+    await state.database.fetch(_CLEAR, tenant, list(body.limits), tenant=tenant)
+    await state.database.fetch(_SET, tenant, list(body.limits), list(body.limits.values()), tenant=tenant)
     await state.authenticator.changed(tenant=tenant)
-    return answer(await _shown(state.database, tenant))
+    return json_response(await _shown(state.database, tenant))
 
 
 async def _known(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""/v1/mail: letters in, jobs out; how their recipients stand; the link for one click."""
+"""/v1/mail: submit letters as jobs, list their recipients' states, unsubscribe by link."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ from libs.common.ledger.jobs import new_id
 from services.gateway.endpoints.service_client import call_service
 from services.gateway.endpoints.submission import JobFields, new_job, submit
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import answer, read_json, read_query
+from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import (
@@ -44,7 +44,7 @@ from services.gateway.problems import (
 )
 
 NAMED_AT_MOST = 100
-"""In each of to, cc and bcc."""
+"""The maximum number of addresses in each of to, cc and bcc."""
 _PAGE = Template(resources.files(__package__).joinpath("unsubscribe.html").read_text())
 
 
@@ -57,7 +57,7 @@ def _decoded(content: str) -> str:
 
 
 class Attachment(BaseModel):
-    """A file that goes with a letter; `content` in base64."""
+    """A file attached to a letter; `content` is base64."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,14 +65,14 @@ class Attachment(BaseModel):
     media_type: Annotated[str, Field(max_length=127, pattern=r"^[a-z]+/[a-z0-9][a-z0-9.+-]*$")]
     content: Annotated[str, Field(json_schema_extra={"format": "base64"}), AfterValidator(_decoded)]
     content_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}(@[A-Za-z0-9.-]{1,100})?$")] | None = None
-    """For `<img src="cid:…">`."""
+    """The Content-ID, for `<img src="cid:…">`."""
 
 
-Named = Annotated[tuple[Address, ...], Field(max_length=NAMED_AT_MOST)]
+Addresses = Annotated[tuple[Address, ...], Field(max_length=NAMED_AT_MOST)]
 
 
-def _templated(to: str, not_to: tuple[str, ...]) -> dict[str, Any]:
-    """What a letter looks like that has its words from a template, kept or its own."""
+def _template_schema(to: str, not_to: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON Schema of a letter that is a template, stored or its own, with its recipients in `to`."""
     return {
         "required": [to],
         "properties": {
@@ -88,7 +88,7 @@ def _templated(to: str, not_to: tuple[str, ...]) -> dict[str, Any]:
 
 
 class AddressedLetter(Letter):
-    """A letter: to those in `to`, `cc` and `bcc`; or, a template, to each of `recipients` or `days_before`."""
+    """A letter to `to`, `cc` and `bcc`; or a template, rendered for each of `recipients` or `days_before`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -104,8 +104,8 @@ class AddressedLetter(Letter):
                         "template": {"type": "null"},
                     },
                 },
-                _templated("recipients", ("to", "cc", "bcc", "days_before")),
-                _templated("days_before", ("to", "cc", "bcc", "recipients")),
+                _template_schema("recipients", ("to", "cc", "bcc", "days_before")),
+                _template_schema("days_before", ("to", "cc", "bcc", "recipients")),
             ],
             "examples": [
                 {
@@ -118,38 +118,38 @@ class AddressedLetter(Letter):
         },
     )
 
-    to: Named = ()
-    cc: Named = ()
-    bcc: Named = ()
+    to: Addresses = ()
+    cc: Addresses = ()
+    bcc: Addresses = ()
     recipients: Annotated[tuple[Recipient, ...], Field(max_length=RECIPIENTS_AT_MOST)] = ()
     days_before: Annotated[tuple[Annotated[int, Field(ge=0, le=366), WHOLE], ...], Field(max_length=10)] = ()
-    """In place of recipients: all who follow a deadline at most so many days away; each is told once a number."""
+    """Instead of recipients: all followers of deadlines at most so many days away, once for each number."""
     deadlines: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._:-]*$")] = ""
-    """Of `days_before`: those whose names begin so."""
+    """With `days_before`: only deadlines whose names begin with this."""
 
     @model_validator(mode="after")
-    def _is_one_or_the_other(self) -> Self:
+    def _has_one_kind_of_recipients(self) -> Self:
         if [bool(self.to), bool(self.recipients), bool(self.days_before)].count(True) != 1:
-            raise ValueError("Either `to`, or `recipients`, or `days_before`.")
+            raise ValueError("Give exactly one of `to`, `recipients` and `days_before`.")
         if not self.to and (self.cc or self.bcc):
-            raise ValueError("Only a letter with `to` has cc and bcc.")
+            raise ValueError("`cc` and `bcc` need `to`.")
         if self.deadlines and not self.days_before:
-            raise ValueError("`deadlines` goes with `days_before`.")
+            raise ValueError("`deadlines` needs `days_before`.")
         return self
 
     @model_validator(mode="after")
     def _has_one_text(self) -> Self:
         if self.template is not None and (self.to or self.text is not None or self.html is not None):
-            raise ValueError("A letter from a template has no `to`, and no text and html of its own.")
+            raise ValueError("A letter with `template` cannot have `to`, `text` or `html`.")
         return self
 
     @model_validator(mode="after")
-    def _writes_to_nobody_twice(self) -> Self:
+    def _refuse_duplicates(self) -> Self:
         refuse_twice([*self.to, *self.cc, *self.bcc, *(recipient.to for recipient in self.recipients)])
         return self
 
     def payload(self, attached: tuple[AttachedFile, ...] = ()) -> MailPayload:
-        """As the mailer takes it."""
+        """The payload of the mailer's job."""
         copies = [Recipient.model_construct(to=address) for address in (*self.to, *self.cc, *self.bcc)]
         return MailPayload.model_construct(
             letter=Letter.model_construct(**{name: getattr(self, name) for name in Letter.model_fields}),
@@ -164,7 +164,7 @@ class AddressedLetter(Letter):
 
 
 class MailSubmission(AddressedLetter, JobFields):
-    """The body of POST /v1/mail: a letter, its files, and the fields of its job."""
+    """The body of POST /v1/mail: a letter, its attachments, and the fields of its job."""
 
     attachments: Annotated[tuple[Attachment, ...], Field(max_length=20)] = ()
 
@@ -179,26 +179,26 @@ class RecipientListQuery(BaseModel):
 
     state: State | None = None
     after: Annotated[int, Field(ge=-1, le=2**31 - 1), WHOLE] = -1
-    """The number of the last one seen."""
+    """The number of the last recipient seen."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
 async def submit_mail(request: Request) -> Response:
-    """A letter to some, or a template to many. Every recipient has a state of its own."""
+    """Send a letter to some recipients, or a template to many. Every recipient has a state of its own."""
     state, principal = state_of(request), caller(request)
     at_most = state.settings.gateway_max_mail_bytes
-    asked = await read_json(request, MailSubmission, at_most=at_most)
+    body = await read_json(request, MailSubmission, at_most=at_most)
     job_id = new_id()
     folder = job_folder(principal.tenant, job_id)
-    fingerprint = hashlib.sha256(asked.model_dump_json(by_alias=True).encode()).digest()
-    if asked.attachments:
+    fingerprint = hashlib.sha256(body.model_dump_json(by_alias=True).encode()).digest()
+    if body.attachments:
         await retention.announce_upload(state.database, job_id, folder)
-    attached, size = await _attached(request, folder, asked.attachments)
-    payload = asked.payload(attached)
+    attached, size = await _attached(request, folder, body.attachments)
+    payload = body.payload(attached)
     content = await asyncio.to_thread(payload.model_dump_json, by_alias=True)
     try:
         job = new_job(
-            request, principal, asked,
+            request, principal, body,
             job_id=job_id, queue="mailer", kind="letter", payload=content.encode(), fingerprint=fingerprint,
             size=size,
         )  # fmt: skip
@@ -213,29 +213,29 @@ async def recurring_letter(
 ) -> tuple[str, bytes]:
     """Kind and payload of a recurring letter. Raises Invalid."""
     try:
-        asked = AddressedLetter.model_validate_json(to_json(payload), strict=True)
+        letter = AddressedLetter.model_validate_json(to_json(payload), strict=True)
     except ValidationError as error:
         raise invalid_fields(error, within="body.payload") from error
-    return "letter", asked.payload().model_dump_json(by_alias=True).encode()
+    return "letter", letter.payload().model_dump_json(by_alias=True).encode()
 
 
 async def list_recipients(request: Request) -> Response:
-    """Recipients of a letter in their order, with what became of each, and how many there are in each state."""
+    """The recipients of a letter in order, with the state of each, and the number in each state."""
     wanted = read_query(request, RecipientListQuery)
     job_id = parse_id(request.path_params["id"])
     if job_id is None:
         raise NotFound("There is no such letter.")
-    question = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
-    return answer(await call_service(request, "mailer", "recipients", question))
+    query = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
+    return json_response(await call_service(request, "mailer", "recipients", query))
 
 
 async def show_unsubscribe(request: Request) -> Response:
-    """What the link in a letter shows: a button. Nothing happens by looking (mail scanners look at links)."""
+    """The page behind a letter's unsubscribe link: a button. GET changes nothing, as mail scanners open links."""
     return HTMLResponse(_PAGE.substitute(action=escape(request.url.path), done="hidden", ask=""))
 
 
 async def unsubscribe(request: Request) -> Response:
-    """One click (RFC 8058): whom the token names gets no more mail from the tenant, from now on."""
+    """Unsubscribe with one click (RFC 8058): the address in the token gets no more mail from the tenant."""
     await call_service(request, "mailer", "unsubscribe", {"token": request.path_params["token"]}, tenant="")
     return HTMLResponse(_PAGE.substitute(action="", done="", ask="hidden"))
 
@@ -243,8 +243,8 @@ async def unsubscribe(request: Request) -> Response:
 async def _attached(
     request: Request, folder: str, attachments: tuple[Attachment, ...]
 ) -> tuple[tuple[AttachedFile, ...], int]:
-    """The files in the blob store, and their bytes together."""
-    kept, size = [], 0
+    """Store the files. Returns them, and their total size in bytes."""
+    files, size = [], 0
     for number, attachment in enumerate(attachments):
         content = base64.b64decode(attachment.content)
 
@@ -254,5 +254,5 @@ async def _attached(
         stored = await state_of(request).blobs.write(f"{folder}/attachment-{number}", whole())
         size += stored.size
         named = attachment.model_dump(exclude={"content"})
-        kept.append(AttachedFile(key=f"{folder}/attachment-{number}", **named))
-    return tuple(kept), size
+        files.append(AttachedFile(key=f"{folder}/attachment-{number}", **named))
+    return tuple(files), size

@@ -1,4 +1,4 @@
-"""POST /v1/ocr: a document in, a job out."""
+"""POST /v1/ocr: submit a document, get a job."""
 
 import hashlib
 from typing import Annotated, Any
@@ -23,11 +23,11 @@ from services.gateway.problems import BadRequest, Conflict, IdempotencyMismatch,
 
 
 class OcrSubmission(OcrOptions, JobFields):
-    """The part `options`."""
+    """The JSON part `options` of POST /v1/ocr."""
 
 
 async def submit_ocr(request: Request) -> Response:
-    """multipart: `file`, and `options` as JSON if any."""
+    """Submit a document as multipart/form-data: the part `file`, and optionally `options` as JSON."""
     state = state_of(request)
     principal = caller(request)
     job_id = new_id()
@@ -61,7 +61,7 @@ async def submit_ocr(request: Request) -> Response:
 
 
 def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:
-    """The same for the same file, name and options, however they were sent."""
+    """A hash that is equal for the same file, name and options, however they were sent."""
     return hashlib.sha256(orjson.dumps([upload.stored.sha256, upload.filename, fields.model_dump_json()])).digest()
 
 
@@ -76,7 +76,7 @@ def _fields(fields: dict[str, str]) -> OcrSubmission:
 
 
 class RecurringDocument(OcrOptions):
-    """The payload of a recurring OCR job: a document that was submitted before, and how to read it."""
+    """The payload of a recurring OCR job: the job of a document submitted before, and its options."""
 
     document: Annotated[str, Field(pattern="^job_[0-9a-f]{32}$")]
 
@@ -84,13 +84,13 @@ class RecurringDocument(OcrOptions):
 async def recurring_document(
     request: Request, principal: Principal, folder: str, payload: dict[str, Any]
 ) -> tuple[str, bytes]:
-    """Kind and payload of a recurring OCR job; it has a copy of the document in `folder`. Raises Invalid."""
+    """Kind and payload of a recurring OCR job. Copies the document to `folder`. Raises Invalid, Conflict."""
     state = state_of(request)
     try:
-        asked = RecurringDocument.model_validate(payload)
+        document = RecurringDocument.model_validate(payload)
     except ValidationError as error:
         raise invalid_fields(error, within="body.payload") from error
-    job_id = parse_id(asked.document)
+    job_id = parse_id(document.document)
     found = job_id and await jobs.payload(state.database, principal.tenant, job_id, queue="ocr")
     source = f"{folder}/upload"
     try:
@@ -98,8 +98,8 @@ async def recurring_document(
             raise FileNotFoundError
         await state.blobs.copy(found["source"], source)
     except FileNotFoundError:
-        raise Conflict("There is no OCR job of that id, or its document is no longer kept.") from None
-    options = OcrOptions(**asked.model_dump(exclude={"document"}))
+        raise Conflict("There is no OCR job with that id, or its document is no longer stored.") from None
+    options = OcrOptions(**document.model_dump(exclude={"document"}))
     recurring = OcrPayload(
         source=source, filename=found["filename"], media_type=found["media_type"], options=options
     )

@@ -1,4 +1,4 @@
-"""GET /v1/queues, pause, resume and caps: for operators, because a queue belongs to all tenants."""
+"""/v1/queues: list, pause, resume and cap queues. For operators, because a queue belongs to all tenants."""
 
 from typing import Annotated, Any
 
@@ -9,14 +9,14 @@ from starlette.responses import Response
 from libs.common.contracts.numbers import WHOLE
 from libs.common.contracts.services import QUEUES
 from libs.common.ledger import queues
-from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Queue
 from services.gateway.http.state import state_of
 from services.gateway.problems import NotFound
 
 
 class QueueCapsUpdate(BaseModel):
-    """The body of PATCH /v1/queues/{name}. What is not given stays; null: as many as the workers have slots."""
+    """The body of PATCH /v1/queues/{name}. A missing field stays as it is; null removes the cap."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,34 +25,34 @@ class QueueCapsUpdate(BaseModel):
 
 
 async def list_queues(request: Request) -> Response:
-    """Every queue: depth by state, oldest waiting, rate, workers."""
+    """All queues: depth by state, oldest waiting job, rate, workers."""
     found = await queues.overview(state_of(request).database, list(QUEUES))
-    return answer({"queues": [_queue_document(facts) for facts in found]})
+    return json_response({"queues": [_queue_document(facts) for facts in found]})
 
 
 async def pause_queue(request: Request) -> Response:
-    """Start no more jobs of this queue; what runs goes on."""
+    """Start no more jobs of this queue. Running jobs go on."""
     name = _named(request)
     await queues.pause(state_of(request).database, name)
-    state_of(request).dispatcher.look_again(name)
+    state_of(request).dispatcher.close_fast_path(name)
     return await _shown(request, name)
 
 
 async def resume_queue(request: Request) -> Response:
-    """Undo a pause."""
+    """Start jobs of a paused queue again."""
     name = _named(request)
     await queues.resume(state_of(request).database, name)
     return await _shown(request, name)
 
 
 async def cap_queue(request: Request) -> Response:
-    """How many jobs of this queue may run at once, over all workers; and of one tenant."""
+    """Limit how many jobs of this queue may run at once: over all workers, and for one tenant."""
     name = _named(request)
     caps = await read_json(request, QueueCapsUpdate)
     for cap in ("max_running", "max_running_per_tenant"):
         if cap in caps.model_fields_set:
             await queues.set_cap(state_of(request).database, name, cap, getattr(caps, cap))
-    state_of(request).dispatcher.look_again(name)
+    state_of(request).dispatcher.close_fast_path(name)
     return await _shown(request, name)
 
 
@@ -65,7 +65,7 @@ def _named(request: Request) -> str:
 
 async def _shown(request: Request, name: str) -> Response:
     (facts,) = await queues.overview(state_of(request).database, [name])
-    return answer(_queue_document(facts))
+    return json_response(_queue_document(facts))
 
 
 def _queue_document(facts: dict[str, Any]) -> Queue:

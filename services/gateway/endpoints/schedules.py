@@ -1,4 +1,4 @@
-"""/v1/schedules: recurring jobs. A schedule's `payload` is checked by the queue it is for, when it is made."""
+"""/v1/schedules: recurring jobs. A schedule's `payload` is validated for its queue when it is created."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from services.gateway.endpoints.mail import AddressedLetter, recurring_letter
 from services.gateway.endpoints.ocr import RecurringDocument, recurring_document
 from services.gateway.endpoints.submission import JobFields, as_requested, submit
 from services.gateway.http.admission import caller, charge_user
-from services.gateway.http.json_io import answer, read_json
+from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Schedule
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
@@ -27,16 +27,16 @@ PREVIEWED = 5
 
 Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
 RECURRING: dict[str, Recurring] = {"ocr": recurring_document, "mailer": recurring_letter}
-"""For each queue: turns a schedule's payload into (kind, payload) of its jobs; files go into the folder given."""
+"""For each queue: turns a schedule's payload into (kind, payload) of its jobs. Files go into the given folder."""
 CHARGES = {"ocr": "ocr", "mailer": "api"}
-"""For each queue: the policy that a run by hand is charged to, as a submission is."""
+"""For each queue: the policy that charges a manual run, the same as for a submission."""
 SCHEDULES_AT_MOST = 1_000
-"""Of one tenant."""
+"""The maximum for one tenant."""
 
 
 def _five_fields(cron: str) -> str:
     if len(cron.split()) != 5:
-        raise ValueError("Minute, hour, day of month, month and day of week: five fields.")
+        raise ValueError("Five fields are needed: minute, hour, day of month, month and day of week.")
     return cron
 
 
@@ -58,7 +58,7 @@ PAYLOADS: dict[str, type[BaseModel]] = {"ocr": RecurringDocument, "mailer": Addr
 
 
 def _by_queue(schema: dict[str, Any]) -> None:
-    """What each queue makes of a payload, for /openapi.json, where the models within have names of their own."""
+    """Add each queue's payload schema, for /openapi.json, where the models inside are components of their own."""
     kinds = []
     for queue, model in PAYLOADS.items():
         payload = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -69,7 +69,7 @@ def _by_queue(schema: dict[str, Any]) -> None:
 
 
 class NewSchedule(JobFields):
-    """The body of POST /v1/schedules: when, what, and the fields of its jobs."""
+    """The body of POST /v1/schedules: when to run, the payload, and the fields of its jobs."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_by_queue)
 
@@ -87,12 +87,12 @@ class NewSchedule(JobFields):
     @classmethod
     def _can_recur(cls, queue: str) -> str:
         if queue not in RECURRING:
-            raise ValueError(f"Recurring jobs can be made for: {', '.join(RECURRING)}.")
+            raise ValueError(f"Recurring jobs are possible for: {', '.join(RECURRING)}.")
         return queue
 
 
 class ScheduleUpdate(BaseModel):
-    """The body of PATCH /v1/schedules/{id}; what is not given stays."""
+    """The body of PATCH /v1/schedules/{id}. A missing field stays as it is."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -108,70 +108,70 @@ class ScheduleUpdate(BaseModel):
 
 
 async def create_schedule(request: Request) -> Response:
-    """201 and the schedule. Its name is unique in the tenant."""
+    """Create a schedule. Its name must be unique in the tenant."""
     principal, state = caller(request), state_of(request)
-    asked = await read_json(request, NewSchedule)
+    body = await read_json(request, NewSchedule)
     if len(await schedules.every(state.database, principal.tenant)) >= SCHEDULES_AT_MOST:
         raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
     schedule = new_id()
-    _upcoming(asked.cron, asked.timezone)
+    _upcoming(body.cron, body.timezone)
     folder = _folder(principal.tenant, schedule)
     await retention.announce_upload(state.database, schedule, folder)
-    kind, payload = await RECURRING[asked.queue](request, principal, folder, asked.payload)
+    kind, payload = await RECURRING[body.queue](request, principal, folder, body.payload)
     try:
         facts = await schedules.create(
             state.database,
             principal.tenant,
             principal.user,
             schedule=schedule,
-            name=asked.name,
-            queue=asked.queue,
+            name=body.name,
+            queue=body.queue,
             kind=kind,
             payload=payload,
-            fields=asked.model_dump(mode="json", include=set(JobFields.model_fields) - {"run_at"}),
-            cron=asked.cron,
-            timezone=asked.timezone,
-            catch_up=asked.catch_up,
+            fields=body.model_dump(mode="json", include=set(JobFields.model_fields) - {"run_at"}),
+            cron=body.cron,
+            timezone=body.timezone,
+            catch_up=body.catch_up,
         )
     except NameTaken as error:
         await state.blobs.delete_folder(folder)
-        raise Conflict(f"There is a schedule named {asked.name!r} already.") from error
+        raise Conflict(f"There is a schedule named {body.name!r} already.") from error
     document = _schedule_document(facts)
-    return answer(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+    return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
 
 
 async def list_schedules(request: Request) -> Response:
     """The tenant's schedules, by name."""
     principal = caller(request)
     found = await schedules.every(state_of(request).database, principal.tenant)
-    return answer({"schedules": [_schedule_document(facts) for facts in found]})
+    return json_response({"schedules": [_schedule_document(facts) for facts in found]})
 
 
 async def show_schedule(request: Request) -> Response:
     """One schedule, and when it fires next."""
     principal = caller(request)
-    return answer(_schedule_document(await _find(request, principal)))
+    return json_response(_schedule_document(await _find(request, principal)))
 
 
 async def change_schedule(request: Request) -> Response:
-    """Change when it fires, pause it or let it go on. What was missed while paused stays missed."""
+    """Change when a schedule fires, or pause or resume it. Runs missed while it was paused are not made up."""
     principal = caller(request)
     facts = await _find(request, principal)
-    asked = await read_json(request, ScheduleUpdate)
+    body = await read_json(request, ScheduleUpdate)
     wanted = {name: facts[name] for name in ("cron", "timezone", "catch_up")}
-    wanted |= asked.model_dump(exclude={"paused"}, exclude_none=True)
+    wanted |= body.model_dump(exclude={"paused"}, exclude_none=True)
     _upcoming(wanted["cron"], wanted["timezone"])
-    paused = facts["paused_at"] is not None if asked.paused is None else asked.paused
+    paused = facts["paused_at"] is not None if body.paused is None else body.paused
     changed = await schedules.change(
         state_of(request).database, principal.tenant, facts["id"], **wanted, paused=paused
     )
     if changed is None:
         raise NotFound("There is no such schedule.")
-    return answer(_schedule_document(changed))
+    return json_response(_schedule_document(changed))
 
 
 async def delete_schedule(request: Request) -> Response:
-    """Remove it; the jobs it has made stay."""
+    """Delete a schedule. The jobs that it has created stay."""
     principal, state = caller(request), state_of(request)
     facts = await _find(request, principal)
     await schedules.delete(state.database, principal.tenant, facts["id"])
@@ -180,7 +180,7 @@ async def delete_schedule(request: Request) -> Response:
 
 
 async def run_schedule(request: Request) -> Response:
-    """Make its job now, whatever the clock says, and paused or not."""
+    """Create the schedule's job now, even if it is not due or is paused."""
     principal = caller(request)
     facts = await _find(request, principal)
     job = schedules.job_of(facts, principal.tenant, principal.user, new_id())

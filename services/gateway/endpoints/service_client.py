@@ -1,4 +1,4 @@
-"""Questions to the services that own the answers, and what goes wrong with them as problems."""
+"""RPC requests to the services that own the data, with their errors as problems."""
 
 from typing import Annotated, Any
 
@@ -13,29 +13,29 @@ from services.gateway.http.state import state_of
 from services.gateway.problems import Conflict, NotFound, ServiceUnavailable, TooLarge
 
 BODY_BYTES_AT_MOST = 3 * 1024 * 1024
-"""As a caller writes it, perhaps with six bytes a character; what the service is sent is shorter."""
+"""The maximum size of a caller's body, which may use six bytes a character. The RPC request is shorter."""
 
 
 class NamePageQuery(BaseModel):
-    """The query of a list of what has a name."""
+    """The query of a list of named things."""
 
     model_config = ConfigDict(extra="forbid")
 
     after: Annotated[str, Field(max_length=200)] = ""
-    """The name of the last one seen."""
+    """The name of the last item seen."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
 async def call_service(
-    request: Request, service: str, name: str, question: dict[str, Any], *, tenant: str | None = None
+    request: Request, service: str, name: str, arguments: dict[str, Any], *, tenant: str | None = None
 ) -> dict[str, Any]:
-    """The answer of `service`, on behalf of the caller's tenant, or of `tenant`.
+    """The reply of `service` to the RPC request `name`, for the caller's tenant or for `tenant`.
 
-    Raises NotFound, TooLarge, ServiceUnavailable, Unavailable, or else Conflict.
+    Raises NotFound, TooLarge, ServiceUnavailable, Unavailable; Conflict for all other refusals.
     """
-    whose = caller(request).tenant if tenant is None else tenant
+    tenant = caller(request).tenant if tenant is None else tenant
     try:
-        return await rpc.call(state_of(request).bus, service, name, whose, question)
+        return await rpc.call(state_of(request).bus, service, name, tenant, arguments)
     except RequestTooLong as error:
         raise TooLarge(f"This may have at most {REQUEST_BYTES_AT_MOST} bytes in UTF-8.") from error
     except TimeoutError as error:

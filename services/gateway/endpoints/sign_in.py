@@ -1,4 +1,4 @@
-"""POST /v1/auth/token: e-mail and password to a token."""
+"""POST /v1/auth/token: exchange e-mail and password for a token."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.http.admission import charge_account
-from services.gateway.http.json_io import Text, answer, read_json
+from services.gateway.http.json_io import Text, json_response, read_json
 from services.gateway.http.schemas import Token
 from services.gateway.http.state import state_of
 from services.gateway.identity.accounts import PASSWORD_AT_MOST, verify
@@ -27,17 +27,17 @@ class SignIn(BaseModel):
 
 
 async def sign_in(request: Request) -> Response:
-    """E-mail and password to a token that lives for 15 minutes."""
+    """Exchange e-mail and password for a token that expires after 15 minutes."""
     state = state_of(request)
     if not state.tokens.issues:
         raise NotFound("There are no tokens here: TOKEN_SECRET is not set.")
-    asked = await read_json(request, SignIn)
-    email = asked.email.lower()
+    body = await read_json(request, SignIn)
+    email = body.email.lower()
     await charge_account(request, email)
-    identity = await verify(state.database, email, asked.password)
+    identity = await verify(state.database, email, body.password)
     if identity is None:
         raise Unauthenticated("The e-mail or the password is wrong.")
     document: Token = {
         "access_token": state.tokens.issue(identity), "token_type": "Bearer", "expires_in": LIFE_S
     }  # fmt: skip
-    return answer(document, headers={"Cache-Control": "no-store"})
+    return json_response(document, headers={"Cache-Control": "no-store"})

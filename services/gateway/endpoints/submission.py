@@ -1,4 +1,4 @@
-"""What every call that submits a job has in common: its fields, the headers that go with it, and the answer."""
+"""What all endpoints that submit a job share: the job's fields, the request headers, and the response."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import JobFacts, NewJob, Priority
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.engine.job_updates import JobUpdates
-from services.gateway.http.json_io import Moment, answer
+from services.gateway.http.json_io import Moment, json_response
 from services.gateway.http.request_log import traceparent_of
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
@@ -30,7 +30,7 @@ WAIT_AT_MOST_S = 60
 
 
 class JobFields(BaseModel):
-    """The fields any submission may carry."""
+    """The fields that every submission accepts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class JobFields(BaseModel):
     max_attempts: Annotated[int, Field(ge=1, le=25), WHOLE] = 5
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
     unique_for: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
-    """At most one unfinished job of the tenant in this queue has this key; a second submission gets that job."""
+    """At most one unfinished job of the tenant in the queue has this key. A second submission returns that job."""
     tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = ()
 
 
@@ -55,7 +55,7 @@ def new_job(
     fingerprint: bytes,
     size: int = 0,
 ) -> NewJob:
-    """The job that a request asks for. `fingerprint`: SHA-256 of what the caller sent. Raises Invalid."""
+    """The job of a submission. `fingerprint` is the SHA-256 of what the caller sent. Raises Invalid."""
     return NewJob(
         id=job_id,
         tenant=principal.tenant,
@@ -77,7 +77,7 @@ def new_job(
 
 
 def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
-    """A job that was made elsewhere, with the trace and the Idempotency-Key of this request. Raises Invalid."""
+    """`job` with the trace and the Idempotency-Key of this request. Raises Invalid."""
     return replace(
         job,
         trace=traceparent_of(request),
@@ -87,9 +87,9 @@ def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
 
 
 async def submit(request: Request, job: NewJob) -> Response:
-    """Commit the job, then answer 202; or, with `Prefer: wait`, 200 and the finished job if it ends in time.
+    """Commit the job and return 202; with `Prefer: wait`, return 200 and the finished job if it ends in time.
 
-    A request that was made before gets the job it got then. Raises IdempotencyMismatch, Unavailable.
+    A repeated request returns the job of the first one. Raises IdempotencyMismatch, Conflict, Unavailable.
     """
     state = state_of(request)
     headers: dict[str, str] = {}
@@ -105,12 +105,12 @@ async def submit(request: Request, job: NewJob) -> Response:
             headers = headers | {"Idempotency-Replayed": "true"}
         facts = await jobs.find(state.database, job.tenant, accepted.id)
     if facts is None:
-        raise Conflict("The job that this request made before has been removed.")
+        raise Conflict("The job that this request created before has been removed.")
     if wait_s:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
         facts = await _until_ended(state.job_updates, facts, wait_s, state.draining)
     headers = {"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers}
-    return answer(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
+    return json_response(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -122,15 +122,15 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _wait_s(request: Request) -> int:
-    """Whole seconds that the caller would wait for the end of the job (RFC 7240, 4.3); 0 if it would not."""
-    asked = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", request.headers.get("prefer", ""))
-    return min(int(asked[1]), WAIT_AT_MOST_S) if asked else 0
+    """Seconds that the caller wants to wait for the end of the job (RFC 7240, 4.3); 0 for not at all."""
+    match = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", request.headers.get("prefer", ""))
+    return min(int(match[1]), WAIT_AT_MOST_S) if match else 0
 
 
-async def _until_ended(following: JobUpdates, facts: JobFacts, wait_s: int, draining: asyncio.Event) -> JobFacts:
-    """The facts of the job at its end, or the latest after `wait_s` seconds or when this gateway is to stop."""
-    with following.follow(facts) as follower:
-        async for latest, _progress in follower.news(wait_s):
+async def _until_ended(updates: JobUpdates, facts: JobFacts, wait_s: int, draining: asyncio.Event) -> JobFacts:
+    """The job's facts when it ends, or the latest ones after `wait_s` seconds or when this gateway stops."""
+    with updates.follow(facts) as follower:
+        async for latest, _progress in follower.updates(wait_s):
             facts = latest or facts
             if facts["finished_at"] or draining.is_set():
                 break
@@ -138,7 +138,7 @@ async def _until_ended(following: JobUpdates, facts: JobFacts, wait_s: int, drai
 
 
 def _facts(job: NewJob, accepted: Accepted) -> JobFacts:
-    """The new job as reading it from the ledger would show it."""
+    """The facts of a new job, as reading it from the ledger would return them."""
     return {
         "id": job.id,
         "tenant": job.tenant,

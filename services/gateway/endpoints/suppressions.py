@@ -1,4 +1,4 @@
-"""/v1/suppressions: who gets no mail from a tenant."""
+"""/v1/suppressions: addresses that get no mail from a tenant."""
 
 from typing import Annotated, Literal
 
@@ -9,11 +9,11 @@ from starlette.responses import Response
 from libs.common.contracts.mail import Address, parse_mailbox
 from libs.common.contracts.numbers import WHOLE
 from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, call_service
-from services.gateway.http.json_io import Moment, answer, read_json, read_query
+from services.gateway.http.json_io import Moment, json_response, read_json, read_query
 from services.gateway.problems import NotFound
 
 SUPPRESSED_AT_MOST = 1000
-"""In one request."""
+"""The maximum number of addresses in one request."""
 
 
 class SuppressionListQuery(BaseModel):
@@ -37,19 +37,19 @@ class NewSuppressions(BaseModel):
 
 
 async def list_suppressions(request: Request) -> Response:
-    """Addresses that get no mail from this tenant, in the order in which they were entered."""
+    """Addresses that get no mail from this tenant, in the order in which they were added."""
     wanted = read_query(request, SuppressionListQuery)
-    return answer(await call_service(request, "mailer", "list_suppressions", wanted.model_dump()))
+    return json_response(await call_service(request, "mailer", "list_suppressions", wanted.model_dump()))
 
 
 async def add_suppressions(request: Request) -> Response:
-    """From now on these addresses get no mail from this tenant; letters that are under way included."""
-    asked = await read_json(request, NewSuppressions, at_most=BODY_BYTES_AT_MOST)
-    return answer(await call_service(request, "mailer", "add_suppressions", asked.model_dump(mode="json")))
+    """Suppress addresses: they get no more mail from this tenant, including letters that are under way."""
+    body = await read_json(request, NewSuppressions, at_most=BODY_BYTES_AT_MOST)
+    return json_response(await call_service(request, "mailer", "add_suppressions", body.model_dump(mode="json")))
 
 
 async def remove_suppression(request: Request) -> Response:
-    """This address may get mail again."""
+    """Remove a suppression: the address may get mail again."""
     address = request.path_params["address"]
     try:
         parse_mailbox(address)

@@ -1,6 +1,6 @@
-"""multipart/form-data streamed straight into the blob store; never held in memory, nor on disk twice.
+"""Streams multipart/form-data straight into the blob store, never holding a file in memory or on disk twice.
 
-What a file is, its first bytes say; its name and its declared type are not asked.
+The first bytes of a file decide its type; its name and its declared type are ignored.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -14,11 +14,11 @@ from libs.common.blobs import Blobs, Stored
 from services.gateway.problems import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 
 FIELD_AT_MOST = 64 * 1024
-"""Bytes of a part that is not the file."""
+"""The maximum size in bytes of a part that is not the file."""
 FRAMING_AT_MOST = 64 * 1024
 """Bytes that the multipart framing and the small parts may add to the file."""
 SNIFFED = 1024
-"""Bytes looked at to tell a file's type. A PDF's header may stand anywhere in them (ISO 32000, annex H)."""
+"""Bytes that decide a file's type. A PDF's header may be anywhere in them (ISO 32000, annex H)."""
 
 Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
 
@@ -34,7 +34,7 @@ class Upload:
 
 
 def media_type_of(head: bytes) -> str | None:
-    """The media type of a file that begins with `head`, or None if it is none that can be read."""
+    """The media type of a file that begins with `head`, or None if it is not supported."""
     signatures = (
         (b"\x89PNG\r\n\x1a\n", "image/png"),
         (b"\xff\xd8\xff", "image/jpeg"),
@@ -52,9 +52,9 @@ def media_type_of(head: bytes) -> str | None:
 
 
 async def receive(request: Request, blobs: Blobs, key: str, *, max_bytes: int) -> Upload:
-    """Store the part `file` of `request` under `key`, at most `max_bytes` of it; other parts are fields.
+    """Store the part `file` of `request`, of at most `max_bytes`, under `key`. Other parts are fields.
 
-    Raises a Problem for anything wrong with the request; nothing is left under `key` then.
+    Raises a Problem for anything wrong with the request, and then leaves nothing under `key`.
     """
     upload: Upload | None = None
     fields: dict[str, str] = {}
@@ -66,7 +66,7 @@ async def receive(request: Request, blobs: Blobs, key: str, *, max_bytes: int) -
                 if event.name != "file":
                     fields[event.name] = await _read_field(event.name, events)
                 elif upload is not None:
-                    raise Invalid(errors=[{"field": "file", "message": "There must be one file only."}])
+                    raise Invalid(errors=[{"field": "file", "message": "There must be only one file."}])
                 else:
                     upload = await _store(blobs, key, event.filename or "", events, max_bytes)
     except MultipartError as error:
@@ -134,7 +134,7 @@ async def _read_field(name: str, events: Events) -> str:
 
 
 async def _part(events: Events) -> AsyncIterator[bytes]:
-    """The content of the part that has just begun."""
+    """The content of the part whose header has just been read."""
     async for event in events:
         if event is None:
             return

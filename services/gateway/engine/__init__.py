@@ -1,1 +1,1 @@
-"""Loops that run beside the requests."""
+"""Background loops of the gateway, beside the requests."""

@@ -1,9 +1,9 @@
-"""Accepting jobs and keeping the conveyor supplied.
+"""Accepts jobs and publishes their tickets.
 
-A job is committed to the ledger first. Where its queue has no backlog its ticket follows at once (the fast
-path); otherwise it waits in the ledger, and `Dispatcher.run` moves it on when its turn comes. The same loop
-serves due times, retries, lost tickets and the jobs of dead workers. Every gateway replica runs it; they
-skip each other's rows.
+A job is committed to the ledger first. If its queue has no backlog, its ticket is published at once (the fast
+path). Otherwise it waits in the ledger until `Dispatcher.run` publishes its ticket. The same loop handles due
+times, retries, lost tickets and the jobs of dead workers. Every gateway runs it; they skip each other's locked
+rows.
 """
 
 import asyncio
@@ -28,22 +28,23 @@ from libs.common.ledger.picking import WINDOW_LARGEST, pick
 
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
-AWAITED_ROUND_S = 0.05
+NO_WORKER_ROUND_S = 0.05
 DOWN_ROUND_S = 1.0
-"""Seconds between two looks at the queues: as a rule; where workers may run dry; where work waits for the first
-worker to come; where a server is away."""
-TIDY_EVERY_S = 1.0
+"""Seconds between two rounds over the queues: normally; when workers may run out of tickets; when jobs wait but no
+worker has come yet; when a server is away."""
+REPAIR_EVERY_S = 1.0
 """Seconds between two searches for lost tickets and dead workers."""
 WINDOW_S = 2.0
-"""How many seconds of work may lie on the conveyor. The rest stays where it can be ordered and cancelled."""
+"""Seconds of work that may be on the conveyor. The rest stays in the ledger, where jobs can be ordered and
+cancelled."""
 PICKED_AT_A_TIME = 1_000
 LOST_AFTER_S = 3.0
-"""A ticket this much older than the oldest one on the conveyor is not there any more."""
+"""A ticket this much older than the oldest one on the conveyor is no longer there."""
 REPUBLISH_AT_MOST = 5_000
 COMMITS = 2
-"""Commits under way at once: while the disk takes one, the next is prepared."""
+"""Concurrent commits: while the disk writes one, the next is prepared."""
 ACCEPT_PATIENCE_S = 3.0
-"""How long an accept waits for PostgreSQL to come back before the caller is told 503."""
+"""Seconds that an accept waits for PostgreSQL to come back before the caller gets 503."""
 
 logger = log.get("dispatcher")
 
@@ -52,46 +53,46 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _QueueState:
-    """What this process knows of one queue since its last look."""
+    """What this process knows of one queue since its last round."""
 
-    open: bool = False
-    """Nothing waits without a ticket and nothing is capped, so a new job's ticket may go out at once."""
+    fast_path: bool = False
+    """Whether a new job's ticket may be published at once: no job waits without a ticket, and there is no cap."""
     room: int = 0
-    """How many tickets may still go out before the next look."""
+    """How many tickets may still be published before the next round."""
     window: int = 0
     rate: float = 0.0
     pace: float = 0.0
-    """Tickets taken a second: a mean over about a second, and since the last look."""
+    """Tickets taken per second: `rate` is a mean over about a second, `pace` is since the last round."""
     taken: int = 0
     seen_at: float = float("-inf")
-    last: str = ""
-    """The tenant served last: the next round begins after it."""
+    last_tenant: str = ""
+    """The tenant served last; the next round begins after it."""
 
 
 class Dispatcher:
-    """Accepts jobs of `queues` and supplies their conveyors."""
+    """Accepts jobs of `queues` and publishes their tickets."""
 
     def __init__(self, database: Database, bus: Bus, queues: Sequence[str]) -> None:
         self._db = database
         self._bus = bus
         self._queues = {queue: _QueueState() for queue in queues}
         self._accepting = Batcher(self._accept, at_once=COMMITS)
-        self._tidied_at = float("-inf")
-        self._answered_at = float("-inf")
-        self._silent_until = float("-inf")
+        self._repaired_at = float("-inf")
+        self._reached_at = float("-inf")
+        self._no_recovery_until = float("-inf")
 
     @property
-    def answered(self) -> bool:
-        """Whether the ledger has answered lately."""
-        return time.monotonic() - self._answered_at < 5 * DOWN_ROUND_S
+    def ledger_reachable(self) -> bool:
+        """Whether the ledger was reached within the last 5 * DOWN_ROUND_S."""
+        return time.monotonic() - self._reached_at < 5 * DOWN_ROUND_S
 
     def accept(self, job: NewJob) -> "asyncio.Future[Accepted]":
-        """Commit `job`; done when it is safe. Raises Unavailable: it may then have been committed or not."""
+        """Commit `job`; done when it is durable. Raises Unavailable: it may then be committed or not."""
         return self._accepting(job)
 
-    def look_again(self, queue: str) -> None:
-        """The queue was paused or capped: nothing goes out before the next look, at every gateway."""
-        self._queues[queue].open = False
+    def close_fast_path(self, queue: str) -> None:
+        """Publish no ticket of new jobs before the next round, because the queue was paused or capped."""
+        self._queues[queue].fast_path = False
 
     async def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
         ticketed = [self._claim_room(job) for job in jobs]
@@ -99,8 +100,8 @@ class Dispatcher:
             lambda: accept(self._db, jobs, ticketed=ticketed), patience_s=ACCEPT_PATIENCE_S
         )
         by_queue: dict[str, list[UUID]] = {}
-        for job, mark, answer in zip(jobs, ticketed, accepted, strict=True):
-            if mark and answer.id == job.id:
+        for job, has_ticket, result in zip(jobs, ticketed, accepted, strict=True):
+            if has_ticket and result.id == job.id:
                 by_queue.setdefault(job.queue, []).append(job.id)
         for queue, ids in by_queue.items():
             await self._publish(queue, ids, "accepted")
@@ -108,34 +109,40 @@ class Dispatcher:
 
     def _claim_room(self, job: NewJob) -> bool:
         state = self._queues[job.queue]
-        if job.run_at is not None or not state.open or state.room <= 0 or not self._bus.connected:
+        if job.run_at is not None or not state.fast_path or state.room <= 0 or not self._bus.connected:
             return False
         state.room -= 1
         return True
 
     async def run(self) -> None:
-        """Supply the conveyors for ever."""
+        """Publish tickets, and repair what was lost, for ever."""
         while True:
             wait_s = ROUND_S
             try:
                 await dispatch.promote_due(self._db)
-                self._note_answer()
-                if time.monotonic() - self._tidied_at >= TIDY_EVERY_S:
-                    for part in (self._recover, self._wake, self._fire, self._replay, self._republish_lost):
-                        await self._guarded(part)
-                    self._tidied_at = time.monotonic()
+                self._note_reachable()
+                if time.monotonic() - self._repaired_at >= REPAIR_EVERY_S:
+                    for part in (
+                        self._recover_jobs,
+                        self._wake_parents,
+                        self._fire_schedules,
+                        self._release_replays,
+                        self._republish_lost,
+                    ):
+                        await self._run_part(part)
+                    self._repaired_at = time.monotonic()
                 for queue, state in self._queues.items():
-                    wanted_s = await self._guarded(lambda q=queue, x=state: self._supply(q, x))  # type: ignore[misc]
-                    wait_s = min(wait_s, ROUND_S if wanted_s is None else wanted_s)
+                    next_s = await self._run_part(lambda q=queue, x=state: self._supply(q, x))  # type: ignore[misc]
+                    wait_s = min(wait_s, ROUND_S if next_s is None else next_s)
             except Unavailable as error:
                 for state in self._queues.values():
-                    state.open = False
+                    state.fast_path = False
                 logger.warning("dispatch.unavailable", error=str(error))
                 wait_s = DOWN_ROUND_S
             await asyncio.sleep(max(BUSY_ROUND_S, wait_s))
 
-    async def _guarded(self, part: Callable[[], Awaitable[T]]) -> T | None:
-        """Its answer; None where it has a bug, which must not stop the parts beside it. Raises Unavailable."""
+    async def _run_part(self, part: Callable[[], Awaitable[T]]) -> T | None:
+        """The result of `part`, or None if it has a bug, which must not stop the others. Raises Unavailable."""
         try:
             return await part()
         except Unavailable:
@@ -144,40 +151,40 @@ class Dispatcher:
             logger.exception("dispatch.bug")
             return None
 
-    def _note_answer(self) -> None:
-        """The ledger answers. After an outage the workers need a moment too, to show that they still live."""
+    def _note_reachable(self) -> None:
+        """Note that the ledger was reached. After an outage, give workers time to send a heartbeat again."""
         now = time.monotonic()
-        if now - self._answered_at > 2 * DOWN_ROUND_S and self._answered_at > 0:
-            self._silent_until = now + HEARTBEAT_EVERY_S + DOWN_ROUND_S
-        self._answered_at = now
+        if now - self._reached_at > 2 * DOWN_ROUND_S and self._reached_at > 0:
+            self._no_recovery_until = now + HEARTBEAT_EVERY_S + DOWN_ROUND_S
+        self._reached_at = now
 
-    async def _recover(self) -> None:
-        """Give the jobs of dead workers back."""
-        if time.monotonic() < self._silent_until:
+    async def _recover_jobs(self) -> None:
+        """Return the jobs of dead workers to their queues."""
+        if time.monotonic() < self._no_recovery_until:
             return
         recovered = await dispatch.recover(self._db)
         if recovered:
             metrics.jobs_recovered.inc(recovered)
             logger.warning("dispatch.recovered", jobs=recovered)
 
-    async def _wake(self) -> None:
-        """Queue the jobs whose children have ended, where the worker that ended the last one could not."""
+    async def _wake_parents(self) -> None:
+        """Queue jobs whose children have all ended, if the worker that ended the last child could not."""
         for job_id, queue in await flows.wake(self._db):
             await self._publish(queue, [job_id], "due")
 
-    async def _fire(self) -> None:
-        """Make the recurring jobs whose time has come."""
+    async def _fire_schedules(self) -> None:
+        """Create the jobs of schedules that are due."""
         fired = await schedules.fire(self._db)
         for late_s in fired.late_s:
             metrics.schedule_late_seconds.observe(max(0.0, late_s))
         metrics.schedule_missed.inc(fired.missed)
 
-    async def _replay(self) -> None:
-        """Release what bulk retries may release now."""
+    async def _release_replays(self) -> None:
+        """Release the jobs that bulk retries may release now."""
         await replays.release(self._db)
 
     async def _republish_lost(self) -> None:
-        """Publish again the tickets that the conveyor has lost."""
+        """Publish lost tickets again."""
         for queue in self._queues:
             stream = await self._bus.stream_state(queue)
             lost = await dispatch.reissue_lost_tickets(
@@ -186,28 +193,28 @@ class Dispatcher:
             await self._publish(queue, lost, "lost")
 
     async def _supply(self, queue: str, state: _QueueState) -> float:
-        """Bring one queue's conveyor up to its window. In how many seconds it should be looked at again."""
+        """Fill one queue's conveyor up to its window. Returns the seconds until the next round."""
         demand = await dispatch.demand(self._db, queue)
         stream = await self._bus.stream_state(queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
         _size_window(state, stream, demand)
         state.room = 0 if demand.paused else max(0, state.window - stream.depth)
-        state.open = not (demand.backlog or demand.paused or demand.capped)
+        state.fast_path = not (demand.backlog or demand.paused or demand.capped)
         if not demand.backlog:
             return ROUND_S
         if not state.room:
-            return ROUND_S if demand.slots or demand.paused else AWAITED_ROUND_S
+            return ROUND_S if demand.slots or demand.paused else NO_WORKER_ROUND_S
         picked = await self._pick_and_publish(queue, state, demand)
-        if not stream.depth or demand.capped:  # it had run dry, or places become free one by one
+        if not stream.depth or demand.capped:  # it had run empty, or capped slots become free one by one
             return BUSY_ROUND_S if picked else ROUND_S
         return (stream.depth + picked) / max(1.0, state.rate, state.pace) / 2
 
     async def _pick_and_publish(self, queue: str, state: _QueueState, demand: Demand) -> int:
-        """Fill the lane's room, a part at a time, so that the first tickets do not wait for the last; how many."""
+        """Fill the queue's room in parts, so that the first tickets do not wait for the last. Returns how many."""
         picked = 0
         while picked < state.room:
             part = min(PICKED_AT_A_TIME, state.room - picked)
-            ids, state.last = await pick(self._db, queue, part, demand, after=state.last)
+            ids, state.last_tenant = await pick(self._db, queue, part, demand, after=state.last_tenant)
             await self._publish(queue, ids, "due")
             picked += len(ids)
             if len(ids) < part:
@@ -220,12 +227,12 @@ class Dispatcher:
 
 
 def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> None:
-    """Allow `WINDOW_S` of work at the rate tickets are being taken; more if the workers ran dry."""
+    """Allow `WINDOW_S` of work at the rate at which tickets are taken; more if the workers ran out of tickets."""
     now = time.monotonic()
     passed_s, took = now - state.seen_at, stream.taken - state.taken
     state.seen_at, state.taken = now, stream.taken
-    share = min(1.0, passed_s)  # of the present in a mean over about a second
-    if took >= 0:  # less than before: the conveyor is a new one
+    share = min(1.0, passed_s)  # weight of the latest value in a mean over about a second
+    if took >= 0:  # it is negative if the stream was created anew
         state.pace = took / passed_s
         state.rate += (state.pace - state.rate) * share
     ran_dry = demand.backlog and stream.depth == 0 and demand.slots > 0

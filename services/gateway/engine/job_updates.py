@@ -1,8 +1,8 @@
-"""Following jobs without asking the ledger for each follower.
+"""Delivers job updates to followers without one ledger query per follower.
 
-Workers tell what happens on `events.*`, many jobs in a message. Who follows a job waits for its news here; a
-new state is read from the ledger, for all jobs that wait together in one statement. Should a message be
-lost, the states of all followed jobs are compared once in RECHECK_S, again in one statement.
+Workers publish what happens on `events.*`, many jobs in a message. Followers of a job wait here for its updates. A
+new state is read from the ledger, for all waiting jobs in one statement. In case a message is lost, the states of
+all followed jobs are compared every RECHECK_S, again in one statement.
 """
 
 import asyncio
@@ -23,66 +23,66 @@ from libs.common.ledger.jobs import JobFacts, State
 RECHECK_S = 2.0
 
 Version = tuple[str, int, int, int | None]
-"""What makes a job's facts new: its state, its attempt, and the failures so far."""
+"""A job's state, attempt, failures and, while it waits, ended children. A change of it is an update."""
 
 logger = log.get("job_updates")
 
 
 class Follower:
-    """One caller's view of one job: the facts it has not seen yet."""
+    """One caller that follows one job: the facts it has not seen yet."""
 
     def __init__(self) -> None:
         self._facts: JobFacts | None = None
         self._progress: dict[str, Any] | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self.seen: Version | None = None
         self.gone = False
         """The job is no longer in the ledger."""
 
-    def tell(self, facts: JobFacts) -> None:
-        """There are new facts, unless they have been seen."""
+    def set_facts(self, facts: JobFacts) -> None:
+        """Deliver `facts` unless the follower has seen this version."""
         if _version(facts) != self.seen:
             self._facts = facts
-            self._news.set()
+            self._changed.set()
 
-    def tell_progress(self, progress: dict[str, Any]) -> None:
-        """The running attempt has come further."""
+    def set_progress(self, progress: dict[str, Any]) -> None:
+        """Deliver the progress of the running attempt."""
         self._progress = progress
-        self._news.set()
+        self._changed.set()
 
     async def next(self, timeout_s: float) -> tuple[JobFacts | None, dict[str, Any] | None]:
-        """The latest facts and the latest progress since the last call; neither after `timeout_s` seconds."""
+        """The latest facts and the latest progress since the last call; (None, None) after `timeout_s` seconds."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._news.wait()
+                await self._changed.wait()
         except TimeoutError:
             return None, None
-        self._news.clear()
+        self._changed.clear()
         facts, progress = self._facts, self._progress
         self._facts = self._progress = None
         if facts is not None:
             self.seen = _version(facts)
         return facts, progress
 
-    async def news(self, for_s: float) -> AsyncIterator[tuple[JobFacts | None, dict[str, Any] | None]]:
-        """Everything that comes within `for_s` seconds."""
+    async def updates(self, for_s: float) -> AsyncIterator[tuple[JobFacts | None, dict[str, Any] | None]]:
+        """Everything that `next` returns within `for_s` seconds, or until the job is gone."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + for_s
         while not self.gone and (left_s := deadline - loop.time()) > 0:
             yield await self.next(left_s)
 
-    def tell_gone(self) -> None:
-        """There will be no more news."""
+    def set_gone(self) -> None:
+        """End the updates, because the job is no longer in the ledger."""
         self.gone = True
-        self._news.set()
+        self._changed.set()
 
     def wake(self) -> None:
-        """End the present wait with nothing new."""
-        self._news.set()
+        """End the current wait, with nothing new."""
+        self._changed.set()
 
 
 class JobUpdates:
-    """Everybody at this gateway who follows a job."""
+    """All followers at this gateway, by job."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._db = database
@@ -93,7 +93,7 @@ class JobUpdates:
 
     @contextmanager
     def follow(self, facts: JobFacts) -> Iterator[Follower]:
-        """Follow a job while the block runs. The present facts come first, anew: nothing in between is missed."""
+        """Follow a job while the block runs. Its facts are read again first, so that no change since is missed."""
         job_id: UUID = facts["id"]
         follower = Follower()
         self._followers.setdefault(job_id.hex, set()).add(follower)
@@ -107,23 +107,23 @@ class JobUpdates:
                 del self._followers[job_id.hex]
 
     def refresh(self, ids: Iterable[UUID]) -> None:
-        """These jobs have changed here: no worker will tell of it."""
+        """Read jobs again that this gateway has changed, because no worker will publish that."""
         for job_id in ids:
             if job_id.hex in self._followers:
                 self._refresh(job_id)
 
     def wake_all(self) -> None:
-        """Let every follower look up, because this gateway is about to stop."""
+        """End every follower's current wait, because this gateway is about to stop."""
         for followers in self._followers.values():
             for follower in followers:
                 follower.wake()
 
     async def listen(self) -> None:
-        """Run for ever: hear the workers."""
-        async with self._bus.listening(events_subject("*"), self._hear):
+        """Receive the workers' events, for ever."""
+        async with self._bus.listening(events_subject("*"), self._receive):
             await asyncio.Event().wait()
 
-    def _hear(self, message: bytes) -> None:
+    def _receive(self, message: bytes) -> None:
         if not self._followers:
             return
         for job, state, progress in decode_events(message):
@@ -132,46 +132,46 @@ class JobUpdates:
                     self._refresh(UUID(hex=job))
                 elif progress is not None:
                     for follower in self._followers[job]:
-                        follower.tell_progress(progress)
+                        follower.set_progress(progress)
 
     def _refresh(self, job_id: UUID) -> None:
         self._reading(job_id).add_done_callback(self._deliver)
 
     def _deliver(self, reading: "asyncio.Future[JobFacts | None]") -> None:
         if reading.cancelled() or reading.exception() is not None:
-            return  # the recheck asks again
+            return  # the recheck reads it again
         facts = reading.result()
         if facts is not None:
             for follower in self._followers.get(facts["id"].hex, ()):
-                follower.tell(facts)
+                follower.set_facts(facts)
 
     async def _read(self, ids: list[UUID]) -> list[JobFacts | None]:
         found = await jobs.read(self._db, list(dict.fromkeys(ids)))
         return [found.get(job_id) for job_id in ids]
 
     async def recheck(self) -> None:
-        """Run for ever: look up what is followed, in case a message was lost."""
+        """Compare followed jobs with the ledger, for ever, in case a message was lost."""
         while True:
             await asyncio.sleep(RECHECK_S)
             if not self._followers:
                 continue
             try:
-                asked = list(self._followers)
-                versions = await jobs.versions(self._db, [UUID(hex=job) for job in asked])
+                followed = list(self._followers)
+                versions = await jobs.versions(self._db, [UUID(hex=job) for job in followed])
             except Unavailable as error:
                 logger.warning("recheck.unavailable", error=str(error))
                 continue
-            except Exception:  # whatever it is, this must go on, or a lost message is lost
+            except Exception:  # a bug must not stop the loop, or lost messages would never be noticed
                 logger.exception("recheck.bug")
                 continue
-            self._compare({job_id.hex: tuple(version) for job_id, *version in versions}, asked)
+            self._compare({job_id.hex: tuple(version) for job_id, *version in versions}, followed)
 
-    def _compare(self, versions: dict[str, tuple[Any, ...]], asked: list[str]) -> None:
-        """Refresh the jobs whose followers have not seen what is in the ledger now."""
-        for job in asked:
+    def _compare(self, versions: dict[str, tuple[Any, ...]], followed: list[str]) -> None:
+        """Refresh the jobs whose followers have not seen the ledger's present version."""
+        for job in followed:
             for follower in self._followers.get(job, ()):
                 if job not in versions:
-                    follower.tell_gone()
+                    follower.set_gone()
                 elif follower.seen != versions[job]:
                     self._refresh(UUID(hex=job))
                     break

@@ -1,4 +1,4 @@
-"""What the servers behind the gateway said the last time they were asked: not at every caller's wish."""
+"""Whether PostgreSQL and Redis can be reached, cached so that callers of /readyz cannot cause load on them."""
 
 import asyncio
 import time
@@ -6,24 +6,24 @@ import time
 from libs.common.db import Database
 from services.gateway.limits.limiter import Limiter
 
-ASKED_EVERY_S = 0.5
+CHECK_EVERY_S = 0.5
 
 
 class Readiness:
-    """Asks the servers whether they answer, at most once in ASKED_EVERY_S."""
+    """Checks the servers, at most once in CHECK_EVERY_S seconds."""
 
     def __init__(self, database: Database, limiter: Limiter) -> None:
         self._database = database
         self._limiter = limiter
-        self._asking = asyncio.Lock()
-        self._asked_at = float("-inf")
-        self._answers = (False, False)
+        self._lock = asyncio.Lock()
+        self._checked_at = float("-inf")
+        self._results = (False, False)
 
-    async def look(self) -> tuple[bool, bool]:
-        """Whether PostgreSQL and Redis answer."""
-        async with self._asking:
-            if time.monotonic() - self._asked_at > ASKED_EVERY_S:
+    async def check(self) -> tuple[bool, bool]:
+        """Whether PostgreSQL and whether Redis can be reached."""
+        async with self._lock:
+            if time.monotonic() - self._checked_at > CHECK_EVERY_S:
                 database, redis = await asyncio.gather(self._database.reachable(), self._limiter.reachable())
-                self._answers = (database, redis)
-                self._asked_at = time.monotonic()
-        return self._answers
+                self._results = (database, redis)
+                self._checked_at = time.monotonic()
+        return self._results

@@ -1,6 +1,6 @@
-"""What keeps the ledger sound and small: accepted and ended jobs are compared, old jobs and their files removed.
+"""Keeps the ledger consistent and small: accounts for accepted jobs, and removes old jobs and their files.
 
-Every gateway does it; they skip each other's rows, and doing a part twice changes nothing.
+Every gateway does it. They skip each other's locked rows, and doing a part twice changes nothing.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from services.gateway.config import RetentionSettings
 
 ROUND_S = 10.0
 SHARE_OF_TIME = 0.02
-"""Balancing counts what waits. With a long backlog it is done less often, to cost no more than this."""
+"""Balancing counts the waiting jobs. With a long backlog it runs less often, to take no more than this share."""
 JOBS_AT_A_TIME = 500
 DAY_S = 86_400.0
 
@@ -23,16 +23,16 @@ logger = log.get("retention")
 
 
 class Retention:
-    """Compares what was accepted with what there is, and removes what is older than it may be."""
+    """Compares accepted jobs with those in the ledger, and removes jobs that are too old or too much."""
 
     def __init__(self, database: Database, blobs: Blobs, settings: RetentionSettings) -> None:
         self._db = database
         self._blobs = blobs
         self._settings = settings
-        self._balance_again_at = float("-inf")
+        self._next_balance_at = float("-inf")
 
     async def run(self) -> None:
-        """Go round for ever."""
+        """Run a round every ROUND_S seconds, for ever."""
         while True:
             try:
                 await self.go_round()
@@ -43,12 +43,12 @@ class Retention:
             await asyncio.sleep(ROUND_S)
 
     async def go_round(self) -> None:
-        """Once."""
-        if time.monotonic() >= self._balance_again_at:
-            begun = time.monotonic()
+        """Run one round. Raises Unavailable."""
+        if time.monotonic() >= self._next_balance_at:
+            started_at = time.monotonic()
             await self.balance()
-            took_s = time.monotonic() - begun
-            self._balance_again_at = time.monotonic() + took_s / SHARE_OF_TIME
+            took_s = time.monotonic() - started_at
+            self._next_balance_at = time.monotonic() + took_s / SHARE_OF_TIME
         await self._remove_old()
         await self._remove_beyond_budget()
         while await retention.mark_unclaimed_uploads(self._db, JOBS_AT_A_TIME) == JOBS_AT_A_TIME:
@@ -56,7 +56,7 @@ class Retention:
         await self._empty_trash()
 
     async def balance(self) -> None:
-        """Compact the entries, and export them beside what the ledger holds."""
+        """Compact the accounting entries, and export the balance of each queue as metrics."""
         await accounting.compact_entries(self._db)
         accounts = await accounting.balance(self._db)
         for account in accounts:
@@ -72,19 +72,19 @@ class Retention:
 
     async def _remove_old(self) -> None:
         age_s = self._settings.retention_days * DAY_S
-        struck = JOBS_AT_A_TIME
-        while struck == JOBS_AT_A_TIME:
-            struck = await retention.remove_ended_jobs(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
-            metrics.jobs_removed.labels("age").inc(struck)
+        removed = JOBS_AT_A_TIME
+        while removed == JOBS_AT_A_TIME:
+            removed = await retention.remove_ended_jobs(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
+            metrics.jobs_removed.labels("age").inc(removed)
 
     async def _remove_beyond_budget(self) -> None:
-        # Asked anew each time: other gateways remove as well.
+        # The sum is read each time, because other gateways remove jobs as well.
         while (stored := await accounting.stored_bytes(self._db)) > self._settings.retention_max_bytes:
-            struck = await retention.remove_ended_jobs(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
-            if not struck:
-                logger.warning("retention.over_budget", bytes=stored)  # all of it is unfinished
+            removed = await retention.remove_ended_jobs(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
+            if not removed:
+                logger.warning("retention.over_budget", bytes=stored)  # all of it belongs to unfinished jobs
                 return
-            metrics.jobs_removed.labels("bytes").inc(struck)
+            metrics.jobs_removed.labels("bytes").inc(removed)
 
     async def _empty_trash(self) -> None:
         while folders := await retention.unneeded_folders(self._db, JOBS_AT_A_TIME):
@@ -96,7 +96,7 @@ class Retention:
     async def _empty(self, folder: str) -> bool:
         try:
             await self._blobs.delete_folder(folder)
-        except Exception as error:  # whatever the store says: the others can go, and this one is tried again
+        except Exception as error:  # any error of the store: remove the other folders, and retry this one later
             logger.warning("retention.folder_not_removed", folder=folder, error=str(error))
             return False
         return True

@@ -1,1 +1,1 @@
-"""What every request passes, whatever it is for."""
+"""The HTTP layer that every request passes: middleware, admission, and how operations are described."""

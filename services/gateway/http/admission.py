@@ -1,6 +1,6 @@
-"""What every request passes before its endpoint: is there room, who calls, may they, within which limits, in time.
+"""Admission of a request before its endpoint: load shedding, authentication, authorization, rate limits, timeouts.
 
-An operation without a scope does not come through here by accident: whoever adds one says who may call it.
+`Operation.scope` has no default, so that no operation is open to everybody by accident.
 """
 
 import hashlib
@@ -27,15 +27,16 @@ from services.gateway.problems import (
     UnsupportedMediaType,
 )
 
-EVERYBODY = ("global", "ip")
-EVERY_USER = ("burst",)
-"""The policies that every request is charged to, and every request of a known caller."""
+EVERY_REQUEST = ("global", "ip")
+EVERY_CALLER = ("burst",)
+"""The policies that charge every request, and every request of an authenticated caller."""
 BODY_GRACE_S = 20.0
 BODY_BYTES_PER_S = 1024
-"""A body must come at this rate, after some grace; so must an answer be taken, a message at a time."""
-TAKEN_WITHIN_S = 60.0
-CALLERS_AT_MOST = 5_000
-"""Whose charges are kept ready, for each operation."""
+"""A request body must arrive at this rate, after BODY_GRACE_S."""
+SEND_WITHIN_S = 60.0
+"""The timeout of one message of a streamed response, in which the caller must read it."""
+CACHED_AT_MOST = 5_000
+"""The number of callers whose charges are cached, for each operation."""
 
 
 K = TypeVar("K")
@@ -43,26 +44,26 @@ V = TypeVar("V")
 
 
 def caller(request: Request) -> Principal:
-    """Who sent this request, which has been admitted."""
+    """The authenticated caller of an admitted request."""
     principal: Principal = request.scope["argosy.caller"]
     return principal
 
 
 class Admission:
-    """An operation as an ASGI application."""
+    """An ASGI application that admits requests to one operation."""
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.__name__ = operation.endpoint.__name__  # what the access log and the metrics call it
-        self._known: dict[tuple[str, str], tuple[Mapping[str, Policy], Charges]] = {}
-        self._ready: dict[str, Charges] = {}
-        self._limits = (*EVERYBODY, *EVERY_USER, *operation.limits) if operation.scope else EVERYBODY
+        self.__name__ = operation.endpoint.__name__  # its name in the metrics
+        self._charges_by_caller: dict[tuple[str, str], tuple[Mapping[str, Policy], Charges]] = {}
+        self._charges_by_address: dict[str, Charges] = {}
+        self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits) if operation.scope else EVERY_REQUEST
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        """Let a request in, or raise the Problem that says why not."""
+        """Serve an admitted request. Raises the Problem that refuses it."""
         state = state_of(scope)
         state.load_shedder.admit(self.operation.urgency)
-        if self.operation.deadline_s is None:  # a stream may take hours; there are other bounds for those
+        if self.operation.deadline_s is None:  # a stream may take hours; other limits bound those
             state.load_shedder.release()
             await self._pass(scope, receive, send)
             return
@@ -73,51 +74,53 @@ class Admission:
 
     async def _pass(self, scope: Connection, receive: Receive, send: Send) -> None:
         state = state_of(scope)
-        place = state.client_addresses.of(scope)
+        address = state.client_addresses.of(scope)
         policies, user = state.policies, ""
         if self.operation.scope is not None:
-            principal = await self._identified(scope, place)
+            principal = await self._authenticated(scope, address)
             policies, user = principal.policies, principal.user
-        decision = await state.limiter.take(self._charges(policies, place, user))
+        decision = await state.limiter.take(self._charges(policies, address, user))
         try:
             _admit(scope, decision)
             await self._serve(scope, receive, send)
         finally:
-            if decision.places:
+            if decision.slots:
                 state.limiter.give_back(decision)
 
-    def _charges(self, policies: Mapping[str, Policy], place: str, user: str) -> Charges:
-        """What this request is charged with; the same object for the same caller, as long as its policies hold."""
-        name = (user, place)
-        known = self._known.get(name)
+    def _charges(self, policies: Mapping[str, Policy], address: str, user: str) -> Charges:
+        """What this request is charged with; the same object for the same caller until its policies change."""
+        name = (user, address)
+        known = self._charges_by_caller.get(name)
         if known is None or known[0] is not policies:
-            charged = charges(policies, self._limits, place=place, user=user)
-            known = self._keep(self._known, name, (policies, charged))
+            charged = charges(policies, self._limits, address=address, user=user)
+            known = self._store(self._charges_by_caller, name, (policies, charged))
         return known[1]
 
-    def _keep(self, ready: dict[K, V], name: K, value: V) -> V:
-        if len(ready) >= CALLERS_AT_MOST:
-            ready.clear()
-        ready[name] = value
+    def _store(self, cache: dict[K, V], name: K, value: V) -> V:
+        if len(cache) >= CACHED_AT_MOST:
+            cache.clear()
+        cache[name] = value
         return value
 
-    async def _identified(self, scope: Connection, place: str) -> Principal:
-        """The caller, who may do this. Raises Unauthenticated, Forbidden, LimitExceeded, Unavailable."""
+    async def _authenticated(self, scope: Connection, address: str) -> Principal:
+        """The caller, who has the scope. Raises Unauthenticated, Forbidden, LimitExceeded, Unavailable."""
         state = state_of(scope)
-        everybody = self._ready.get(place)
-        if everybody is None:
-            everybody = self._keep(self._ready, place, charges(state.policies, EVERYBODY, place=place))
-        if refusal := state.limiter.refusal(everybody):  # before anything is looked up
+        anonymous = self._charges_by_address.get(address)
+        if anonymous is None:
+            anonymous = self._store(
+                self._charges_by_address, address, charges(state.policies, EVERY_REQUEST, address=address)
+            )
+        if refusal := state.limiter.refusal(anonymous):  # before any lookup in the database
             _admit(scope, refusal)
         authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:
             principal: Principal = await state.authenticator.principal(authorization.decode("latin-1"))
         except (Unauthenticated, Unavailable):
-            _admit(scope, await state.limiter.take(everybody))
+            _admit(scope, await state.limiter.take(anonymous))
             raise
         scope["argosy.caller"] = principal
         if self.operation.scope not in principal.scopes:
-            _admit(scope, await state.limiter.take(everybody))
+            _admit(scope, await state.limiter.take(anonymous))
             raise Forbidden(f"This needs the scope {self.operation.scope}, which the caller does not have.")
         return principal
 
@@ -126,39 +129,39 @@ class Admission:
         if self.operation.reads:
             if any(name == b"content-encoding" and value != b"identity" for name, value in scope["headers"]):
                 raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-            receive = _in_time(receive, timeouts)
+            receive = _receive_in_time(receive, timeouts)
         if self.operation.deadline_s is None:
-            await self._answer(scope, receive, _taken_in_time(send, timeouts))
+            await self._respond(scope, receive, _send_in_time(send, timeouts))
             return
         with timeouts.within(self.operation.deadline_s):
-            await self._answer(scope, receive, send)
+            await self._respond(scope, receive, send)
 
-    async def _answer(self, scope: Connection, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: Connection, receive: Receive, send: Send) -> None:
         response = await self.operation.endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
 
 
 def charges(
-    policies: Mapping[str, Policy], names: Sequence[str], *, place: str = "", user: str = "", account: str = ""
+    policies: Mapping[str, Policy], names: Sequence[str], *, address: str = "", user: str = "", account: str = ""
 ) -> Charges:
-    """What a request is charged with: its address, the key or token that sent it, the account it names."""
-    subjects = {Per.ALL: "-", Per.IP: place, Per.USER: user, Per.ACCOUNT: account}
+    """The charges of a request: to its address, to the key or token that sent it, to the account it names."""
+    subjects = {Per.ALL: "-", Per.IP: address, Per.USER: user, Per.ACCOUNT: account}
     return Charges(
         [Charge.of(policies[name], subjects[policies[name].per]) for name in names if policies[name].limit]
     )
 
 
 async def charge_account(request: Request, email: str) -> None:
-    """Charge an attempt to sign in to the account and to the address. Raises LimitExceeded."""
+    """Charge a sign-in attempt to the account and to the client's address. Raises LimitExceeded."""
     state = state_of(request)
     account = hashlib.sha256(email.encode()).hexdigest()[:32]
-    place = state.client_addresses.of(request.scope)
-    charged = charges(state.policies, ("auth", "auth-ip"), account=account, place=place)
+    address = state.client_addresses.of(request.scope)
+    charged = charges(state.policies, ("auth", "auth-ip"), account=account, address=address)
     _admit(request.scope, await state.limiter.take(charged))
 
 
 async def charge_user(request: Request, *names: str) -> None:
-    """Charge the caller to policies that depend on what the request asks for. Raises LimitExceeded."""
+    """Charge the caller under policies that depend on the request's content. Raises LimitExceeded."""
     principal = caller(request)
     _admit(
         request.scope,
@@ -167,7 +170,7 @@ async def charge_user(request: Request, *names: str) -> None:
 
 
 def _admit(scope: Connection, decision: Decision) -> None:
-    """Note the header fields for the answer, whatever it will be. Raises LimitExceeded."""
+    """Add the rate-limit header fields to the response, whatever it will be. Raises LimitExceeded."""
     known = scope.get("argosy.headers")
     scope["argosy.headers"] = decision.raw_headers if known is None else _merged(known, decision.raw_headers)
     if not decision.admitted:
@@ -178,7 +181,7 @@ def _admit(scope: Connection, decision: Decision) -> None:
 
 
 def _merged(known: list[tuple[bytes, bytes]], more: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields of two decisions about one request: lists grow, and the later time to come back counts."""
+    """The fields of two decisions about one request: RateLimit lists are joined, the later Retry-After wins."""
     fields = dict(known)
     for name, value in more:
         together = name in fields and name.startswith(b"ratelimit")
@@ -192,8 +195,8 @@ def _explained(policy: Policy) -> str:
     return f"{policy.name}: at most {policy.limit} in {policy.window_s} seconds."
 
 
-def _in_time(receive: Receive, timeouts: Timeouts) -> Receive:
-    """`receive` for a body that must not dawdle. Raises RequestTimeout."""
+def _receive_in_time(receive: Receive, timeouts: Timeouts) -> Receive:
+    """`receive` with a timeout for the body. Raises RequestTimeout."""
     begun, received, more = time.monotonic(), 0, True
 
     async def receive_in_time() -> Message:
@@ -210,11 +213,11 @@ def _in_time(receive: Receive, timeouts: Timeouts) -> Receive:
     return receive_in_time
 
 
-def _taken_in_time(send: Send, timeouts: Timeouts) -> Send:
-    """`send` for a caller who must not fall asleep over the answer."""
+def _send_in_time(send: Send, timeouts: Timeouts) -> Send:
+    """`send` with a timeout of SEND_WITHIN_S for each message. Raises DeadlineExceeded."""
 
     async def send_in_time(message: Message) -> None:
-        with timeouts.within(TAKEN_WITHIN_S):
+        with timeouts.within(SEND_WITHIN_S):
             await send(message)
 
     return send_in_time

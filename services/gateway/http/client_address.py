@@ -1,8 +1,8 @@
-"""Where a request comes from, when proxies stand in front.
+"""The client's address of a request behind proxies.
 
-X-Forwarded-For is written by everybody on the way, the caller included. So it is read from the right, over the
-proxies that are known, to the first address that is not one of them. IPv6 counts by /64: whoever has one address
-has all of its network.
+Every hop writes to X-Forwarded-For, including the caller. So it is read from the right, past the trusted proxies,
+to the first address that is not one of them. IPv6 counts by /64, because a client with one address has the whole
+network.
 """
 
 from collections.abc import Iterable
@@ -15,32 +15,32 @@ UNKNOWN = "unknown"
 
 
 class ClientAddresses:
-    """Tells where requests come from. `proxies`: networks of those whose X-Forwarded-For is believed."""
+    """Finds the client's address of requests. `proxies`: networks whose X-Forwarded-For is trusted."""
 
     def __init__(self, proxies: Iterable[str]) -> None:
         self._proxies = [ip_network(proxy) for proxy in proxies]
-        self._place = lru_cache(maxsize=4096)(self._walk)
+        self._resolve = lru_cache(maxsize=4096)(self._client_of)
 
     def of(self, scope: Scope) -> str:
         """The caller's address: an IPv4 address, an IPv6 /64, or `unknown`."""
         client = scope.get("client")
         peer = client[0] if client else ""
         if not self._proxies:
-            return self._place(peer, "")
+            return self._resolve(peer, "")
         forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        return self._place(peer, b",".join(forwarded).decode("latin-1"))
+        return self._resolve(peer, b",".join(forwarded).decode("latin-1"))
 
-    def _walk(self, peer: str, forwarded: str) -> str:
+    def _client_of(self, peer: str, forwarded: str) -> str:
         hops = [*(hop.strip() for hop in forwarded.split(",") if hop.strip()), peer]
-        place = UNKNOWN
+        client = UNKNOWN
         for hop in reversed(hops):
             address = _parsed(hop)
-            if address is None:  # nobody we trust wrote that: the last hop known is as far as can be told
-                return place
-            place = _counted_as(address)
+            if address is None:  # no trusted proxy wrote that, so the last known hop is the client
+                return client
+            client = _counted_as(address)
             if not any(address in network for network in self._proxies):
-                return place
-        return place
+                return client
+        return client
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:

@@ -1,4 +1,4 @@
-"""JSON in and out: bodies and queries read into models, every wrong field reported; documents as answers."""
+"""JSON in and out: reads bodies and queries into models, reporting every invalid field, and writes responses."""
 
 import asyncio
 import re
@@ -17,9 +17,9 @@ from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType
 M = TypeVar("M", bound=BaseModel)
 
 LARGE_BYTES = 64 * 1024
-"""A body larger than this is read in a thread: others have their turn meanwhile."""
+"""A larger body is parsed in a thread, so that other requests are served meanwhile."""
 _PERHAPS_NO_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\d{200}")
-"""What pydantic would read as NaN or an infinity, which are not JSON, and orjson will not."""
+"""Matches all that pydantic would read as NaN or infinity, which are not JSON. orjson refuses them."""
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -29,13 +29,16 @@ def _in_range(moment: datetime) -> datetime:
 
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-"""What PostgreSQL can hold as text."""
+"""Text without NUL, which PostgreSQL cannot store."""
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
-"""A time with its zone, that a database can hold whatever the zone."""
+"""A time with a zone, in a range that a database can store in any zone."""
 
 
 async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 1024) -> M:
-    """The request's JSON body as a `model`. Raises UnsupportedMediaType, TooLarge, BadRequest, Invalid."""
+    """The request's JSON body as a `model`, of `at_most` bytes.
+
+    Raises UnsupportedMediaType, TooLarge, BadRequest, Invalid.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("Send application/json.")
     body = bytearray()
@@ -44,14 +47,14 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
         if len(body) > at_most:
             raise TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
     if b"\\u0000" in body:
-        raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text has none
+        raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text cannot store it
     if len(body) > LARGE_BYTES:
         return await asyncio.to_thread(parse_json, bytes(body), model, within="body")
     return parse_json(bytes(body), model, within="body")
 
 
 def parse_json(text: bytes | str, model: type[M], *, within: str) -> M:
-    """`text` as a `model`; types are what they are, and "5" is no number. Raises BadRequest, Invalid."""
+    """`text` as a `model`. Types are strict: "5" is not a number. Raises BadRequest, Invalid."""
     try:
         if _PERHAPS_NO_NUMBER.search(text if isinstance(text, bytes) else text.encode()):
             orjson.loads(text)
@@ -65,7 +68,7 @@ def parse_json(text: bytes | str, model: type[M], *, within: str) -> M:
 
 
 def read_query(request: Request, model: type[M]) -> M:
-    """The request's query as a `model`. Raises Invalid."""
+    """The request's query as a `model`. Raises BadRequest, Invalid."""
     if any("\x00" in value for value in request.query_params.values()):
         raise BadRequest("The query has a NUL character.")
     try:
@@ -74,10 +77,12 @@ def read_query(request: Request, model: type[M]) -> M:
         raise invalid_fields(error, within="query") from error
 
 
-def answer(document: Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """The response with `document` as JSON."""
+def json_response(
+    document: Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A response with `document` as JSON."""
     try:
         content = orjson.dumps(document)
-    except TypeError:  # it has no integers beyond 64 bits; what a service keeps for a caller may have
+    except TypeError:  # orjson has no integers beyond 64 bits, but a stored document may have
         content = to_json(document)
     return Response(content, status, headers, media_type="application/json")

@@ -1,7 +1,7 @@
-"""Load shedding: what cannot be carried is refused at once, the least urgent first.
+"""Load shedding: requests beyond the capacity are refused at once, the least urgent first.
 
-Whoever submits can come again; whoever asks how a job goes, or wants it stopped, should not have to. So submits
-are refused first, then what lists and manages, and status and cancel last (https://stripe.com/blog/rate-limiters).
+A caller that submits can retry later; one that reads a job's status or cancels it should not have to. So submits
+are refused first, then lists and management, and status and cancel last (https://stripe.com/blog/rate-limiters).
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from enum import Enum
 from libs.common import metrics
 from services.gateway.problems import Overloaded
 
-LOOK_EVERY_S = 0.1
-TOO_LATE_S = 1.0
-"""An event loop this late, on average over the last second or so, has too much to do."""
+CHECK_EVERY_S = 0.1
+LATE_AFTER_S = 1.0
+"""Seconds of event-loop lag, averaged over about a second, from which the process is overloaded."""
 
 
 class Urgency(Enum):
-    """The share of what this process can carry up to which such requests are let in."""
+    """The share of the capacity up to which requests of this urgency are admitted."""
 
     SUBMIT = 0.6
     MANAGE = 0.8
@@ -25,29 +25,29 @@ class Urgency(Enum):
 
 
 class LoadShedder:
-    """Counts the requests at hand. `most`: how many there may be."""
+    """Counts the requests in flight, which may be `max_in_flight`."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._at_hand = 0
+    def __init__(self, max_in_flight: int) -> None:
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
         self._late_s = 0.0
-        metrics.requests_in_flight.set_function(lambda: self._at_hand)
+        metrics.requests_in_flight.set_function(lambda: self._in_flight)
 
     def admit(self, urgency: Urgency) -> None:
-        """One request more, until it is let out. Raises Overloaded."""
-        late = self._late_s > TOO_LATE_S and urgency is not Urgency.STATUS
-        if late or self._at_hand >= self._most * urgency.value:
+        """Count one more request, until its `release`. Raises Overloaded."""
+        late = self._late_s > LATE_AFTER_S and urgency is not Urgency.STATUS
+        if late or self._in_flight >= self._max_in_flight * urgency.value:
             metrics.requests_shed.labels(urgency.name.lower()).inc()
             raise Overloaded
-        self._at_hand += 1
+        self._in_flight += 1
 
     def release(self) -> None:
-        """It has been answered."""
-        self._at_hand -= 1
+        """Count one request less."""
+        self._in_flight -= 1
 
     async def watch(self) -> None:
-        """Run for ever: how late the event loop comes round."""
+        """Measure the event loop's lag, for ever."""
         while True:
-            due = time.monotonic() + LOOK_EVERY_S
-            await asyncio.sleep(LOOK_EVERY_S)
+            due = time.monotonic() + CHECK_EVERY_S
+            await asyncio.sleep(CHECK_EVERY_S)
             self._late_s += (time.monotonic() - due - self._late_s) / 10

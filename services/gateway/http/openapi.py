@@ -1,4 +1,4 @@
-"""/openapi.json (OpenAPI 3.1), made from the operations themselves, and /docs, the same to be read."""
+"""/openapi.json (OpenAPI 3.1), generated from the operations, and /docs, the same as a page for people."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,19 +22,19 @@ from services.gateway.http.state import state_of
 Document = dict[str, Any]
 
 ALWAYS = (p.Overloaded, p.InternalError, p.LimitExceeded, p.ServiceUnavailable, p.DeadlineExceeded)
-TO_THE_KNOWN = (p.Unauthenticated, p.Forbidden)
+WITH_A_SCOPE = (p.Unauthenticated, p.Forbidden)
 WITH_A_BODY = (p.BadRequest, p.RequestTimeout, p.TooLarge, p.UnsupportedMediaType, p.Invalid)
 WITH_A_QUERY = (p.BadRequest, p.Invalid)
 IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
 
 _HEADERS: dict[str, Document] = {
     "Idempotency-Key": {
-        "description": "The same request with the same key is the same job, however often it is sent.",
+        "description": "The same request with the same key creates one job, however often it is sent.",
         "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY},
         "example": "order-4711-invoice",
     },
     "Prefer": {
-        "description": "wait=N: answer with the finished job if it ends within N seconds, 60 at most (RFC 7240).",
+        "description": "wait=N: return the finished job if it ends within N seconds, at most 60 (RFC 7240).",
         "schema": {"type": "string"},
         "example": "wait=30",
     },
@@ -76,7 +76,7 @@ def document(operations: Sequence[Operation]) -> Document:
         "info": {
             "title": "Argosy",
             "version": "1",
-            "description": "Hand over slow work, get a job back, follow it. Errors are application/problem+json.",
+            "description": "Submit slow work, get a job, follow it. Errors are application/problem+json.",
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
@@ -84,21 +84,21 @@ def document(operations: Sequence[Operation]) -> Document:
         "components": {
             "schemas": {**schemas, "Problem": _PROBLEM},
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token."}
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a token."}
             },
         },
     }
 
 
 async def show_openapi(request: Request) -> Response:
-    """The API, for programs."""
+    """The API as an OpenAPI document."""
     return Response(
         state_of(request).openapi, media_type="application/json", headers={"Cache-Control": "max-age=300"}
     )
 
 
 async def show_docs(request: Request) -> Response:
-    """The API, for people."""
+    """The API as an HTML page."""
     headers = {
         "Cache-Control": "max-age=300",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -121,7 +121,7 @@ def _is_model(adapter: TypeAdapter[Any]) -> bool:
 
 
 def _closed(schema: Document) -> Document:
-    """No document has fields beside those it names."""
+    """Add that the schema allows no other fields than it names."""
     return {"additionalProperties": False, **schema} if "properties" in schema else schema
 
 
@@ -149,12 +149,12 @@ def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
 
 
 def _described(operation: Operation, rest: str) -> str:
-    said = [rest] if rest else []
+    sentences = [rest] if rest else []
     if operation.scope is not None:
-        said.append(f"Needs the scope `{operation.scope}`.")
+        sentences.append(f"Needs the scope `{operation.scope}`.")
     if operation.limits:
-        said.append(f"Limits: {', '.join(operation.limits)}.")
-    return " ".join(said)
+        sentences.append(f"Limits: {', '.join(operation.limits)}.")
+    return " ".join(sentences)
 
 
 def _path_parameters(path: str) -> list[Document]:
@@ -186,7 +186,7 @@ def _query(operation: Operation, schemas: dict[str, Document]) -> list[Document]
 
 
 def _never_null(schema: Document) -> Document:
-    """A query cannot say null: what is not there is not there."""
+    """The schema without null: a query parameter can be left out, but it cannot be null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
     return kinds[0] if len(kinds) == 1 else {key: value for key, value in schema.items() if key != "title"}
 
@@ -205,7 +205,7 @@ def _multipart(operation: Operation, schemas: dict[str, Document]) -> Document:
                     "type": "string",
                     "format": "binary",
                     "minLength": 1,
-                    "description": "PDF, PNG, JPEG, TIFF or WebP; what it is, its first bytes say.",
+                    "description": "PDF, PNG, JPEG, TIFF or WebP. Its first bytes decide the type, not its name.",
                 },
                 "options": schemas[_name(operation.multipart)],
             },
@@ -229,7 +229,7 @@ def _answers(operation: Operation, schemas: dict[str, Document]) -> Document:
 
 def _problems(operation: Operation) -> Document:
     kinds: list[type[p.Problem]] = [*ALWAYS, *operation.problems]
-    kinds += TO_THE_KNOWN if operation.scope is not None else (p.Unauthenticated,) if operation.body else ()
+    kinds += WITH_A_SCOPE if operation.scope is not None else (p.Unauthenticated,) if operation.body else ()
     kinds += WITH_A_BODY if operation.reads else WITH_A_QUERY if operation.query else ()
     kinds += (p.BadRequest, p.Invalid) if operation.headers and not operation.reads else ()
     answers: dict[str, Document] = {}
@@ -246,19 +246,19 @@ def _problems(operation: Operation) -> Document:
 
 
 _STATUS = {
-    200: "Here it is.",
-    201: "Made.",
-    202: "Accepted: it is kept, and will be done.",
-    204: "Done; there is nothing to say.",
-    206: "The part asked for.",
-    304: "It is as you know it.",
+    200: "Success.",
+    201: "Created.",
+    202: "Accepted: it is stored and will be carried out.",
+    204: "Done; there is no content.",
+    206: "The requested range.",
+    304: "Not modified.",
 }
 
 _PAGE = Template(resources.files(__package__).joinpath("docs.html").read_text())
 
 
 def page(api: Document) -> str:
-    """The document as a page of HTML, without scripts."""
+    """The OpenAPI document as an HTML page without scripts."""
     parts = []
     for path, methods in api["paths"].items():
         for method, operation in methods.items():
@@ -273,14 +273,14 @@ def page(api: Document) -> str:
 
 
 def _section(method: str, path: str, operation: Document) -> str:
-    told = {
+    parts = {
         "parameters": operation["parameters"],
         "body": operation.get("requestBody"),
         "answers": operation["responses"],
     }
     details = "".join(
         f"<details><summary>{name}</summary><pre>{_pretty(value)}</pre></details>"
-        for name, value in told.items()
+        for name, value in parts.items()
         if value
     )
     return (

@@ -1,4 +1,4 @@
-"""What an operation of the API is: its endpoint, and all that admission and /openapi.json must know of it."""
+"""An operation of the API: its endpoint, and what admission and /openapi.json need to know about it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer. `document`: the type of its JSON; None for one without, or of another media type."""
+    """A successful response. `document` is the type of its JSON; None without a body or for another media type."""
 
     document: Any = None
     media_type: str | None = "application/json"
@@ -29,10 +29,10 @@ NO_CONTENT = Answer(media_type=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. Its endpoint's docstring is its description.
+    """One method of one path. The docstring of its endpoint is its description in /openapi.json.
 
-    `scope`: what the caller must be allowed to do; None: open to everybody. `limits`: the policies it is charged
-    to, beside those of every request. `deadline_s`: seconds until it is given up; None where the answer streams.
+    `scope`: the scope that the caller needs; None means open to everybody. `limits`: the policies that charge it,
+    beside those of every request. `deadline_s`: its timeout in seconds; None for a streamed response.
     """
 
     method: str
@@ -44,7 +44,7 @@ class Operation:
     deadline_s: float | None = 15.0
     body: type[BaseModel] | None = None
     multipart: type[BaseModel] | None = None
-    """The part `options` beside a part `file`."""
+    """The model of the part `options`, beside a part `file`."""
     query: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     answers: Mapping[int, Answer] = field(default_factory=dict)
@@ -52,5 +52,5 @@ class Operation:
 
     @property
     def reads(self) -> bool:
-        """Whether the request has a body that means something."""
+        """Whether the operation reads the request body."""
         return self.body is not None or self.multipart is not None

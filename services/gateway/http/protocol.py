@@ -1,6 +1,6 @@
-"""HTTP connections that are not left hanging, and answers that leave in one piece.
+"""HTTP connections that time out, and responses whose head and body are sent together.
 
-Whoever connects must send a request's head in time.
+A client that connects must send the head of a request in time.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_WITHIN_S = 15.0
 TAKEN_EVERY_S = 10.0
-"""In so long something of the last of an answer must be taken."""
+"""After close(), the client must read some of the rest of the response in each period of this many seconds."""
 HEAD_AT_MOST = 64 * 1024
-"""Bytes before the end of a request's head."""
+"""The maximum size of a request's head, in bytes."""
 
 
 class CoalescingTransport:
-    """A transport that sends the head of an answer with the beginning of its body: one system call, not two."""
+    """A transport that sends a response's head together with the start of its body, in one system call."""
 
     __slots__ = ("_head", "_loop", "_transport")
 
@@ -26,11 +26,11 @@ class CoalescingTransport:
         self._head = b""
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the transport's own."""
+        """Everything else is the wrapped transport's."""
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send it; a head waits until the event loop's next turn for what comes after it."""
+        """Send `data`. A head waits for the body until the event loop's next turn."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head + data)
@@ -41,16 +41,16 @@ class CoalescingTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close when all is sent, or when nobody takes any more of it."""
+        """Close when everything is sent, or abort when the client no longer reads."""
         self._flush()
         self._transport.close()
         if left := self._transport.get_write_buffer_size():
-            self._loop.call_later(TAKEN_EVERY_S, self._look_again, left)
+            self._loop.call_later(TAKEN_EVERY_S, self._abort_if_stuck, left)
 
-    def _look_again(self, left_before: int) -> None:
+    def _abort_if_stuck(self, before: int) -> None:
         left = self._transport.get_write_buffer_size()
-        if left and left < left_before:
-            self._loop.call_later(TAKEN_EVERY_S, self._look_again, left)
+        if left and left < before:
+            self._loop.call_later(TAKEN_EVERY_S, self._abort_if_stuck, left)
         elif left:
             self._transport.abort()
 
@@ -60,61 +60,61 @@ class CoalescingTransport:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Uvicorn's, which has a time limit between requests but none for the first one, and none for a slow head."""
+    """Uvicorn's protocol with two more timeouts: for the first request, and for a head that arrives slowly."""
 
-    _watch: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody has connected: the clock runs."""
+        """Start the timer of the first request's head."""
         super().connection_made(transport)
         self.transport = CoalescingTransport(transport, self.loop)  # type: ignore[assignment]
-        self._watch_head()
+        self._start_head_timer()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Note that a request's head begins."""
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def data_received(self, data: bytes) -> None:
-        """More of a request."""
+        """Parse `data`. Aborts if the head is too large, and starts its timer if it is incomplete."""
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_AT_MOST:
-                self._too_slow()
+                self._abort()
                 return
         elif self._is_busy or self.timeout_keep_alive_task is not None:
             return
-        if self._watch is None and not self._is_busy:  # most heads come whole, and need no clock
-            self._watch_head()
+        if self._head_timer is None and not self._is_busy:  # most heads arrive at once, and need no timer
+            self._start_head_timer()
 
     @property
     def _is_busy(self) -> bool:
-        """Whether a request is being answered. Until then no more is read than has come."""
+        """Whether a response is under way, during which uvicorn reads no further request."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._head_came()
+        """Stop the timer, because the head is complete."""
+        self._stop_head_timer()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
-        self._head_came()
+        """Stop the timer."""
+        self._stop_head_timer()
         super().connection_lost(exc)
 
-    def _watch_head(self) -> None:
-        self._watch = self.loop.call_later(HEAD_WITHIN_S, self._too_slow)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._abort)
 
-    def _head_came(self) -> None:
+    def _stop_head_timer(self) -> None:
         self._in_head = False
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def _too_slow(self) -> None:
-        self._head_came()
+    def _abort(self) -> None:
+        self._stop_head_timer()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.abort()

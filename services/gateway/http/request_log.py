@@ -1,4 +1,4 @@
-"""The outermost layer: a request id and a trace id, the fields of every answer, one log line, one measurement."""
+"""The outermost middleware: request id, trace id, header fields of every response, request log and metrics."""
 
 import random
 import re
@@ -20,31 +20,31 @@ _ALWAYS = [
     (b"referrer-policy", b"no-referrer"),
     (b"strict-transport-security", b"max-age=31536000"),
 ]
-_UNLESS_SAID = [
+_UNLESS_SET = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-"""Answers are somebody's data, and no pages (OWASP ASVS 5.0, 14.3.2 and 3.4)."""
+"""Responses are private data, not pages, unless they set other values (OWASP ASVS 5.0, 14.3.2 and 3.4)."""
 
-_ids = random.Random()  # noqa: S311 - ids are no secrets, only different
+_ids = random.Random()  # noqa: S311 - ids are not secret, only unique
 
 logger = log.get("request_log")
 
 
 def traceparent_of(request: Request) -> str:
-    """The W3C traceparent of this request: in the caller's trace, or one of our own, with a span of its own."""
+    """The W3C traceparent of this request: the caller's trace or a new one, with a span of its own."""
     traceparent: str = request.scope["argosy.traceparent"]
     return traceparent
 
 
 class RequestLog:
-    """ASGI middleware. The line has the path, never the query or a header: they may hold secrets."""
+    """ASGI middleware. The log line has the path, never the query or a header, which may hold secrets."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an HTTP request on, and measure it."""
+        """Pass an HTTP request on, then log and measure it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -58,7 +58,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 if status:
-                    raise RuntimeError("An error after the answer had begun.")
+                    raise RuntimeError("An error after the response had begun.")
                 status = message["status"]
                 message["headers"] = _completed(message["headers"], scope, trace.request_id)
                 if state_of(scope).draining.is_set():  # the next request goes to another gateway
@@ -67,25 +67,25 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_marked)
-        except Exception:  # what nobody foresaw: the log has the traceback, the caller has not
+        except Exception:  # a bug: the traceback goes to the log, not to the caller
             logger.exception("request.bug", **trace._asdict())
             if status:
-                raise  # half an answer is out: the connection must break
+                raise  # part of the response is sent, so the connection must break
             await render(InternalError())(scope, receive, send_marked)
         finally:
             _record(scope, status or 499, time.perf_counter() - started, trace)
 
 
 def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
-    said = {name for name, _ in headers}
+    present = {name for name, _ in headers}
     headers = [*headers, (b"x-request-id", request_id.encode()), *_ALWAYS]
-    headers += [field for field in _UNLESS_SAID if field[0] not in said]
-    decided: list[tuple[bytes, bytes]] = scope.get("argosy.headers", [])
-    return headers + decided
+    headers += [field for field in _UNLESS_SET if field[0] not in present]
+    rate_limits: list[tuple[bytes, bytes]] = scope.get("argosy.headers", [])
+    return headers + rate_limits
 
 
 def _record(scope: Scope, status: int, seconds: float, trace: log.Trace) -> None:
-    # The endpoint's name, not the path: one time series each, whatever callers make up.
+    # The endpoint's name, not the path, so that callers cannot create time series.
     route = getattr(scope.get("endpoint"), "__name__", "unknown")
     count, measure = _metrics_of(scope["method"], route, status)
     count.inc()
@@ -115,7 +115,7 @@ def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogra
 
 
 def _traceparent(sent: str) -> str:
-    """The trace that was sent, or a new one; the span is this request (https://www.w3.org/TR/trace-context/)."""
+    """The trace sent by the caller, or a new one, with a new span (https://www.w3.org/TR/trace-context/)."""
     found = _TRACEPARENT.fullmatch(sent)
     trace_id, flags = found.groups() if found else (f"{_ids.getrandbits(128) or 1:032x}", "01")
     return f"00-{trace_id}-{_ids.getrandbits(64) or 1:016x}-{flags}"

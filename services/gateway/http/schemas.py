@@ -1,4 +1,4 @@
-"""The documents this API answers with: their types here, their schemas in /openapi.json."""
+"""The types of the documents that this API returns; /openapi.json has their schemas."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from services.gateway.identity.scopes import Role, Scope
 
 
 class Progress(TypedDict):
-    """How far the running attempt has come; while a job waits for its children, how far they have."""
+    """The progress of the running attempt or, while a job waits for its children, of the children."""
 
     done: int
     total: int | None
@@ -37,7 +37,7 @@ class JobError(TypedDict):
 
 
 class Job(TypedDict):
-    """A job."""
+    """A job and its state."""
 
     id: str
     queue: str
@@ -65,7 +65,7 @@ class Job(TypedDict):
 
 
 class JobFailure(TypedDict, total=False):
-    """One attempt that failed; `traceback` is for admins."""
+    """A failed attempt. Only admins see `traceback`."""
 
     at: datetime
     attempt: int
@@ -77,20 +77,20 @@ class JobFailure(TypedDict, total=False):
 
 
 class JobWithErrors(Job):
-    """A job, and every failure so far, oldest first."""
+    """A job with all its failures so far, oldest first."""
 
     errors: list[JobFailure]
 
 
 class JobPage(TypedDict):
-    """Some jobs, newest first; `next_cursor` leads to the older ones."""
+    """A page of jobs, newest first. `next_cursor` leads to older ones; null on the last page."""
 
     jobs: list[Job]
     next_cursor: str | None
 
 
 class Explanation(TypedDict):
-    """Why a job is not running: in one sentence, as a code, and the facts it rests on."""
+    """Why a job is not running: a code, a sentence, and the facts behind them."""
 
     code: str
     sentence: str
@@ -98,7 +98,7 @@ class Explanation(TypedDict):
 
 
 class MatchCount(TypedDict):
-    """What a filter means: how many jobs, and from when to when they were made."""
+    """How many jobs match a filter, and when the oldest and the newest of them were created."""
 
     matched: int
     oldest: datetime | None
@@ -106,20 +106,20 @@ class MatchCount(TypedDict):
 
 
 class CancelResult(TypedDict):
-    """How many jobs were cancelled at once, and how many run and have been told to stop."""
+    """How many jobs were cancelled at once, and how many are running and were told to stop."""
 
     cancelled: int
     cancelling: int
 
 
 class NothingToRetry(TypedDict):
-    """The filter means no job that could be retried."""
+    """The filter matches no job that could be retried; `matched` is 0."""
 
     matched: int
 
 
 class Replay(TypedDict):
-    """A bulk retry; `jobs`: how those it released fare."""
+    """A bulk retry. `jobs` counts the released jobs by state."""
 
     id: str
     state: Literal["releasing", "finished", "stopped", "cancelled"]
@@ -135,7 +135,7 @@ class Replay(TypedDict):
 
 
 class Schedule(TypedDict):
-    """A recurring job; `next` are the times it fires next."""
+    """A recurring job. `next` lists the next times it fires."""
 
     id: str
     name: str
@@ -173,7 +173,7 @@ class QueueDepth(TypedDict):
 
 
 class Queue(TypedDict):
-    """A queue of the whole fleet."""
+    """A queue, which all tenants share."""
 
     name: str
     depth: QueueDepth
@@ -188,13 +188,13 @@ class Queue(TypedDict):
 
 
 class Queues(TypedDict):
-    """Every queue."""
+    """All queues."""
 
     queues: list[Queue]
 
 
 class Key(TypedDict):
-    """An API key, without its secret. `scopes`: null for all of its role."""
+    """An API key without its secret. `scopes` null means all scopes of its role."""
 
     id: str
     name: str
@@ -206,19 +206,19 @@ class Key(TypedDict):
 
 
 class IssuedKey(Key):
-    """A new API key, and the only time it is shown."""
+    """A new API key. `key` is shown only in this response."""
 
     key: str
 
 
 class Keys(TypedDict):
-    """Every key of the tenant."""
+    """All keys of the tenant."""
 
     keys: list[Key]
 
 
 class Limit(TypedDict):
-    """How the caller stands with one limit. `window_s`: null for a bound on what runs at once."""
+    """What remains of one of the caller's limits. `window_s` is null for a concurrency limit."""
 
     policy: str
     per: Literal["all", "ip", "account", "user"]
@@ -230,21 +230,21 @@ class Limit(TypedDict):
 
 
 class Limits(TypedDict):
-    """The caller's limits. `mode`: who decides them at this moment."""
+    """The caller's limits. `mode`: Redis decides (shared), this gateway's share (alone), or both (returning)."""
 
     mode: Literal["shared", "alone", "returning"]
     limits: list[Limit]
 
 
 class TenantLimits(TypedDict):
-    """What a tenant has of its own, by policy, as it is written; everything else is as for all."""
+    """A tenant's own limits as text, by policy. The default limits apply to all other policies."""
 
     tenant: str
     limits: dict[str, str]
 
 
 class Token(TypedDict):
-    """A short-lived token, to be sent like a key."""
+    """A short-lived token, which is sent like an API key. `expires_in` is in seconds."""
 
     access_token: str
     token_type: Literal["Bearer"]
@@ -252,16 +252,16 @@ class Token(TypedDict):
 
 
 class InvalidField(TypedDict):
-    """A field, and what is wrong with it."""
+    """An invalid field, and what is wrong with it."""
 
     field: str
     message: str
 
 
 class RecipientStatus(TypedDict):
-    """How a recipient of a letter stands. `code`, `enhanced_code`, `reply`: what the relay said last.
+    """The state of a letter's recipient. `code`, `enhanced_code` and `reply` are the relay's last reply.
 
-    `possible_duplicates`: how often it was sent again without knowing whether it had arrived.
+    `possible_duplicates` counts how often it was sent again while it was unknown whether it had arrived.
     """
 
     number: int
@@ -278,7 +278,7 @@ class RecipientStatus(TypedDict):
 
 
 class Recipients(TypedDict):
-    """Some recipients of a letter; `counts`: of all, by state; `next_after`: where to go on, if there are more."""
+    """A page of a letter's recipients. `counts` counts all of them by state; `next_after` begins the next page."""
 
     recipients: list[RecipientStatus]
     counts: dict[str, int]
@@ -286,7 +286,7 @@ class Recipients(TypedDict):
 
 
 class RenderedTemplate(TypedDict):
-    """A template, filled in; or the `problem` with it."""
+    """A rendered template, or the `problem` with it."""
 
     subject: str | None
     text: str | None
@@ -311,7 +311,7 @@ class Template(TemplateSummary):
 
 
 class Templates(TypedDict):
-    """A page of templates by name, each in its last version."""
+    """A page of templates by name, each in its latest version."""
 
     templates: list[TemplateSummary]
     next_after: str | None
@@ -328,14 +328,14 @@ class Suppression(TypedDict):
 
 
 class Suppressions(TypedDict):
-    """Some of the addresses that get no mail; `next_after`: where to go on, if there are more."""
+    """A page of the addresses that get no mail. `next_after` begins the next page."""
 
     suppressions: list[Suppression]
     next_after: int | None
 
 
 class DeadlineSummary(TypedDict):
-    """A deadline; `followers`: how many."""
+    """A deadline without its followers; `followers` is their number."""
 
     name: str
     due_at: datetime
@@ -344,7 +344,7 @@ class DeadlineSummary(TypedDict):
 
 
 class Follower(TypedDict):
-    """Who is reminded; `reminded_days`: how many days before the deadline, as it is now, they last were."""
+    """Someone who is reminded. `reminded_days`: days before the current due date of the last reminder."""
 
     to: str
     variables: dict[str, Any]
@@ -353,7 +353,7 @@ class Follower(TypedDict):
 
 
 class Deadline(TypedDict):
-    """A deadline with its followers by address."""
+    """A deadline with its followers, by address."""
 
     name: str
     due_at: datetime
@@ -370,6 +370,6 @@ class Deadlines(TypedDict):
 
 
 class SuppressionsAdded(TypedDict):
-    """How many addresses were not suppressed before."""
+    """How many of the addresses were not suppressed before."""
 
     added: int

@@ -1,4 +1,4 @@
-"""What every request can reach: the resources that app.py opens, each with its type."""
+"""The application's state: the resources that app.py opens, with their types."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ class GatewayState(State):
 
     settings: Settings
     policies: Mapping[str, Policy]
-    """The limits of tenants that have none of their own."""
+    """The rate limits of tenants without own limits."""
     draining: asyncio.Event
     """Set when the process has been told to stop."""
     openapi: bytes
-    """/openapi.json"""
+    """The content of /openapi.json."""
     docs: str
-    """/docs"""
+    """The content of /docs."""
     database: Database
     bus: Bus
     blobs: Blobs
@@ -50,6 +50,6 @@ class GatewayState(State):
 
 
 def state_of(request: HTTPConnection | Scope) -> GatewayState:
-    """The state of the application that serves `request`, a request or its ASGI scope."""
+    """The state of the application that serves `request` (a request or its ASGI scope)."""
     state: GatewayState = request["app"].state
     return state

@@ -1,4 +1,4 @@
-"""What takes too long is given up. All that waits is looked at together, a few times a second: no timer each."""
+"""Timeouts of requests. One loop checks all of them a few times a second, instead of one timer each."""
 
 import asyncio
 import time
@@ -6,38 +6,38 @@ from types import TracebackType
 
 from services.gateway.problems import DeadlineExceeded, Problem
 
-LOOK_EVERY_S = 0.25
+CHECK_EVERY_S = 0.25
 
 
 class Timeouts:
-    """What is waited for at this moment, and until when."""
+    """All blocks that run with a timeout now."""
 
     def __init__(self) -> None:
-        self._running: set[_Within] = set()
+        self._running: set[_Timeout] = set()
 
-    def within(self, seconds: float, problem: type[Problem] = DeadlineExceeded) -> "_Within":
-        """Give the block so long; then it is cancelled, and raises `problem`."""
-        return _Within(self._running, time.monotonic() + seconds, problem)
+    def within(self, seconds: float, problem: type[Problem] = DeadlineExceeded) -> "_Timeout":
+        """A context manager. After `seconds` its block is cancelled, and raises `problem`."""
+        return _Timeout(self._running, time.monotonic() + seconds, problem)
 
     async def watch(self) -> None:
-        """Run for ever."""
+        """Cancel blocks whose time is over, for ever. They may run up to CHECK_EVERY_S longer."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
             now = time.monotonic()
-            for block in [block for block in self._running if block.due <= now and not block.given_up]:
-                block.give_up()
+            for block in [block for block in self._running if block.due <= now and not block.timed_out]:
+                block.cancel()
 
 
-class _Within:
-    """A block with a deadline: a context manager of its own, because every request has some."""
+class _Timeout:
+    """A block with a timeout. A class, because it is cheap and every request uses some."""
 
-    __slots__ = ("_problem", "_running", "_task", "due", "given_up")
+    __slots__ = ("_problem", "_running", "_task", "due", "timed_out")
 
-    def __init__(self, running: "set[_Within]", due: float, problem: type[Problem]) -> None:
+    def __init__(self, running: "set[_Timeout]", due: float, problem: type[Problem]) -> None:
         self._running = running
         self._problem = problem
         self.due = due
-        self.given_up = False
+        self.timed_out = False
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
@@ -49,10 +49,10 @@ class _Within:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running.discard(self)
-        if self.given_up and kind is asyncio.CancelledError and not self._task.uncancel():
+        if self.timed_out and kind is asyncio.CancelledError and not self._task.uncancel():
             raise self._problem from None
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Cancel the block."""
-        self.given_up = True
+        self.timed_out = True
         self._task.cancel()

@@ -1,1 +1,1 @@
-"""Who calls, and what they may do."""
+"""Authentication and authorization: who the caller is, and what the caller may do."""

@@ -1,11 +1,11 @@
-"""Accounts: people who sign in with e-mail and password. Passwords are kept as argon2id hashes."""
+"""Accounts: people who sign in with e-mail and password. Passwords are stored as argon2id hashes."""
 
 import asyncio
 
 import argon2
 
 from libs.common.db import Database
-from services.gateway.identity.keys import enter_tenant
+from services.gateway.identity.keys import ensure_tenant
 from services.gateway.identity.scopes import Role
 from services.gateway.identity.tokens import Identity
 
@@ -15,7 +15,7 @@ PASSWORD_AT_MOST = 256
 _HASHER = argon2.PasswordHasher()  # argon2id with the parameters of RFC 9106, 4 (second choice): 64 MiB, 3 passes
 _NOBODY = _HASHER.hash("nobody's password")
 _AT_ONCE = asyncio.Semaphore(2)
-"""Each takes 64 MiB and a core for tens of milliseconds."""
+"""Bounds the hashing: each run takes 64 MiB and a core for tens of milliseconds."""
 
 _FIND = "SELECT id, tenant, role, password FROM identity.accounts WHERE email = $1 AND disabled_at IS NULL"
 _ENTER = """
@@ -25,14 +25,14 @@ ON CONFLICT (email) DO UPDATE SET tenant = excluded.tenant, role = excluded.role
 
 
 async def enter(database: Database, tenant: str, email: str, role: Role, password: str) -> None:
-    """Make an account, or change it. Raises Unavailable."""
+    """Create an account, or replace its tenant, role and password. Raises Unavailable."""
     hashed = await asyncio.to_thread(_HASHER.hash, password)
-    await enter_tenant(database, tenant)
+    await ensure_tenant(database, tenant)
     await database.fetch(_ENTER, email.lower(), tenant, role.value, hashed)
 
 
 async def verify(database: Database, email: str, password: str) -> Identity | None:
-    """Whose e-mail (in lower case) and password these are; None if they are wrong. Raises Unavailable.
+    """The identity for an e-mail address (in lower case) and password; None if they are wrong. Raises Unavailable.
 
     An unknown account takes as long as a wrong password.
     """

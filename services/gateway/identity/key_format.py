@@ -1,7 +1,7 @@
-"""The form of an API key: `argosy_<env>_<id>_<secret>_<checksum>`; only a hash of its secret is kept.
+"""The format of an API key: `argosy_<env>_<id>_<secret>_<checksum>`. Only a hash of the secret is stored.
 
 The secret has 190 random bits, so a plain SHA-256 keeps it safe (OWASP ASVS 5.0, 6.5.2). The checksum lets a
-mistyped or made-up key be refused without asking the database, as GitHub's tokens do.
+mistyped or invented key be refused without a database query, as GitHub's tokens do.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, slots=True)
 class ParsedKey:
-    """A well-formed key taken apart."""
+    """The parts of a well-formed key."""
 
     env: str
     id: str
@@ -23,14 +23,14 @@ class ParsedKey:
 
 
 def new_key(env: str) -> tuple[str, ParsedKey]:
-    """A fresh key as the caller sees it, the only time anybody does, and its parts."""
+    """A new random key as text, which is shown once, and its parts."""
     parts = ParsedKey(env, _random(12), _random(32))
     body = f"argosy_{parts.env}_{parts.id}_{parts.secret}"
     return f"{body}_{_checksum(body)}", parts
 
 
 def parse_key(text: str) -> ParsedKey | None:
-    """The parts of a key whose checksum is right, or None."""
+    """The parts of a key, or None if the format or the checksum is wrong."""
     body, _, checksum = text.rpartition("_")
     parts = body.split("_")
     if len(parts) != 4 or parts[0] != "argosy" or _checksum(body) != checksum:
@@ -39,7 +39,7 @@ def parse_key(text: str) -> ParsedKey | None:
 
 
 def secret_hash(secret: str) -> bytes:
-    """What is stored of a secret."""
+    """The SHA-256 of a secret, which is what is stored."""
     return hashlib.sha256(secret.encode()).digest()
 
 

@@ -1,7 +1,7 @@
-"""What a caller may do. Every operation needs one scope; a role is a set of scopes, and a key may have fewer.
+"""Authorization. Every operation needs one scope; a role is a set of scopes, and a key may have fewer.
 
-Queues and tenants belong to the whole fleet, not to a tenant: their scopes are in no role, and only the command
-line, or somebody who has them, can give them to a key.
+Queues and tenants belong to the whole fleet, not to one tenant. So their scopes are in no role: only the command
+line, or a caller who has them, can give them to a key.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from services.gateway.limits.policies import Policy
 
 
 class Scope(StrEnum):
-    """One thing that may be done."""
+    """A permission that an operation needs."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
@@ -31,7 +31,7 @@ class Scope(StrEnum):
 
 
 class Role(StrEnum):
-    """What a key may do."""
+    """A named set of scopes; see ROLES."""
 
     ADMIN = "admin"
     MEMBER = "member"
@@ -52,7 +52,7 @@ OPERATOR: Scopes = frozenset({Scope.QUEUES_READ, Scope.QUEUES_WRITE, Scope.TENAN
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller: a key or a token is the user, the tenant owns the jobs. `policies`: its tenant's rate limits."""
+    """An authenticated caller. `user` is a key or a token's subject, `tenant` owns the jobs and has `policies`."""
 
     user: str
     tenant: str

@@ -1,4 +1,4 @@
-"""The tables of the schema `identity`. Only the gateway writes them."""
+"""The tables of the schema `identity`. Only the gateway writes to them."""
 
 from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, LargeBinary, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
@@ -21,7 +21,7 @@ keys = Table(
     Column("tenant", Text, ForeignKey("identity.tenants.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
-    Column("scopes", JSONB),  # null: all that the role has
+    Column("scopes", JSONB),  # null: all scopes of the role
     Column("secret_sha256", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("expires_at", Moment),

@@ -1,7 +1,7 @@
-"""Tokens: JWTs of an outside issuer (Supabase, Auth0, Keycloak, …), and our own short-lived ones.
+"""Tokens: JWTs of an external issuer (Supabase, Auth0, Keycloak, …), and our own short-lived ones.
 
-What a token is signed with is decided here, never by the token: algorithms are pinned for each issuer, keys come
-only from the configured address, and what the header says of keys or addresses is not read (RFC 8725).
+The gateway decides how a token must be signed, never the token itself: algorithms are pinned for each issuer, keys
+come only from the configured address, and keys or addresses in the token's header are ignored (RFC 8725).
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from services.gateway.identity.scopes import Role
 from services.gateway.problems import Unauthenticated
 
 LIFE_S = 900
-"""Of a token of ours."""
+"""Lifetime of our own tokens, in seconds."""
 LEEWAY_S = 30
 JWKS_EVERY_S = 30.0
 JWKS_LIFE_S = 3600.0
 JWKS_TIMEOUT_S = 5.0
 JWKS_AT_MOST = 256 * 1024
-"""An issuer's keys are fetched once in JWKS_EVERY_S at most, however many unknown ones are asked for, and anew
-after JWKS_LIFE_S, when it may have withdrawn some."""
+"""An issuer's keys are fetched at most once in JWKS_EVERY_S, even if many tokens name unknown keys, and again
+after JWKS_LIFE_S, because the issuer may have withdrawn some. The response may have JWKS_AT_MOST bytes."""
 AUDIENCE = "argosy"
 _REFUSED = "That token is not valid here, or has expired."
 
@@ -34,7 +34,7 @@ logger = log.get("tokens")
 
 
 class Identity(NamedTuple):
-    """Whom a token speaks for."""
+    """The user, tenant and role that a token stands for."""
 
     user: str
     tenant: str
@@ -42,7 +42,7 @@ class Identity(NamedTuple):
 
 
 class Tokens:
-    """Makes and verifies tokens."""
+    """Issues and verifies tokens."""
 
     def __init__(self, settings: TokenSettings, env: str) -> None:
         self._settings = settings
@@ -53,11 +53,11 @@ class Tokens:
 
     @property
     def issues(self) -> bool:
-        """Whether tokens of our own can be made: there is a secret to sign them with."""
+        """Whether own tokens can be issued, which needs TOKEN_SECRET to sign them."""
         return self._settings.token_secret is not None
 
     def issue(self, identity: Identity) -> str:
-        """A token for LIFE_S seconds."""
+        """A token for `identity` that expires after LIFE_S seconds."""
         now = int(time.time())
         claims = {
             "iss": self._issuer,
@@ -71,23 +71,23 @@ class Tokens:
         return jwt.encode(claims, self._own_secret(), algorithm="HS256", headers={"typ": "at+jwt"})
 
     async def verify(self, token: str) -> Identity:
-        """Whom `token` speaks for. Raises Unauthenticated."""
+        """The identity that `token` stands for. Raises Unauthenticated."""
         try:
             issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
             if issuer == self._issuer and self.issues:
                 claims = self._decode(token, self._own_secret(), ["HS256"], AUDIENCE, self._issuer)
                 return Identity(claims["sub"], claims["tenant"], Role(claims["role"]))
             if issuer is not None and issuer == self._settings.jwt_issuer:
-                return self._outside(await self._decode_outside(token))
+                return self._external_identity(await self._decode_external(token))
         except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
             raise Unauthenticated(_REFUSED) from error
         raise Unauthenticated(_REFUSED)
 
     def _own_secret(self) -> str:
-        assert self._settings.token_secret is not None  # noqa: S101 - callers ask `issues`
+        assert self._settings.token_secret is not None  # noqa: S101 - callers check `issues` first
         return self._settings.token_secret.get_secret_value()
 
-    async def _decode_outside(self, token: str) -> dict[str, Any]:
+    async def _decode_external(self, token: str) -> dict[str, Any]:
         settings = self._settings
         if settings.jwt_secret is not None:
             key: Any = settings.jwt_secret.get_secret_value()
@@ -109,11 +109,11 @@ class Tokens:
         )
         return claims
 
-    def _outside(self, claims: Mapping[str, Any]) -> Identity:
+    def _external_identity(self, claims: Mapping[str, Any]) -> Identity:
         settings = self._settings
         if claims.get("typ") == "ID" or "at_hash" in claims or "nonce" in claims:
             raise Unauthenticated(
-                "That is an ID token: it says who signed in, and opens nothing. Send the access token."
+                "That is an ID token: it says who signed in, but gives no access. Send the access token."
             )
         tenant = settings.jwt_tenant or _claim(claims, settings.jwt_tenant_claim)
         role = _claim(claims, settings.jwt_role_claim)
@@ -124,7 +124,7 @@ class Tokens:
         return Identity(f"jwt:{user}"[:255], tenant, Role(known))
 
     async def _public_key(self, kid: str) -> Any:
-        """The issuer's key of that id. Raises Unauthenticated if it has none."""
+        """The issuer's key with the id `kid`. Raises Unauthenticated if it has none."""
         if kid not in self._jwks or time.monotonic() - self._fetched_at > JWKS_LIFE_S:
             async with self._fetching:
                 if time.monotonic() - self._fetched_at > JWKS_EVERY_S:
@@ -135,7 +135,7 @@ class Tokens:
         return self._jwks[kid]
 
     async def _fetch_keys(self) -> None:
-        """Take the issuer's present keys; where it cannot be asked, those known stay."""
+        """Fetch the issuer's current keys. If the issuer cannot be reached, the known keys stay."""
         try:
             document = await asyncio.to_thread(_read_json, str(self._settings.jwt_jwks_url))
             keys = jwt.PyJWKSet.from_dict(document).keys
@@ -146,8 +146,8 @@ class Tokens:
 
 
 def _read_json(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=JWKS_TIMEOUT_S) as answer:  # noqa: S310 - http(s), see config
-        return orjson.loads(answer.read(JWKS_AT_MOST))
+    with urllib.request.urlopen(address, timeout=JWKS_TIMEOUT_S) as response:  # noqa: S310 - http(s), see config
+        return orjson.loads(response.read(JWKS_AT_MOST))
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:

@@ -1,7 +1,7 @@
-"""What was decided about a request, and the header fields that say so.
+"""The decision about a request, and its rate-limit header fields.
 
-RateLimit-Policy and RateLimit are structured fields (draft-ietf-httpapi-ratelimit-headers-10): `q` a quota, `w`
-its window, `r` what remains of it, `t` in how many seconds there will be more. All in whole seconds.
+RateLimit-Policy and RateLimit are structured fields (draft-ietf-httpapi-ratelimit-headers-10): `q` is the quota,
+`w` its window, `r` what remains, `t` the time until more is available. Times are whole seconds.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from services.gateway.limits.policies import Charges, Policy
 
-PLACE_RETRY_S = 1
-"""When to try again where too much runs at once: nobody knows when a place becomes free."""
+SLOT_RETRY_S = 1
+"""Retry-After for a concurrency limit, because nobody knows when a slot becomes free."""
 
 
 class LimitStatus(NamedTuple):
-    """How a subject stands with one policy: `free_s` seconds until there is one more place."""
+    """What remains for a subject under one policy; in `free_s` seconds one more request is allowed."""
 
     policy: Policy
     remaining: int
@@ -23,7 +23,7 @@ class LimitStatus(NamedTuple):
 
 
 class HeldSlot(NamedTuple):
-    """A place of a policy that bounds what runs at once, to be given back."""
+    """A slot of a concurrency limit, to be released when the request ends."""
 
     key: str
     member: str
@@ -31,26 +31,27 @@ class HeldSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """Admitted or not, by which policies not, and how the subjects stand with each. `fields`: RateLimit-Policy.
+    """Whether a request is admitted, the policies that refused it, and what remains under each policy.
 
-    Requests that were decided together share one, and what is made of it.
+    `fields` is the value of RateLimit-Policy. Requests that were decided together share one Decision and its
+    cached headers.
     """
 
     admitted: bool
     statuses: tuple[LimitStatus, ...] = ()
     violated: tuple[str, ...] = ()
-    places: tuple[HeldSlot, ...] = ()
+    slots: tuple[HeldSlot, ...] = ()
     fields: str = ""
 
     @property
     def retry_after_s(self) -> int:
-        """When all that refused has a place again."""
+        """Seconds until every policy that refused has room again."""
         waits = [s.free_s for s in self.statuses if s.policy.name in self.violated]
-        return max(waits, default=PLACE_RETRY_S)
+        return max(waits, default=SLOT_RETRY_S)
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """RateLimit-Policy, RateLimit, and Retry-After where it was refused."""
+        """RateLimit-Policy and RateLimit; also Retry-After if the request was refused."""
         headers = {} if self.admitted else {"Retry-After": str(self.retry_after_s)}
         if self.fields:
             headers["RateLimit-Policy"] = self.fields
@@ -59,12 +60,12 @@ class Decision:
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The same, as ASGI wants them."""
+        """The same headers, encoded for ASGI."""
         return [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
 
 
 def refused(charges: Charges, violated: list[tuple[int, int]]) -> Decision:
-    """A refusal by the charges at the positions in `violated`, each with the seconds until it has a place."""
+    """A refusal. `violated` lists pairs: the position of a charge, and the seconds until it has room."""
     statuses = tuple(LimitStatus(charges.each[position].policy, 0, free_s) for position, free_s in violated)
     fields = ", ".join([s.policy.quota for s in statuses if s.policy.is_shown])
     return Decision(False, statuses, tuple(s.policy.name for s in statuses), fields=fields)

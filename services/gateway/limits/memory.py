@@ -1,8 +1,8 @@
-"""What this gateway has admitted, and what that leaves of its share while Redis is away.
+"""What this gateway has admitted, and what is left of its share while Redis is away.
 
-With Redis away, what is left of a limit is shared out among the gateways that live. What is left is known
-exactly: every admission was made by some gateway, each remembers its own, and at the start of an outage they tell
-each other. So for one subject, with everything in one window:
+While Redis is away, the running gateways divide the rest of each limit among them. They know the rest exactly:
+every admission was made by some gateway, each gateway remembers its own, and at the start of an outage they report
+them to each other. So for one subject, with everything in one window:
 
     admitted before + gateways x (limit - admitted before) / gateways  <=  limit
 """
@@ -15,18 +15,18 @@ from itertools import chain
 from services.gateway.limits.policies import Charge, Policy
 
 SUBJECTS_AT_MOST = 50_000
-"""Of those remembered, the ones that came longest ago are forgotten first."""
+"""Beyond this many, the least recently used are forgotten."""
 UNKNOWN_RETRY_US = 1_000_000
 KEPT_LONGER_US = 1_000_000
-"""Than it counts: what time it is at Redis is known between two bounds only."""
+"""An admission is kept this much longer than it counts, because Redis's time is known only between two bounds."""
 
-Told = dict[str, list[tuple[int, int]]]
-"""What a gateway tells of itself: for each counter, (time in µs, amount) of what it has admitted."""
+Report = dict[str, list[tuple[int, int]]]
+"""What a gateway has admitted: for each counter, pairs of time in µs and amount."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """`amount` requests admitted at `time_us`, which Redis logs as `prefix:first` and the numbers that follow."""
+    """`amount` requests admitted at `time_us`; Redis logs them as `prefix:first`, `prefix:first+1` and so on."""
 
     time_us: int
     amount: int
@@ -37,7 +37,7 @@ class Admission:
 
 @dataclass(slots=True)
 class Subject:
-    """One counter: what was admitted while Redis decided, and since it does not decide alone."""
+    """One counter: admissions from before the outage, and since Redis no longer decides alone."""
 
     policy: Policy
     before: deque[Admission] = field(default_factory=deque)
@@ -46,7 +46,7 @@ class Subject:
     used_at_us: int = 0
 
     def drop_old(self, now_us: int) -> None:
-        """Forget what has not counted for a while."""
+        """Forget admissions that stopped counting at least KEPT_LONGER_US ago."""
         oldest = now_us - self.policy.counts_for_us - KEPT_LONGER_US
         for admissions in (self.before, self.since):
             while admissions and admissions[0].time_us <= oldest:
@@ -58,19 +58,19 @@ class Memory:
 
     def __init__(self) -> None:
         self._subjects: OrderedDict[str, Subject] = OrderedDict()
-        self._heard: dict[str, Told] = {}
+        self._reports: dict[str, Report] = {}
         self.alone = False
-        """Whether admissions go by this gateway's share."""
-        self.has_untold = False
-        """Whether Redis may not know of all that was admitted."""
+        """Whether this gateway's share limits admissions."""
+        self.has_unreported = False
+        """Whether there are admissions that Redis may not know."""
         self.unheard: set[str] = set()
-        """Gateways that may have admitted what this one does not know of."""
+        """Gateways that have not reported their admissions yet."""
 
-    def admitted(self, charge: Charge, admission: Admission) -> None:
+    def add(self, charge: Charge, admission: Admission) -> None:
         """Remember an admission."""
         subject = self._subject(charge)
         subject.drop_old(admission.time_us)
-        self.has_untold = self.has_untold or not admission.in_redis
+        self.has_unreported = self.has_unreported or not admission.in_redis
         admissions = subject.since if self.alone else subject.before
         width_us = charge.policy.bucket_us
         if width_us:
@@ -82,7 +82,7 @@ class Memory:
         admissions.append(admission)
 
     def take_back(self, charge: Charge, prefix: str, amount: int) -> None:
-        """Of what was admitted a moment ago under the name `prefix`, the last `amount` were not after all."""
+        """Undo the last `amount` of the admissions just added under `prefix`: they were refused after all."""
         subject = self._subject(charge)
         for admission in chain(reversed(subject.since), reversed(subject.before)):
             if amount <= 0:
@@ -92,13 +92,13 @@ class Memory:
                 admission.amount -= taken
                 amount -= taken
 
-    def saw(self, charge: Charge, remaining: int, now_us: int) -> None:
-        """Redis has said what remains."""
+    def note_remaining(self, charge: Charge, remaining: int, now_us: int) -> None:
+        """Remember what Redis said remains of a limit."""
         subject = self._subject(charge)
         subject.used, subject.used_at_us = charge.policy.limit - remaining, now_us
 
-    def gave_back(self, key: str, prefix: str, number: int) -> None:
-        """A place of a policy that bounds what runs at once is free again."""
+    def released(self, key: str, prefix: str, number: int) -> None:
+        """Forget the admission of a slot that has been released."""
         subject = self._subjects.get(key)
         if subject is None:
             return
@@ -108,39 +108,39 @@ class Memory:
                     admissions.remove(admission)
                     return
 
-    def hear(self, gateway: str, told: Told, *, complete: bool) -> None:
-        """Another gateway tells what it admitted, in one message or several; `complete`: these were all."""
-        self._heard[gateway] = {**self._heard.get(gateway, {}), **told}
+    def receive(self, gateway: str, report: Report, *, complete: bool) -> None:
+        """Add a report of another gateway, or a part of one; `complete` if it was the last part."""
+        self._reports[gateway] = {**self._reports.get(gateway, {}), **report}
         if complete:
             self.unheard.discard(gateway)
 
-    def tell(self, now_us: int) -> Told:
-        """What this gateway has admitted."""
-        told: Told = {}
+    def report(self, now_us: int) -> Report:
+        """This gateway's own admissions, for the other gateways."""
+        report: Report = {}
         for key, subject in self._subjects.items():
             subject.drop_old(now_us)
             if subject.before or subject.since:
-                told[key] = [(a.time_us, a.amount) for a in chain(subject.before, subject.since)]
-        return told
+                report[key] = [(a.time_us, a.amount) for a in chain(subject.before, subject.since)]
+        return report
 
     def begin_alone(self, peers: Iterable[str]) -> None:
-        """From now on admissions go by this gateway's share."""
+        """Limit admissions by this gateway's share from now on. `peers` have yet to report."""
         self.alone = True
         self.unheard = set(peers)
-        self._heard.clear()
+        self._reports.clear()
 
     def end_alone(self) -> None:
-        """Redis decides again, and knows all."""
+        """Let Redis decide alone again: it knows every admission."""
         self.alone = False
         self.unheard.clear()
-        self._heard.clear()
+        self._reports.clear()
         for subject in self._subjects.values():
             subject.before.extend(subject.since)
             subject.since.clear()
 
-    def untold(self, now_us: int, *, wiped: bool) -> Iterator[tuple[str, Policy, list[Admission]]]:
-        """What Redis has to be told: what it did not decide; if it was `wiped`, everything."""
-        self.has_untold = False
+    def unreported(self, now_us: int, *, wiped: bool) -> Iterator[tuple[str, Policy, list[Admission]]]:
+        """Admissions that Redis must be given: those it did not decide or, if it was `wiped`, all."""
+        self.has_unreported = False
         for key, subject in self._subjects.items():
             subject.drop_old(now_us)
             everything = chain(subject.before, subject.since)
@@ -149,7 +149,7 @@ class Memory:
                 yield key, subject.policy, admissions
 
     def share(self, charge: Charge, now_us: int, gateways: int) -> tuple[int, int]:
-        """Of this gateway's share: places left, and µs until there is one (more)."""
+        """What is left of this gateway's share, and µs until there is one (more)."""
         policy = charge.policy
         if policy.strict and self.unheard:
             return 0, UNKNOWN_RETRY_US
@@ -157,7 +157,7 @@ class Memory:
         subject.drop_old(now_us)
         oldest = now_us - policy.counts_for_us
         before = [(a.time_us, a.amount) for a in subject.before if a.time_us > oldest]
-        before += self._told_of(charge, oldest)
+        before += self._reported(charge, oldest)
         since = [(a.time_us, a.amount) for a in subject.since if a.time_us > oldest]
         left = self._left(subject, before, since, now_us, gateways)
         ends = sorted({time_us + policy.counts_for_us for time_us, _ in before + since})
@@ -180,12 +180,12 @@ class Memory:
         known = sum(amount for time_us, amount in before if time_us > oldest)
         if self.unheard and subject.used_at_us > oldest:
             known = max(known, subject.used)
-        mine = sum(amount for time_us, amount in since if time_us > oldest)
-        return max(0, subject.policy.limit - known) // gateways - mine
+        own = sum(amount for time_us, amount in since if time_us > oldest)
+        return max(0, subject.policy.limit - known) // gateways - own
 
-    def _told_of(self, charge: Charge, oldest: int) -> list[tuple[int, int]]:
-        heard = chain.from_iterable(told.get(charge.key, ()) for told in self._heard.values())
-        return [(time_us, amount) for time_us, amount in heard if time_us > oldest]
+    def _reported(self, charge: Charge, oldest: int) -> list[tuple[int, int]]:
+        reported = chain.from_iterable(report.get(charge.key, ()) for report in self._reports.values())
+        return [(time_us, amount) for time_us, amount in reported if time_us > oldest]
 
     def _subject(self, charge: Charge) -> Subject:
         subject = self._subjects.get(charge.key)

@@ -1,13 +1,13 @@
-"""Who decides, as Redis and the other gateways come and go.
+"""Who decides while Redis and the other gateways come and go.
 
-SHARED     Redis decides, for all gateways together.
+SHARED     Redis decides for all gateways together.
 ALONE      Redis is away or too slow: this gateway decides by its share of what was left (memory.py).
-RETURNING  Redis answers again and has been told everything, but other gateways may still be ALONE: what is
-           admitted must fit both the share and Redis. When all have returned, SHARED.
+RETURNING  Redis replies again and knows every admission of this gateway, but other gateways may still be ALONE.
+           Admissions must fit both the share and Redis. When all gateways have returned, the mode is SHARED.
 
-A Redis that was wiped, started anew or replaced is the same as one that was away: nobody starts afresh. A gateway
-that is ALONE tells the others what it has admitted; whoever could still ask Redis then keeps to a share as well,
-until it is back.
+A Redis that was wiped, restarted or replaced is treated like one that was away, so counts do not start from zero.
+A gateway that is ALONE reports its admissions to the others. Those that still reach Redis then keep to a share as
+well, until that gateway is back.
 """
 
 import asyncio
@@ -23,30 +23,30 @@ from libs.common import background, log, metrics
 from libs.common.backoff import delays
 from libs.common.bus import Bus
 from services.gateway.limits.decisions import HeldSlot
-from services.gateway.limits.memory import Memory, Told
+from services.gateway.limits.memory import Memory, Report
 from services.gateway.limits.shared import CheckIn, Lost, Shared, Wiped
 
 CHECK_IN_EVERY_S = 1.0
 TELL_EVERY_S = 2.0
 GONE_AFTER_S = 5.0
-"""A gateway that has not checked in for this long has stopped."""
+"""A gateway that has not checked in for this long is taken to have stopped."""
 UNHEARD_AFTER_S = 3.0
-"""In an outage, a gateway that has told nothing by then has stopped; where NATS is away too, nobody has."""
+"""In an outage, a gateway that has not reported by then is taken to have stopped, unless NATS was away too."""
 TOLD_WITHIN_S = 0.25
-"""The first requests of an outage wait so long for what the others tell. All have told it within milliseconds, but
-for one that is busy, or has just died."""
+"""How long the first requests of an outage wait for the other gateways' reports. The reports arrive within
+milliseconds, except from a gateway that is busy or has just died."""
 SUBJECTS_A_MESSAGE, ADMISSIONS_A_MESSAGE = 500, 10_000
-"""NATS takes a megabyte."""
+"""A NATS message may have a megabyte."""
 SUBJECT = "limits.admitted"
-"""On the bus: what a gateway has admitted."""
-STRANGER = "?"
-"""Stands for whoever else there may be, where a gateway starts in the midst of an outage."""
+"""The NATS subject of the gateways' reports."""
+UNKNOWN_PEER = "?"
+"""Stands for any other gateways, if this one starts during an outage."""
 
 logger = log.get("limits")
 
 
 class Mode(StrEnum):
-    """Who decides."""
+    """Who decides; see the module."""
 
     SHARED = "shared"
     ALONE = "alone"
@@ -54,7 +54,7 @@ class Mode(StrEnum):
 
 
 class Outages:
-    """Keeps in touch with Redis and the other gateways."""
+    """Stays in contact with Redis and the other gateways, and chooses the mode."""
 
     def __init__(self, gateway: str, shared: Shared, memory: Memory, bus: Bus) -> None:
         self._gateway = gateway
@@ -63,98 +63,98 @@ class Outages:
         self._bus = bus
         self.mode = Mode.ALONE
         self.peers: set[str] = set()
-        self._owed: list[HeldSlot] = []
+        self._unreleased: list[HeldSlot] = []
         self._returned_us = 0
-        self.asking = asyncio.Lock()
-        """Held while Redis is asked: what it grants then is told to the others, too."""
+        self.redis_lock = asyncio.Lock()
+        """Held while Redis decides, so that a report includes what it grants."""
         self._alone_since = float("-inf")
-        self._look = asyncio.Event()
-        self._all_told = asyncio.Event()
+        self._check_now = asyncio.Event()
+        self._all_reported = asyncio.Event()
         self._parts: dict[str, set[int]] = {}
-        self._waiting: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._silence_timer: asyncio.Task[None] | None = None
+        self._publishing: set[asyncio.Task[None]] = set()
 
     @property
     def gateways(self) -> int:
-        """How many share what is left, this one included."""
-        return len(self.peers - {STRANGER}) + 1
+        """The number of gateways that share what is left, including this one."""
+        return len(self.peers - {UNKNOWN_PEER}) + 1
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Keep in touch while the block runs."""
+        """Watch Redis and the other gateways while the block runs."""
         await self.check_in()
         if self.mode is Mode.ALONE:
-            self._begin_alone({STRANGER})
+            self._begin_alone({UNKNOWN_PEER})
         try:
             async with background.alongside(self._listen(), self._watch()):
                 yield
-        finally:  # no connection is left in the midst of an answer
-            await background.end({*self._telling, *([self._waiting] if self._waiting else [])})
+        finally:  # leave no connection with half a reply read
+            await background.end({*self._publishing, *([self._silence_timer] if self._silence_timer else [])})
 
     async def lose(self, error: Lost | Wiped) -> None:
-        """Redis went away, or forgot: from here on by share, as soon as the others have told what they know."""
+        """Decide by share from now on, because Redis went away or lost counts. Waits for the others' reports."""
         self._lose(error)
-        self._look.set()
-        await self.told()
+        self._check_now.set()
+        await self.wait_for_reports()
 
-    async def told(self) -> None:
-        """As an outage begins, wait for what the others know."""
+    async def wait_for_reports(self) -> None:
+        """At the start of an outage, wait for the other gateways' reports, at most TOLD_WITHIN_S in all."""
         left_s = self._alone_since + TOLD_WITHIN_S - asyncio.get_running_loop().time()
-        if left_s > 0 and not self._all_told.is_set():
+        if left_s > 0 and not self._all_reported.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
-                    await self._all_told.wait()
+                    await self._all_reported.wait()
 
-    async def give_back(self, places: list[HeldSlot]) -> None:
-        """Free places in Redis: now, or as soon as it answers."""
-        self._owed += places
+    async def give_back(self, slots: list[HeldSlot]) -> None:
+        """Release slots in Redis now, or as soon as it replies."""
+        self._unreleased += slots
         if self.mode is not Mode.ALONE:
             with suppress(Lost):
-                await self._pay_back()
+                await self._release_pending()
 
     # -- Redis
 
     async def _watch(self) -> None:
         waits = delays(base_s=0.05, cap_s=CHECK_IN_EVERY_S)
-        told_at = asyncio.get_running_loop().time()
+        published_at = asyncio.get_running_loop().time()
         while True:
-            self._look.clear()
+            self._check_now.clear()
             await self.check_in()
             now = asyncio.get_running_loop().time()
             if self.mode is Mode.SHARED:
                 waits = delays(base_s=0.05, cap_s=CHECK_IN_EVERY_S)
-            elif self.mode is Mode.ALONE and now - told_at > TELL_EVERY_S:
-                told_at = now
-                self._tell(answering=False)
+            elif self.mode is Mode.ALONE and now - published_at > TELL_EVERY_S:
+                published_at = now
+                self._publish_soon(answering=False)
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_IN_EVERY_S if self.mode is Mode.SHARED else next(waits)):
-                    await self._look.wait()
+                    await self._check_now.wait()
 
     async def check_in(self) -> None:
-        """Look for Redis and the others; move on to where that allows."""
+        """Contact Redis, see which gateways are there, and change the mode accordingly."""
         try:
-            seen = await self.ask_who_is_there()
+            seen = await self.send_check_in()
             if self.mode is not Mode.ALONE and seen.epoch != self._shared.epoch:
                 raise Wiped
             if self.mode is Mode.ALONE:
-                await self._come_back(seen)
-                seen = await self.ask_who_is_there()
-            await self._tell_redis(wiped=False)
-            await self._pay_back()
+                await self._return(seen)
+                seen = await self.send_check_in()
+            await self._restore_redis(wiped=False)
+            await self._release_pending()
         except (Lost, Wiped) as error:
             self._lose(error)
             return
-        except Exception:  # whatever it is, this must go on
+        except Exception:  # a bug must not stop the loop
             logger.exception("limits.bug")
             return
         others = {gateway for gateway in seen.seen if gateway != self._gateway}
         if self.mode is Mode.SHARED:
             self.peers = others
         elif self.mode is Mode.RETURNING:
-            self._join(seen, others)
+            self._share_if_all_returned(seen, others)
 
-    async def ask_who_is_there(self) -> CheckIn:
-        """Check in, and hear who else does. Raises Lost."""
+    async def send_check_in(self) -> CheckIn:
+        """Check in with Redis, and read who else has. Raises Lost."""
         deciding = self.mode is not Mode.ALONE
         return await self._shared.check_in(uuid4().hex, gone_after_s=GONE_AFTER_S, deciding=deciding)
 
@@ -170,16 +170,16 @@ class Outages:
         self._alone_since = asyncio.get_running_loop().time()
         self._memory.begin_alone(peers)
         self._parts.clear()
-        self._all_told.clear()
+        self._all_reported.clear()
         if not peers:
-            self._all_told.set()
-        self._tell(answering=False)
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._waiting = asyncio.create_task(self._wait_for_the_unheard())
+            self._all_reported.set()
+        self._publish_soon(answering=False)
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+        self._silence_timer = asyncio.create_task(self._time_out_silent_peers())
 
-    async def _wait_for_the_unheard(self) -> None:
-        """Whoever has told nothing after some seconds is gone; but not while nobody could have told anything."""
+    async def _time_out_silent_peers(self) -> None:
+        """Drop peers that have not reported after UNHEARD_AFTER_S, unless NATS was disconnected in that time."""
         while self._memory.unheard:
             epoch = self._bus.epoch if self._bus.connected else None
             await asyncio.sleep(UNHEARD_AFTER_S)
@@ -187,54 +187,54 @@ class Outages:
                 self.peers -= self._memory.unheard
                 self._memory.unheard.clear()
             else:
-                self._tell(answering=False)
-        self._all_told.set()
+                self._publish_soon(answering=False)
+        self._all_reported.set()
 
-    async def _come_back(self, seen: CheckIn) -> None:
-        """Redis answers: tell it everything, then let it decide too."""
-        await self._tell_redis(wiped=seen.epoch != self._shared.epoch)
+    async def _return(self, seen: CheckIn) -> None:
+        """Redis replies again: give it this gateway's admissions, then let it decide too."""
+        await self._restore_redis(wiped=seen.epoch != self._shared.epoch)
         self._shared.epoch = seen.epoch
         self._returned_us = seen.now_us
         self.mode = Mode.RETURNING
         self._note_mode()
 
-    async def _tell_redis(self, *, wiped: bool) -> None:
-        """Let Redis know what it did not decide; if it was `wiped`, everything.
+    async def _restore_redis(self, *, wiped: bool) -> None:
+        """Give Redis the admissions it did not decide or, if it was `wiped`, all.
 
-        Once, however much is admitted meanwhile: the next check-in tells of that, before shares are given up.
+        This runs once, even if more is admitted meanwhile: the next check-in sends that, before shares end.
         """
-        if not (wiped or self._memory.has_untold):
+        if not (wiped or self._memory.has_unreported):
             return
         try:
-            untold = list(self._memory.untold(self._shared.clock.earliest_us(), wiped=wiped))
-            await self._shared.restore(untold, knows_some=wiped)
+            unreported = list(self._memory.unreported(self._shared.clock.earliest_us(), wiped=wiped))
+            await self._shared.restore(unreported, knows_some=wiped)
         except Lost:
-            self._memory.has_untold = True
+            self._memory.has_unreported = True
             raise
 
-    async def _pay_back(self) -> None:
-        if not self._owed:
+    async def _release_pending(self) -> None:
+        if not self._unreleased:
             return
-        owed, self._owed = self._owed, []
+        owed, self._unreleased = self._unreleased, []
         try:
             await self._shared.give_back(owed)
         except BaseException:
-            self._owed += owed
+            self._unreleased += owed
             raise
 
-    def _join(self, seen: CheckIn, others: set[str]) -> None:
-        """Let Redis decide alone once every other gateway lets it decide too, or has stopped."""
-        if self._memory.has_untold:
+    def _share_if_all_returned(self, seen: CheckIn, others: set[str]) -> None:
+        """Let Redis decide alone once every other gateway has returned to it, or has stopped."""
+        if self._memory.has_unreported:
             return
         waited_s = (seen.now_us - self._returned_us) / 1e6
         returned = {gateway for gateway in others if seen.seen[gateway] >= self._returned_us}
-        if self.peers - {STRANGER} <= returned or waited_s > GONE_AFTER_S:
+        if self.peers - {UNKNOWN_PEER} <= returned or waited_s > GONE_AFTER_S:
             self.mode = Mode.SHARED
             self._memory.end_alone()
             self.peers = others
-            if self._waiting is not None:
-                self._waiting.cancel()
-            self._all_told.set()
+            if self._silence_timer is not None:
+                self._silence_timer.cancel()
+            self._all_reported.set()
             self._note_mode()
 
     def _note_mode(self, **why: str) -> None:
@@ -245,53 +245,53 @@ class Outages:
     # -- the other gateways
 
     async def _listen(self) -> None:
-        async with self._bus.listening(SUBJECT, self._hear):
+        async with self._bus.listening(SUBJECT, self._receive):
             await asyncio.Event().wait()
 
-    def _hear(self, message: bytes) -> None:
-        told = orjson.loads(message)
-        gateway = told["gateway"]
+    def _receive(self, message: bytes) -> None:
+        part = orjson.loads(message)
+        gateway = part["gateway"]
         if gateway == self._gateway:
             return
-        if self.mode is Mode.SHARED and not told["answering"]:
-            self._keep_to_a_share(gateway)
+        if self.mode is Mode.SHARED and not part["answering"]:
+            self._fall_back_to_share(gateway)
         if self.mode is not Mode.SHARED:
             parts = self._parts.setdefault(gateway, set())
-            parts.add(told["part"])
-            complete = len(parts) == told["parts"]
-            self._memory.hear(gateway, told["admitted"], complete=complete)
+            parts.add(part["part"])
+            complete = len(parts) == part["parts"]
+            self._memory.receive(gateway, part["admitted"], complete=complete)
             self.peers.add(gateway)
             if complete:
                 del self._parts[gateway]
             if not self._memory.unheard:
-                self._all_told.set()
-        if not told["answering"] and told["part"] == 1:
-            self._tell(answering=True)
+                self._all_reported.set()
+        if not part["answering"] and part["part"] == 1:
+            self._publish_soon(answering=True)
 
-    def _keep_to_a_share(self, gateway: str) -> None:
-        """Another gateway has lost Redis, which still answers here: until it is back, both must fit."""
+    def _fall_back_to_share(self, gateway: str) -> None:
+        """Another gateway has lost Redis, which still replies here: until it is back, use both share and Redis."""
         self._begin_alone(self.peers | {gateway})
         self._returned_us = self._shared.clock.latest_us()
         self.mode = Mode.RETURNING
         self._note_mode(because_of=gateway)
 
-    def _tell(self, *, answering: bool) -> None:
-        telling = asyncio.get_running_loop().create_task(self._publish(answering))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+    def _publish_soon(self, *, answering: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._publish(answering))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
     async def _publish(self, answering: bool) -> None:
-        async with self.asking:
-            messages = list(_parts_of(self._memory.tell(self._shared.clock.earliest_us())))
+        async with self.redis_lock:
+            messages = list(_parts_of(self._memory.report(self._shared.clock.earliest_us())))
         for number, admitted in enumerate(messages, 1):
             message = {"gateway": self._gateway, "admitted": admitted, "answering": answering}
             await self._bus.publish(SUBJECT, orjson.dumps(message | {"part": number, "parts": len(messages)}))
 
 
-def _parts_of(told: Told) -> Iterator[Told]:
-    """Messages of bearable size; one at least, even if there is nothing to tell."""
-    subjects = iter(told.items())
-    part: Told = dict(islice(subjects, 1))
+def _parts_of(report: Report) -> Iterator[Report]:
+    """Split a report into parts that fit a message; at least one part, even if it is empty."""
+    subjects = iter(report.items())
+    part: Report = dict(islice(subjects, 1))
     size = sum(map(len, part.values()))
     for key, admissions in subjects:
         if len(part) >= SUBJECTS_A_MESSAGE or size + len(admissions) > ADMISSIONS_A_MESSAGE:

@@ -1,7 +1,7 @@
 """What is limited, for whom, and by how much.
 
-A figure is written `60/min`, `5/15min`, `1000/s`, `50/h`; `8 at once` bounds what runs at the same time; `off` is
-no limit. `shadow 60/min` counts and reports, and refuses nobody.
+A limit is written `60/min`, `5/15min`, `1000/s` or `50/h`. `8 at once` is a concurrency limit. `off` means no
+limit. `shadow 60/min` counts and reports but refuses nobody.
 """
 
 import re
@@ -11,17 +11,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 LOG_AT_MOST = 1_000
-"""Larger limits are counted in buckets instead of a log of every admission."""
+"""Limits up to this are counted in a log of every admission; larger ones are counted in buckets."""
 BUCKETS = 16
-"""Parts of a window. An admission counts until its whole bucket has left the window: never more than the limit in
-any window, and a place may become free a sixteenth of the window late."""
+"""Parts of a window. An admission counts until its whole bucket has left the window. So no window has more than
+the limit, and room may become free up to a sixteenth of the window late."""
 
-_FIGURE = re.compile(r"(shadow )?(?:(\d{1,9})/(\d{0,5})(s|min|h|d)|(\d{1,6}) at once)")
+_LIMIT = re.compile(r"(shadow )?(?:(\d{1,9})/(\d{0,5})(s|min|h|d)|(\d{1,6}) at once)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
 class Per(StrEnum):
-    """Whom a policy counts."""
+    """What a policy counts by."""
 
     ALL = "all"
     IP = "ip"
@@ -29,15 +29,15 @@ class Per(StrEnum):
     USER = "user"
 
 
-class BadFigure(ValueError):
-    """A figure is written like 60/min, 5/15min, 8 at once, shadow 50/h, or off."""
+class BadLimit(ValueError):
+    """A limit is written like 60/min, 5/15min, 8 at once, shadow 50/h, or off."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
-    """At most `limit` requests in any `window_s` seconds; or, where `at_once`, at the same time.
+    """At most `limit` requests in any `window_s` seconds; with `at_once`, at most `limit` at the same time.
 
-    Where `at_once`, `window_s` is how long a place is held by a gateway that died. A `limit` of 0 is no limit.
+    With `at_once`, `window_s` is how long a slot stays taken if its gateway died. A `limit` of 0 means no limit.
     """
 
     name: str
@@ -47,58 +47,58 @@ class Policy:
     at_once: bool = False
     shadow: bool = False
     strict: bool = False
-    """Nobody is let in on a guess: with Redis away, only when every other gateway has told what it let in."""
+    """With Redis away, admit nothing until every other gateway has reported what it admitted."""
 
     @property
     def exact(self) -> bool:
-        """Whether every admission is logged."""
+        """Whether every admission is logged, instead of counted in buckets."""
         return self.at_once or self.limit <= LOG_AT_MOST
 
     @property
     def bucket_us(self) -> int:
-        """The width of a bucket; of a log, which has none, 0."""
+        """The width of a bucket in µs; 0 for a log."""
         return 0 if self.exact else -(-self.window_s * 1_000_000 // BUCKETS)
 
     @property
     def counter(self) -> str:
-        """How it is counted: counts of different kinds are kept apart."""
+        """How it is counted. It is part of the key, so counts of different kinds stay separate."""
         return "log" if self.exact else f"buckets-{self.bucket_us}"
 
     @property
     def counts_for_us(self) -> int:
-        """How long an admission counts, from the start of its bucket."""
+        """For how many µs an admission counts, from its time or the start of its bucket."""
         return self.window_s * 1_000_000 + (0 if self.exact else self.bucket_us)
 
     @property
-    def figure(self) -> str:
-        """As it is written."""
+    def limit_text(self) -> str:
+        """The limit as text, e.g. `60/60s`, which `with_limit` reads."""
         shadow = "shadow " if self.shadow else ""
         return f"{shadow}{self.limit} at once" if self.at_once else f"{shadow}{self.limit}/{self.window_s}s"
 
     @property
     def is_shown(self) -> bool:
-        """Whether callers are told. What the whole fleet can carry is nobody's business, a shadow no promise."""
+        """Whether callers see it. They see neither the capacity of the whole fleet nor shadow limits."""
         return self.per is not Per.ALL and not self.shadow
 
     @property
     def quota(self) -> str:
-        """As an item of RateLimit-Policy."""
+        """The item for the RateLimit-Policy header."""
         if self.at_once:
             return f'"{self.name}";q={self.limit};qu="concurrent-requests"'
         return f'"{self.name}";q={self.limit};w={self.window_s}'
 
-    def with_figure(self, figure: str) -> "Policy":
-        """The same policy with another figure. Raises BadFigure."""
-        if figure == "off":
+    def with_limit(self, limit_text: str) -> "Policy":
+        """The same policy with another limit. Raises BadLimit."""
+        if limit_text == "off":
             return replace(self, limit=0, shadow=False)
-        match = _FIGURE.fullmatch(figure)
+        match = _LIMIT.fullmatch(limit_text)
         if match is None or bool(match[5]) != self.at_once:
-            raise BadFigure(f"{self.name}: {BadFigure.__doc__}")
+            raise BadLimit(f"{self.name}: {BadLimit.__doc__}")
         shadow = bool(match[1])
         limit = int(match[2] or match[5])
         window_s = self.window_s if self.at_once else int(match[3] or 1) * _SECONDS[match[4]]
         if limit < 1 or window_s < 1:
-            raise BadFigure(f"{self.name}: {BadFigure.__doc__}")
+            raise BadLimit(f"{self.name}: {BadLimit.__doc__}")
         return replace(self, limit=limit, window_s=window_s, shadow=shadow)
 
 
@@ -118,41 +118,41 @@ DEFAULTS = {
         Policy("streams", Per.USER, 200, 3600, at_once=True),
     )
 }
-"""What holds where neither LIMITS nor the tenant says otherwise."""
+"""The limits, unless LIMITS or the tenant sets others."""
 
 
-def adjusted(policies: Mapping[str, Policy], figures: Mapping[str, str]) -> dict[str, Policy]:
-    """`policies` with some `figures` replaced. Raises BadFigure for a wrong one, or an unknown policy."""
-    unknown = sorted(set(figures) - set(policies))
+def adjusted(policies: Mapping[str, Policy], limits: Mapping[str, str]) -> dict[str, Policy]:
+    """`policies` with other `limits` (texts by policy name). Raises BadLimit: a bad text or an unknown policy."""
+    unknown = sorted(set(limits) - set(policies))
     if unknown:
-        raise BadFigure(f"There is no policy {unknown[0]!r}; there are {', '.join(policies)}.")
-    return {**policies, **{name: policies[name].with_figure(figure) for name, figure in figures.items()}}
+        raise BadLimit(f"There is no policy {unknown[0]!r}; there are {', '.join(policies)}.")
+    return {**policies, **{name: policies[name].with_limit(limit_text) for name, limit_text in limits.items()}}
 
 
 class Charge(NamedTuple):
-    """One request counted by one policy for one subject: a key, an address, an account."""
+    """One request counted by one policy for one subject: an API key, an address or an account."""
 
     policy: Policy
     key: str
 
     @classmethod
     def of(cls, policy: Policy, subject: str) -> "Charge":
-        """The charge to `subject`; its `key` is where Redis keeps the count."""
+        """The charge to `subject`; `key` is the Redis key of its counter."""
         return cls(policy, f"argosy:limit:{policy.name}:{policy.counter}:{subject}")
 
 
 class Charges:
-    """Everything one request is charged with: all of it or nothing. `name`: the same for the same counters."""
+    """Everything one request is charged with, all or nothing. `name` is equal for the same counters."""
 
-    __slots__ = ("each", "fields", "holds_places", "name")
+    __slots__ = ("each", "fields", "holds_slots", "name")
 
     def __init__(self, each: Iterable[Charge]) -> None:
         self.each = tuple(each)
         self.name = tuple([charge.key for charge in self.each])
         self.fields = ", ".join([charge.policy.quota for charge in self.each if charge.policy.is_shown])
-        """RateLimit-Policy."""
-        self.holds_places = any(charge.policy.at_once for charge in self.each)
-        """Whether the end of the request gives something back."""
+        """The value of RateLimit-Policy."""
+        self.holds_slots = any(charge.policy.at_once for charge in self.each)
+        """Whether the request holds slots that must be released at its end."""
 
     def __iter__(self) -> Iterator[Charge]:
         return iter(self.each)

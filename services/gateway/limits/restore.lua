@@ -1,11 +1,11 @@
--- Enters admissions that Redis does not know: made while it was away, or lost when it was wiped or started anew.
+-- Writes admissions that Redis does not know: made while it was away, or lost when it was wiped or restarted.
 --
 --   KEYS  {counter…}
 --   ARGV  {gateway, whether Redis may know some of them,
 --          (algorithm, window in µs, how many, (time in µs, amount, prefix, first number) for each) for each counter}
 --
--- Logs take an admission once, however often it is entered. Buckets add up: enter each once; or, where Redis may know
--- some, enter all that the gateway knows of, and each bucket has at least that.
+-- A log keeps an admission once, however often it is written. A bucket adds up, so each admission must be written once.
+-- If Redis may know some, write all that the gateway knows: each bucket is then raised to at least that amount.
 
 local BUCKETS = 16
 local clock = redis.call('TIME')

@@ -1,4 +1,4 @@
-"""The counts that all gateways share, in Redis: three scripts, each one step on Redis's own clock."""
+"""The counters in Redis that all gateways share: three scripts, each one atomic step on Redis's own clock."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -17,14 +17,15 @@ from services.gateway.limits.memory import Admission
 from services.gateway.limits.policies import Charges, Policy
 
 EPOCH = "argosy:limits:epoch"
-"""Made when Redis is empty. With the server's run id it is the epoch; another means that something may be lost."""
+"""A random value, set when Redis is empty. With the server's run id it is the epoch. A changed epoch means that
+counts may be lost."""
 GATEWAYS = "argosy:limits:gateways"
-LOOKS = 5
-"""Looks at the clock within the budget. A busy event loop is not taken for a slow Redis: between two looks it has
-read what had arrived."""
+BUDGET_SLICES = 5
+"""The budget is waited for in this many parts, so that a busy event loop is not mistaken for a slow Redis: between
+two parts the loop reads what has arrived."""
 RESTORED_AT_A_TIME = 200
-PATIENCE_S = 1.0
-"""For what no request waits for."""
+LONG_TIMEOUT_S = 1.0
+"""The timeout of commands that no HTTP request waits for."""
 
 _SCRIPTS = {
     name: resources.files(__package__).joinpath(f"{name}.lua").read_text()
@@ -35,30 +36,30 @@ T = TypeVar("T")
 
 
 class Lost(ArgosyError):
-    """Redis cannot be asked, or not in time."""
+    """Redis cannot be reached, or did not reply in time."""
 
 
 class Wiped(ArgosyError):
-    """Redis may not know what it knew: it was wiped, started anew, or another one took over."""
+    """Redis may have lost counts: it was wiped or restarted, or another one took over."""
 
 
 @dataclass(slots=True)
 class Group:
-    """Some requests with the same charges, which are decided together."""
+    """`count` requests with the same charges, decided together."""
 
     charges: Charges
     count: int
 
 
 class Granted(NamedTuple):
-    """Of a group: how many are admitted, and for each charge what remains and µs until one more is free."""
+    """How many of a group are admitted and, for each charge, what remains and µs until one more is free."""
 
     admitted: int
     left: list[tuple[int, int]]
 
 
 class CheckIn(NamedTuple):
-    """Redis's answer to a check-in: its time, its epoch, and when each gateway checked in last."""
+    """Redis's reply to a check-in: its time, its epoch, and the time in µs of each gateway's last check-in."""
 
     now_us: int
     epoch: str
@@ -66,83 +67,85 @@ class CheckIn(NamedTuple):
 
 
 class Shared:
-    """Asks Redis. `budget_s`: how long a decision may take."""
+    """The client of the shared counters. `budget_s` is the timeout of a decision in seconds."""
 
     def __init__(self, redis: Redis, *, gateway: str, budget_s: float) -> None:
         self._redis = redis
         self._gateway = gateway
         self._budget_s = budget_s
         self._shas: dict[str, str] = {}
-        self._given_up: set[asyncio.Future[Any]] = set()
+        self._abandoned: set[asyncio.Future[Any]] = set()
         self.clock = RemoteClock()
         self.epoch = ""
 
     async def take(self, groups: Sequence[Group], prefix: str) -> tuple[int, list[Granted]]:
-        """Decide `groups`: the time it was decided, and what was granted. Raises Lost, Wiped."""
+        """Decide `groups`: Redis's time in µs and what was granted to each. Raises Lost, Wiped."""
         numbers: dict[str, int] = {}
-        figures: list[object] = []
-        wanted: list[object] = []
+        parameters: list[object] = []
+        requested: list[object] = []
         for group in groups:
-            wanted += (group.count, len(group.charges))
+            requested += (group.count, len(group.charges))
             for policy, key in group.charges:
                 if key not in numbers:
                     numbers[key] = len(numbers) + 1
-                    figures += (
+                    parameters += (
                         "log" if policy.exact else "buckets",
                         0 if policy.shadow else 1,
                         policy.limit,
                         policy.window_s * 1_000_000,
                     )
-                wanted.append(numbers[key])
+                requested.append(numbers[key])
         keys = [EPOCH, *numbers]
-        asked_us = monotonic_us()
-        answer = await self._within_budget(
-            self._run("take", keys, [self.epoch, self._gateway, prefix, *figures, *wanted])
+        sent_us = monotonic_us()
+        reply = await self._within_budget(
+            self._run("take", keys, [self.epoch, self._gateway, prefix, *parameters, *requested])
         )
-        self.clock.heard(answer[0], asked_us=asked_us)
-        if len(answer) == 1:
+        self.clock.heard(reply[0], asked_us=sent_us)
+        if len(reply) == 1:
             raise Wiped
-        return answer[0], _parsed(answer, groups)
+        return reply[0], _parsed(reply, groups)
 
     async def check_in(self, new_epoch: str, *, gone_after_s: float, deciding: bool) -> CheckIn:
-        """Say that this gateway is there, if it is `deciding` by Redis. Raises Lost."""
+        """Read the check-ins, and record this gateway's own if it is `deciding` by Redis. Raises Lost."""
         known = self.epoch if deciding else ""
         args = [new_epoch, self._gateway, known, gone_after_s]
-        asked_us = monotonic_us()
-        answer = await self._patiently(self._run("checkin", [EPOCH, GATEWAYS], args))
-        self.clock.heard(answer[0], asked_us=asked_us)
-        names, times = answer[2::2], answer[3::2]
+        sent_us = monotonic_us()
+        reply = await self._with_long_timeout(self._run("checkin", [EPOCH, GATEWAYS], args))
+        self.clock.heard(reply[0], asked_us=sent_us)
+        names, times = reply[2::2], reply[3::2]
         seen = {name.decode(): int(float(at)) for name, at in zip(names, times, strict=True)}
-        return CheckIn(answer[0], answer[1].decode(), seen)
+        return CheckIn(reply[0], reply[1].decode(), seen)
 
-    async def restore(self, untold: Sequence[tuple[str, Policy, list[Admission]]], *, knows_some: bool) -> None:
-        """Tell Redis of admissions; `knows_some`: these are all, of which it may know some. Raises Lost."""
-        for start in range(0, len(untold), RESTORED_AT_A_TIME):
-            part = untold[start : start + RESTORED_AT_A_TIME]
+    async def restore(
+        self, unreported: Sequence[tuple[str, Policy, list[Admission]]], *, knows_some: bool
+    ) -> None:
+        """Write admissions to Redis. With `knows_some` these are all, and Redis may know some. Raises Lost."""
+        for start in range(0, len(unreported), RESTORED_AT_A_TIME):
+            part = unreported[start : start + RESTORED_AT_A_TIME]
             args: list[object] = [self._gateway, int(knows_some)]
             for _, policy, admissions in part:
                 args += ("log" if policy.exact else "buckets", policy.window_s * 1_000_000, len(admissions))
                 for a in admissions:
                     args += (a.time_us, a.amount, a.prefix, a.first)
-                    a.in_redis = True  # from now on nothing is added to it
+                    a.in_redis = True  # set before sending, so that nothing is added to it meanwhile
             try:
-                await self._patiently(self._run("restore", [key for key, _, _ in part], args))
+                await self._with_long_timeout(self._run("restore", [key for key, _, _ in part], args))
             except Lost:
                 for admission in chain.from_iterable(admissions for _, _, admissions in part):
                     admission.in_redis = False
                 raise
 
-    async def give_back(self, places: Sequence[HeldSlot]) -> None:
-        """Free places of policies that bound what runs at once. Raises Lost."""
+    async def give_back(self, slots: Sequence[HeldSlot]) -> None:
+        """Release slots of concurrency limits. Raises Lost."""
         pipeline = self._redis.pipeline(transaction=False)
-        for key, member in places:
+        for key, member in slots:
             pipeline.zrem(key, member)
-        await self._patiently(pipeline.execute())
+        await self._with_long_timeout(pipeline.execute())
 
     async def settled(self) -> None:
-        """Nothing that was given up holds a connection any more: all can be closed."""
-        if self._given_up:
-            await asyncio.wait(self._given_up, timeout=PATIENCE_S)
+        """Wait until abandoned commands hold no connection any more, so that all can be closed."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned, timeout=LONG_TIMEOUT_S)
 
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[object]) -> Any:
         sha = self._shas.get(script)
@@ -154,11 +157,11 @@ class Shared:
             self._shas[script] = await self._redis.script_load(_SCRIPTS[script])
         return await self._redis.execute_command("EVALSHA", self._shas[script], len(keys), *keys, *args)  # type: ignore[no-untyped-call]
 
-    async def _within_budget(self, asking: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(asking)
+    async def _within_budget(self, request: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(request)
         try:
-            for _ in range(LOOKS):
-                await asyncio.wait({task}, timeout=self._budget_s / LOOKS)
+            for _ in range(BUDGET_SLICES):
+                await asyncio.wait({task}, timeout=self._budget_s / BUDGET_SLICES)
                 if task.done():
                     return task.result()
         except (RedisError, OSError) as error:
@@ -166,23 +169,23 @@ class Shared:
         finally:
             if not task.done():
                 task.cancel()
-                self._given_up.add(task)
-                task.add_done_callback(self._given_up.discard)
+                self._abandoned.add(task)
+                task.add_done_callback(self._abandoned.discard)
         raise Lost(f"Redis took more than {self._budget_s * 1000:g} ms.")
 
-    async def _patiently(self, asking: Awaitable[T]) -> T:
+    async def _with_long_timeout(self, request: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await asking
+            async with asyncio.timeout(LONG_TIMEOUT_S):
+                return await request
         except (RedisError, OSError, TimeoutError) as error:
             raise Lost(f"Redis: {message_of(error)}") from error
 
 
-def _parsed(answer: list[int], groups: Sequence[Group]) -> list[Granted]:
+def _parsed(reply: list[int], groups: Sequence[Group]) -> list[Granted]:
     granted, at = [], 1
     for group in groups:
         end = at + 1 + 2 * len(group.charges)
-        left = answer[at + 1 : end]
-        granted.append(Granted(answer[at], list(zip(left[::2], left[1::2], strict=True))))
+        left = reply[at + 1 : end]
+        granted.append(Granted(reply[at], list(zip(left[::2], left[1::2], strict=True))))
         at = end
     return granted

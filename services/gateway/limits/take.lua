@@ -1,13 +1,13 @@
--- Decides the limits of many requests in one step, on Redis's own clock (the gateways' clocks differ).
+-- Decides the limits of many requests in one atomic step, on Redis's own clock (the gateways' clocks differ).
 --
 --   KEYS  {epoch, counter…}
 --   ARGV  {epoch, gateway, prefix, (algorithm, enforced, limit, window in µs) for each counter,
---          (requests, how many counters, their positions…) for each group}
+--          (requests, number of counters, their positions…) for each group}
 --   ->    {now in µs, (granted, (remaining, µs until one more is free) for each of its counters) for each group}
---   or    {now in µs} alone where the epoch is another (see checkin.lua): the gateways must restore it first
+--   or    {now in µs} alone if the epoch differs (see checkin.lua): the gateways must restore their admissions first
 --
--- A group is some requests with the same counters. All of a request's counters are charged, or none is.
--- A counter that is not enforced stops at its limit; what remains of it is then below 0, by what came on top.
+-- A group is a number of requests with the same counters. A request charges all of its counters or none.
+-- A counter that is not enforced is not charged beyond its limit. Its `remaining` is then negative: the requests over it.
 --   log      sorted set; score: time of admission in µs; member: <prefix>:<group>:<number>
 --   buckets  hash; field: <number of a sixteenth of a window>:<gateway>, value: that gateway's admissions in it
 
@@ -65,22 +65,22 @@ local function charge(c, amount, group)
   redis.call('PEXPIRE', c.key, math.ceil(c.window / 1000 * (1 + 2 / BUCKETS)))
 end
 
-local answer, group = {now}, 0
+local reply, group = {now}, 0
 while at <= #ARGV do
   local granted, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   for i = at + 2, at + 1 + count do
     local c = counters[tonumber(ARGV[i])]
     if c.enforced then granted = math.max(0, math.min(granted, c.limit - c.used)) end
   end
-  answer[#answer + 1] = granted
+  reply[#reply + 1] = granted
   for i = at + 2, at + 1 + count do
     local c = counters[tonumber(ARGV[i])]
     local fits = math.min(granted, math.max(0, c.limit - c.used))
     charge(c, fits, group)
-    answer[#answer + 1] = c.limit - c.used - (granted - fits)
-    answer[#answer + 1] = math.ceil(c.free)
+    reply[#reply + 1] = c.limit - c.used - (granted - fits)
+    reply[#reply + 1] = math.ceil(c.free)
   end
   at = at + 2 + count
   group = group + 1
 end
-return answer
+return reply

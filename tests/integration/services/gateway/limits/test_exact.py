@@ -74,7 +74,7 @@ async def test_after_a_stop_nobody_asks_redis_any_more(servers: Trio, nats_bus: 
     with pytest.raises(Unavailable):
         await limiter.take(charges)
     await limiter._giving_back.drain()
-    assert decision.places
+    assert decision.slots
     assert not any(connection.is_connected for connection in client.connection_pool._available_connections)
 
 
