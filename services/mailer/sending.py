@@ -217,7 +217,7 @@ class Delivery:
             await self._send_all(connection_lease, reports)
         finally:
             self._write(reports)
-            await connection_lease.leave()
+            await connection_lease.release()
 
     async def _send_all(self, connection_lease: ConnectionLease, reports: list[StateChange]) -> None:
         """Send one message after the other. `reports`: what became of them, and is not written yet."""
@@ -230,7 +230,7 @@ class Delivery:
                     return
                 if connection_lease.is_held:
                     self._write(reports)
-                    await connection_lease.leave()
+                    await connection_lease.release()
                     continue  # there may have been news
                 self._wanted.set()
                 await self._within(self._news, self._outbox.wait_s())
