@@ -1,1 +1,1 @@
-"""Timing, always beside a peer in the same run: machines are noisy, ratios are not."""
+"""Benchmarks. Each measures a peer in the same run: times vary from run to run, ratios hardly do."""

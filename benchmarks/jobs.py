@@ -1,7 +1,7 @@
 """make bench-jobs: no-op jobs through accept, conveyor, one worker process and the ledger on disk.
 
-PostgreSQL runs with fsync on. Beside it, in the same run and on the same NATS server: a bare nats-py loop
-that publishes with acknowledgement, fetches and acks the same number of messages on a file stream.
+PostgreSQL runs with fsync on. The peer, in the same run and on the same NATS server, is a bare nats-py loop. It
+publishes the same number of messages to a file stream with acknowledgement, then fetches and acks them.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from services.gateway.engine.dispatcher import Dispatcher
 
 QUEUE = "noop"
 IN_FLIGHT = 1_000
-"""Accepts that are waiting for their commit at any time, as under a busy gateway."""
+"""The number of accepts that wait for their commit at any time, as in a busy gateway."""
 
 
 @asynccontextmanager
 async def gateway(servers: Trio) -> AsyncIterator[tuple[Database, Dispatcher]]:
-    """The accepting half of a gateway, in this process; as the database's owner, so that it may be emptied."""
+    """Run the accepting part of a gateway in this process, as the database's owner, which may truncate tables."""
     database_settings = DatabaseSettings(database_url=servers.postgres.url)
     bus_settings = BusSettings(nats_url=servers.nats.url)
     await asyncio.to_thread(upgrade, database_settings)
@@ -53,7 +53,7 @@ async def gateway(servers: Trio) -> AsyncIterator[tuple[Database, Dispatcher]]:
 
 
 def start_worker(servers: Trio, folder: Path, profile: str | None) -> subprocess.Popen[bytes]:
-    """One worker process at concurrency 100."""
+    """Start one worker process with concurrency 100."""
     environment = os.environ | {
         "DATABASE_URL": servers.postgres.url,
         "NATS_URL": servers.nats.url,
@@ -77,7 +77,7 @@ async def until_ended(database: Database, jobs: int) -> None:
 
 
 async def accept_all(dispatcher: Dispatcher, jobs: int) -> float:
-    """Accept `jobs` jobs, IN_FLIGHT at a time; the seconds it took."""
+    """Accept `jobs` jobs, IN_FLIGHT at a time. Returns the seconds it took."""
     begun = time.perf_counter()
     for start in range(0, jobs, IN_FLIGHT):
         wave = range(start, min(jobs, start + IN_FLIGHT))
@@ -88,7 +88,7 @@ async def accept_all(dispatcher: Dispatcher, jobs: int) -> float:
 async def fleet_run(
     database: Database, dispatcher: Dispatcher, servers: Trio, folder: Path, jobs: int, profile: str | None
 ) -> tuple[float, float, str]:
-    """Accept into an idle fleet, then start the worker: (accepts/s, jobs/s, the worker's own last line)."""
+    """Accept all jobs, then start the worker. Returns accepts/s, jobs/s and the last line of the worker's log."""
     await database.fetch("TRUNCATE ledger.jobs")
     accept_s = await accept_all(dispatcher, jobs)
     worker = start_worker(servers, folder, profile)
@@ -107,7 +107,7 @@ async def fleet_run(
 
 
 async def bare_run(servers: Trio, jobs: int) -> tuple[float, float]:
-    """Publish with acknowledgement and fetch/ack with nats-py alone: (publishes/s, messages/s)."""
+    """Publish with acknowledgement, then fetch and ack, with nats-py alone. Returns publishes/s and messages/s."""
     connection = await nats.connect(servers.nats.url)
     jetstream = connection.jetstream()
     await jetstream.add_stream(StreamConfig(name="BARE", subjects=["bare"]))
@@ -132,7 +132,7 @@ async def bare_run(servers: Trio, jobs: int) -> tuple[float, float]:
 
 
 async def main(jobs: int, rounds: int, profile: str | None) -> None:
-    """Alternate the two, `rounds` times, and print medians."""
+    """Run both in turn, `rounds` times, and print medians."""
     with tempfile.TemporaryDirectory() as name, trio(Path(name)) as servers:
         accepts, processed, published, consumed = [], [], [], []
         async with gateway(servers) as (database, dispatcher):

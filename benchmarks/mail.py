@@ -1,8 +1,8 @@
-"""make bench-mail: one letter to 10,000 through the fleet, beside bare aiosmtplib over 10 connections, in one run.
+"""make bench-mail: one letter to 10,000 recipients through the fleet, and bare aiosmtplib over 10 connections.
 
-Behind both stands postfix's smtp-sink, or aiosmtpd where that is not installed. The bare client gets messages that
-are ready; the fleet fills in a template for each recipient and keeps each on disk before and after. It is timed
-from the POST to the end of the job.
+Both run in turn in one run. The server for both is postfix's smtp-sink, or aiosmtpd if that is not installed. The
+bare client gets messages that are already composed. The fleet renders a template for each recipient, and writes
+the recipient's state to disk before and after delivery. The fleet is timed from the POST to the end of the job.
 """
 
 import argparse
@@ -36,7 +36,7 @@ LETTER = {
 
 @asynccontextmanager
 async def sink() -> AsyncIterator[int]:
-    """The port of a server that takes all mail, in a process of its own."""
+    """Run a server that accepts all mail, in a process of its own. Yields the port."""
     port = free_port()
     program = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
     if program is None:
@@ -73,7 +73,7 @@ async def sink() -> AsyncIterator[int]:
 
 
 async def bare(port: int, count: int) -> float:
-    """Messages a second of aiosmtplib."""
+    """Return the messages per second of aiosmtplib."""
     message = (
         "From: Harbour <office@argosy.test>\r\nTo: ada@example.test\r\nSubject: Ahoy Ada\r\n"
         "Date: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <0123456789abcdef0123456789abcdef@argosy.test>\r\n"
@@ -93,7 +93,7 @@ async def bare(port: int, count: int) -> float:
 
 
 async def fleet(client: httpx.AsyncClient, count: int) -> float:
-    """Messages a second of the fleet, every recipient accounted for."""
+    """Return the messages per second of the fleet. Checks that every recipient is recorded as sent."""
     recipients = [{"to": f"r{n}@example.test", "variables": {"name": f"Nr {n}", "tons": n}} for n in range(count)]
     begun = time.perf_counter()
     answer = await client.post("/v1/mail", json=LETTER | {"recipients": recipients}, headers={"Prefer": "wait=60"})
@@ -108,7 +108,7 @@ async def fleet(client: httpx.AsyncClient, count: int) -> float:
 
 
 async def main(count: int, rounds: int, workers: int) -> None:
-    """All of it."""
+    """Run all rounds, and print the ratios."""
     with tempfile.TemporaryDirectory() as name:
         async with sink() as port:
             os.environ |= {

@@ -1,4 +1,4 @@
-"""A worker whose jobs do nothing: what is left is the runtime's own cost."""
+"""A worker whose jobs do nothing, to measure the cost of the runtime itself."""
 
 import os
 import resource
@@ -15,13 +15,13 @@ DONE = Done({})
 
 
 class Settings(WorkerSettings):
-    """NOOP_CONCURRENCY is the number of slots."""
+    """Settings of the worker. NOOP_CONCURRENCY is the number of slots."""
 
     noop_concurrency: int = 100
 
     @property
     def slots(self) -> int:
-        """Jobs at once."""
+        """Jobs that run at once."""
         return self.noop_concurrency
 
 
@@ -31,7 +31,7 @@ class Nothing(BaseModel):
 
 @asynccontextmanager
 async def resources(_settings: Settings, _platform: Platform) -> AsyncIterator[None]:
-    """Needs nothing; says at the end what the jobs cost this process, its start left aside."""
+    """Print at the end the peak memory in MB, and the CPU seconds since the start of the worker."""
     begun = sum(os.times()[:2])
     yield
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,10 +1,12 @@
-"""make bench-ocr: scans through the running fleet, beside OCRmyPDF and the bare tesseract program, in one run.
+"""make bench-ocr: scans through the fleet, OCRmyPDF and the bare tesseract program, in one run.
 
-Speed: the same pages, two at a time everywhere. The bare program gets them as PNG files, already rasterised, and
-writes text only, then again what the fleet makes of them. The fleet and OCRmyPDF get one PDF; the fleet is timed
-from the POST to the end of the job, with either engine. Every round has a scan of its own, or the fleet would know
-the pages. Then accuracy over receipts with known text, where they are beside this checkout; and three workers, one
-of which is killed every ten seconds.
+Speed: all read the same pages, two at a time. The bare program gets rasterised PNG files. It runs twice: once for
+text only, once for the outputs that the fleet makes. The fleet and OCRmyPDF get one PDF. The fleet is timed from
+the POST to the end of the job, with each OCR engine. Every round has a new scan, because the fleet caches pages.
+
+Accuracy: receipts with known text, if they are present beside this checkout.
+
+Recovery: three workers, one of which is killed every ten seconds.
 """
 
 import argparse
@@ -41,7 +43,7 @@ DPI = 300
 AT_ONCE = 2
 ONE_THREAD = os.environ | {"OMP_THREAD_LIMIT": "1"}
 ENGINES = ("tesseract", "tesserocr")
-"""The program, and the library."""
+"""Tesseract as a program and as a library."""
 KILL_EVERY_S = 10.0
 VOCABULARY = (
     *("harbour", "cargo", "vessel", "ledger", "captain", "invoice", "timber", "barrel", "anchor", "voyage"),
@@ -51,7 +53,7 @@ VOCABULARY = (
 
 
 def draw_scan(path: Path, pages: int, seed: int) -> None:
-    """A PDF of pictures: full pages of 11-point text, numbered, slightly noisy, as JPEG."""
+    """Write a scanned PDF: full pages of 11-point text, numbered, slightly noisy, as JPEG."""
     chance = random.Random(seed)  # noqa: S311 - the same pages for the same seed
     font = ImageFont.load_default(size=11 * DPI / 72)
     noise = Image.effect_noise((int(8.27 * DPI), int(11.69 * DPI)), 12).point(lambda value: min(255, value + 110))
@@ -71,7 +73,7 @@ def draw_scan(path: Path, pages: int, seed: int) -> None:
 
 
 def rasterise(pdf: Path, folder: Path) -> list[Path]:
-    """The pages as PNG files."""
+    """Write the pages as PNG files. Returns their paths."""
     paths = []
     for number, page in enumerate(pypdfium2.PdfDocument(pdf)):
         path = folder / f"{number}.png"
@@ -81,7 +83,7 @@ def rasterise(pdf: Path, folder: Path) -> list[Path]:
 
 
 def bare(pages: Sequence[Path], outputs: Sequence[str]) -> float:
-    """Seconds for the tesseract program over `pages`, two at a time."""
+    """Return the seconds that the tesseract program takes for `pages`, two at a time."""
 
     def read(page: Path) -> None:
         command = ["tesseract", str(page), str(page.with_suffix("")), *outputs]
@@ -94,7 +96,7 @@ def bare(pages: Sequence[Path], outputs: Sequence[str]) -> float:
 
 
 def ocrmypdf(pdf: Path) -> float | None:
-    """Seconds for OCRmyPDF with as many jobs; None where it cannot be installed."""
+    """Return the seconds that OCRmyPDF takes with AT_ONCE jobs, or None if it cannot be installed."""
     home = INSTALLED / "ocrmypdf"
     try:
         install_python(home, ("ocrmypdf>=17.13",))
@@ -117,7 +119,7 @@ def ocrmypdf(pdf: Path) -> float | None:
 
 
 class Fleet:
-    """A fleet of our own, in `folder`, with `workers` OCR workers of `slots` slots each."""
+    """A separate fleet in `folder`, with `workers` OCR workers of `slots` slots each."""
 
     def __init__(self, folder: Path, *, workers: int, slots: int, engine: str = ENGINES[0]) -> None:
         self.folder = folder
@@ -137,7 +139,7 @@ class Fleet:
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of it while the block runs."""
+        """Run the fleet while the block runs. Yields a client of it."""
         await asyncio.to_thread(self.command, "up")
         try:
             if self.workers > 1:
@@ -151,7 +153,7 @@ class Fleet:
             await asyncio.to_thread(self.command, "down")
 
     def processes(self) -> list[psutil.Process]:
-        """The OCR workers."""
+        """Return the processes of the OCR workers."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
             try:
@@ -164,11 +166,11 @@ class Fleet:
 
 
 Fleets = dict[str, tuple[Fleet, httpx.AsyncClient]]
-"""By engine, each with a client of it."""
+"""Fleets and their clients, by engine."""
 
 
 async def submit(client: httpx.AsyncClient, pdf: Path) -> dict[str, Any]:
-    """The job of a document, at its end."""
+    """Submit a document, wait for the end of its job, and return the job."""
     files = {"file": (pdf.name, pdf.read_bytes())}
     answer = await client.post("/v1/ocr", files=files, headers={"Prefer": "wait=60"})
     answer.raise_for_status()
@@ -182,7 +184,7 @@ async def submit(client: httpx.AsyncClient, pdf: Path) -> dict[str, Any]:
 
 @contextmanager
 def peak_memory(workers: Sequence[psutil.Process]) -> Iterator[list[int]]:
-    """The most bytes that the workers and all that they start hold at once (proportional set size), at index 0."""
+    """Measure, at index 0, the peak memory of the workers and their children, in bytes (proportional set size)."""
     peak, over = [0], threading.Event()
 
     def held(process: psutil.Process) -> int:
@@ -206,7 +208,7 @@ def peak_memory(workers: Sequence[psutil.Process]) -> Iterator[list[int]]:
 
 
 async def speed(fleets: Fleets, folder: Path, pages: int, rounds: int) -> None:
-    """One line a round, then the medians of the ratios."""
+    """Print one line per round, then the medians of the ratios."""
     names = ("tesseract, text", "tesseract, text + tsv + pdf", "ocrmypdf --jobs 2")
     ratios: dict[tuple[str, str], list[float]] = {(engine, name): [] for engine in fleets for name in names}
     for number in range(rounds):
@@ -241,7 +243,7 @@ async def speed(fleets: Fleets, folder: Path, pages: int, rounds: int) -> None:
 
 
 async def accuracy(fleets: Fleets) -> None:
-    """Word F1 and character error rate over the receipts, and the time, beside pytesseract.image_to_string."""
+    """Print word F1, character error rate and time over the receipts, and the same for pytesseract."""
     receipts = sorted(RECEIPTS.glob("*.jpg"))
     if not receipts:
         print("no ../shared/data/scans/receipts beside this checkout: accuracy is left out")
@@ -270,7 +272,7 @@ async def accuracy(fleets: Fleets) -> None:
 
 
 def score(found: str, truth: str) -> tuple[float, float]:
-    """F1 of the words (runs of letters and digits), and the character error rate (without spaces); case aside."""
+    """Return word F1 (runs of letters and digits) and character error rate (without spaces), ignoring case."""
     words, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (found, truth))
     f1 = 2 * (words & wanted).total() / max(1, words.total() + wanted.total())
     letters, right = ("".join(text.lower().split()) for text in (found, truth))
@@ -278,7 +280,7 @@ def score(found: str, truth: str) -> tuple[float, float]:
 
 
 def distance(one: str, other: str) -> int:
-    """Levenshtein's."""
+    """Return the Levenshtein distance."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i
@@ -288,7 +290,7 @@ def distance(one: str, other: str) -> int:
 
 
 async def killed(folder: Path, pages: int) -> None:
-    """A document on three workers, one of which is killed every ten seconds; each page must be there once."""
+    """Read a document on three workers, killing one every ten seconds. Prints how many pages are there once."""
     fleet = Fleet(folder / "kill", workers=3, slots=1)
     pdf = folder / "kill.pdf"
     await asyncio.to_thread(draw_scan, pdf, pages, 99)
@@ -313,7 +315,7 @@ async def killed(folder: Path, pages: int) -> None:
 
 
 async def main(sizes: Sequence[int], rounds: int) -> None:
-    """All of it."""
+    """Measure accuracy, speed and recovery."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with AsyncExitStack() as stack:

@@ -1,10 +1,10 @@
 """make bench-queue: how long jobs wait, and what a long queue costs. PostgreSQL runs with fsync on.
 
-idle       from accept to the start of the handler, at 50 jobs a second
-recovery   from a worker's SIGKILL, or SIGTERM, to the start of the last of its jobs elsewhere
-fairness   a tenant with 100,000 jobs waiting, and then another with one
-priority   a low priority under a constant surplus of high ones; head starts are shortened by HASTE for this
-million    accepting and picking with 1,000,000 jobs waiting, beside 10,000
+idle       time from accept to the start of the handler, at 50 jobs per second
+recovery   time from SIGKILL or SIGTERM of a worker until the last of its jobs runs on another worker
+fairness   wait of a tenant's single job behind another tenant's 100,000
+priority   longest wait of low-priority jobs under a constant surplus of high ones; head starts divided by HASTE
+million    rate of accepting and time of picking with 1,000,000 jobs waiting, compared to 10,000
 """
 
 import argparse
@@ -35,7 +35,7 @@ Bench = Callable[[Trio, Path, Database, Dispatcher], Awaitable[None]]
 
 
 def worker(servers: Trio, folder: Path, *, slots: int = 100, grace_s: float = 20) -> subprocess.Popen[bytes]:
-    """One worker process."""
+    """Start one worker process."""
     environment = os.environ | {
         "DATABASE_URL": servers.postgres.url,
         "NATS_URL": servers.nats.url,
@@ -51,7 +51,7 @@ def worker(servers: Trio, folder: Path, *, slots: int = 100, grace_s: float = 20
 
 
 def job(*, sleep_s: float = 0.0, tenant: str = "bench", priority: Priority = Priority.NORMAL) -> NewJob:
-    """A job that was sent now."""
+    """Make a job, to be accepted now."""
     payload = orjson.dumps({"sent_at": time.time(), "sleep_s": sleep_s})
     return NewJob(tenant, "bench", QUEUE, "noop", payload, priority=priority)
 
@@ -63,13 +63,13 @@ async def until(database: Database, condition: str, *values: object) -> None:
 
 
 async def until_workers(database: Database, number: int) -> None:
-    """Poll until so many workers are registered."""
+    """Poll until `number` workers are registered."""
     while (await database.fetch("SELECT count(*) FROM ledger.workers"))[0][0] != number:
         await asyncio.sleep(0.02)
 
 
 async def idle(servers: Trio, folder: Path, database: Database, dispatcher: Dispatcher) -> None:
-    """One job every 20 ms, for 20 seconds."""
+    """Accept one job every 20 ms, for 20 seconds."""
     running = worker(servers, folder)
     await until_workers(database, 1)
     for _ in range(1000):
@@ -83,7 +83,7 @@ async def idle(servers: Trio, folder: Path, database: Database, dispatcher: Disp
 
 
 async def recovery(servers: Trio, folder: Path, database: Database, dispatcher: Dispatcher) -> None:
-    """Two workers with all slots busy; one is killed, or stopped without a grace time; the other has room."""
+    """Kill a worker with 50 running jobs, or stop it without a grace period. Another worker has free slots."""
     for number, name in ((signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM")):
         victim = worker(servers, folder, slots=50, grace_s=0)
         await until_workers(database, 1)
@@ -103,7 +103,7 @@ async def recovery(servers: Trio, folder: Path, database: Database, dispatcher: 
 
 
 async def fairness(servers: Trio, folder: Path, database: Database, dispatcher: Dispatcher) -> None:
-    """The second tenant comes when the first has been served for three seconds."""
+    """Accept the second tenant's job when the first tenant has been served for three seconds."""
     for _ in range(100):
         await accept(database, [job(tenant="large") for _ in range(1000)], ticketed=[False] * 1000)
     running = worker(servers, folder)
@@ -127,7 +127,7 @@ async def fairness(servers: Trio, folder: Path, database: Database, dispatcher: 
 
 
 async def priority(servers: Trio, folder: Path, database: Database, dispatcher: Dispatcher) -> None:
-    """Twice as many high jobs as can be done, for a minute; one low among every hundred."""
+    """Accept twice as many jobs as can be done, for a minute: one in 40 has low priority, the others high."""
     usual = dict(jobs.HEAD_START_S)
     jobs.HEAD_START_S.update({level: seconds / HASTE for level, seconds in usual.items()})
     lead_s = jobs.HEAD_START_S[Priority.HIGH] - jobs.HEAD_START_S[Priority.LOW]
@@ -156,7 +156,7 @@ async def priority(servers: Trio, folder: Path, database: Database, dispatcher: 
 
 
 async def million(_servers: Trio, _folder: Path, database: Database, dispatcher: Dispatcher) -> None:
-    """Accept 20,000 and pick 1,000, with 10 and with 1,000 jobs waiting of each of 1,000 tenants."""
+    """Accept 20,000 jobs and pick 1,000, while each of 1,000 tenants has 10, then 1,000 jobs waiting."""
     await accept_all(dispatcher, 5_000)
     figures = {}
     for waiting in (10_000, 1_000_000):
@@ -204,7 +204,7 @@ BENCHES: dict[str, Bench] = {bench.__name__: bench for bench in (idle, recovery,
 
 
 async def main(names: list[str]) -> None:
-    """Each with servers of its own."""
+    """Run the named benchmarks, each on servers of its own."""
     for name in names:
         with tempfile.TemporaryDirectory() as folder, trio(Path(folder)) as servers:
             async with gateway(servers) as (database, dispatcher):

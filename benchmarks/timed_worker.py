@@ -1,4 +1,4 @@
-"""A worker whose jobs say how long they waited, and then sleep. For `benchmarks.queue`."""
+"""A worker whose jobs record how long they waited, then sleep. Used by `benchmarks.queue`."""
 
 import asyncio
 import statistics
@@ -16,7 +16,7 @@ WAITS_MS: list[float] = []
 
 
 class Timed(BaseModel):
-    """`sent_at`: time.time() when the job was handed to accept."""
+    """The payload. `sent_at`: time.time() just before accept."""
 
     sent_at: float
     sleep_s: float = 0.0
@@ -24,7 +24,7 @@ class Timed(BaseModel):
 
 @asynccontextmanager
 async def resources(_settings: Settings, _platform: Platform) -> AsyncIterator[None]:
-    """Needs nothing; says at the end how long jobs waited, those of the first second left aside."""
+    """Print percentiles of the waits in ms at the end, without the first 20 jobs."""
     yield
     if len(WAITS_MS) > 100:
         cuts = statistics.quantiles(WAITS_MS[20:], n=100)
@@ -34,7 +34,7 @@ async def resources(_settings: Settings, _platform: Platform) -> AsyncIterator[N
 
 
 async def handle(job: Job[Timed], _deps: None) -> Done:
-    """Note the wait and sleep."""
+    """Record the wait, then sleep."""
     WAITS_MS.append((time.time() - job.payload.sent_at) * 1000)
     if job.payload.sleep_s:
         await asyncio.sleep(job.payload.sleep_s)

@@ -1,1 +1,1 @@
-"""Requests a second through the front door, beside bare Starlette and beside other ways to accept a job."""
+"""Requests per second of the gateway, compared to bare Starlette and to other ways to accept a job."""

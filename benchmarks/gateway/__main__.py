@@ -1,8 +1,8 @@
-"""make bench-gateway: one process each, 64 and 1,000 connections, three rounds in turn; medians and ratios.
+"""make bench-gateway: requests per second with 64 and 1,000 connections, one process each, in three rounds.
 
-Bare Starlette is the yardstick. Everything of ours is authenticated, limited by four policies, measured, logged;
-a small job is committed with fsync on before the 202. The peers accept the same job without authentication and
-limits, and their Redis promises it to its append-only file a second later.
+Bare Starlette is the baseline. The gateway authenticates every request, applies four rate limit policies, and
+writes metrics and logs. A small job is committed with fsync on before the 202. The peers accept the same job
+without authentication and limits, and their Redis writes it to its append-only file up to a second later.
 """
 
 import argparse
@@ -43,7 +43,7 @@ LIMITS = "global=900000/s, ip=900000/s, burst=900000/s, api=900000/s"
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured: a name, an address, whether it is posted to, and the headers to send."""
+    """A row of the table: its name, the URL, whether to POST, and the headers to send."""
 
     name: str
     url: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass
 class Figures:
-    """Of one row at one number of connections."""
+    """Results of one row at one number of connections, per round."""
 
     per_s: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Figures:
 
 
 def measure(row: Row, connections: int, seconds: int, folder: Path) -> tuple[float, float, float, int]:
-    """Requests a second, p50 and p99 in ms, and errors, by wrk."""
+    """Run wrk. Returns requests per second, p50 and p99 in ms, and the number of errors."""
     script = folder / "post.lua"
     script.write_text(POST)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
@@ -87,7 +87,7 @@ def _ms(match: re.Match[str]) -> float:
 
 @contextmanager
 def started(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Iterator[str]:
-    """A server on a port of its own, as its address."""
+    """Run a server on a free port while the block runs. Yields its URL."""
     port = str(free_port())
     variables = {**os.environ, **environment, "PORT": port, "GATEWAY_PORT": port}
     with (folder / "log").open("ab") as log:
@@ -106,7 +106,7 @@ def started(command: Sequence[str], environment: Mapping[str, str], folder: Path
 
 
 def ours(stack: ExitStack, folder: Path) -> list[Row]:
-    """Bare Starlette, and the gateway."""
+    """Start bare Starlette and the gateway. Returns their rows."""
     three = stack.enter_context(trio(folder))
     settings = DatabaseSettings.model_validate({"database_url": three.postgres.url})
     upgrade(settings)
@@ -134,13 +134,13 @@ def ours(stack: ExitStack, folder: Path) -> list[Row]:
 
 
 async def key_for(settings: DatabaseSettings) -> str:
-    """A key that may submit."""
+    """Issue a key that may submit jobs."""
     async with db.connect(settings, "bench", role=None) as database:
         return (await issue(database, "dev", "dev", "bench", Role.MEMBER)).key
 
 
 def peers(stack: ExitStack, folder: Path) -> list[Row]:
-    """The others, each with a Redis of its own."""
+    """Start the peers, each with a Redis of its own. Returns their rows."""
     commands: dict[str, list[str]] = {}
     web = ("fastapi>=0.120", "uvicorn[standard]>=0.38")
     for name, needs in {"arq": ("arq>=0.28",), "celery": ("celery[redis]>=5.7",)}.items():
@@ -167,7 +167,7 @@ def peers(stack: ExitStack, folder: Path) -> list[Row]:
 
 
 def main(rounds: int, seconds: int) -> None:
-    """Measure and print."""
+    """Measure all rows, and print the tables."""
     if not shutil.which("wrk"):
         sys.exit("This needs wrk: apt-get install wrk")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

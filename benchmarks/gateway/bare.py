@@ -1,4 +1,4 @@
-"""python -m benchmarks.gateway.bare: what Starlette and uvicorn do alone, and with nothing but our limits."""
+"""python -m benchmarks.gateway.bare: Starlette and uvicorn alone, and with only the gateway's rate limits."""
 
 import os
 from collections.abc import AsyncIterator
@@ -19,12 +19,12 @@ from services.gateway.limits.policies import DEFAULTS, adjusted
 
 POLICIES = adjusted(DEFAULTS, {"global": "900000/s", "ip": "900000/s", "burst": "900000/s", "api": "900000/s"})
 CHARGES = charges(POLICIES, ("global", "ip", "burst", "api"), address="127.0.0.1", user="bench")
-"""Kept ready for a caller, as the gateway does."""
+"""Computed once per caller, as in the gateway."""
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """The limiter, as the gateway has it."""
+    """Run the limiter as the gateway does."""
     redis = Redis.from_url(os.environ["REDIS_URL"])
     async with bus.connect(BusSettings(), "bench") as connected:
         app.state.limiter = Limiter(redis, connected, budget_s=1.0)
@@ -34,12 +34,12 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def hello(_request: Request) -> Response:
-    """Nothing but an answer."""
+    """Return a constant response."""
     return Response(b'{"hello":"world"}', media_type="application/json")
 
 
 async def limited(request: Request) -> Response:
-    """The same, charged to four policies."""
+    """Return the same response, charged to four policies."""
     decision = await request.app.state.limiter.take(CHARGES)
     response = Response(b'{"hello":"world"}', media_type="application/json")
     response.raw_headers += (

@@ -19,7 +19,7 @@ class Work(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """The pool."""
+    """Open the connection pool."""
     app.state.arq = await create_pool(RedisSettings.from_dsn(os.environ["BENCH_URL"]))
     yield
     await app.state.arq.aclose()
@@ -30,7 +30,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/work", status_code=202)
 async def work(body: Work, request: Request) -> dict[str, str]:
-    """Enqueue it."""
+    """Enqueue the job."""
     job = await request.app.state.arq.enqueue_job("work", body.number, body.note)
     return {"id": job.job_id}
 

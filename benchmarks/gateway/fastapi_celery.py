@@ -20,7 +20,7 @@ class Work(BaseModel):
 
 @app.post("/work", status_code=202)
 def work(body: Work) -> dict[str, str]:
-    """Enqueue it."""
+    """Enqueue the job."""
     return {"id": celery.send_task("work", (body.number, body.note), ignore_result=True).id}
 
 

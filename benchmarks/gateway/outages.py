@@ -1,7 +1,7 @@
-"""python -m benchmarks.gateway.outages: Redis, NATS and PostgreSQL killed in turn under load; what clients saw.
+"""python -m benchmarks.gateway.outages: what clients see when Redis, NATS and PostgreSQL are killed under load.
 
-Sixteen clients submit small jobs to one gateway, and never try again. Each server is killed (SIGKILL), is away for
-some seconds and comes back; Redis comes back empty. At the end every job that was answered with 202 must be in the
+Sixteen clients submit small jobs to one gateway, without retries. Each server in turn is killed (SIGKILL), is down
+for some seconds, and is started again; Redis starts empty. At the end every job with a 202 response must be in the
 ledger.
 """
 
@@ -29,11 +29,11 @@ from tests.chaos.fleet import ServerProcess
 
 CLIENTS = 16
 SECONDS = 4.0
-"""Before each kill, while a server is away, and after its return."""
+"""Length of each phase: before the first kill, while a server is down, and after its restart."""
 
 
 class Seen:
-    """What the clients saw, by phase."""
+    """Status codes, errors and slowest responses as seen by the clients, by phase."""
 
     def __init__(self) -> None:
         self.phase = ""
@@ -43,20 +43,20 @@ class Seen:
         self.over = False
 
     def enter(self, phase: str) -> None:
-        """From now on it is `phase`."""
+        """Begin a phase."""
         self.phase = phase
         self.codes[phase] = Counter()
         self.slowest_s[phase] = 0.0
 
     def note(self, phase: str, code: str, seconds: float) -> None:
-        """One answer to a request that was sent in `phase`."""
+        """Count one response to a request that was sent in `phase`."""
         self.codes[phase][code] += 1
         self.slowest_s[phase] = max(self.slowest_s[phase], seconds)
 
 
 @contextmanager
 def three(folder: Path) -> Iterator[dict[str, ServerProcess]]:
-    """Three servers that can be killed."""
+    """Run the three servers while the block runs. They can be killed and restarted."""
     password = servers.new_password()
     found = {
         "redis": ServerProcess(servers.redis(folder / "redis", free_port(), password), folder),
@@ -73,7 +73,7 @@ def three(folder: Path) -> Iterator[dict[str, ServerProcess]]:
 
 
 async def submit(client: httpx.AsyncClient, url: str, seen: Seen) -> None:
-    """Submit one job after the other."""
+    """Submit one job after the other until the run is over."""
     while not seen.over:
         phase, begun = seen.phase, time.monotonic()
         try:
@@ -109,14 +109,14 @@ async def maltreat(found: dict[str, ServerProcess], url: str, key: str) -> Seen:
 
 
 async def lost(settings: DatabaseSettings, seen: Seen) -> int:
-    """How many jobs were answered with 202 and are not in the ledger."""
+    """Count the jobs that got a 202 response and are not in the ledger."""
     async with db.connect(settings, "bench", role=None) as database:
         rows = await database.fetch("SELECT id FROM ledger.jobs")
     return len({parse_id(job) for job in seen.accepted} - {row[0] for row in rows})
 
 
 def main() -> None:
-    """Run it and print."""
+    """Run the benchmark, and print the results."""
     with tempfile.TemporaryDirectory() as name, three(Path(name)) as found:
         folder = Path(name)
         settings = DatabaseSettings.model_validate({"database_url": found["postgres"].server.url})

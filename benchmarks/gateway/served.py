@@ -1,4 +1,4 @@
-"""python -m benchmarks.gateway.served: the real gateway, with a greeting and a small job beside its own."""
+"""python -m benchmarks.gateway.served: the real gateway with two more operations, GET /hello and POST /work."""
 
 from typing import Annotated
 
@@ -31,12 +31,12 @@ class Work(BaseModel):
 
 
 async def hello(_request: Request) -> Response:
-    """Nothing but an answer."""
+    """Return a constant response."""
     return Response(b'{"hello":"world"}', media_type="application/json")
 
 
 async def submit_work(request: Request) -> Response:
-    """Commit a small job."""
+    """Accept a small job."""
     asked = await read_json(request, Work)
     payload = asked.model_dump_json().encode()
     job = new_job(

@@ -1,9 +1,9 @@
 """make bench-peers: Argosy, BullMQ, arq, Taskiq, Celery, Dramatiq and FastStream in one run.
 
-Each contender gets fresh servers for each measurement: Redis with its append-only file, NATS with its
-streams on disk, PostgreSQL with fsync on. So Argosy waits for the disk whenever it accepts or ends a job, and
-the others' servers promise it for a second or more later. One process enqueues, one worker process runs the
-jobs. Throughput is measured with each library's best documented settings, recovery with its defaults.
+Each contender gets fresh servers for each measurement: Redis with its append-only file, NATS with streams on disk,
+PostgreSQL with fsync on. So Argosy waits for the disk whenever it accepts or ends a job. The servers of the others
+write to disk a second or more later. One process enqueues, and one worker process runs the jobs. Throughput is
+measured with each library's best documented settings, recovery with its defaults.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from benchmarks.peers.measures import (
 from deploy.local.servers import CannotRun
 
 Speeds = dict[str, Throughput]
-"""One round, by the contender's name."""
+"""The results of one round, by the contender's name."""
 Recoveries = dict[str, Recovery]
 
 
 def installed(wanted: Sequence[str]) -> list[Contender]:
-    """The contenders that can take part; a word about each that cannot."""
+    """Install the contenders. Prints why one is left out, and returns the others."""
     present = []
     for contender in ALL:
         if wanted and contender.name.split(",")[0].lower() not in wanted:
@@ -43,7 +43,7 @@ def installed(wanted: Sequence[str]) -> list[Contender]:
 
 
 def speeds(contenders: Sequence[Contender], jobs: int) -> Speeds:
-    """One round of no-op jobs."""
+    """Run one round of no-op jobs."""
     results = {}
     for contender in contenders:
         if not contender.measures_throughput:
@@ -58,7 +58,7 @@ def speeds(contenders: Sequence[Contender], jobs: int) -> Speeds:
 
 
 def recoveries(contenders: Sequence[Contender], jobs: int, patience_s: float) -> Recoveries:
-    """One round of killed workers."""
+    """Run one round in which workers are killed."""
     results = {}
     for contender in contenders:
         try:
@@ -84,7 +84,7 @@ def _recovery(result: Recovery, patience_s: float) -> str:
 
 
 def print_speeds(contenders: Sequence[Contender], rounds: Sequence[Speeds], jobs: int) -> None:
-    """The medians, and Argosy's ratios."""
+    """Print the medians, and Argosy's ratios to the best peers."""
     print(f"\n{jobs:,} no-op jobs, one worker process, {AT_ONCE} at once; medians of {len(rounds)}")
     print(f"  {'':18} {'enqueue/s':>11} {'process/s':>11} {'peak MB':>8}  enqueued with")
     for contender in contenders:
@@ -114,7 +114,7 @@ def _print_ratio(against: str, rounds: Sequence[Speeds], names: Sequence[str]) -
 def print_recoveries(
     contenders: Sequence[Contender], rounds: Sequence[Recoveries], jobs: int, patience_s: float
 ) -> None:
-    """The medians; each library has its default settings."""
+    """Print the medians. Each library has its default settings."""
     print(
         f"\n{jobs:,} jobs of 20 ms, {AT_ONCE_KILLED} at once; kill -9 after a third, a fresh worker at once;"
         f" medians of {len(rounds)}"
@@ -132,7 +132,7 @@ def print_recoveries(
 
 
 def _median_recovery(results: Sequence[Recovery]) -> Recovery:
-    """Medians; a round in which jobs stayed missing counts as one that took for ever."""
+    """Return medians. A round in which jobs stayed missing counts as infinitely long."""
 
     def middle(value: Callable[[Recovery], float]) -> int:
         return int(statistics.median_high(value(result) for result in results))
@@ -148,7 +148,7 @@ def _median_recovery(results: Sequence[Recovery]) -> Recovery:
 
 
 def main(jobs: int, killed_jobs: int, rounds: int, patience_s: float, only: Sequence[str]) -> None:
-    """Round-robin, `rounds` times; then the tables."""
+    """Run all measurements `rounds` times, then print the tables."""
     contenders = installed(only)
     speed_rounds, recovery_rounds = [], []
     for number in range(1, rounds + 1):

@@ -1,7 +1,7 @@
-"""Argosy: jobs accepted into the ledger by a gateway's dispatcher, and a worker of the fleet's own runtime.
+"""Argosy: a gateway's dispatcher that accepts jobs into the ledger, and a worker with the fleet's runtime.
 
-Unlike the others' producers this one stays: it is the gateway, whose dispatcher hands out tickets and brings
-back the jobs of dead workers.
+Unlike the producers of the others, this one keeps running. It is the gateway: its dispatcher publishes tickets and
+requeues the jobs of dead workers.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ async def noop(of: Job[Nothing], deps: None) -> Done:
 
 
 async def effect(of: Job[Nothing], deps: None) -> Done:
-    """Leave a line, and a row that commits with the job's end or not at all."""
+    """Write a line, and a row that is committed together with the job's end or not at all."""
     await job.effect_async(of.id)
 
     async def count(connection: AsyncConnection) -> None:
@@ -39,7 +39,7 @@ async def effect(of: Job[Nothing], deps: None) -> Done:
 
 
 async def accept() -> None:
-    """Accept all jobs, 1,000 under way as in `make bench-jobs`, and go on as the gateway."""
+    """Accept all jobs, 1,000 in flight as in `make bench-jobs`, then keep running as the gateway."""
     servers = Trio(
         postgres=Server("postgres", [], os.environ["DATABASE_URL"]),
         redis=Server("redis", [], ""),
@@ -53,12 +53,12 @@ async def accept() -> None:
 
 
 def produce() -> None:
-    """Be the gateway."""
+    """Run the gateway."""
     uvloop.run(accept())
 
 
 def work() -> None:
-    """Be a worker."""
+    """Run a worker."""
     main(Service(jobs.QUEUE, Settings, Nothing, resources, {"noop": noop, "effect": effect}[job.TASK]))
 
 

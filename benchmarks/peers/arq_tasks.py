@@ -1,7 +1,8 @@
-"""arq: one Redis, coroutines, a worker that polls.
+"""arq on Redis: coroutines, and a worker that polls.
 
-Tuned: results neither kept nor logged. Polling every 10 ms and for more ids is kept for the killed worker, too:
-at arq's half second its 20 jobs of 20 ms would hardly ever be running when the kill comes. uvloop.
+Tuned: uvloop; results are neither kept nor logged; the worker polls every 10 ms, and for more ids. Polling is
+tuned for the recovery test too: with arq's default of half a second, its 20 jobs of 20 ms would hardly ever be
+running when the worker is killed.
 """
 
 import asyncio
@@ -23,12 +24,12 @@ async def noop(_context: dict[str, Any], _number: int) -> None:
 
 
 async def effect(_context: dict[str, Any], number: int) -> None:
-    """Leave a line."""
+    """Write a line."""
     await job.effect_async(number)
 
 
 class WorkerSettings:
-    """What arq's own command line would read."""
+    """The settings that arq's command line reads."""
 
     functions = (noop, effect)
     redis_settings = REDIS
@@ -38,7 +39,7 @@ class WorkerSettings:
 
 
 async def enqueue() -> None:
-    """`enqueue_job`, many at once: arq has no bulk call."""
+    """Call `enqueue_job` many times concurrently. arq has no bulk call."""
     pool = await create_pool(REDIS)
     await job.enqueue_together(lambda number: pool.enqueue_job(job.TASK, number))
     await pool.aclose()

@@ -1,6 +1,6 @@
-"""Celery on Redis: the pool of threads, the one that lets a single worker process run 100 jobs at once.
+"""Celery on Redis, with the thread pool, in which a single worker process can run 100 jobs at once.
 
-Tuned: no results, and none of the chatter between workers. A larger prefetch made no difference.
+Tuned: no results, and no gossip, mingle and heartbeat between workers. A larger prefetch made no difference.
 """
 
 import os
@@ -25,19 +25,19 @@ def noop(_number: int) -> None:
 
 @app.task(name="effect")
 def effect(number: int) -> None:
-    """Leave a line."""
+    """Write a line."""
     job.effect(number)
 
 
 def produce() -> None:
-    """`apply_async` on one producer that is kept; Celery has no bulk call that makes single jobs."""
+    """Call `apply_async` with one producer that is reused. Celery has no bulk call that makes single jobs."""
     task = {"noop": noop, "effect": effect}[job.TASK]
     with app.producer_or_acquire() as producer:
         job.enqueue_each(lambda number: task.apply_async((number,), producer=producer))
 
 
 def work() -> None:
-    """Run Celery's own worker."""
+    """Run Celery's worker."""
     app.worker_main(["worker", "--pool=threads", f"--concurrency={job.CONCURRENCY}", *TUNING])
 
 

@@ -1,6 +1,6 @@
-"""Who takes part: how each is installed under .run/peers, served and started.
+"""The contenders: how each is installed under .run/peers, served and started.
 
-Nothing is pinned: the newest versions that the registries offer are the ones to be compared with.
+Versions are not pinned, because the comparison is with the newest versions.
 """
 
 import shutil
@@ -24,34 +24,34 @@ Environment = Mapping[str, str]
 
 
 class CannotInstall(Exception):
-    """A contender is left out; the message says why."""
+    """A contender cannot be installed and is left out. The message says why."""
 
 
 def lines(environment: Environment) -> list[str]:
-    """The jobs that left a line, once for each time."""
+    """Return the ids of the jobs that wrote a line, once per line."""
     path = Path(environment["BENCH_FOLDER"]) / "runs"
     return path.read_text().split() if path.exists() else []
 
 
 def told(name: str, environment: Environment) -> float:
-    """A figure that a script told."""
+    """Read a figure that a script has reported."""
     return float((Path(environment["BENCH_FOLDER"]) / name).read_text())
 
 
 def span(environment: Environment) -> float:
-    """Seconds between the first handler and the last."""
+    """Return the seconds from the start of the first handler to the start of the last."""
     return told("span", environment)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the tables. `serving` runs its servers and yields the variables that name them."""
+    """One row of the tables. `serving` runs its servers, and yields the environment variables that name them."""
 
     name: str
     enqueues: str
-    """How, in the table's words."""
+    """How it enqueues, as shown in the table."""
     comes_back: str
-    """What its documentation promises, by default, for the jobs of a worker that was killed."""
+    """When the jobs of a killed worker run again, according to its documentation and with default settings."""
     produce: Sequence[str]
     work: Sequence[str]
     serving: Callable[[Path], AbstractContextManager[Mapping[str, str]]]
@@ -71,7 +71,7 @@ def _serving(make: Callable[[Path, int, str], Server], folder: Path) -> Iterator
 
 
 def install_python(folder: Path, needs: Sequence[str]) -> None:
-    """A virtual environment with `needs`, made once. Raises CannotInstall."""
+    """Create a virtual environment with `needs`, unless it exists. Raises CannotInstall."""
     mark = folder / "installed"
     if mark.exists() and mark.read_text() == " ".join(needs):
         return
@@ -82,7 +82,7 @@ def install_python(folder: Path, needs: Sequence[str]) -> None:
 
 
 def install_node(scripts: Path, folder: Path) -> None:
-    """The scripts, copied so that Node finds the packages beside them, and these. Raises CannotInstall."""
+    """Copy the scripts, and install their packages beside them, where Node looks. Raises CannotInstall."""
     if not shutil.which("node") or not shutil.which("npm"):
         raise CannotInstall("it needs Node.js, and node or npm is not here")
     shutil.copytree(scripts, folder, dirs_exist_ok=True)

@@ -23,17 +23,17 @@ def noop(_number: int) -> None:
 
 @dramatiq.actor
 def effect(number: int) -> None:
-    """Leave a line."""
+    """Write a line."""
     job.effect(number)
 
 
 def produce() -> None:
-    """`send`, one after another: Dramatiq has no bulk call."""
+    """Call `send` one after another. Dramatiq has no bulk call."""
     job.enqueue_each({"noop": noop, "effect": effect}[job.TASK].send)
 
 
 def work() -> None:
-    """Become Dramatiq's own worker, with one process."""
+    """Replace this process by Dramatiq's worker, with one process."""
     options = ("--processes=1", f"--threads={job.CONCURRENCY}")
     command = [sys.executable, "-m", "dramatiq", "benchmarks.peers.dramatiq_tasks", *options]
     os.execve(sys.executable, command, os.environ | TUNING)  # noqa: S606

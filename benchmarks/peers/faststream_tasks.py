@@ -1,6 +1,6 @@
-"""FastStream on NATS JetStream: a file stream, acknowledged when the handler is done.
+"""FastStream on NATS JetStream: a file stream, with messages acknowledged when the handler is done.
 
-Tuned: 100 messages a fetch, no line in the log for each, uvloop.
+Tuned: 100 messages per fetch, no log line per message, uvloop.
 """
 
 import os
@@ -24,12 +24,12 @@ async def noop(_number: int) -> None:
 
 
 async def effect(number: int) -> None:
-    """Leave a line."""
+    """Write a line."""
     await job.effect_async(number)
 
 
 def app() -> FastStream:
-    """What FastStream's command line runs. Not made at the top: a producer with subscribers consumes, too."""
+    """Create the app for FastStream's command line. Not a global: a producer with subscribers consumes, too."""
     pull = PullSub(batch_size=100) if job.TUNED else PullSub()
     subscriber = broker.subscriber(
         job.TASK, stream=STREAM, durable="bench", pull_sub=pull, max_workers=job.CONCURRENCY
@@ -39,7 +39,7 @@ def app() -> FastStream:
 
 
 async def enqueue() -> None:
-    """`publish`, many at once, each acknowledged by the stream: FastStream has no bulk call."""
+    """Call `publish` many times concurrently, each acknowledged by the stream. FastStream has no bulk call."""
     publisher = broker.publisher(job.TASK, stream=STREAM)
     await broker.start()
     await job.enqueue_together(publisher.publish)
@@ -52,7 +52,7 @@ def produce() -> None:
 
 
 def work() -> None:
-    """Become FastStream's own worker."""
+    """Replace this process by FastStream's worker."""
     command = [sys.executable, "-m", "faststream", "run", "benchmarks.peers.faststream_tasks:app", "--factory"]
     os.execv(sys.executable, command)  # noqa: S606
 

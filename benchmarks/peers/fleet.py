@@ -1,9 +1,9 @@
-"""Argosy's servers, and what its ledger says of a run.
+"""Argosy's servers, and the results of a run read from its ledger.
 
-The others' jobs are counted by the lines they leave in a file. A worker that is killed between a job's line
-and its acknowledgement makes them leave it twice, and Argosy's too. What Argosy offers beyond that is an
-effect inside the job's own transaction: it is there once if the job has ended, and else not at all. So its
-effects are counted in a table that the handler writes, and the lines are shown beside them as `runs`.
+The jobs of the others are counted by the lines that they write to a file. If a worker is killed between the line
+and the acknowledgement of a job, the line is written twice; this holds for Argosy too. But Argosy also offers
+effects in the transaction that ends the job: an effect exists once if the job has ended, and else not at all. So
+Argosy's effects are counted in a table that the handler writes. The lines are shown as `runs`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8, sum(attem
 
 @contextmanager
 def serving(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the three servers while the block runs; the variables that a service wants."""
+    """Run the three servers while the block runs. Yields the environment variables for a service."""
     with trio(folder) as servers:
         yield {
             "DATABASE_URL": servers.postgres.url,
@@ -38,7 +38,7 @@ def serving(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def span(environment: Environment) -> float:
-    """Seconds from the first claim to the last end on record: a little more than the handlers see."""
+    """Return the seconds from the first claim to the last recorded end, a little more than handlers measure."""
     jobs = int(environment["BENCH_JOBS"])
     while _ask(environment, _ENDED)[0][0] < jobs:
         time.sleep(0.05)
@@ -48,7 +48,7 @@ def span(environment: Environment) -> float:
 
 
 def effects(environment: Environment) -> list[str]:
-    """The jobs whose effects have been committed, once for each time."""
+    """Return the ids of the jobs with committed effects, once per effect."""
     return [str(row[0]) for row in _ask(environment, "SELECT job_id FROM bench_effects")]
 
 

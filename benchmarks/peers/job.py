@@ -1,7 +1,7 @@
-"""What a job does, and how a run is told and timed: the same for every contender.
+"""The jobs and the timing of a run, the same for every contender.
 
-Each script runs in its own virtual environment, so this needs the standard library only. The environment
-tells it the run; three files in FOLDER tell the harness what came of it.
+Each script runs in its own virtual environment, so this module needs the standard library only. Environment
+variables describe the run. Three files in FOLDER report the results to the harness.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 URL = os.environ.get("BENCH_URL", "")
-"""The contender's server; Argosy has variables of its own."""
+"""URL of the contender's server. Argosy uses other variables."""
 TASK = os.environ["BENCH_TASK"]
 """`noop` or `effect`."""
 TUNED = TASK == "noop"
@@ -22,7 +22,7 @@ JOBS = int(os.environ["BENCH_JOBS"])
 CONCURRENCY = int(os.environ["BENCH_CONCURRENCY"])
 FOLDER = Path(os.environ["BENCH_FOLDER"])
 IN_FLIGHT = 100
-"""Enqueueing calls that an asynchronous producer has under way."""
+"""Concurrent enqueueing calls of an asynchronous producer."""
 EFFECT_S = 0.02
 
 _runs = os.open(FOLDER / "runs", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -31,7 +31,7 @@ _first: list[float] = []
 
 
 def noop() -> None:
-    """The job that does nothing: the first and the last of a run take the time."""
+    """A job that does nothing. The first and the last job of a run measure the time."""
     number = next(_started)
     if number == 1:
         _first.append(time.perf_counter())
@@ -40,7 +40,7 @@ def noop() -> None:
 
 
 def leave_line(job: object) -> None:
-    """The effect of a job, at its end: its id on a line of its own."""
+    """The effect of a job, at its end: a line with its id."""
     os.write(_runs, f"{job}\n".encode())
 
 
@@ -51,20 +51,20 @@ def effect(job: object) -> None:
 
 
 async def effect_async(job: object) -> None:
-    """The same on an event loop."""
+    """A job of 20 ms on an event loop."""
     await asyncio.sleep(EFFECT_S)
     leave_line(job)
 
 
 def tell(name: str, seconds: float) -> None:
-    """Leave a figure for the harness, whole or not at all."""
+    """Report a figure to the harness, by an atomic rename."""
     unfinished = FOLDER / f"{name}.unfinished"
     unfinished.write_text(str(seconds))
     unfinished.rename(FOLDER / name)
 
 
 def enqueue_each(enqueue: Callable[[int], object]) -> None:
-    """Enqueue all jobs one after another, and tell the seconds."""
+    """Enqueue all jobs one after another, and report the seconds."""
     begun = time.perf_counter()
     for number in range(JOBS):
         enqueue(number)
@@ -72,7 +72,7 @@ def enqueue_each(enqueue: Callable[[int], object]) -> None:
 
 
 async def enqueue_together(enqueue: Callable[[int], Awaitable[object]]) -> None:
-    """Enqueue all jobs, IN_FLIGHT at a time, and tell the seconds."""
+    """Enqueue all jobs, IN_FLIGHT at a time, and report the seconds."""
     begun = time.perf_counter()
     for start in range(0, JOBS, IN_FLIGHT):
         await asyncio.gather(*(enqueue(number) for number in range(start, min(JOBS, start + IN_FLIGHT))))
@@ -80,5 +80,5 @@ async def enqueue_together(enqueue: Callable[[int], Awaitable[object]]) -> None:
 
 
 def run(produce: Callable[[], None], work: Callable[[], None]) -> None:
-    """The command line of a script."""
+    """Run the command `produce` or `work` of a script."""
     {"produce": produce, "work": work}[sys.argv[1]]()

@@ -1,4 +1,4 @@
-"""The two measurements. Each starts servers of its own in an empty folder and leaves nothing behind."""
+"""The two measurements. Each starts its own servers in an empty folder, and removes everything afterwards."""
 
 import os
 import random
@@ -19,21 +19,21 @@ from benchmarks.peers.contenders import Contender, lines, told
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 100
 AT_ONCE_KILLED = 20
-"""Fewer, so that jobs of 20 ms last long enough for the kill to come in their midst."""
+"""Concurrency of the recovery test. It is lower, so that the kill comes while jobs of 20 ms are running."""
 GIVE_UP_S = 300.0
 KILL_WITHIN_S = 0.1
-"""The kill comes at any moment of this time, so that it does not always meet the same point of a batch."""
+"""The kill comes at a random moment in this time, so that it does not always hit the same point of a batch."""
 LATECOMERS_S = 3.0
-"""After the last job has been seen: time for those that run twice."""
+"""How long to wait, after the last job was seen, for jobs that run twice."""
 
 
 class Failed(Exception):
-    """A contender did not do what was asked; the message has the end of its log."""
+    """A contender did not finish. The message has the end of its log."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """No-op jobs."""
+    """The result for no-op jobs."""
 
     enqueued_per_s: float
     processed_per_s: float
@@ -42,10 +42,10 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Recovery:
-    """A killed worker.
+    """The result of a killed worker.
 
-    `missing`: jobs without an effect when the patience was over; `twice`: jobs with more than one; `runs`: lines
-    left; `seconds`: from the kill until no job was missing, None if that did not come.
+    `missing`: jobs without an effect at the end; `twice`: jobs with more than one effect; `runs`: lines written;
+    `seconds`: from the kill until no job was missing, None if some stayed missing.
     """
 
     missing: int
@@ -73,13 +73,13 @@ class Stage:
         return process
 
     def enqueue(self) -> float:
-        """Have all jobs enqueued; the seconds it took."""
+        """Enqueue all jobs. Returns the seconds it took."""
         producer = self.start(self.contender.produce)
         self.wait_for(lambda: (self.folder / "enqueued").exists(), producer)
         return told("enqueued", self.environment)
 
     def wait_for(self, reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-        """Poll until something is `reached`, as long as `process` may still reach it. Raises Failed."""
+        """Poll until `reached()`. Raises Failed after GIVE_UP_S, or if `process` ends before."""
         deadline = time.monotonic() + GIVE_UP_S
         while not reached():
             if time.monotonic() > deadline or (process.poll() is not None and not reached()):
@@ -89,7 +89,7 @@ class Stage:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the whole process group."""
+    """Send SIGKILL to the process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -97,7 +97,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def stage(contender: Contender, task: str, jobs: int, concurrency: int) -> Iterator[Stage]:
-    """Servers, and the variables that tell the scripts their run."""
+    """Start the servers, and set the variables that describe the run to the scripts."""
     with tempfile.TemporaryDirectory() as name, contender.serving(Path(name)) as addresses:
         variables = {
             "BENCH_FOLDER": name,
@@ -115,7 +115,7 @@ def stage(contender: Contender, task: str, jobs: int, concurrency: int) -> Itera
 
 
 def throughput(contender: Contender, jobs: int) -> Throughput:
-    """Enqueue all, then start one worker process."""
+    """Enqueue all jobs, then start one worker process, and measure."""
     with stage(contender, "noop", jobs, AT_ONCE) as on:
         enqueue_s = on.enqueue()
         worker = on.start(contender.work)
@@ -125,7 +125,7 @@ def throughput(contender: Contender, jobs: int) -> Throughput:
 
 
 def peak_mb(pid: int) -> float:
-    """VmHWM of the process that runs the jobs: the largest one of the worker's."""
+    """Return the largest VmHWM, in MB, among the worker's processes: that of the one that runs the jobs."""
     process = psutil.Process(pid)
     peaks = []
     for each in (process, *process.children(recursive=True)):
@@ -136,7 +136,7 @@ def peak_mb(pid: int) -> float:
 
 
 def recovery(contender: Contender, jobs: int, patience_s: float) -> Recovery:
-    """Kill the worker when a third of the jobs is done, start another at once, and watch."""
+    """Kill the worker when a third of the jobs is done, start another at once, and count the effects."""
     with stage(contender, "effect", jobs, AT_ONCE_KILLED) as on:
         on.enqueue()
         worker = on.start(contender.work)
@@ -156,7 +156,7 @@ def recovery(contender: Contender, jobs: int, patience_s: float) -> Recovery:
 
 
 def _watch(on: Stage, jobs: int, patience_s: float) -> float:
-    """Wait until all jobs have been seen or none came for a while; when the last one came."""
+    """Wait until all jobs are seen, or none for `patience_s` seconds. Returns the time of the last one."""
     seen, last_at = 0, time.monotonic()
     while seen < jobs and time.monotonic() - last_at < patience_s:
         time.sleep(0.1)

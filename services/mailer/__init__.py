@@ -1,1 +1,1 @@
-"""Sends mail: every recipient of every letter is accounted for."""
+"""Sends mail, and records the delivery state of every recipient of every letter."""

@@ -1,7 +1,8 @@
-"""Mail that comes back: delivery reports (RFC 3464) and complaints (RFC 5965), taken in over LMTP.
+"""Receives bounces (delivery status notifications, RFC 3464) and complaints (RFC 5965) over LMTP.
 
-Whose it is, the return path says: each recipient's letter has one of its own (recipient_tokens.py), which only the
-mailer can have made. So nothing in a report has to be believed about anybody else.
+The return path says which recipient a report is about. Every recipient of every letter has a return path of its
+own, with a token that only the mailer can create (recipient_tokens.py). So the content of a report can change
+nothing about other recipients.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ logger = log.get("bounces")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came back: a complaint, or a failure for good with its enhanced code (RFC 3463)."""
+    """A complaint, or a permanent failure with its enhanced status code (RFC 3463)."""
 
     is_complaint: bool
     status: str = ""
@@ -47,7 +48,7 @@ class Report:
 
 
 def read(content: bytes) -> Report | None:
-    """What a message reports; None: nothing yet (it is delayed), or it is no report but somebody's holiday."""
+    """Parse a message. Returns None for a report of a delay, and for anything else, such as a vacation notice."""
     message: EmailMessage = message_from_bytes(content, policy=policy.default)
     for part in message.walk():
         if part.get_content_type() == "message/feedback-report":
@@ -58,21 +59,21 @@ def read(content: bytes) -> Report | None:
 
 
 def _delivery_status(part: Message) -> Report | None:
-    """Of the first recipient that it is about: there is one only."""
+    """Return the first failure reported: each message has only one recipient."""
     payload = part.get_payload()
     for block in payload if isinstance(payload, list) else ():
         if not isinstance(block, Message):
             continue
         action = str(block.get("Action", "")).strip().lower()
-        if action == "failed":  # for good, also with a 4: the last server has given up
+        if action == "failed":  # permanent even with a 4.x.x status: the last server has given up
             status = str(block.get("Status", "")).split()
             text = " ".join(str(block.get("Diagnostic-Code", "")).partition(";")[2].split())
             return Report(False, status[0][:20] if status else "5.0.0", storable(text)[:500])
     return None
 
 
-class Bounces:
-    """Takes reports in."""
+class ReportServer:
+    """An LMTP server that receives reports and records them."""
 
     def __init__(self, database: Database, tokens: RecipientTokens) -> None:
         self._database = database
@@ -80,18 +81,18 @@ class Bounces:
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
-        """The port where LMTP is spoken while the block runs."""
+        """Serve LMTP while the block runs. Yields the port."""
         loop, sessions = asyncio.get_running_loop(), WeakSet[LMTP]()
 
-        def begin() -> LMTP:
+        def new_session() -> LMTP:
             session = LMTP(self, data_size_limit=REPORT_BYTES_AT_MOST, enable_SMTPUTF8=True, loop=loop)
             sessions.add(session)
             return session
 
-        server = await loop.create_server(begin, host, port)
+        server = await loop.create_server(new_session, host, port)
         try:
             yield server.sockets[0].getsockname()[1]
-        finally:  # who has not been answered by then delivers again
+        finally:  # a client without a reply delivers again
             server.close()
             for session in sessions:
                 if session.transport is not None:
@@ -101,41 +102,41 @@ class Bounces:
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Called for each recipient: only return paths of ours are."""
+        """Accept only return paths of this mailer. Called for each recipient."""
         try:
-            self._named(address)
+            self._recipient_of(address)
         except TokenInvalid:
-            return "550 5.1.1 no return path of ours"
+            return "550 5.1.1 not a return path of this server"
         envelope.rcpt_tos.append(address)
-        return "250 2.1.5 fine"
+        return "250 2.1.5 recipient accepted"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
-        """Called for a whole message."""
+        """Record what a message reports. Called for each complete message."""
         content = envelope.original_content or b""
         try:
             report = read(content)
             for address in envelope.rcpt_tos:
-                await self.take(self._named(address), report)
+                await self.record(self._recipient_of(address), report)
         except (Unavailable, TooEarly):
             return "451 4.3.0 try again later"
-        except Exception:  # whatever somebody makes of a message: it is not worth coming back for
+        except Exception:  # an unusable message is accepted, because delivering it again would not help
             logger.exception("bounce.unreadable")
-        return "250 2.0.0 taken"
+        return "250 2.0.0 message accepted"
 
-    async def take(self, named: RecipientRef, report: Report | None) -> None:
-        """Write down what a report says of a recipient. Raises TooEarly, Unavailable."""
+    async def record(self, recipient: RecipientRef, report: Report | None) -> None:
+        """Record what a report says about a recipient. Raises TooEarly, Unavailable."""
         if report is None:
             return
         if report.is_complaint:
-            await suppressions.suppress_recipient(self._database, *named, "complaint")
+            await suppressions.suppress_recipient(self._database, *recipient, "complaint")
         else:
             if is_hard(report.status):
-                await suppressions.suppress_recipient(self._database, *named, "bounce")
-            if await self._database.fetch(_BOUNCED, *named, storable(report.status), report.text):
+                await suppressions.suppress_recipient(self._database, *recipient, "bounce")
+            if await self._database.fetch(_BOUNCED, *recipient, storable(report.status), report.text):
                 raise TooEarly
         metrics.mail_reports.labels("complaint" if report.is_complaint else "bounce").inc()
 
-    def _named(self, address: str) -> RecipientRef:
+    def _recipient_of(self, address: str) -> RecipientRef:
         local = address.partition("@")[0].lower()
         if not local.startswith(RETURN_PREFIX):
             raise TokenInvalid

@@ -13,61 +13,61 @@ class Settings(WorkerSettings, RedisSettings):
     """What the mailer reads from the environment."""
 
     email_concurrency: Annotated[int, Field(ge=1, le=256)] = 5
-    """Jobs at once in this process: letters, or parts of letters to many."""
+    """Jobs that run at once in this process: letters, or parts of letters with many recipients."""
     mail_relays: SecretStr = SecretStr("smtp://127.0.0.1:25")
-    """The servers that mail is handed to, with spaces between; the first that can be reached is used.
+    """URLs of the relays, separated by spaces. The first one that can be reached is used.
 
-    smtp://user:password@host:587 uses TLS where the server offers it; ?tls=required insists, ?tls=off does not.
-    smtps:// speaks TLS from the start.
+    smtp://user:password@host:587 uses STARTTLS if the relay offers it. ?tls=required requires it, ?tls=off
+    disables it. smtps:// uses TLS from the start.
     """
     mail_connections: Annotated[int, Field(ge=1, le=200)] = 30
-    """To one relay, from this process."""
+    """Connections from this process to one relay."""
     mail_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long a relay may take to answer a command."""
+    """How long a relay may take to reply to a command."""
     mail_limits: str = ""
-    """Bounds for all mailers together: `relay=100/s, tenant=20/s, domain=50/s, domain:example.com=5/s`."""
+    """Rate limits for all mailers together: `relay=100/s, tenant=20/s, domain=50/s, domain:example.com=5/s`."""
     mail_retry_s: Annotated[float, Field(gt=0)] = 60.0
-    """Before the second try for a recipient that was put off; doubles up to an hour."""
+    """Delay before the second try for a deferred recipient. It doubles with each try, up to an hour."""
     mail_give_up_after_s: Annotated[float, Field(gt=0)] = 4 * 86_400
-    """Then a recipient that is still put off has bounced. RFC 5321, 4.5.4.1: four to five days."""
+    """After this time a recipient that is still deferred counts as bounced. RFC 5321, 4.5.4.1: 4 to 5 days."""
     mail_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
-    """Signs what comes back: unsubscribe links and return paths; the same at every mailer."""
+    """Signs unsubscribe links and return paths. It must be the same for all mailers."""
     mail_unsubscribe_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    """Where the gateway's /v1/unsubscribe can be reached from outside."""
+    """The public URL of the gateway's /v1/unsubscribe."""
     mail_bounce_domain: str | None = None
-    """Return paths are under this domain, a different one for each recipient; None: the sender's own address."""
+    """Domain of the return paths, of which each recipient has its own. None: the sender is the return path."""
     mail_lmtp_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """Where what comes back to MAIL_BOUNCE_DOMAIN is taken in, over LMTP; None: nowhere."""
+    """LMTP port for bounces and complaints sent to MAIL_BOUNCE_DOMAIN. None: they are not received."""
     mail_lmtp_host: str = "127.0.0.1"
     mail_dkim_keys: str | None = None
-    """A folder with private keys as `<tenant>/<domain>/<selector>.pem`; RSA or Ed25519."""
+    """Folder with private RSA or Ed25519 keys, as `<tenant>/<domain>/<selector>.pem`."""
     mail_compose_timeout_s: Annotated[float, Field(gt=0)] = 20.0
     mail_compose_memory_mb: Annotated[int, Field(ge=128)] = 1024
-    """What the process may use that fills in the templates of one part of a letter."""
+    """Memory limit of the sandboxed process that renders templates."""
 
     @property
     def slots(self) -> int:
-        """Jobs at once."""
+        """Jobs that run at once."""
         return self.email_concurrency
 
     @property
     def relay_urls(self) -> list[str]:
-        """One for each relay."""
+        """MAIL_RELAYS, split."""
         return [url for url in re.split(r"[\s,]+", self.mail_relays.get_secret_value()) if url]
 
     @property
     def rates(self) -> Rates:
-        """The bounds."""
+        """MAIL_LIMITS, parsed. Raises ValueError."""
         return parse_rates(self.mail_limits)
 
     @model_validator(mode="after")
-    def _comes_back_to_somebody(self) -> Self:
+    def _return_paths_can_be_signed(self) -> Self:
         if (self.mail_bounce_domain or self.mail_lmtp_port is not None) and self.mail_secret is None:
             raise ValueError("MAIL_BOUNCE_DOMAIN and MAIL_LMTP_PORT need MAIL_SECRET, which signs return paths")
         return self
 
     @field_validator("mail_limits")
     @classmethod
-    def _can_be_read(cls, limits: str) -> str:
+    def _limits_are_valid(cls, limits: str) -> str:
         parse_rates(limits)
         return limits

@@ -1,7 +1,7 @@
-"""When a recipient may be written to, by the clock where they are.
+"""When a letter may be delivered to a recipient, by the recipient's local time.
 
-Where the clock is put forward a time that does not exist counts as the same while later; where it is put back, the
-first of two counts.
+Daylight saving time: a local time that does not exist is shifted later by the length of the gap. Of a local time
+that occurs twice, the first occurrence counts.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -11,28 +11,28 @@ from libs.common.contracts.mail import Letter, clock
 
 
 def wait_s(letter: Letter, zone: str | None, now: datetime, *, is_first: bool) -> float:
-    """Seconds from `now` until a recipient in `zone` may be written to; 0.0: at once.
+    """Return the seconds from `now` until a recipient in `zone` may get the letter; 0.0: at once.
 
-    `is_first`: whether the letter's own time of day still has to come.
+    `is_first`: whether the letter's `local_time` applies. It does when the letter is stored, not at later tries.
     """
-    here = ZoneInfo(zone or letter.time_zone)
+    local_zone = ZoneInfo(zone or letter.time_zone)
     due = now
     if is_first and letter.local_time is not None:
-        due = _next(letter.local_time, here, now)
+        due = _next_occurrence(letter.local_time, local_zone, now)
     if letter.quiet_hours is not None:
-        local = due.astimezone(here).time().replace(tzinfo=None)
+        local = due.astimezone(local_zone).time().replace(tzinfo=None)
         begin, end = clock(letter.quiet_hours.begin), clock(letter.quiet_hours.end)
         is_quiet = begin <= local < end if begin <= end else local >= begin or local < end
         if is_quiet:
-            due = _next(letter.quiet_hours.end, here, due)
+            due = _next_occurrence(letter.quiet_hours.end, local_zone, due)
     return max(0.0, (due - now).total_seconds())
 
 
-def _next(time_of_day: str, here: ZoneInfo, after: datetime) -> datetime:
-    """The next time that the clock `here` shows `time_of_day`."""
-    day = after.astimezone(here).date()
+def _next_occurrence(time_of_day: str, local_zone: ZoneInfo, after: datetime) -> datetime:
+    """Return the next moment, not before `after`, at which the local time is `time_of_day`."""
+    day = after.astimezone(local_zone).date()
     for later in range(3):
-        found = datetime.combine(day + timedelta(days=later), clock(time_of_day), here).astimezone(UTC)
+        found = datetime.combine(day + timedelta(days=later), clock(time_of_day), local_zone).astimezone(UTC)
         if found >= after:
             return found
     raise AssertionError("there is one every day")

@@ -1,8 +1,9 @@
-"""The meaning of the mailer. Read this first.
+"""The mailer's job handler. Read this first.
 
-A letter to a few is sent by one job. One to many fans out into parts, which any worker takes. Every recipient has
-a row of its own (letters.py): a job that is tried again, by whomever, goes on with those that are still open, and
-one with recipients that must wait is put off until the first of them is due.
+A letter to up to RECIPIENTS_PER_PART recipients is sent by one job. A letter to more fans out into parts, which
+any worker can take. Every recipient has a row with its delivery state (letters.py). A job that is retried
+continues with the recipients that are still open. A job whose recipients must wait is snoozed until the first of
+them is due.
 """
 
 import asyncio
@@ -28,10 +29,10 @@ from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
 from libs.common.worker.job import Done, FanOut, Job, Snooze, storable
 from libs.common.worker.service import Platform
 from services.mailer import letters, reminders, templates
-from services.mailer.bounces import Bounces
+from services.mailer.bounces import ReportServer
 from services.mailer.compose import attachments, signing
-from services.mailer.compose.attachments import Enclosure
-from services.mailer.compose.content import Addressee, Composed, check, compose, needs_sandbox
+from services.mailer.compose.attachments import AttachmentParts
+from services.mailer.compose.content import Addressee, check, compose, needs_sandbox
 from services.mailer.compose.signing import Key
 from services.mailer.config import Settings
 from services.mailer.delivery_hours import wait_s
@@ -39,16 +40,16 @@ from services.mailer.letters import Counts, Row, State, StateChange, StateWriter
 from services.mailer.preview_slots import PREVIEW_S, PreviewSlots
 from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientTokens
 from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow, PartsFailed
-from services.mailer.sending import DEFER_AT_MOST_S, Delivery, Mail, Transport
+from services.mailer.sending import DEFER_AT_MOST_S, Delivery, OutgoingMessage, Transport
 from services.mailer.smtp.connection import Relays
 from services.mailer.smtp.domain_slots import DomainSlots
 from services.mailer.smtp.pacing import Pacer
 
-PART = 500
-"""Recipients of one job: enough that a process for their templates costs little, few enough to spread."""
+RECIPIENTS_PER_PART = 500
+"""Enough that starting a sandboxed process per part costs little, few enough that parts spread over workers."""
 COMPOSED_AT_ONCE_BYTES = 8 * 1024 * 1024
-"""Of messages, if a character is four bytes by the time it is in one."""
-SOON_S = 1.0
+"""Estimated bytes of the messages composed at once, at four bytes for each character of template and variables."""
+SNOOZE_AT_LEAST_S = 1.0
 FORGET_EVERY_S = 3600.0
 
 
@@ -57,7 +58,7 @@ logger = log.get("mailer")
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What the handler needs."""
+    """The handler's dependencies."""
 
     settings: Settings
     database: Database
@@ -65,14 +66,14 @@ class Deps:
     sandbox: Sandbox
     transport: Transport
     keys: Mapping[tuple[str, str], Sequence[Key]]
-    """DKIM's, by tenant and domain."""
+    """DKIM keys, by tenant and domain."""
     tokens: RecipientTokens | None
     preview_slots: PreviewSlots
 
 
 @asynccontextmanager
 async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
-    """Open what `handle` needs."""
+    """Open the dependencies of `handle`, and run the background tasks of the mailer."""
     limits = Limits(settings.mail_compose_memory_mb * 1024 * 1024, settings.mail_compose_timeout_s)
     refusals = Refusals(ComposingTooSlow, ComposingTooLarge, ComposingCrashed)
     sandbox = Sandbox(limits, refusals, package="services.mailer", preload=["services.mailer.compose.content"])
@@ -89,8 +90,8 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     try:
         async with (
             pacer.holding(),
-            _taking_bounces(settings, platform.database, tokens),
-            background.alongside(_forget_for_ever(platform.database)),
+            _receiving_reports(settings, platform.database, tokens),
+            background.alongside(_delete_old_regularly(platform.database)),
         ):
             preview_slots = PreviewSlots(sandbox.lasting(PREVIEW_S / settings.mail_compose_timeout_s))
             yield Deps(
@@ -102,18 +103,18 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
 
 
 @asynccontextmanager
-async def _taking_bounces(
+async def _receiving_reports(
     settings: Settings, database: Database, tokens: RecipientTokens | None
 ) -> AsyncIterator[None]:
     if settings.mail_lmtp_port is None or tokens is None:
         yield
         return
-    async with Bounces(database, tokens).listening(settings.mail_lmtp_host, settings.mail_lmtp_port):
+    async with ReportServer(database, tokens).listening(settings.mail_lmtp_host, settings.mail_lmtp_port):
         yield
 
 
-async def _forget_for_ever(database: Database) -> None:
-    """Remove letters whose jobs are gone, and deadlines that have passed, now and then."""
+async def _delete_old_regularly(database: Database) -> None:
+    """Delete letters whose jobs are gone and deadlines long past, every FORGET_EVERY_S seconds."""
     while True:
         try:
             await letters.forget(database)
@@ -126,165 +127,172 @@ async def _forget_for_ever(database: Database) -> None:
 
 
 async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Snooze:
-    """Send a letter, or a part of one; or begin one to many, or sum it up when all its parts have ended."""
+    """Send a letter or a part of one. Fan out a large letter, and summarise it when its parts have ended."""
     part = job.payload.part
     if part is None:
         if job.children:
-            return await _summed_up(job, deps)
-        total = await _enter(job, deps)
+            return await _summarise(job, deps)
+        total = await _store(job, deps)
         part = Part(letter=job.id.hex, first=0, last=total - 1)
-        if total > PART:
+        if total > RECIPIENTS_PER_PART:
             return FanOut(tuple(_parts(job.id, total)))
     return await _send(job, deps, UUID(hex=part.letter), part)
 
 
-def _parts(letter: UUID, total: int) -> list[NewChild]:
+def _parts(letter_id: UUID, total: int) -> list[NewChild]:
     parts = [
-        Part(letter=letter.hex, first=first, last=min(first + PART, total) - 1) for first in range(0, total, PART)
+        Part(letter=letter_id.hex, first=first, last=min(first + RECIPIENTS_PER_PART, total) - 1)
+        for first in range(0, total, RECIPIENTS_PER_PART)
     ]
     return [NewChild("part", MailPayload(part=part).model_dump_json().encode()) for part in parts]
 
 
-async def _enter(job: Job[MailPayload], deps: Deps) -> int:
-    """Keep the letter and its recipients; how many they are. Raises TemplateInvalid, TemplateMissing."""
+async def _store(job: Job[MailPayload], deps: Deps) -> int:
+    """Store the letter and its recipients. Returns their number. Raises TemplateInvalid, TemplateMissing."""
     payload = job.payload
     assert payload.letter is not None  # noqa: S101 - only parts have none
-    named = payload.letter
-    letter = await until_available(lambda: templates.filled(deps.database, job.tenant, named))
-    head = StoredLetter(
+    requested = payload.letter
+    letter = await until_available(lambda: templates.resolve(deps.database, job.tenant, requested))
+    stored = StoredLetter(
         letter=letter,
         to=payload.to,
         cc=payload.cc,
         attachments=payload.attachments,
         is_template=payload.is_template,
     )
-    if head.is_template:  # reading one is running somebody's program already: constants are folded
-        await deps.sandbox.run(check, head)
+    if stored.is_template:  # compiling already runs untrusted code: constants are folded
+        await deps.sandbox.run(check, stored)
     if payload.days_before:
         return await until_available(
-            lambda: reminders.enter(deps.database, job.id, job.tenant, head, payload, datetime.now(UTC))
+            lambda: reminders.store(deps.database, job.id, job.tenant, stored, payload, datetime.now(UTC))
         )
     now = datetime.now(UTC)
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]
     await until_available(
-        lambda: letters.enter(deps.database, job.id, job.tenant, head, payload.recipients, waits)
+        lambda: letters.store(deps.database, job.id, job.tenant, stored, payload.recipients, waits)
     )
     return len(payload.recipients)
 
 
-async def _send(job: Job[MailPayload], deps: Deps, letter: UUID, part: Part) -> Done | Snooze:
-    """Write to all who are due."""
-    head = await until_available(lambda: letters.load(deps.database, letter))
-    rows = await until_available(lambda: letters.claim(deps.database, letter, part.first, part.last, job.attempt))
+async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) -> Done | Snooze:
+    """Send to all recipients of the part that are due."""
+    stored = await until_available(lambda: letters.load(deps.database, letter_id))
+    rows = await until_available(
+        lambda: letters.claim(deps.database, letter_id, part.first, part.last, job.attempt)
+    )
     ended = part.last - part.first + 1 - len(rows)
     total = ended + len(rows)
     job.progress(ended, total)
-    due = await _due(deps, head, letter, job.attempt, rows)
-    enclosure = await attachments.fetch(deps.blobs, head.attachments)
-    finish = _finish(enclosure, deps.keys.get((job.tenant, parse_mailbox(head.letter.sender).domain), ()))
+    due = await _select_due(deps, stored, letter_id, job.attempt, rows)
+    parts = await attachments.fetch(deps.blobs, stored.attachments)
+    finish = _finish(parts, deps.keys.get((job.tenant, parse_mailbox(stored.letter.sender).domain), ()))
 
-    async def supply() -> AsyncGenerator[list[Mail], None]:
-        for rows in _slices(head, due):
-            yield await _mails(job, deps, letter, head, rows)
+    async def supply() -> AsyncGenerator[list[OutgoingMessage], None]:
+        for rows in _slices(stored, due):
+            yield await _compose_messages(job, deps, letter_id, stored, rows)
 
-    sending = Delivery(deps.transport, letter, job.attempt, job.tenant, supply(), len(due), finish)
-    away_s = await sending.run(lambda more: job.progress(ended + more, total))
-    counts = await until_available(lambda: letters.count(deps.database, letter, part.first, part.last))
+    sending = Delivery(deps.transport, letter_id, job.attempt, job.tenant, supply(), len(due), finish)
+    retry_in_s = await sending.run(lambda newly_ended: job.progress(ended + newly_ended, total))
+    counts = await until_available(lambda: letters.count(deps.database, letter_id, part.first, part.last))
     job.progress(counts.ended, counts.total)
     if counts.due_in_s is not None:
-        return Snooze(max(SOON_S, away_s, counts.due_in_s))
+        return Snooze(max(SNOOZE_AT_LEAST_S, retry_in_s, counts.due_in_s))
     return Done(_result(counts))
 
 
-def _slices(head: StoredLetter, rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Those whose messages are put together at a time: it must fit into memory, and into the sandbox's answer."""
-    each = 1000 + 4 * (len(head.letter.text or "") + len(head.letter.html or ""))
-    together, size = list[Row](), 0
+def _slices(stored: StoredLetter, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Split rows into slices composed at once. Their messages must fit into memory and the sandbox's reply."""
+    each = 1000 + 4 * (len(stored.letter.text or "") + len(stored.letter.html or ""))
+    slice_, size = list[Row](), 0
     for row in rows:
-        more = each + 4 * len(row.variables)
-        if together and size + more > COMPOSED_AT_ONCE_BYTES:
-            yield together
-            together, size = [], 0
-        together.append(row)
-        size += more
-    if together:
-        yield together
+        row_size = each + 4 * len(row.variables)
+        if slice_ and size + row_size > COMPOSED_AT_ONCE_BYTES:
+            yield slice_
+            slice_, size = [], 0
+        slice_.append(row)
+        size += row_size
+    if slice_:
+        yield slice_
 
 
-async def _due(deps: Deps, head: StoredLetter, letter: UUID, attempt: int, rows: Sequence[Row]) -> list[Row]:
-    """Those who may be written to now. The others wait: until they are due, or for their morning."""
+async def _select_due(
+    deps: Deps, stored: StoredLetter, letter_id: UUID, attempt: int, rows: Sequence[Row]
+) -> list[Row]:
+    """Return the recipients that may get mail now. Those in their quiet hours are postponed to the end of them."""
     now = datetime.now(UTC)
-    due, late = list[Row](), list[StateChange]()
+    due, postponed = list[Row](), list[StateChange]()
     for row in rows:
         if row.due_in_s > 0:
             continue
-        quiet_s = wait_s(head.letter, row.time_zone, now, is_first=False)
+        quiet_s = wait_s(stored.letter, row.time_zone, now, is_first=False)
         if quiet_s:
-            late.append(StateChange(letter, row.number, attempt, State.QUEUED, retry_in_s=quiet_s))
+            postponed.append(StateChange(letter_id, row.number, attempt, State.QUEUED, retry_in_s=quiet_s))
         else:
             due.append(row)
-    await asyncio.gather(*map(deps.transport.states.write, late))
+    await asyncio.gather(*map(deps.transport.states.write, postponed))
     return due
 
 
-async def _mails(
-    job: Job[MailPayload], deps: Deps, letter: UUID, head: StoredLetter, rows: Sequence[Row]
-) -> list[Mail]:
-    """Their messages. Whoever's cannot be put together is given up."""
-    addressees = [_addressee(deps, letter, head, row) for row in rows]
+async def _compose_messages(
+    job: Job[MailPayload], deps: Deps, letter_id: UUID, stored: StoredLetter, rows: Sequence[Row]
+) -> list[OutgoingMessage]:
+    """Compose the messages. Recipients whose message cannot be composed are cancelled."""
+    addressees = [_addressee(deps, letter_id, stored, row) for row in rows]
     date = format_datetime(datetime.now(UTC))
-    if needs_sandbox(head):
-        composed = await deps.sandbox.run(compose, head, addressees, date)
+    if needs_sandbox(stored):
+        composed = await deps.sandbox.run(compose, stored, addressees, date)
     else:
-        composed = compose(head, addressees, date)
-    mails, given_up = list[Mail](), list[StateChange]()
-    for row, made in zip(rows, composed, strict=True):
-        if made.problem is None:
-            mails.append(_mail(deps, letter, head, row, made))
+        composed = compose(stored, addressees, date)
+    messages, failed = list[OutgoingMessage](), list[StateChange]()
+    for row, result in zip(rows, composed, strict=True):
+        if result.problem is None:
+            messages.append(_outgoing_message(deps, letter_id, stored, row, result.content))
         else:
-            reason = storable(f"template: {made.problem}")
-            given_up.append(StateChange(letter, row.number, job.attempt, State.CANCELLED, reply=reason))
-    await asyncio.gather(*map(deps.transport.states.write, given_up))
-    return mails
+            reason = storable(f"template: {result.problem}")
+            failed.append(StateChange(letter_id, row.number, job.attempt, State.CANCELLED, reply=reason))
+    await asyncio.gather(*map(deps.transport.states.write, failed))
+    return messages
 
 
-def _addressee(deps: Deps, letter: UUID, head: StoredLetter, row: Row) -> Addressee:
-    """Its Message-ID is the same whenever and by whomever it is sent."""
-    sender = parse_mailbox(head.letter.sender)
-    name = f"argosy:{letter.hex}:{row.number}" if head.is_template else f"argosy:{letter.hex}"
+def _addressee(deps: Deps, letter_id: UUID, stored: StoredLetter, row: Row) -> Addressee:
+    """The Message-ID is the same for every try, so that receivers can recognise duplicates."""
+    sender = parse_mailbox(stored.letter.sender)
+    name = f"argosy:{letter_id.hex}:{row.number}" if stored.is_template else f"argosy:{letter_id.hex}"
     unsubscribe = None
-    if head.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
-        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{deps.tokens.make(letter, row.number)}"
+    if stored.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
+        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{deps.tokens.make(letter_id, row.number)}"
     message_id = f"<{uuid5(NAMESPACE_URL, name).hex}@{sender.domain}>"
     return Addressee(row.number, Mailbox(row.name, row.address), row.variables, message_id, unsubscribe)
 
 
-def _mail(deps: Deps, letter: UUID, head: StoredLetter, row: Row, made: Composed) -> Mail:
-    sender = parse_mailbox(head.letter.sender).address
+def _outgoing_message(
+    deps: Deps, letter_id: UUID, stored: StoredLetter, row: Row, content: bytes
+) -> OutgoingMessage:
+    sender = parse_mailbox(stored.letter.sender).address
     if deps.settings.mail_bounce_domain and deps.tokens is not None:
-        sender = f"{RETURN_PREFIX}{deps.tokens.make(letter, row.number)}@{deps.settings.mail_bounce_domain}"
-    again = head.letter.on_unknown == "resend"
-    return Mail(row.number, sender, row.address, row.domain, made.content, row.tries, row.age_s, again)
+        sender = f"{RETURN_PREFIX}{deps.tokens.make(letter_id, row.number)}@{deps.settings.mail_bounce_domain}"
+    again = stored.letter.on_unknown == "resend"
+    return OutgoingMessage(row.number, sender, row.address, row.domain, content, row.tries, row.age_s, again)
 
 
-def _finish(enclosure: Enclosure, keys: Sequence[Key]) -> Callable[[bytes], bytes] | None:
-    """What a message still needs: its files, and its signatures; None: nothing."""
-    if enclosure == Enclosure() and not keys:
+def _finish(parts: AttachmentParts, keys: Sequence[Key]) -> Callable[[bytes], bytes] | None:
+    """Return a function that adds attachments and DKIM signatures to a message. None: there are none."""
+    if parts == AttachmentParts() and not keys:
         return None
-    return lambda content: signing.sign(enclosure.around(content), keys)
+    return lambda content: signing.sign(parts.wrap(content), keys)
 
 
-async def _summed_up(job: Job[MailPayload], deps: Deps) -> Done:
-    """Raises PartsFailed; a retry goes on with those parts."""
+async def _summarise(job: Job[MailPayload], deps: Deps) -> Done:
+    """Summarise a letter whose parts have ended. Raises PartsFailed. A retry repeats only the failed parts."""
     failed = [child for child in job.children if child.state is not JobState.SUCCEEDED]
     if failed:
-        why = (failed[0].error or {"message": "It was cancelled."})["message"]
-        raise PartsFailed(f"{len(failed)} of {len(job.children)} parts were not sent. The first: {why}")
+        reason = (failed[0].error or {"message": "It was cancelled."})["message"]
+        raise PartsFailed(f"{len(failed)} of {len(job.children)} parts were not sent. The first: {reason}")
     counts = await until_available(lambda: letters.count(deps.database, job.id))
     job.progress(counts.ended, counts.total)
     return Done(_result(counts))
 
 
 def _result(counts: Counts) -> dict[str, int]:
-    """How many recipients ended how."""
+    """Return the number of recipients, in all and by state."""
     return {"recipients": counts.total} | {state: number for state, number in sorted(counts.by_state.items())}

@@ -1,7 +1,8 @@
-"""Letters and their recipients, in PostgreSQL: who is still to be written to, and what became of the others.
+"""Letters and the delivery state of their recipients, in PostgreSQL.
 
-A recipient's row carries the attempt of the job that has it. Whoever writes to it names that attempt, so a worker
-that has lost its job can change nothing, and, since it must say so before it sends, send nothing either.
+The attempt number in a recipient's row is a fencing token: it names the attempt of the job that owns the row.
+Every update states it. So a worker that has lost its job can change nothing. It cannot send either, because it
+must write the state `sending` before each message.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from services.mailer.suppressions import is_hard, suppress_recipient
 
 
 class State(StrEnum):
-    """Where a recipient stands. The first three are not the end."""
+    """The delivery state of a recipient. The first three are not final."""
 
     QUEUED = "queued"
     DEFERRED = "deferred"
@@ -38,7 +39,7 @@ class State(StrEnum):
 
 OPEN = (State.QUEUED, State.DEFERRED, State.SENDING)
 
-_KEEP = """
+_INSERT_LETTER = """
 INSERT INTO mail.letters (id, tenant, content, expires_at)
 VALUES ($1, $2, $3::jsonb, now() + $4 * interval '1 second') ON CONFLICT DO NOTHING RETURNING id
 """
@@ -51,7 +52,7 @@ _ENTERED: Columns[tuple[int, AddressedRecipient, float]] = Columns(
     time_zone=("text", lambda entered: entered[1].time_zone),
     in_s=("float8", lambda entered: entered[2]),
 )
-_ENTER = f"""
+_INSERT_RECIPIENTS = f"""
 INSERT INTO mail.recipients
   (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state)
 SELECT $1, u.number, $2, u.address, u.name, u.domain, u.variables::json, u.time_zone,
@@ -61,12 +62,12 @@ FROM {_ENTERED.unnested("u", first=3)}
 LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(u.address)
   AND (s.expires_at IS NULL OR s.expires_at > now())
 """  # noqa: S608 - made of constants
-# What another attempt had announced and not reported may have been sent: that is all there is to know.
+# A row that another attempt left in the state `sending` is in doubt: its message may or may not have been sent.
 _CLAIM = """
 WITH known AS (
   SELECT r.letter, r.number, r.state AS was, l.content #>> '{letter,on_unknown}' = 'resend' AS again,
     s.address IS NOT NULL AS suppressed, coalesce(l.expires_at < now(), false) AS expired,
-    l.created_at AS entered_at
+    l.created_at AS letter_created_at
   FROM mail.recipients r JOIN mail.letters l ON l.id = r.letter
   LEFT JOIN mail.suppressions s ON s.tenant = r.tenant AND s.address = lower(r.address)
     AND (s.expires_at IS NULL OR s.expires_at > now())
@@ -76,20 +77,20 @@ UPDATE mail.recipients r SET
   state = CASE WHEN k.was = 'sending' AND NOT k.again THEN 'unknown'
                WHEN k.suppressed THEN 'suppressed' WHEN k.expired THEN 'cancelled'
                WHEN k.was = 'sending' THEN 'queued' ELSE k.was END,
-  reply = CASE WHEN k.was = 'sending' THEN 'the worker died before it could tell'
+  reply = CASE WHEN k.was = 'sending' THEN 'the worker died before it could record the reply'
                WHEN k.expired AND NOT k.suppressed THEN 'expired' ELSE r.reply END,
   attempt = CASE WHEN k.was = 'sending' AND NOT k.again THEN r.attempt ELSE $4 END,
   doubts = r.doubts + (k.was = 'sending' AND k.again)::int,
   updated_at = now()
 FROM known k WHERE r.letter = k.letter AND r.number = k.number
 RETURNING r.number, r.state, r.address, r.name, r.domain, r.variables::text, r.time_zone, r.tries,
-  extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.entered_at)::float8
+  extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.letter_created_at)::float8
 """
 _COUNT = """
 SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8 FROM mail.recipients
 WHERE letter = $1 AND number BETWEEN $2 AND $3 GROUP BY state
 """
-_FORGET = """
+_DELETE_ORPHANS = """
 WITH next AS (
   SELECT id FROM mail.letters WHERE id > $1 AND created_at < now() - interval '1 hour' ORDER BY id LIMIT 50),
 gone AS (
@@ -101,9 +102,10 @@ SELECT id FROM next ORDER BY id DESC LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A recipient of this attempt. `variables`: in JSON, as they were written: they are read where templates run.
+    """A recipient claimed by this attempt.
 
-    `due_in_s` may be below 0; `age_s`: since the letter was entered.
+    `variables`: the JSON as it was received; it is parsed only where the message is composed. `due_in_s` may be
+    negative. `age_s`: seconds since the letter was stored.
     """
 
     number: int
@@ -119,9 +121,9 @@ class Row:
 
 
 class StateChange(NamedTuple):
-    """What is written about a recipient, by the attempt that has it."""
+    """A change of a recipient's state, written by the attempt that owns the row."""
 
-    letter: UUID
+    letter_id: UUID
     number: int
     attempt: int
     state: State
@@ -131,7 +133,7 @@ class StateChange(NamedTuple):
     retry_in_s: float = 0.0
     possible_duplicates: int = 0
     at_recipient: bool = False
-    """Whether it was the recipient that was refused, not the sender or the text."""
+    """Whether the relay refused the recipient, not the sender or the content. Not stored."""
 
 
 _CHANGES: Columns[StateChange] = Columns(
@@ -145,7 +147,7 @@ _CHANGES: Columns[StateChange] = Columns(
     retry_in_s="float8",
     possible_duplicates="int",
 )
-_CHANGE = f"""
+_UPDATE_STATES = f"""
 UPDATE mail.recipients r SET state = u.state, code = u.code, enhanced = u.enhanced, reply = u.reply,
   tries = r.tries + (u.state <> 'sending')::int, doubts = r.doubts + u.possible_duplicates, updated_at = now(),
   due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE r.due_at END,
@@ -160,102 +162,107 @@ RETURNING r.letter, r.number, r.attempt
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Recipients by state, and seconds until the first of those still open is due; None if none is."""
+    """Recipients by state, and the seconds until the first open one is due. None if none is open."""
 
     by_state: dict[str, int]
     due_in_s: float | None
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All recipients."""
         return sum(self.by_state.values())
 
     @property
     def ended(self) -> int:
-        """Those whose state will not change any more."""
+        """Recipients in a final state."""
         return self.total - sum(self.by_state.get(state, 0) for state in OPEN)
 
 
-async def enter(
+async def store(
     database: Database,
-    letter: UUID,
+    letter_id: UUID,
     tenant: str,
-    head: StoredLetter,
+    stored: StoredLetter,
     recipients: Sequence[AddressedRecipient],
     waits_s: Sequence[float],
 ) -> None:
-    """Keep a letter and its recipients; again is the same as once. Raises Unavailable.
+    """Store a letter and its recipients. Idempotent. Raises Unavailable.
 
-    `waits_s`: seconds until each of them may be written to.
+    `waits_s`: for each recipient, the seconds until the letter may be delivered.
     """
     rows = list(zip(range(len(recipients)), recipients, waits_s, strict=True))
     async with database.begin() as connection:
-        if await keep(connection, letter, tenant, head):
-            await fetch_within(connection, _ENTER, letter, tenant, *_ENTERED.arrays(rows))
+        if await insert_letter(connection, letter_id, tenant, stored):
+            await fetch_within(connection, _INSERT_RECIPIENTS, letter_id, tenant, *_ENTERED.arrays(rows))
 
 
-async def keep(connection: Connection, letter: UUID, tenant: str, head: StoredLetter) -> bool:
-    """Whether it was not there before."""
-    content = head.model_dump_json(by_alias=True)
-    return bool(await fetch_within(connection, _KEEP, letter, tenant, content, head.letter.expire_after_s))
+async def insert_letter(connection: Connection, letter_id: UUID, tenant: str, stored: StoredLetter) -> bool:
+    """Insert a letter. Returns False if it was stored before."""
+    content = stored.model_dump_json(by_alias=True)
+    return bool(
+        await fetch_within(connection, _INSERT_LETTER, letter_id, tenant, content, stored.letter.expire_after_s)
+    )
 
 
-async def load(database: Database, letter: UUID) -> StoredLetter:
-    """What is sent. Raises LetterGone, Unavailable."""
-    rows = await database.fetch("SELECT content::text FROM mail.letters WHERE id = $1", letter)
+async def load(database: Database, letter_id: UUID) -> StoredLetter:
+    """Load a letter. Raises LetterGone, Unavailable."""
+    rows = await database.fetch("SELECT content::text FROM mail.letters WHERE id = $1", letter_id)
     if not rows:
         raise LetterGone
     return StoredLetter.model_validate_json(rows[0][0])
 
 
-async def claim(database: Database, letter: UUID, first: int, last: int, attempt: int) -> list[Row]:
-    """Take the recipients that are still open. Those that turn out not to be are settled. Raises Unavailable."""
-    rows = await database.fetch(_CLAIM, letter, first, last, attempt)
-    found = [
+async def claim(database: Database, letter_id: UUID, first: int, last: int, attempt: int) -> list[Row]:
+    """Claim the open recipients with numbers `first` to `last`. Raises Unavailable.
+
+    Recipients that are suppressed, expired, or in doubt and not to be resent, get their final state instead.
+    """
+    rows = await database.fetch(_CLAIM, letter_id, first, last, attempt)
+    claimed = [
         Row(number, State(state), address, name, domain, variables or "{}", *times)
         for number, state, address, name, domain, variables, *times in rows
     ]
-    for row in found:
+    for row in claimed:
         if row.state not in OPEN:
             metrics.mail_recipients.labels(row.state.value).inc()
-    return sorted((row for row in found if row.state in OPEN), key=lambda row: row.number)
+    return sorted((row for row in claimed if row.state in OPEN), key=lambda row: row.number)
 
 
-async def count(database: Database, letter: UUID, first: int = 0, last: int = 2**31 - 1) -> Counts:
-    """How the recipients stand. Raises Unavailable."""
-    rows = await database.fetch(_COUNT, letter, first, last)
+async def count(database: Database, letter_id: UUID, first: int = 0, last: int = 2**31 - 1) -> Counts:
+    """Count the recipients with numbers `first` to `last` by state. Raises Unavailable."""
+    rows = await database.fetch(_COUNT, letter_id, first, last)
     due = [row[2] for row in rows if row[0] in OPEN]
     return Counts({row[0]: row[1] for row in rows}, min(due) if due else None)
 
 
 async def forget(database: Database) -> None:
-    """Letters whose jobs are gone go too: all are looked at, some at a time. Raises Unavailable."""
-    looked_at = [(UUID(int=0),)]
-    while looked_at:
-        looked_at = await database.fetch(_FORGET, looked_at[0][0])
+    """Delete letters whose jobs no longer exist. Checks all letters, 50 at a time. Raises Unavailable."""
+    last = [(UUID(int=0),)]
+    while last:
+        last = await database.fetch(_DELETE_ORPHANS, last[0][0])
 
 
 class StateWriter:
-    """Writes what becomes of recipients, many at a time; what is handed in at once is written at once.
+    """Writes state changes in batches: changes handed in together are written in the same statement.
 
-    One statement at a time: two would each be half as large, and cost almost as much.
+    Only one statement runs at a time. Two at once would each be half as large, and cost almost as much.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._writing: Batcher[StateChange, bool] = Batcher(self._write)
-        self.write = self._writing.__call__
-        """Write one mark; whether the row was still this attempt's. Waits for PostgreSQL as long as it takes."""
+        self._batcher: Batcher[StateChange, bool] = Batcher(self._write)
+        self.write = self._batcher.__call__
+        """Write one change. Returns False if the attempt has lost the row. Retries while PostgreSQL is down."""
 
-    async def _write(self, states: list[StateChange]) -> list[bool]:
-        rows = await until_available(lambda: self._database.fetch(_CHANGE, *_CHANGES.arrays(states)))
+    async def _write(self, changes: list[StateChange]) -> list[bool]:
+        rows = await until_available(lambda: self._database.fetch(_UPDATE_STATES, *_CHANGES.arrays(changes)))
         taken = {tuple(row) for row in rows}
-        for mark in states:
-            if mark.at_recipient and mark.state is State.BOUNCED and is_hard(mark.enhanced):
+        for change in changes:
+            if change.at_recipient and change.state is State.BOUNCED and is_hard(change.enhanced):
                 await until_available(
-                    partial(suppress_recipient, self._database, mark.letter, mark.number, "bounce")
+                    partial(suppress_recipient, self._database, change.letter_id, change.number, "bounce")
                 )
-        for mark in states:
-            if mark.state is not State.SENDING and mark[:3] in taken:
-                metrics.mail_recipients.labels(mark.state.value).inc()
-        return [mark[:3] in taken for mark in states]
+        for change in changes:
+            if change.state is not State.SENDING and change[:3] in taken:
+                metrics.mail_recipients.labels(change.state.value).inc()
+        return [change[:3] in taken for change in changes]

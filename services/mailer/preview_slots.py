@@ -1,4 +1,4 @@
-"""Previews are somebody's programs too: a few at once beside the letters, one of a tenant, and short ones."""
+"""Limits previews, which run the templates of users: AT_ONCE in all, one per tenant, PREVIEW_S seconds each."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ PREVIEW_S = 2.0
 
 
 class PreviewSlots:
-    """Where previews are made, and in which order. `sandbox`: with little time for each."""
+    """The slots in which previews run. `sandbox`: one with a time limit of PREVIEW_S."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -20,8 +20,8 @@ class PreviewSlots:
         self._tenants: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """Wait for one of `tenant`'s turns, and have it for the block."""
-        mine = self._tenants.setdefault(tenant, asyncio.Lock())
-        async with mine, self._free:
+    async def slot(self, tenant: str) -> AsyncIterator[None]:
+        """Wait for a slot for `tenant`, and hold it while the block runs."""
+        tenant_lock = self._tenants.setdefault(tenant, asyncio.Lock())
+        async with tenant_lock, self._free:
             yield

@@ -1,7 +1,7 @@
-"""What comes back: a token names a recipient of a letter, and cannot be made up.
+"""Signed tokens that name a recipient of a letter. They cannot be forged without the secret.
 
-It is the local part of return paths (VERP: https://cr.yp.to/proto/verp.txt) and the end of unsubscribe links.
-Local parts may lose their case on the way, so it is base32.
+A token is part of the return path (VERP: https://cr.yp.to/proto/verp.txt), and the end of the unsubscribe link.
+Tokens are base32, because mail servers may change the case of a local part.
 """
 
 import base64
@@ -18,33 +18,33 @@ RETURN_PREFIX = "bounce-"
 
 
 class RecipientRef(NamedTuple):
-    """A recipient of a letter."""
+    """A recipient, by the id of the letter and the number within it."""
 
-    letter: UUID
+    letter_id: UUID
     number: int
 
 
 class RecipientTokens:
-    """Makes and reads tokens with a secret."""
+    """Creates tokens with a secret, and verifies them."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
-    def make(self, letter: UUID, number: int) -> str:
-        """48 letters and digits in lower case."""
-        named = letter.bytes + number.to_bytes(NUMBER_BYTES, "big")
-        return base64.b32encode(named + self._mac(named)).decode().lower()
+    def make(self, letter_id: UUID, number: int) -> str:
+        """Return a token of 48 lower-case letters and digits."""
+        payload = letter_id.bytes + number.to_bytes(NUMBER_BYTES, "big")
+        return base64.b32encode(payload + self._mac(payload)).decode().lower()
 
     def read(self, token: str) -> RecipientRef:
-        """Whom a token names. Raises TokenInvalid."""
+        """Verify a token, and return the recipient that it names. Raises TokenInvalid."""
         try:
             content = base64.b32decode(token.upper())
         except (NotBase32, ValueError) as error:
             raise TokenInvalid from error
-        named, mac = content[:-MAC_BYTES], content[-MAC_BYTES:]
-        if len(named) != 16 + NUMBER_BYTES or not hmac.compare_digest(mac, self._mac(named)):
+        payload, mac = content[:-MAC_BYTES], content[-MAC_BYTES:]
+        if len(payload) != 16 + NUMBER_BYTES or not hmac.compare_digest(mac, self._mac(payload)):
             raise TokenInvalid
-        return RecipientRef(UUID(bytes=named[:16]), int.from_bytes(named[16:], "big"))
+        return RecipientRef(UUID(bytes=payload[:16]), int.from_bytes(payload[16:], "big"))
 
-    def _mac(self, named: bytes) -> bytes:
-        return hmac.digest(self._secret, named, hashlib.sha256)[:MAC_BYTES]
+    def _mac(self, payload: bytes) -> bytes:
+        return hmac.digest(self._secret, payload, hashlib.sha256)[:MAC_BYTES]

@@ -1,10 +1,10 @@
-"""Why a letter is not sent at all. The class is the error's code, its docstring the message."""
+"""Errors of the mailer. The class name is the error code, the docstring is the message."""
 
 from libs.common.errors import ArgosyError, Reject
 
 
 class TemplateInvalid(Reject):
-    """A template of the letter cannot be read."""
+    """A template of the letter is not valid."""
 
 
 class TemplateMissing(Reject):
@@ -12,39 +12,39 @@ class TemplateMissing(Reject):
 
 
 class ComposingTooSlow(Reject):
-    """Filling in the letter's templates took longer than it may."""
+    """Rendering the letter's templates took too long."""
 
 
 class ComposingTooLarge(Reject):
-    """Filling in the letter's templates needs more memory than it may have."""
+    """Rendering the letter's templates needs too much memory."""
 
 
 class ComposingCrashed(ArgosyError):
-    """The process that filled in the letter's templates died."""
+    """The process that rendered the letter's templates died."""
 
 
 class AttachmentMissing(Reject):
-    """A file that should go with the letter is no longer in the blob store."""
+    """An attachment of the letter is no longer in the blob store."""
 
 
 class PartsFailed(Reject):
-    """Some recipients could not be written to."""
+    """The letter could not be sent to some recipients."""
 
 
 class LetterGone(Reject):
-    """The letter is no longer kept."""
+    """The letter has been deleted."""
 
 
 class NoLongerOurs(ArgosyError):
-    """Another worker has this part of the letter by now."""
+    """Another worker has taken over this part of the letter."""
 
 
 class TooEarly(ArgosyError):
-    """A report about a letter whose sender does not know yet what became of it."""
+    """The report arrived before the delivery it is about was recorded."""
 
 
 class TokenInvalid(ArgosyError):
-    """This link is not one of ours."""
+    """This link was not issued by this service."""
 
 
 class NotFound(ArgosyError):

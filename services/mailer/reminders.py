@@ -1,10 +1,10 @@
-"""Deadlines and who follows them; the letters that remind of them.
+"""Deadlines, their followers, and the letters that remind followers of deadlines.
 
-A letter of reminders goes to everybody who follows a deadline that is near. Who is reminded of what is written
-down in the transaction that enters the letter's recipients: nobody is told twice, however often its job is tried.
-Whom a letter did not reach, because it was cancelled or its template failed, is taken over by the next one. What
-waits for its hour is withdrawn if its deadline is moved or removed, or its recipient does not follow it any more.
-Due deadlines and their followers are read together, in one statement for 2,000 of them.
+A reminder letter goes to all followers of deadlines that are near. The transaction that inserts its recipients
+also records who was reminded of what. So nobody is reminded twice, however often the job is tried. The next letter
+takes over the followers whom a letter did not reach, because it was cancelled or its template failed. A reminder
+that is still queued is cancelled if its deadline is moved or removed, or if the recipient no longer follows it.
+One statement reads up to 2,000 due deadlines and followers.
 """
 
 from collections.abc import Sequence
@@ -24,19 +24,20 @@ from services.mailer.delivery_hours import wait_s
 from services.mailer.refusals import NotFound
 
 REMINDED_AT_ONCE = 2000
+"""Followers read per statement."""
 REMINDED_AT_MOST = 100_000
-"""By one letter. Who is left is reminded by the next."""
+"""Followers reminded by one letter. The next letter reminds the others."""
 KEPT_DAYS = 30
-"""Of a deadline that has passed."""
+"""Days after which a deadline that has passed is deleted."""
 
 logger = log.get("reminders")
 
-_PUT = """
+_UPSERT_DEADLINE = """
 INSERT INTO mail.deadlines (tenant, name, due_at, variables) VALUES ($1, $2, $3, $4::json)
 ON CONFLICT (tenant, name) DO UPDATE SET
   due_at = excluded.due_at, variables = excluded.variables, updated_at = now()
 """
-_LEAVE = """
+_DELETE_FOLLOWERS = """
 DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address) <> ALL (
   SELECT lower(a) FROM unnest($3::text[]) AS a)
 """
@@ -46,7 +47,7 @@ _FOLLOWED_BY: Columns[AddressedRecipient] = Columns(
     variables=("text", lambda follower: to_json(follower.variables).decode()),
     time_zone="text",
 )
-_FOLLOW = f"""
+_UPSERT_FOLLOWERS = f"""
 INSERT INTO mail.followers (tenant, deadline, address, name, variables, time_zone)
 SELECT DISTINCT ON (lower(u.address)) $1, $2, u.address, u.name, u.variables::json, u.time_zone
 FROM {_FOLLOWED_BY.unnested("u", first=3)}
@@ -55,7 +56,7 @@ ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
   time_zone = excluded.time_zone
 """  # noqa: S608 - made of constants
 _GET = "SELECT name, due_at, variables::text, updated_at FROM mail.deadlines WHERE tenant = $1 AND name = $2"
-# Whoever is still open when the letter's job has ended is not written to, unless the job is tried again.
+# A follower was missed if the reminder was cancelled, or is still open although the letter's job has ended.
 _MISSED = """
 EXISTS (SELECT FROM mail.recipients r WHERE r.letter = f.reminded_by AND r.number = f.reminded_number
   AND (r.state = 'cancelled' OR r.state IN ('queued', 'deferred')
@@ -66,14 +67,14 @@ SELECT f.address, f.name, f.variables::text, f.time_zone,
   CASE WHEN f.reminded_of = d.due_at AND NOT {_MISSED} THEN f.reminded_days END
 FROM mail.followers f JOIN mail.deadlines d ON d.tenant = f.tenant AND d.name = f.deadline
 WHERE f.tenant = $1 AND f.deadline = $2 ORDER BY lower(f.address)
-"""  # noqa: S608 - nothing of a caller's in it
+"""  # noqa: S608 - contains no input of a caller
 _LIST = """
 SELECT d.name, d.due_at, d.updated_at,
   (SELECT count(*) FROM mail.followers f WHERE f.tenant = d.tenant AND f.deadline = d.name)
 FROM mail.deadlines d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT $3
 """
-# A deadline that has been moved is another one, of which nobody has been told. Deadlines are locked before their
-# followers, here and where they are kept. Whoever is taken over from another letter is not sent that one any more.
+# A deadline that was moved counts as a new one, of which nobody has been reminded. Deadlines are locked before
+# their followers, here and in `put`. The older reminder of a follower who is taken over is cancelled.
 _REMIND = f"""
 WITH due AS (
   SELECT d.name, d.due_at, f.address, near.days, f.reminded_by, f.reminded_number,
@@ -106,7 +107,7 @@ RETURNING f.reminded_number, told.name, told.due_at, f.time_zone, f.address, low
 
 
 class Reminded(NamedTuple):
-    """What _ENTER takes of a reminder. `facts`: the variable `deadline` in JSON; `in_s`: None if too late."""
+    """The values of _INSERT_RECIPIENTS. `facts`: the variable `deadline` in JSON; `in_s`: None if too late."""
 
     number: int
     deadline: str
@@ -119,9 +120,9 @@ class Reminded(NamedTuple):
 _REMINDED: Columns[Reminded] = Columns(
     number="int", deadline="text", key="text", domain="text", facts="text", in_s="float8"
 )
-# Variables never leave the database. They are put one behind the other as they were written; of two of one name
-# the last counts. Without `in_s` the letter would come after the deadline.
-_ENTER = f"""
+# Variables never leave the database. Their JSON texts are concatenated: of two variables with the same name, the
+# last counts. `in_s` is null if the letter would arrive after the deadline.
+_INSERT_RECIPIENTS = f"""
 INSERT INTO mail.recipients
   (letter, number, tenant, address, name, domain, variables, time_zone, due_at, state, reply)
 SELECT $1, u.number, $2, f.address, f.name, u.domain,
@@ -137,13 +138,13 @@ JOIN mail.followers f ON f.tenant = $2 AND f.deadline = u.deadline AND lower(f.a
 LEFT JOIN mail.suppressions s ON s.tenant = $2 AND s.address = lower(f.address)
   AND (s.expires_at IS NULL OR s.expires_at > now())
 """  # noqa: S608 - made of constants
-_WITHDRAW = """
-UPDATE mail.recipients r SET state = 'cancelled', reply = 'the deadline is not what it was'
+_CANCEL_REMINDERS = """
+UPDATE mail.recipients r SET state = 'cancelled', reply = 'the deadline was moved, removed or unfollowed'
 FROM mail.followers f WHERE f.tenant = $1 AND f.deadline = $2
   AND r.letter = f.reminded_by AND r.number = f.reminded_number AND r.state IN ('queued', 'deferred')
   AND (f.reminded_of IS DISTINCT FROM $3 OR lower(f.address) <> ALL (SELECT lower(a) FROM unnest($4::text[]) AS a))
 """
-_FORGET = """
+_DELETE_OLD = """
 DELETE FROM mail.deadlines WHERE (tenant, name) IN (
   SELECT tenant, name FROM mail.deadlines WHERE due_at < now() - $1 * interval '1 day' ORDER BY due_at LIMIT 500)
 RETURNING name
@@ -151,7 +152,7 @@ RETURNING name
 
 
 class Reminder(NamedTuple):
-    """A follower who is to be told. `key`: the address in small letters, as the database has them."""
+    """A follower to be reminded. `key`: the address in lower case, as PostgreSQL lowers it."""
 
     number: int
     deadline: str
@@ -169,18 +170,18 @@ async def put(
     variables: dict[str, Any],
     followers: Sequence[Recipient],
 ) -> None:
-    """Keep a deadline, with these followers and no others. Raises Unavailable."""
+    """Create or replace a deadline. `followers` replaces all existing followers. Raises Unavailable."""
     addressed = [AddressedRecipient.of(follower) for follower in followers]
     addresses = [follower.address for follower in addressed]
     async with database.begin(tenant=tenant) as connection:
-        await fetch_within(connection, _PUT, tenant, name, due_at, to_json(variables).decode())
-        await fetch_within(connection, _WITHDRAW, tenant, name, due_at, addresses)
-        await fetch_within(connection, _LEAVE, tenant, name, addresses)
-        await fetch_within(connection, _FOLLOW, tenant, name, *_FOLLOWED_BY.arrays(addressed))
+        await fetch_within(connection, _UPSERT_DEADLINE, tenant, name, due_at, to_json(variables).decode())
+        await fetch_within(connection, _CANCEL_REMINDERS, tenant, name, due_at, addresses)
+        await fetch_within(connection, _DELETE_FOLLOWERS, tenant, name, addresses)
+        await fetch_within(connection, _UPSERT_FOLLOWERS, tenant, name, *_FOLLOWED_BY.arrays(addressed))
 
 
 async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
-    """A deadline with its followers, by address. Raises NotFound, Unavailable."""
+    """Get a deadline, with its followers in the order of their addresses. Raises NotFound, Unavailable."""
     rows = await database.fetch(_GET, tenant, name, tenant=tenant)
     if not rows:
         raise NotFound("There is no such deadline.")
@@ -198,75 +199,75 @@ async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
 
 
 async def page(database: Database, tenant: str, *, after: str, limit: int) -> list[dict[str, Any]]:
-    """Deadlines by name, from the first beyond `after`, with the number of their followers. Raises Unavailable."""
+    """List deadlines by name, from the first after `after`, with follower counts. Raises Unavailable."""
     rows = await database.fetch(_LIST, tenant, after, limit, tenant=tenant)
     return [dict(zip(("name", "due_at", "updated_at", "followers"), row, strict=True)) for row in rows]
 
 
 async def remove(database: Database, tenant: str, name: str) -> bool:
-    """Whether there was one to remove. Raises Unavailable."""
+    """Remove a deadline. Returns False if there was none. Raises Unavailable."""
     async with database.begin(tenant=tenant) as connection:
         locked = "SELECT FROM mail.deadlines WHERE tenant = $1 AND name = $2 FOR UPDATE"
         await fetch_within(connection, locked, tenant, name)
-        await fetch_within(connection, _WITHDRAW, tenant, name, None, [])
+        await fetch_within(connection, _CANCEL_REMINDERS, tenant, name, None, [])
         gone = "DELETE FROM mail.deadlines WHERE tenant = $1 AND name = $2 RETURNING name"
         return bool(await fetch_within(connection, gone, tenant, name))
 
 
 async def forget(database: Database) -> None:
-    """Deadlines that have passed long ago go. Raises Unavailable."""
-    while await database.fetch(_FORGET, KEPT_DAYS):
+    """Delete deadlines that passed more than KEPT_DAYS days ago. Raises Unavailable."""
+    while await database.fetch(_DELETE_OLD, KEPT_DAYS):
         pass
 
 
-async def enter(
-    database: Database, letter: UUID, tenant: str, head: StoredLetter, payload: MailPayload, now: datetime
+async def store(
+    database: Database, letter_id: UUID, tenant: str, stored: StoredLetter, payload: MailPayload, now: datetime
 ) -> int:
-    """Keep a letter to all who are to be reminded now, and how many they are; again is the same as once.
+    """Store a letter to all followers who are to be reminded now. Returns their number. Idempotent.
 
     Raises Unavailable.
     """
     days = list(payload.days_before)
-    horizons = [_end_of_day(head.letter, now, number) for number in days]
+    horizons = [_end_of_day(stored.letter, now, number) for number in days]
     total, last = 0, (now, "", "")
     async with database.begin() as connection:
-        if not await letters.keep(connection, letter, tenant, head):
+        if not await letters.insert_letter(connection, letter_id, tenant, stored):
             counted = "SELECT count(*) FROM mail.recipients WHERE letter = $1"
-            return int((await fetch_within(connection, counted, letter))[0][0])
+            return int((await fetch_within(connection, counted, letter_id))[0][0])
         while total < REMINDED_AT_MOST:
-            told = await fetch_within(
+            reminded = await fetch_within(
                 connection, _REMIND,
-                tenant, days, horizons, now, REMINDED_AT_ONCE, letter, total - 1, *last, payload.deadlines,
+                tenant, days, horizons, now, REMINDED_AT_ONCE, letter_id, total - 1, *last, payload.deadlines,
             )  # fmt: skip
-            if not told:
+            if not reminded:
                 return total
-            reminders = sorted(Reminder(*row) for row in told)
-            reminded = [_reminded(head.letter, now, reminder) for reminder in reminders]
-            await fetch_within(connection, _ENTER, letter, tenant, *_REMINDED.arrays(reminded))
+            reminders = sorted(Reminder(*row) for row in reminded)
+            rows = [_row(stored.letter, now, reminder) for reminder in reminders]
+            await fetch_within(connection, _INSERT_RECIPIENTS, letter_id, tenant, *_REMINDED.arrays(rows))
             last = (reminders[-1].due_at, reminders[-1].deadline, reminders[-1].key)
             total += len(reminders)
-    logger.warning("reminders.left", tenant=tenant, letter=letter.hex, at_most=REMINDED_AT_MOST)
+    logger.warning("reminders.left", tenant=tenant, letter=letter_id.hex, at_most=REMINDED_AT_MOST)
     return total
 
 
 def _end_of_day(letter: Letter, now: datetime, days: int) -> datetime:
-    """When the day is over that comes `days` after today, where the letter is at home."""
-    here = ZoneInfo(letter.time_zone)
-    day = now.astimezone(here).date() + timedelta(days=days + 1)
-    return datetime.combine(day, time(), here).astimezone(UTC)
+    """Return the end of the day that is `days` after today, in the time zone of the letter."""
+    local_zone = ZoneInfo(letter.time_zone)
+    day = now.astimezone(local_zone).date() + timedelta(days=days + 1)
+    return datetime.combine(day, time(), local_zone).astimezone(UTC)
 
 
-def _reminded(letter: Letter, now: datetime, reminder: Reminder) -> Reminded:
-    """What _ENTER takes of a reminder: with what the follower's calendar and clock say when it will be sent."""
-    here = ZoneInfo(reminder.zone or letter.time_zone)
+def _row(letter: Letter, now: datetime, reminder: Reminder) -> Reminded:
+    """Return the values of _INSERT_RECIPIENTS. Dates are in the follower's time zone, days left as of sending."""
+    local_zone = ZoneInfo(reminder.zone or letter.time_zone)
     in_s = wait_s(letter, reminder.zone, now, is_first=True)
-    sent_at, local = now + timedelta(seconds=in_s), reminder.due_at.astimezone(here)
+    sent_at, local = now + timedelta(seconds=in_s), reminder.due_at.astimezone(local_zone)
     facts = {
         "name": reminder.deadline,
         "due_at": reminder.due_at.astimezone(UTC).isoformat(),
         "date": local.date().isoformat(),
         "time": f"{local:%H:%M}",
-        "days_left": (local.date() - sent_at.astimezone(here).date()).days,
+        "days_left": (local.date() - sent_at.astimezone(local_zone).date()).days,
     }
     domain = reminder.address.rpartition("@")[2]
     in_time = in_s if sent_at < reminder.due_at else None

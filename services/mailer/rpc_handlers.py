@@ -1,4 +1,4 @@
-"""What the gateway asks of the mailer: recipients, templates, suppressions, deadlines; how a letter would look."""
+"""RPC handlers for the gateway: recipients, templates, previews, suppressions, deadlines."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,11 +21,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PREVIEW_WITHIN_S = 8.0
-"""A little less than the gateway waits for the answer."""
+"""A little less than the gateway's own timeout."""
 PAGE_BYTES_AT_MOST = REPLY_BYTES_AT_MOST * 8 // 10
 
-# Whoever is still open when the letter's job has ended will not be written to, unless it is tried again; nobody
-# writes that down.
+# A recipient that is still open when the letter's job has ended gets no mail, unless the job is retried. The table
+# does not say so, therefore the state is derived here.
 _STATE = """
 CASE WHEN j.finished_at IS NULL OR r.state NOT IN ('queued', 'deferred', 'sending') THEN r.state
      WHEN r.state = 'sending' THEN 'unknown' ELSE 'cancelled' END
@@ -36,25 +36,25 @@ SELECT * FROM (
     r.sent_at, r.updated_at
   FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter WHERE r.letter = $1 AND r.number > $2) found
 WHERE $3::text IS NULL OR state = $3 ORDER BY number LIMIT $4
-"""  # noqa: S608 - nothing of a caller's in it
+"""  # noqa: S608 - contains no input of a caller
 _COUNTS = f"""
 SELECT {_STATE}, count(*) FROM mail.recipients r LEFT JOIN ledger.jobs j ON j.id = r.letter
 WHERE r.letter = $1 GROUP BY 1
 """  # noqa: S608
 
 
-async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
+async def recipients(tenant: str, request: Document, deps: Deps) -> Document:
     """`letter` (hex), `after` (a number), `limit`, `state` or None → `recipients`, `next_after`, `counts`.
 
     Raises NotFound.
     """
-    letter = UUID(hex=question["letter"])
+    letter_id = UUID(hex=request["letter"])
     database = deps.database
-    counts = await database.fetch(_COUNTS, letter, tenant=tenant)
+    counts = await database.fetch(_COUNTS, letter_id, tenant=tenant)
     if not counts:
         raise NotFound
     rows = await database.fetch(
-        _RECIPIENTS, letter, question["after"], question["state"], question["limit"], tenant=tenant
+        _RECIPIENTS, letter_id, request["after"], request["state"], request["limit"], tenant=tenant
     )
     names = (
         "number",
@@ -69,11 +69,11 @@ async def recipients(tenant: str, question: Document, deps: Deps) -> Document:
         "sent_at",
     )
     found = [dict(zip((*names, "updated_at"), row, strict=True)) for row in rows]
-    return _page("recipients", found, question["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
+    return _page("recipients", found, request["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
 
 
 def _page(name: str, found: list[Document], limit: int, key: str = "number") -> Document:
-    """`found` under `name`, as many as fit into an answer; `next_after`: the last `key` if there are more."""
+    """Return as many of `found` as fit into a reply, and in `next_after` the last `key` if there are more."""
     size, more = 0, len(found) == limit
     for number, document in enumerate(found):
         size += len(to_json(document))
@@ -83,100 +83,103 @@ def _page(name: str, found: list[Document], limit: int, key: str = "number") -> 
     return {name: found, "next_after": found[-1][key] if more else None}
 
 
-async def preview(tenant: str, question: Document, deps: Deps) -> Document:
-    """`letterhead` and `variables` → `subject`, `text`, `html`. Raises TemplateInvalid and its like."""
-    head = StoredLetter.model_validate(question["letterhead"])
-    letter = await templates.filled(deps.database, tenant, head.letter)
-    head = head.model_copy(update={"letter": letter})
-    return asdict(await _composed_soon(deps, tenant, content.preview, head, question["variables"]))
+async def preview(tenant: str, request: Document, deps: Deps) -> Document:
+    """`letterhead`, `variables` → `subject`, `text`, `html`.
+
+    Raises TemplateInvalid, TemplateMissing, Unavailable.
+    """
+    stored = StoredLetter.model_validate(request["letterhead"])
+    letter = await templates.resolve(deps.database, tenant, stored.letter)
+    stored = stored.model_copy(update={"letter": letter})
+    return asdict(await _run_in_sandbox(deps, tenant, content.preview, stored, request["variables"]))
 
 
-async def put_template(tenant: str, question: Document, deps: Deps) -> Document:
+async def put_template(tenant: str, request: Document, deps: Deps) -> Document:
     """`name`, `subject`, `text`, `html` → the template, in its new version. Raises TemplateInvalid."""
-    name = question.pop("name")
-    letter = Letter.model_validate({"from": "nobody@example.com"} | question)
-    await _composed_soon(deps, tenant, content.check, StoredLetter(letter=letter, is_template=True))
-    await templates.put(deps.database, tenant, name, **question)
+    name = request.pop("name")
+    letter = Letter.model_validate({"from": "nobody@example.com"} | request)
+    await _run_in_sandbox(deps, tenant, content.check, StoredLetter(letter=letter, is_template=True))
+    await templates.put(deps.database, tenant, name, **request)
     return await templates.get(deps.database, tenant, name)
 
 
-async def _composed_soon(
+async def _run_in_sandbox(
     deps: Deps, tenant: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """In the sandbox, while somebody still waits for it. Raises Unavailable where there are too many before it."""
+    """Run `function` in the sandbox. Raises Unavailable if there is no result before the gateway stops waiting."""
     try:
-        async with asyncio.timeout(PREVIEW_WITHIN_S), deps.preview_slots.turn(tenant):
+        async with asyncio.timeout(PREVIEW_WITHIN_S), deps.preview_slots.slot(tenant):
             return await deps.preview_slots.sandbox.run(function, *args, **kwargs)
     except TimeoutError as error:
         raise Unavailable("There are too many previews at once.") from error
 
 
-async def get_template(tenant: str, question: Document, deps: Deps) -> Document:
+async def get_template(tenant: str, request: Document, deps: Deps) -> Document:
     """`reference` → the template. Raises TemplateMissing."""
-    return await templates.get(deps.database, tenant, question["reference"])
+    return await templates.get(deps.database, tenant, request["reference"])
 
 
-async def list_templates(tenant: str, question: Document, deps: Deps) -> Document:
-    """`after` (a name), `limit` → `templates`, each in its last version, without its text; `next_after`."""
-    found = await templates.page(deps.database, tenant, after=question["after"], limit=question["limit"])
-    return _page("templates", found, question["limit"], key="name")
+async def list_templates(tenant: str, request: Document, deps: Deps) -> Document:
+    """`after` (a name), `limit` → `templates`, in their last versions and without texts; `next_after`."""
+    found = await templates.page(deps.database, tenant, after=request["after"], limit=request["limit"])
+    return _page("templates", found, request["limit"], key="name")
 
 
-async def unsubscribe(_tenant: str, question: Document, deps: Deps) -> Document:
-    """`token` → nothing; whom it names gets no more mail from that tenant. Raises TokenInvalid."""
+async def unsubscribe(_tenant: str, request: Document, deps: Deps) -> Document:
+    """`token` → {}. Suppresses the recipient that the token names. Raises TokenInvalid."""
     if deps.tokens is None:
         raise TokenInvalid
-    letter, number = deps.tokens.read(question["token"])
-    if not await suppressions.suppress_recipient(deps.database, letter, number, "unsubscribe"):
+    letter_id, number = deps.tokens.read(request["token"])
+    if not await suppressions.suppress_recipient(deps.database, letter_id, number, "unsubscribe"):
         raise TokenInvalid("The letter is no longer kept.")
     return {}
 
 
-async def list_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
-    """`after` (a number), `limit`, `address` or None → `suppressions`, the oldest first; `next_after`."""
+async def list_suppressions(tenant: str, request: Document, deps: Deps) -> Document:
+    """`after` (a number), `limit`, `address` or None → `suppressions`, oldest first; `next_after`."""
     found = await suppressions.page(
-        deps.database, tenant, after=question["after"], limit=question["limit"], address=question["address"]
+        deps.database, tenant, after=request["after"], limit=request["limit"], address=request["address"]
     )
-    return _page("suppressions", found, question["limit"])
+    return _page("suppressions", found, request["limit"])
 
 
-async def add_suppressions(tenant: str, question: Document, deps: Deps) -> Document:
-    """`addresses`, `reason`, `expires_at` or None → `added`: how many were not there yet."""
+async def add_suppressions(tenant: str, request: Document, deps: Deps) -> Document:
+    """`addresses`, `reason`, `expires_at` or None → `added`: the number of new ones."""
     added = await suppressions.add(
-        deps.database, tenant, question["addresses"], question["reason"], question["expires_at"]
+        deps.database, tenant, request["addresses"], request["reason"], request["expires_at"]
     )
     return {"added": added}
 
 
-async def remove_suppression(tenant: str, question: Document, deps: Deps) -> Document:
-    """`address` → nothing. Raises NotFound."""
-    if not await suppressions.remove(deps.database, tenant, question["address"]):
+async def remove_suppression(tenant: str, request: Document, deps: Deps) -> Document:
+    """`address` → {}. Raises NotFound."""
+    if not await suppressions.remove(deps.database, tenant, request["address"]):
         raise NotFound("This address is not suppressed.")
     return {}
 
 
-async def put_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+async def put_deadline(tenant: str, request: Document, deps: Deps) -> Document:
     """`name`, `due_at` (ISO 8601), `variables`, `followers` → the deadline."""
-    name, due_at = question["name"], datetime.fromisoformat(question["due_at"])
-    followers = [Recipient.model_validate(follower) for follower in question["followers"]]
-    await reminders.put(deps.database, tenant, name, due_at, question["variables"], followers)
+    name, due_at = request["name"], datetime.fromisoformat(request["due_at"])
+    followers = [Recipient.model_validate(follower) for follower in request["followers"]]
+    await reminders.put(deps.database, tenant, name, due_at, request["variables"], followers)
     return await reminders.get(deps.database, tenant, name)
 
 
-async def get_deadline(tenant: str, question: Document, deps: Deps) -> Document:
+async def get_deadline(tenant: str, request: Document, deps: Deps) -> Document:
     """`name` → the deadline, with its followers. Raises NotFound."""
-    return await reminders.get(deps.database, tenant, question["name"])
+    return await reminders.get(deps.database, tenant, request["name"])
 
 
-async def list_deadlines(tenant: str, question: Document, deps: Deps) -> Document:
+async def list_deadlines(tenant: str, request: Document, deps: Deps) -> Document:
     """`after` (a name), `limit` → `deadlines`, each with the number of its followers; `next_after`."""
-    found = await reminders.page(deps.database, tenant, after=question["after"], limit=question["limit"])
-    return _page("deadlines", found, question["limit"], key="name")
+    found = await reminders.page(deps.database, tenant, after=request["after"], limit=request["limit"])
+    return _page("deadlines", found, request["limit"], key="name")
 
 
-async def remove_deadline(tenant: str, question: Document, deps: Deps) -> Document:
-    """`name` → nothing. Raises NotFound."""
-    if not await reminders.remove(deps.database, tenant, question["name"]):
+async def remove_deadline(tenant: str, request: Document, deps: Deps) -> Document:
+    """`name` → {}. Raises NotFound."""
+    if not await reminders.remove(deps.database, tenant, request["name"]):
         raise NotFound("There is no such deadline.")
     return {}
 

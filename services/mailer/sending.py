@@ -1,7 +1,7 @@
-"""Sends the messages of one job: over as many connections as are free, domains in turn, within the limits.
+"""Delivers the messages of one job over several connections at once, within the rate limits.
 
-A domain that is slow, or must wait, holds up no other: whoever is free takes a message to the domain that has the
-fewest under way, and one that does not answer gets few (domain_slots.py).
+A domain that is slow or rate limited does not hold up the others: a free sender takes a message for the domain
+with the fewest messages in flight. A domain that does not reply gets few connections (domain_slots.py).
 """
 
 import asyncio
@@ -23,18 +23,20 @@ from services.mailer.smtp.pacing import Pacer
 
 DEFER_AT_MOST_S = 3600.0
 READY_BYTES_AT_MOST = 32 * 1024 * 1024
-"""Of a job's messages that are put together and may not go yet."""
-LET_GO_S = 1.0
-"""What is on its way gets so long when the job is stopped."""
-TURN_S, TURN_OVER_S = 30.0, 1.0
-"""A job that is not through by then lets others have its slot for a moment: it may be waiting for a limit."""
+"""No more messages of a job are composed while its queued messages have more bytes than this."""
+STOP_GRACE_S = 1.0
+"""How long messages in flight may take to end when the job is stopped."""
+TURN_S, TURN_PAUSE_S = 30.0, 1.0
+"""A job that is not done after TURN_S is snoozed for TURN_PAUSE_S, so that other jobs can have its slot. It may
+only be waiting for a rate limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
-    """A message to `recipient`, but for files and signatures.
+class OutgoingMessage:
+    """A composed message to one recipient, without attachments and signatures.
 
-    `tries`: how often it was put off; `age_s`: how old the letter is; `again`: whether it is sent again in doubt.
+    `tries`: how often it was deferred; `age_s`: the age of the letter in seconds; `again`: whether it is sent
+    again if a relay may or may not have taken it.
     """
 
     number: int
@@ -48,47 +50,47 @@ class Mail:
 
 
 @dataclass(slots=True)
-class Outbox:
-    """The messages of a job that are still to be sent, by domain."""
+class SendQueue:
+    """The composed messages of a job that are still to be sent, by domain."""
 
-    waiting: dict[str, deque[Mail]] = field(default_factory=dict)
+    waiting: dict[str, deque[OutgoingMessage]] = field(default_factory=dict)
     ready_at: dict[str, float] = field(default_factory=dict)
-    """On the monotonic clock, for domains that must wait."""
+    """When a rate-limited domain may be tried again, on the monotonic clock."""
     count: int = 0
     size: int = 0
-    """Bytes."""
+    """Bytes of all messages."""
 
-    def put(self, mail: Mail, *, after_s: float = 0.0) -> None:
-        """Take a message in; its whole domain waits `after_s` seconds."""
-        mails = self.waiting.setdefault(mail.domain, deque())
+    def put(self, message: OutgoingMessage, *, after_s: float = 0.0) -> None:
+        """Add a message. With `after_s`, its whole domain waits for that many seconds."""
+        messages = self.waiting.setdefault(message.domain, deque())
         self.count += 1
-        self.size += len(mail.content)
+        self.size += len(message.content)
         if after_s:
-            mails.appendleft(mail)
-            self.ready_at[mail.domain] = time.monotonic() + after_s
+            messages.appendleft(message)
+            self.ready_at[message.domain] = time.monotonic() + after_s
         else:
-            mails.append(mail)
+            messages.append(message)
 
-    def take(self, domain_slots: DomainSlots, news: asyncio.Event) -> Mail | None:
-        """The next message that may go; if none may, `news` is set when there is room for one."""
+    def take(self, domain_slots: DomainSlots, wakeup: asyncio.Event) -> OutgoingMessage | None:
+        """Remove and return the next message that may be sent. If none may, `wakeup` is set later."""
         now = time.monotonic()
         ready = [domain for domain in self.waiting if self.ready_at.get(domain, 0.0) <= now]
-        open_ = [domain for domain in ready if domain_slots.has_room(domain)]
-        if not open_:
+        available = [domain for domain in ready if domain_slots.has_room(domain)]
+        if not available:
             for domain in ready:
-                domain_slots.when_room(domain, news)
+                domain_slots.when_room(domain, wakeup)
             return None
-        domain = min(open_, key=domain_slots.load)
-        mails = self.waiting[domain]
-        mail = mails.popleft()
+        domain = min(available, key=domain_slots.load)
+        messages = self.waiting[domain]
+        message = messages.popleft()
         self.count -= 1
-        self.size -= len(mail.content)
-        if not mails:
+        self.size -= len(message.content)
+        if not messages:
             del self.waiting[domain]
-        return mail
+        return message
 
     def wait_s(self) -> float:
-        """Until a domain that must wait is ready; infinite if none must."""
+        """Return the seconds until the next waiting domain is ready, or infinity if no domain waits."""
         now = time.monotonic()
         later = [at for domain in self.waiting if (at := self.ready_at.get(domain, 0.0)) > now]
         return min(later, default=math.inf) - now
@@ -96,7 +98,7 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """What all jobs of a process share to send with."""
+    """What all deliveries of a process share."""
 
     relays: Relays
     states: StateWriter
@@ -104,203 +106,206 @@ class Transport:
     retry: Backoff
     give_up_after_s: float
     connections: int
-    """To one relay."""
+    """At most, to one relay."""
     domain_slots: DomainSlots
 
 
 class Delivery:
-    """A job's messages on their way, for one turn.
+    """One turn of a job, in which its messages are sent.
 
-    `supply`: the messages, some at a time; `at_most`: how many there are; `finish`: what each still needs.
+    `supply`: yields the messages in batches; `at_most`: how many there are at most; `finish`: adds attachments and
+    signatures to a message, None if there are none.
     """
 
     def __init__(
         self,
         transport: Transport,
-        letter: UUID,
+        letter_id: UUID,
         attempt: int,
         tenant: str,
-        supply: AsyncGenerator[list[Mail], None],
+        supply: AsyncGenerator[list[OutgoingMessage], None],
         at_most: int,
         finish: Callable[[bytes], bytes] | None,
     ) -> None:
         self._transport = transport
-        self._letter = letter
+        self._letter_id = letter_id
         self._attempt = attempt
         self._tenant = tenant
         self._supply = supply
         self._at_most = at_most
         self._finish = finish
-        self._outbox = Outbox()
-        self._is_all = False
-        self._news, self._wanted = asyncio.Event(), asyncio.Event()
-        """For the senders: there may be something to send. For the supply: they have too little."""
-        self._writing: list[asyncio.Future[bool]] = []
-        self._until = math.inf
-        """The end of its turn, which begins with the first messages."""
+        self._queue = SendQueue()
+        self._all_queued = False
+        self._wakeup, self._needs_more = asyncio.Event(), asyncio.Event()
+        """The first wakes the senders: there may be something to send. The second asks for more messages."""
+        self._writes: list[asyncio.Future[bool]] = []
+        self._turn_ends_at = math.inf
+        """When the turn ends, on the monotonic clock. It begins with the first batch."""
         self._failure: Exception | None = None
         self._stopping = False
-        self._away_s = 0.0
+        self._retry_in_s = 0.0
         self._ended = 0
 
     async def run(self, report: Callable[[int], None]) -> float:
-        """Send what can be sent now; seconds until it is worth going on, if something has stopped it, or 0.0.
+        """Send what can be sent now. Returns 0.0, or the seconds to wait before the rest should be tried.
 
-        `report` is told of how many it is known what became of them. Cancelled, it sees to the end what is on its
-        way. Raises NoLongerOurs; and what `supply` raises, when all that it gave before has been seen to.
+        `report` is called with the number of recipients whose delivery has ended. If this is cancelled, messages
+        in flight get STOP_GRACE_S to end. Raises NoLongerOurs. An exception from `supply` is raised after all
+        messages before it have been sent.
         """
         self._report = report
         senders = [self._send() for _ in range(min(self._at_most, self._transport.connections))]
-        tasks = [asyncio.create_task(part) for part in (self._fill(), *senders)]
+        tasks = [asyncio.create_task(part) for part in (self._run_supply(), *senders)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             self._stop()
-            await asyncio.wait(tasks, timeout=LET_GO_S)
+            await asyncio.wait(tasks, timeout=STOP_GRACE_S)
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in sorted((end for end in ends if end is not None), key=_is_cancelled):
-            raise end
-        if not all(await asyncio.gather(*self._writing)):
+        for error in sorted((end for end in ends if end is not None), key=_is_cancelled):
+            raise error
+        if not all(await asyncio.gather(*self._writes)):
             raise NoLongerOurs
         if self._failure is not None:
             raise self._failure
-        return max(self._away_s, 0.0 if self._is_all and not self._outbox.count else TURN_OVER_S)
+        return max(self._retry_in_s, 0.0 if self._all_queued and not self._queue.count else TURN_PAUSE_S)
 
     def _stop(self) -> None:
         self._stopping = True
-        self._news.set()
-        self._wanted.set()
+        self._wakeup.set()
+        self._needs_more.set()
 
     @property
     def _is_over(self) -> bool:
-        return self._stopping or time.monotonic() >= self._until
+        return self._stopping or time.monotonic() >= self._turn_ends_at
 
-    async def _within(self, news: asyncio.Event, wait_s: float) -> None:
-        """Wait for news, for so long or the end of the turn."""
-        wait_s = min(wait_s, self._until - time.monotonic())
+    async def _wait_for(self, event: asyncio.Event, wait_s: float) -> None:
+        """Wait for `event`, for at most `wait_s` seconds, and not beyond the end of the turn."""
+        wait_s = min(wait_s, self._turn_ends_at - time.monotonic())
         with suppress(TimeoutError):
             async with asyncio.timeout(None if wait_s == math.inf else wait_s):
-                await news.wait()
+                await event.wait()
 
-    async def _fill(self) -> None:
+    async def _run_supply(self) -> None:
         try:
-            await self._keep_ready()
-        except Exception as error:  # what is ready, and what is on its way, is seen to first
+            await self._queue_batches()
+        except Exception as error:  # raised only after the queued messages are sent
             self._failure = error
-            self._is_all = True
-            self._news.set()
+            self._all_queued = True
+            self._wakeup.set()
 
-    async def _keep_ready(self) -> None:
-        """Have some messages ready, and more where none of those may go."""
+    async def _queue_batches(self) -> None:
+        """Queue the next batch when the senders run short, or when none of the queued messages may be sent."""
         async with aclosing(self._supply) as supply:
-            async for mails in supply:
-                self._until = min(self._until, time.monotonic() + TURN_S)
-                for mail in mails:
-                    self._outbox.put(mail)
-                self._news.set()
-                self._wanted.clear()
-                while not self._is_over and self._outbox.count >= len(mails):
-                    await self._within(self._wanted, math.inf)
-                    if self._wanted.is_set() and self._outbox.size < READY_BYTES_AT_MOST:
+            async for messages in supply:
+                self._turn_ends_at = min(self._turn_ends_at, time.monotonic() + TURN_S)
+                for message in messages:
+                    self._queue.put(message)
+                self._wakeup.set()
+                self._needs_more.clear()
+                while not self._is_over and self._queue.count >= len(messages):
+                    await self._wait_for(self._needs_more, math.inf)
+                    if self._needs_more.is_set() and self._queue.size < READY_BYTES_AT_MOST:
                         break
-                    self._wanted.clear()
+                    self._needs_more.clear()
                 if self._is_over:
                     return
-        self._is_all = True
-        self._news.set()
+        self._all_queued = True
+        self._wakeup.set()
 
     async def _send(self) -> None:
-        connection_lease, reports = ConnectionLease(self._transport.relays), list[StateChange]()
+        connection_lease, changes = ConnectionLease(self._transport.relays), list[StateChange]()
         try:
-            await self._send_all(connection_lease, reports)
+            await self._send_all(connection_lease, changes)
         finally:
-            self._write(reports)
-            await connection_lease.leave()
+            self._write(changes)
+            await connection_lease.release()
 
-    async def _send_all(self, connection_lease: ConnectionLease, reports: list[StateChange]) -> None:
-        """Send one message after the other. `reports`: what became of them, and is not written yet."""
+    async def _send_all(self, connection_lease: ConnectionLease, changes: list[StateChange]) -> None:
+        """Send one message after the other. `changes` collects the state changes that are not yet written."""
         domain_slots = self._transport.domain_slots
         while not self._is_over:
-            self._news.clear()
-            mail = self._outbox.take(domain_slots, self._news)
-            if mail is None:
-                if self._is_all and not self._outbox.count:
+            self._wakeup.clear()
+            message = self._queue.take(domain_slots, self._wakeup)
+            if message is None:
+                if self._all_queued and not self._queue.count:
                     return
                 if connection_lease.is_held:
-                    self._write(reports)
-                    await connection_lease.leave()
-                    continue  # there may have been news
-                self._wanted.set()
-                await self._within(self._news, self._outbox.wait_s())
+                    self._write(changes)
+                    await connection_lease.release()
+                    continue  # a message may have become sendable meanwhile
+                self._needs_more.set()
+                await self._wait_for(self._wakeup, self._queue.wait_s())
                 continue
-            if self._outbox.count < 2 * self._transport.connections:
-                self._wanted.set()
-            domain_slots.enter(mail.domain)
+            if self._queue.count < 2 * self._transport.connections:
+                self._needs_more.set()
+            domain_slots.enter(message.domain)
             answered_s: float | None = None
             try:
-                answered_s = await self._send_one(mail, connection_lease, reports)
+                answered_s = await self._send_one(message, connection_lease, changes)
             finally:
-                others_wait = domain_slots.leave(mail.domain, answered_s, self._news)
+                others_wait = domain_slots.leave(message.domain, answered_s, self._wakeup)
             if others_wait:
-                await asyncio.sleep(0)  # it is their turn
+                await asyncio.sleep(0)  # lets the waiters go first
 
     async def _send_one(
-        self, mail: Mail, connection_lease: ConnectionLease, reports: list[StateChange]
+        self, message: OutgoingMessage, connection_lease: ConnectionLease, changes: list[StateChange]
     ) -> float | None:
-        """Seconds until it was answered, infinite if it was not; None: nobody was asked, and it stays here."""
+        """Return the seconds until the reply; infinity if none came, None if the message was queued again."""
         transport = self._transport
         try:
             connection = await connection_lease.connection()
-        except Unreachable as away:  # no fault of the recipient's
-            self._away_s = max(self._away_s, away.after_s)
-            self._outbox.put(mail)
+        except Unreachable as away:  # this does not count against the recipient
+            self._retry_in_s = max(self._retry_in_s, away.after_s)
+            self._queue.put(message)
             self._stop()
             return None
-        permit = transport.pacer.permit(connection.relay, self._tenant, mail.domain)
+        permit = transport.pacer.permit(connection.relay, self._tenant, message.domain)
         wait_s = await transport.pacer.take(permit)
         if wait_s:
-            self._outbox.put(mail, after_s=wait_s)
+            self._queue.put(message, after_s=wait_s)
             return None
         try:
-            finish, content = self._finish, mail.content
+            finish, content = self._finish, message.content
             if finish is not None:
                 content = await asyncio.to_thread(finish, content)
-            envelope = Envelope(mail.sender, mail.recipient, content)
+            envelope = Envelope(message.sender, message.recipient, content)
             begun = time.monotonic()
-            reply = await connection.send(envelope, lambda: self._announce(mail, reports))
+            reply = await connection.send(envelope, lambda: self._mark_sending(message, changes))
         finally:
             transport.pacer.done(permit)
-        reports.append(self._report_on(mail, reply))
+        changes.append(self._state_change(message, reply))
         return math.inf if reply.code is None else time.monotonic() - begun
 
-    async def _announce(self, mail: Mail, reports: list[StateChange]) -> None:
-        """The data is about to end: from here on the message may have arrived. Raises NoLongerOurs.
+    async def _mark_sending(self, message: OutgoingMessage, changes: list[StateChange]) -> None:
+        """Record that the final dot is about to be sent: from here on the relay may have the message.
 
-        What became of the message before travels in the same statement: one is in doubt at most, if this dies.
+        The result of the previous message is written in the same statement. So if this process dies, at most one
+        message per connection is in doubt. Raises NoLongerOurs.
         """
-        self._write(reports)
+        self._write(changes)
         if not await self._transport.states.write(
-            StateChange(self._letter, mail.number, self._attempt, State.SENDING)
+            StateChange(self._letter_id, message.number, self._attempt, State.SENDING)
         ):
             raise NoLongerOurs
 
-    def _write(self, reports: list[StateChange]) -> None:
-        """Not waited for before the end."""
-        self._writing += [self._transport.states.write(report) for report in reports]
-        reports.clear()
+    def _write(self, changes: list[StateChange]) -> None:
+        """Begin to write state changes. `run` waits for them at its end."""
+        self._writes += [self._transport.states.write(change) for change in changes]
+        changes.clear()
 
-    def _report_on(self, mail: Mail, reply: Reply) -> StateChange:
-        state, retry_in_s = self._verdict(mail, reply)
+    def _state_change(self, message: OutgoingMessage, reply: Reply) -> StateChange:
+        state, retry_in_s = self._outcome(message, reply)
         self._ended += state is not State.DEFERRED
         self._report(self._ended)
         text = reply.text.replace("\x00", "")[:500]
-        possible_duplicates = int(reply.in_doubt and mail.again)
+        possible_duplicates = int(reply.in_doubt and message.again)
         at_recipient = reply.phase is Phase.RCPT
         return StateChange(
-            self._letter,
-            mail.number,
+            self._letter_id,
+            message.number,
             self._attempt,
             state,
             reply.code,
@@ -311,14 +316,14 @@ class Delivery:
             at_recipient,
         )
 
-    def _verdict(self, mail: Mail, reply: Reply) -> tuple[State, float]:
+    def _outcome(self, message: OutgoingMessage, reply: Reply) -> tuple[State, float]:
         if reply.accepted:
             return State.SENT, 0.0
-        if reply.in_doubt and not mail.again:
+        if reply.in_doubt and not message.again:
             return State.UNKNOWN, 0.0
-        if reply.refused or mail.age_s > self._transport.give_up_after_s:
+        if reply.refused or message.age_s > self._transport.give_up_after_s:
             return State.BOUNCED, 0.0
-        return State.DEFERRED, self._transport.retry.delay_s(mail.tries + 1)
+        return State.DEFERRED, self._transport.retry.delay_s(message.tries + 1)
 
 
 def _is_cancelled(error: BaseException) -> bool:

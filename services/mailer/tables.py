@@ -22,7 +22,7 @@ metadata = MetaData(schema="mail")
 letters = Table(
     "letters",
     metadata,
-    Column("id", UUID, primary_key=True),  # the job's
+    Column("id", UUID, primary_key=True),  # also the id of its job
     Column("tenant", Text, nullable=False),
     Column("content", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
@@ -36,16 +36,16 @@ recipients = Table(
     Column("number", Integer, primary_key=True),
     Column("tenant", Text, nullable=False),
     Column("address", Text, nullable=False),
-    Column("name", Text, nullable=False),  # with the name
+    Column("name", Text, nullable=False),  # display name, may be empty
     Column("domain", Text, nullable=False),
     Column("variables", JSON),
     Column("time_zone", Text),
     Column("state", Text, nullable=False),
     Column(
         "attempt", Integer, nullable=False, server_default=text("0")
-    ),  # of the job that has this row: the fence
+    ),  # of the job that owns this row: the fencing token
     Column("tries", Integer, nullable=False, server_default=text("0")),
-    Column("doubts", Integer, nullable=False, server_default=text("0")),  # sent again without knowing
+    Column("doubts", Integer, nullable=False, server_default=text("0")),  # times sent again in doubt
     Column("code", Integer),
     Column("enhanced", Text),
     Column("reply", Text),
@@ -83,7 +83,7 @@ suppressions = Table(
     Column("address", Text, primary_key=True),  # in lower case
     Column("number", BigInteger, Identity(always=True), nullable=False),
     Column("reason", Text, nullable=False),  # bounce, complaint, unsubscribe, manual
-    Column("letter", UUID),  # that led to it
+    Column("letter", UUID),  # the letter that led to it
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("expires_at", DateTime(timezone=True)),
     CheckConstraint("reason IN ('bounce', 'complaint', 'unsubscribe', 'manual')", name="suppressions_reason"),
@@ -107,12 +107,12 @@ followers = Table(
     Column("tenant", Text, nullable=False),
     Column("deadline", Text, nullable=False),
     Column("address", Text, nullable=False),
-    Column("name", Text, nullable=False),  # with the address
+    Column("name", Text, nullable=False),  # display name, may be empty
     Column("variables", JSON, nullable=False),
     Column("time_zone", Text),
-    Column("reminded_of", DateTime(timezone=True)),  # the time that the deadline had then
-    Column("reminded_days", Integer),  # before it
-    Column("reminded_by", UUID),  # the letter, and as which of its recipients
+    Column("reminded_of", DateTime(timezone=True)),  # due_at of the deadline at the last reminder
+    Column("reminded_days", Integer),  # days before the deadline at the last reminder
+    Column("reminded_by", UUID),  # the letter with the last reminder, and the recipient in it
     Column("reminded_number", Integer),
     ForeignKeyConstraint(["tenant", "deadline"], [deadlines.c.tenant, deadlines.c.name], ondelete="CASCADE"),
     Index("followers_of_a_deadline", "tenant", "deadline", text("lower(address)"), unique=True),

@@ -1,4 +1,4 @@
-"""Templates that are kept, in versions: a letter names one, and what it was then is what is sent."""
+"""Stored templates, in versions. The texts are copied into a letter when its job first runs."""
 
 from typing import Any
 
@@ -19,38 +19,38 @@ _LIST = """
 SELECT DISTINCT ON (name) name, version, subject, created_at FROM mail.templates
 WHERE tenant = $1 AND name > $2 ORDER BY name, version DESC LIMIT $3
 """
-_NAMES = ("name", "version", "subject", "text", "html", "created_at")
-_LISTED = ("name", "version", "subject", "created_at")
+_COLUMNS = ("name", "version", "subject", "text", "html", "created_at")
+_LISTED_COLUMNS = ("name", "version", "subject", "created_at")
 
 
 async def put(
     database: Database, tenant: str, name: str, *, subject: str, text: str | None, html: str | None
 ) -> int:
-    """Keep a template; the number of its new version, from 1. Raises Unavailable."""
-    while True:  # somebody else may make a version at the same moment
+    """Store a new version of a template. Returns its number, from 1. Raises Unavailable."""
+    while True:  # repeated if another request has taken the same number
         rows = await database.fetch(_PUT, tenant, name, subject, text, html, tenant=tenant)
         if rows:
             return int(rows[0][0])
 
 
 async def get(database: Database, tenant: str, reference: str) -> dict[str, Any]:
-    """`name`, in its last version, or `name@3`. Raises TemplateMissing, Unavailable."""
+    """Get a template. `reference`: `name` (the last version) or `name@3`. Raises TemplateMissing, Unavailable."""
     name, _, version = reference.partition("@")
     rows = await database.fetch(_GET, tenant, name, int(version) if version else None, tenant=tenant)
     if not rows:
         raise TemplateMissing(f"There is no template {reference}.")
-    return dict(zip(_NAMES, rows[0], strict=True))
+    return dict(zip(_COLUMNS, rows[0], strict=True))
 
 
-async def filled(database: Database, tenant: str, letter: Letter) -> Letter:
-    """The letter with the words of the template that it names, if any. Raises TemplateMissing, Unavailable."""
+async def resolve(database: Database, tenant: str, letter: Letter) -> Letter:
+    """Return the letter with the texts of the template it names, if any. Raises TemplateMissing, Unavailable."""
     if letter.template is None:
         return letter
-    kept = await get(database, tenant, letter.template)
-    return letter.model_copy(update={name: kept[name] for name in ("subject", "text", "html")})
+    template = await get(database, tenant, letter.template)
+    return letter.model_copy(update={name: template[name] for name in ("subject", "text", "html")})
 
 
 async def page(database: Database, tenant: str, *, after: str, limit: int) -> list[dict[str, Any]]:
-    """Their heads in their last versions, by name, from the first beyond `after`. Raises Unavailable."""
+    """List the last versions without texts, by name, from the first after `after`. Raises Unavailable."""
     rows = await database.fetch(_LIST, tenant, after, limit, tenant=tenant)
-    return [dict(zip(_LISTED, row, strict=True)) for row in rows]
+    return [dict(zip(_LISTED_COLUMNS, row, strict=True)) for row in rows]

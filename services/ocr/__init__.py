@@ -1,1 +1,1 @@
-"""Reads documents: scans and PDFs in; text, words with their places, and a searchable PDF out."""
+"""Reads scans and PDFs. Results: text, words with bounding boxes, and a searchable PDF."""

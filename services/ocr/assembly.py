@@ -1,4 +1,7 @@
-"""The pages' parts joined into the document's artifacts. Runs in the sandbox; memory does not grow with pages."""
+"""Joins the parts of the pages into the document's artifacts. Runs in the sandbox.
+
+It works page by page, so memory does not grow with the number of pages.
+"""
 
 from collections.abc import Iterator, Sequence
 from math import ceil
@@ -9,13 +12,13 @@ import pikepdf
 
 from libs.common.contracts.ocr import Page
 from services.ocr import output_formats
-from services.ocr.documents import PDF, flattened_frames, frames_of, resolution_of
+from services.ocr.documents import PDF, count_frames, flattened_frames, resolution_of
 from services.ocr.pages import ASSUMED_DPI, PageFiles
 from services.ocr.refusals import UnreadableDocument
 
 PREVIEW_CHARACTERS = 500
 LONGEST_PAGE_IN = 200
-"""Inches: the longest edge of a PDF page (ISO 32000-1, annex C)."""
+"""The longest edge of a PDF page, in inches (ISO 32000-1, annex C)."""
 TEXT, WORDS, SEARCHABLE = "text.txt", "words.json", "document.pdf"
 FORMATS = {
     "document.hocr": output_formats.hocr,
@@ -33,29 +36,29 @@ MEDIA_TYPES = {
 
 
 def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> str:
-    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`; the beginning of the text."""
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`. Returns the start of the text."""
     pages = [PageFiles(folder, number) for number in numbers]
     _join_texts(pages, folder / TEXT)
     _join_words(pages, folder / WORDS)
     for name, format_ in FORMATS.items():
         with (folder / name).open("w") as file:
-            file.writelines(format_(_read(pages)))
+            file.writelines(format_(_load_pages(pages)))
     original = source
     if media_type != PDF:
-        original = folder / "pictures.pdf"
-        _picture_pdf(source, folder, original)
+        original = folder / "images.pdf"
+        _images_to_pdf(source, folder, original)
     _overlay(original, pages, folder / SEARCHABLE)
     with (folder / TEXT).open() as file:
         return file.read(PREVIEW_CHARACTERS).strip()
 
 
-def _read(pages: Sequence[PageFiles]) -> Iterator[Page]:
+def _load_pages(pages: Sequence[PageFiles]) -> Iterator[Page]:
     for page in pages:
         yield Page.model_validate_json(page.path(".json").read_bytes())
 
 
 def _join_texts(pages: Sequence[PageFiles], path: Path) -> None:
-    """A form feed ends each page, as Tesseract has it."""
+    """Join the texts. A form feed ends each page, as in Tesseract's output."""
     with path.open("w") as file:
         for page in pages:
             file.write(page.path(".txt").read_text().rstrip("\n") + "\n\f")
@@ -71,7 +74,7 @@ def _join_words(pages: Sequence[PageFiles], path: Path) -> None:
 
 
 def _overlay(source: Path, pages: Sequence[PageFiles], path: Path) -> None:
-    """The source itself, with invisible text over the pages that had none. Images are not touched."""
+    """Copy the source, and overlay recognised pages with invisible text. Images stay as they are."""
     try:
         with pikepdf.open(source) as document:
             for page in pages:
@@ -88,24 +91,24 @@ def _overlay(source: Path, pages: Sequence[PageFiles], path: Path) -> None:
         raise UnreadableDocument(f"The PDF cannot be rewritten: {error}") from error
 
 
-def _picture_pdf(source: Path, folder: Path, path: Path) -> None:
-    """A PDF of the pictures as they are, not encoded anew where PDF can hold them."""
+def _images_to_pdf(source: Path, folder: Path, path: Path) -> None:
+    """Convert the image file to a PDF. Images are embedded without re-encoding if PDF supports their encoding."""
     dpi = resolution_of(source) or ASSUMED_DPI
 
     def layout(width_px: int, height_px: int, _dpi: tuple[int, int]) -> tuple[float, float, float, float]:
-        fitting = max(dpi, ceil(max(width_px, height_px) / LONGEST_PAGE_IN))
-        size = (width_px * 72 / fitting, height_px * 72 / fitting)
+        fitting_dpi = max(dpi, ceil(max(width_px, height_px) / LONGEST_PAGE_IN))
+        size = (width_px * 72 / fitting_dpi, height_px * 72 / fitting_dpi)
         return (*size, *size)
 
     with path.open("wb") as file:
         try:
             img2pdf.convert(source, layout_fun=layout, rotation=img2pdf.Rotation.ifvalid, outputstream=file)
             file.flush()
-            with pikepdf.open(path) as made:
-                if len(made.pages) != frames_of(source):  # an animated PNG has more than it sees
+            with pikepdf.open(path) as result:
+                if len(result.pages) != count_frames(source):  # img2pdf sees one frame of an animated PNG
                     raise UnreadableDocument
-        except Exception:  # it says no in a dozen ways: transparency, 16 bits, WebP's modes; those are drawn anew
+        except Exception:  # img2pdf refuses transparency, 16 bits, WebP modes and others; those are re-encoded
             file.seek(0)
             file.truncate()
-            drawn = [str(frame) for frame in flattened_frames(source, folder)]
-            img2pdf.convert(drawn, layout_fun=layout, outputstream=file)
+            frames = [str(frame) for frame in flattened_frames(source, folder)]
+            img2pdf.convert(frames, layout_fun=layout, outputstream=file)

@@ -1,7 +1,8 @@
-"""The meaning of the OCR service. Read this first.
+"""The OCR service's job handler. Read this first.
 
-A document of one page is read at once. A longer one fans out: each page is a job of its own, which any worker
-takes and which alone is tried again if it fails; when all have ended, the document puts their parts together.
+A document of one page is read by its own job. A longer document fans out into one job per page, which any worker
+can take and which is retried on its own. When all pages have ended, the document's job runs again and assembles
+their parts.
 """
 
 import asyncio
@@ -44,21 +45,21 @@ from services.ocr.source_cache import SourceCache
 from services.ocr.tables import documents
 from services.ocr.tesseract import Engine
 
-FETCHED_AT_ONCE = 8
-PUT_TOGETHER_IN_THE_TIME_OF_ONE = 20
-"""Pages that may be put together in the time that one may take to be read; it is far less in fact."""
-MORE_LOOKS_WITHIN = 0.4
-"""The share of a page's time after which nothing more is tried: a timeout must not cost what has been read."""
+CONCURRENT_FETCHES = 8
+PAGES_ASSEMBLED_PER_TIMEOUT = 20
+"""The time limit for assembling is one page timeout, plus one for each 20 pages. In fact it takes far less."""
+EXTRA_PASSES_WITHIN = 0.4
+"""The share of a page's time limit after which no further pass is begun, lest a timeout lose the first result."""
 
 logger = log.get("ocr")
 
-PARTS = {".txt": "text/plain; charset=utf-8", ".json": "application/json", ".pdf": PDF}
-"""Of a page; the last one, the layer of recognised text, is not there if the page had text of its own."""
+PAGE_PARTS = {".txt": "text/plain; charset=utf-8", ".json": "application/json", ".pdf": PDF}
+"""Files of a page. The PDF, a layer of recognised text, is missing if only the page's own text is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What the handler needs."""
+    """The handler's dependencies."""
 
     settings: Settings
     database: Database
@@ -66,15 +67,15 @@ class Deps:
     sandbox: Sandbox
     sources: SourceCache
     folder: Path
-    """For files that nobody needs after this process."""
+    """For temporary files of this process."""
     languages: frozenset[str]
-    """Installed."""
+    """The installed ones."""
     engine: Engine
 
 
 @asynccontextmanager
 async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
-    """Open what `handle` needs. Raises EngineFailed if there is no Tesseract."""
+    """Open the dependencies of `handle`. Raises EngineFailed if Tesseract is not installed."""
     limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
     refusals = Refusals(PageTimeout, OutOfMemory, PageCrashed)
     preload = ["services.ocr.pages", "services.ocr.assembly"]
@@ -84,15 +85,15 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     if not await sandbox.run(network_is_closed):
         logger.warning("sandbox.network_open", why="this system has no seccomp filters")
     with scratch_folder() as folder:
-        held = SourceCache(platform.blobs, folder)
+        sources = SourceCache(platform.blobs, folder)
         try:
-            yield Deps(settings, platform.database, platform.blobs, sandbox, held, folder, languages, engine)
+            yield Deps(settings, platform.database, platform.blobs, sandbox, sources, folder, languages, engine)
         finally:
-            await held.close()
+            await sources.close()
 
 
 async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
-    """Read a page; or begin a document, or put it together when its pages have been read."""
+    """Read a page or a one-page document. Fan out a longer document, and assemble it when its pages are read."""
     payload = job.payload
     languages = _languages(payload, deps)
     with tempfile.TemporaryDirectory(dir=deps.folder) as name:
@@ -100,7 +101,7 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
         async with deps.sources.open(payload.source) as source:
             if payload.page is not None:
                 return await _read_page(job, deps, PageFiles(folder, payload.page), source, languages)
-            entered = None
+            cache_effects = None
             if job.children:
                 summaries = await _collect(job, deps, folder)
             else:
@@ -108,18 +109,20 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
                 if len(numbers) > 1:
                     return FanOut(tuple(_page_job(payload, number) for number in numbers))
                 page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
-                summaries, entered = [page.result], page.effects
+                summaries, cache_effects = [page.result], page.effects
             numbers = [summary["number"] for summary in summaries]
-            sandbox = deps.sandbox.lasting(1 + len(numbers) / PUT_TOGETHER_IN_THE_TIME_OF_ONE)
+            sandbox = deps.sandbox.lasting(1 + len(numbers) / PAGES_ASSEMBLED_PER_TIMEOUT)
             preview = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
     result = {"pages": len(summaries), "confidence": confidence, "language": languages, "preview": preview}
-    return Done(result, tuple(artifacts), effects=_record(job.id, job.tenant, summaries, confidence, entered))
+    return Done(
+        result, tuple(artifacts), effects=_record(job.id, job.tenant, summaries, confidence, cache_effects)
+    )
 
 
 def wanted_pages(pages: str | None, total: int) -> list[int]:
-    """The page numbers that `pages` (such as `1-3,7`) names, in order. Raises NoSuchPage."""
+    """Parse page ranges such as `1-3,7` into sorted page numbers. None: all pages. Raises NoSuchPage."""
     if pages is None:
         return list(range(1, total + 1))
     wanted: set[int] = set()
@@ -144,17 +147,17 @@ def _languages(payload: OcrPayload, deps: Deps) -> str:
     wanted = payload.options.languages or tuple(deps.settings.ocr_languages.split("+"))
     missing = [language for language in wanted if language not in deps.languages]
     if missing:
-        there = ", ".join(sorted(deps.languages))
-        raise LanguageNotInstalled(f"Not installed: {', '.join(missing)}. Installed: {there}.")
+        installed = ", ".join(sorted(deps.languages))
+        raise LanguageNotInstalled(f"Not installed: {', '.join(missing)}. Installed: {installed}.")
     return "+".join(wanted)
 
 
 async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
-    """Leave the page's parts in `files`, and in the blob store; read it only if this very picture is new."""
+    """Write the page's parts to `files` and to the blob store. Run OCR only if the page is not in the cache."""
     started = time.perf_counter()
     payload = job.payload
     settings = deps.settings
-    more_looks_s = settings.ocr_page_timeout_s * MORE_LOOKS_WITHIN
+    extra_passes_s = settings.ocr_page_timeout_s * EXTRA_PASSES_WITHIN
     task = Task(
         source,
         payload.media_type,
@@ -162,7 +165,7 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
         deps.engine,
         languages,
         settings.ocr_max_page_pixels,
-        more_looks_s,
+        extra_passes_s,
     )
     prepared = await deps.sandbox.run(prepare_page, task, files, task.dpi)
     effects = None
@@ -172,53 +175,53 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
         key = page_cache.key_of(
             prepared.digest, deps.engine.identity, payload.options, languages, prepared.dpi, payload.media_type
         )
-        known = await _known(job, deps, key, files)
-        if known is not None:
-            summary = known
+        cached = await _cached(job, deps, key, files)
+        if cached is not None:
+            summary = cached
         else:
             read = await deps.sandbox.run(recognise_page, task, prepared, files)
             summary = read.document()
-            effects = page_cache.entered(job.tenant, key, job.blob_key("page"), summary)
+            effects = page_cache.insert_effects(job.tenant, key, job.blob_key("page"), summary)
     artifacts = [
         await _store(job, deps.blobs, files.path(suffix), f"page{suffix}")
-        for suffix in PARTS
+        for suffix in PAGE_PARTS
         if files.path(suffix).exists()
     ]
     metrics.page_seconds.labels(summary["source"]).observe(time.perf_counter() - started)
     return Done(summary, tuple(artifacts), effects)
 
 
-async def _known(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles) -> dict[str, Any] | None:
-    """The summary of a page that was read before, its parts in `files`; None: it is new, or no longer there."""
-    known = await page_cache.find(deps.database, job.tenant, key)
-    if known is None:
+async def _cached(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles) -> dict[str, Any] | None:
+    """Copy the parts of a cached page to `files`. Returns its summary, or None if it is not there."""
+    cached = await page_cache.find(deps.database, job.tenant, key)
+    if cached is None:
         return None
     try:
-        for suffix in PARTS:
-            if suffix != ".pdf" or known.summary["recognised"]:
-                await deps.blobs.read_file(f"{known.folder}{suffix}", files.path(suffix))
+        for suffix in PAGE_PARTS:
+            if suffix != ".pdf" or cached.summary["recognised"]:
+                await deps.blobs.read_file(f"{cached.folder}{suffix}", files.path(suffix))
     except FileNotFoundError:
         return None
-    await deps.sandbox.run(renumber, files)  # it may have been another page then
-    return known.summary | {"number": files.number, "read_before": True}
+    await deps.sandbox.run(renumber, files)  # it may have had another page number
+    return cached.summary | {"number": files.number, "read_before": True}
 
 
 async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[str, Any]]:
-    """Fetch what the pages' jobs have left. Raises PagesFailed."""
+    """Fetch the parts that the page jobs have stored. Returns the summaries. Raises PagesFailed."""
     failed = [child for child in job.children if child.state is not State.SUCCEEDED]
     if failed:
         job.progress(len(job.children) - len(failed), len(job.children))
-        raise PagesFailed(_why(failed, len(job.children)))
-    job.progress(len(job.children), len(job.children), "putting the pages together")
+        raise PagesFailed(_failure_message(failed, len(job.children)))
+    job.progress(len(job.children), len(job.children), "assembling the document")
 
     async def fetch(child: Child) -> dict[str, Any]:
         files = PageFiles(folder, child.payload["page"])
-        async with fetching:
+        async with limit:
             for artifact in child.artifacts:
                 await deps.blobs.read_file(artifact["key"], files.path(artifact["name"].removeprefix("page")))
         return child.result or {}
 
-    fetching = asyncio.Semaphore(FETCHED_AT_ONCE)
+    limit = asyncio.Semaphore(CONCURRENT_FETCHES)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(fetch(child)) for child in job.children]
@@ -227,7 +230,7 @@ async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[
     return [task.result() for task in tasks]
 
 
-def _why(failed: Sequence[Child], total: int) -> str:
+def _failure_message(failed: Sequence[Child], total: int) -> str:
     first = failed[0]
     error = first.error or {"code": first.state, "message": "It was cancelled."}
     return (
@@ -239,12 +242,12 @@ def _why(failed: Sequence[Child], total: int) -> str:
 async def _store(job: Job[OcrPayload], blobs: Blobs, path: Path, name: str) -> Artifact:
     key = job.blob_key(name)
     stored = await blobs.write_file(key, path)
-    media_type = MEDIA_TYPES.get(name) or PARTS[path.suffix]
+    media_type = MEDIA_TYPES.get(name) or PAGE_PARTS[path.suffix]
     return Artifact(name, media_type, stored.size, stored.sha256, key)
 
 
 def _mean_confidence(summaries: Sequence[dict[str, Any]]) -> float | None:
-    """Over all recognised words; None if there are none."""
+    """Return the mean over all recognised words, or None if there are none."""
     words = sum(summary["recognised"] for summary in summaries)
     total = sum((summary["confidence"] or 0.0) * summary["recognised"] for summary in summaries)
     return round(total / words, 1) if words else None
@@ -255,13 +258,13 @@ def _record(
     tenant: str,
     summaries: Sequence[dict[str, Any]],
     confidence: float | None,
-    entered: Effects | None,
+    cache_effects: Effects | None,
 ) -> Effects:
-    """Enter the document, in the transaction that ends the job: its pages count once."""
+    """Return effects that record the document in the transaction that ends the job, so its pages count once."""
 
     async def effects(connection: Connection) -> None:
-        if entered is not None:
-            await entered(connection)
+        if cache_effects is not None:
+            await cache_effects(connection)
         await connection.execute(
             insert(documents).values(
                 job_id=job_id,

@@ -1,7 +1,7 @@
-"""A document's words in the formats of the field, whatever their source: hOCR, ALTO, TSV.
+"""Writes the words of a document, recognised or from a text layer, as hOCR, ALTO and TSV.
 
 hOCR 1.2: https://kba.github.io/hocr-spec/1.2/ · ALTO 4: https://www.loc.gov/standards/alto/ · TSV: the columns of
-`tesseract … tsv`. One page at a time, so memory does not grow with pages.
+`tesseract … tsv`. Each format is generated page by page, so memory does not grow with the number of pages.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ TSV_HEAD = "level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\t
 
 
 def hocr(pages: Iterable[Page]) -> Iterator[str]:
-    """An hOCR document, in pieces."""
+    """Yield an hOCR document in chunks."""
     yield HOCR_HEAD
     for page in pages:
         n = page.number
@@ -45,7 +45,7 @@ def hocr(pages: Iterable[Page]) -> Iterator[str]:
 
 
 def alto(pages: Iterable[Page]) -> Iterator[str]:
-    """An ALTO document, in pieces."""
+    """Yield an ALTO document in chunks."""
     yield ALTO_HEAD
     for page in pages:
         n = page.number
@@ -62,7 +62,7 @@ def alto(pages: Iterable[Page]) -> Iterator[str]:
 
 
 def tsv(pages: Iterable[Page]) -> Iterator[str]:
-    """A table of pages (level 1), blocks (2), lines (4) and words (5), in pieces."""
+    """Yield a table of pages (level 1), blocks (2), lines (4) and words (5) in chunks."""
     yield TSV_HEAD
     for page in pages:
         n = page.number
@@ -81,8 +81,8 @@ def _line_rows(n: int, b: int, i: int, line: Line) -> Iterator[str]:
 
 def _row(level: int, numbers: tuple[int, ...], box: Box, confidence: float, text: str) -> str:
     left, top, right, bottom = box
-    places = (left, top, right - left, bottom - top)
-    return "\t".join(map(str, (level, *numbers, *places, confidence, text))) + "\n"
+    position = (left, top, right - left, bottom - top)
+    return "\t".join(map(str, (level, *numbers, *position, confidence, text))) + "\n"
 
 
 def _hocr_word(word: Word) -> str:
@@ -104,7 +104,7 @@ def _hpos(box: Box) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without what XML 1.0 has no place for: control characters, surrogates."""
+    """Escape the text, and remove what XML 1.0 does not allow: control characters and surrogates."""
     return escape(
         "".join(c for c in text if c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff")
     )

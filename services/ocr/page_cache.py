@@ -1,6 +1,7 @@
-"""Pages read before: the same pixels, engine and options, for the same tenant, are not read again.
+"""A cache of recognised pages: the same pixels, engine and options are read only once per tenant.
 
-A reading's files lie with the job that made it and go when that goes; then the page is simply read anew.
+The files of a cached page belong to the job that read it, and are deleted with that job. After that the page is
+read again.
 """
 
 import hashlib
@@ -13,15 +14,16 @@ from libs.common.contracts.ocr import OcrOptions
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.worker.job import Effects
 
-METHOD = 1
-"""Raised when this service begins to read differently."""
+METHOD_VERSION = 1
+"""To be raised when a change of this service gives different results."""
 KEPT_DAYS = 30
-_ENTER = """
+"""Days after which an entry is deleted."""
+_INSERT = """
 INSERT INTO ocr.readings (tenant, digest, folder, summary) VALUES ($1, $2, $3, $4::jsonb)
 ON CONFLICT (tenant, digest)
 DO UPDATE SET folder = excluded.folder, summary = excluded.summary, read_at = excluded.read_at
 """
-_SWEEP = """
+_DELETE_OLD = """
 DELETE FROM ocr.readings WHERE (tenant, digest) IN (
   SELECT tenant, digest FROM ocr.readings WHERE read_at < now() - $1 * interval '1 day'
   ORDER BY read_at LIMIT 10 FOR UPDATE SKIP LOCKED)
@@ -30,30 +32,30 @@ DELETE FROM ocr.readings WHERE (tenant, digest) IN (
 
 @dataclass(frozen=True, slots=True)
 class CachedPage:
-    """A reading: the folder of its files in the blob store, and the page in figures."""
+    """A cache entry. `folder`: key prefix of its files in the blob store; `summary`: a PageSummary document."""
 
     folder: str
     summary: dict[str, Any]
 
 
 def key_of(pixels: bytes, engine: str, options: OcrOptions, languages: str, dpi: int, media_type: str) -> bytes:
-    """What a reading is found by. `pixels`: a digest of the page's picture; `engine`: see `tesseract.Engine`."""
-    parts = [METHOD, pixels.hex(), engine, options.psm, options.dpi, languages, dpi, media_type]
+    """Return the cache key. `pixels`: a digest of the page image; `engine`: `tesseract.Engine.identity`."""
+    parts = [METHOD_VERSION, pixels.hex(), engine, options.psm, options.dpi, languages, dpi, media_type]
     return hashlib.sha256(orjson.dumps(parts)).digest()
 
 
 async def find(database: Database, tenant: str, key: bytes) -> CachedPage | None:
-    """The reading of such a page, if there is one. Raises Unavailable."""
+    """Look up a page. Raises Unavailable."""
     sql = "SELECT folder, summary FROM ocr.readings WHERE tenant = $1 AND digest = $2"
     rows = await database.fetch(sql, tenant, key)
     return CachedPage(rows[0][0], rows[0][1]) if rows else None
 
 
-def entered(tenant: str, key: bytes, folder: str, summary: dict[str, Any]) -> Effects:
-    """Enter a reading, in the transaction that ends its job. Old ones are swept out on the way."""
+def insert_effects(tenant: str, key: bytes, folder: str, summary: dict[str, Any]) -> Effects:
+    """Return effects that insert an entry in the transaction that ends the job, and delete up to 10 old ones."""
 
     async def effects(connection: Connection) -> None:
-        await fetch_within(connection, _ENTER, tenant, key, folder, orjson.dumps(summary).decode())
-        await fetch_within(connection, _SWEEP, KEPT_DAYS)
+        await fetch_within(connection, _INSERT, tenant, key, folder, orjson.dumps(summary).decode())
+        await fetch_within(connection, _DELETE_OLD, KEPT_DAYS)
 
     return effects

@@ -1,7 +1,7 @@
-"""A picture of a page to its words: the right way up, straight, and looked at again where the engine is unsure.
+"""Recognises the words of a page image: deskewed, upright, and with further passes if confidence is low.
 
-Whatever is tried beside the plain way is kept only if the engine is surer of it. Orientation is judged by that as
-well: Tesseract's own guess (OSD) is wrong on one page in ten, so it only says what to try first.
+The result of a further pass is kept only if its score is better. This also decides the orientation: Tesseract's
+own detection (OSD) is wrong on one page in ten, so it only says which orientation to try first.
 """
 
 import time
@@ -19,153 +19,157 @@ from services.ocr.rotation import FINE_PX, Rotation, skew_of
 from services.ocr.tesseract import Engine, Recognised, recognise
 
 GARBAGE_BELOW = 60.0
-"""A mean confidence below this is what letters upside down give: 35 or so, where upright ones give 90."""
+"""Mean confidence below which a page may be upside down. Such pages give about 35, upright ones 90."""
 UNSURE_BELOW = 70.0
-"""… and below this another setting is tried. Measured on receipts: F1 0.77 to 0.81 for 1.2 times the time; with 75
-or 80 no better, and 1.6 to 2.4 times."""
+"""Mean confidence below which another segmentation mode is tried. Measured on receipts: F1 rises from 0.77 to 0.81
+for 1.2 times the time. A limit of 75 or 80 gives no better F1, and takes 1.6 to 2.4 times the time."""
 ONE_BLOCK = 6
-"""The page segmentation mode for pages of which the automatic one (3) makes little. One column (4) after it gained
-nothing."""
+"""The page segmentation mode that is tried after the automatic one (3). One column (4) after it gained nothing."""
 SMALL_PX, SMALL_SHARE = 20, 0.1
-"""Lines less high than this are small print: 7 points at 200 dpi. A page with more than this share of its letters
-in such lines is worth reading larger."""
+"""Lines lower than this many pixels are small print: 7 points at 200 dpi. A page with more than this share of its
+letters in such lines is worth reading at a higher resolution."""
 LONG_WORD = 4
-"""Letters of a word that is wider than high if its line is level."""
-CLEARLY = 1.02
-"""How much surer the engine must be of another way; level lines in place of ones on end may be as good."""
-PIECE_LETTERS = 20
-"""Fewer letters are no text to turn a page for."""
+"""A word of at least this many letters is wider than high if its line is horizontal."""
+MIN_GAIN = 1.02
+"""The factor by which a further pass must improve the score. Horizontal lines replace vertical ones even if their
+score is lower by this factor."""
+MIN_LETTERS = 20
+"""Pages with fewer letters are not tried in other orientations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The best of what was tried. `blocks` and the text layer `pdf` are placed on the page as it lies."""
+    """The best result. `blocks` and the text layer `pdf` are in the coordinates of the original page."""
 
     text: str
     blocks: list[Block]
     pdf: Path
-    turn: Rotation
+    rotation: Rotation
     passes: int
-    sureness: float
+    score: float
     has_small_print: bool
-    """Whether more pixels would help."""
+    """Whether a higher resolution would help."""
 
 
 class Reader:
-    """Reads one picture in several ways, and keeps the best. Files lie beside `base`.
+    """Reads one page image in several passes, and keeps the best result.
 
-    `until`: when nothing more is tried, as time.monotonic has it.
+    `base`: path and name prefix of temporary files. `until`: the time.monotonic() after which no pass is begun.
     """
 
     def __init__(
-        self, engine: Engine, picture: Path, base: Path, *, languages: str, psm: int, dpi: int, until: float = inf
+        self, engine: Engine, path: Path, base: Path, *, languages: str, psm: int, dpi: int, until: float = inf
     ) -> None:
         self._engine = engine
-        self._picture = picture
+        self._path = path
         self._base = base
         self._languages = languages
         self._dpi = dpi
         self._until = until
         self.psm = psm
-        with Image.open(picture) as image:
+        with Image.open(path) as image:
             self._size = image.size
-            image.draft("L", (image.width // 8, FINE_PX))  # a JPEG can be decoded to less
-            self._small = image.convert("L")
-        self.turn = Rotation(*self._size)
+            image.draft("L", (image.width // 8, FINE_PX))  # decodes a JPEG at a lower resolution
+            self._thumbnail = image.convert("L")
+        self.rotation = Rotation(*self._size)
         self.passes = 0
 
     def read(self) -> Reading:
-        """Read it. Raises EngineFailed."""
-        self.turn = Rotation(*self._size, 0, skew_of(self._small))
-        best = self._try(self.turn, self.psm)
+        """Read the page. Raises EngineFailed."""
+        self.rotation = Rotation(*self._size, 0, skew_of(self._thumbnail))
+        best = self._recognise(self.rotation, self.psm)
         if _doubtful(best, GARBAGE_BELOW) or _sideways(best):
-            best = self._turned(best)
+            best = self._try_orientations(best)
         if self.psm == tesseract.AUTOMATIC and _doubtful(best, UNSURE_BELOW):
-            best = self._better(best, self.turn, ONE_BLOCK)
-        return self._placed(best)
+            best = self._keep_better(best, self.rotation, ONE_BLOCK)
+        return self._to_original_page(best)
 
-    def _turned(self, best: Recognised) -> Recognised:
-        """Try the other ways up, Tesseract's guess first, until one of them reads as text.
+    def _try_orientations(self, best: Recognised) -> Recognised:
+        """Try the other orientations, the detected one first, until one gives text.
 
-        Lines that go up or down the page can be read as they are, but not as well when they are askew too.
+        Tesseract can read vertical lines, but not as well if they are skewed too.
         """
-        for quarters in self._other_ways_up():
-            upright = Rotation(*self._small.size, quarters)
-            turn = Rotation(*self._size, quarters, skew_of(upright.apply(self._small)))
-            best = self._better(best, turn, self.psm, by=1 / CLEARLY if _sideways(best) else CLEARLY)
+        for quarters in self._other_orientations():
+            upright = Rotation(*self._thumbnail.size, quarters)
+            rotation = Rotation(*self._size, quarters, skew_of(upright.apply(self._thumbnail)))
+            best = self._keep_better(
+                best, rotation, self.psm, factor=1 / MIN_GAIN if _sideways(best) else MIN_GAIN
+            )
             if not (_doubtful(best, GARBAGE_BELOW) or _sideways(best)):
                 break
         return best
 
-    def _other_ways_up(self) -> Iterator[int]:
-        guess = tesseract.orientation(self._picture)
+    def _other_orientations(self) -> Iterator[int]:
+        guess = tesseract.orientation(self._path)
         yield from sorted((180, 90, 270), key=lambda quarters: quarters != guess)
 
-    def _better(self, best: Recognised, turn: Rotation, psm: int, *, by: float = CLEARLY) -> Recognised:
+    def _keep_better(
+        self, best: Recognised, rotation: Rotation, psm: int, *, factor: float = MIN_GAIN
+    ) -> Recognised:
         if time.monotonic() > self._until:
             return best
-        other = self._try(turn, psm)
-        if other.sureness() <= max(0.0, best.sureness()) * by:
+        other = self._recognise(rotation, psm)
+        if other.score() <= max(0.0, best.score()) * factor:
             other.remove()
             return best
         best.remove()
-        self.turn, self.psm = turn, psm
+        self.rotation, self.psm = rotation, psm
         return other
 
-    def _try(self, turn: Rotation, psm: int) -> Recognised:
+    def _recognise(self, rotation: Rotation, psm: int) -> Recognised:
         self.passes += 1
         base = self._base.with_name(f"{self._base.name}-try{self.passes}")
-        picture = self._picture
-        if not turn.is_none:
-            picture = base.with_suffix(".ppm")
-            with Image.open(self._picture) as image:
-                turn.apply(image.convert("L")).save(picture)
+        path = self._path
+        if not rotation.is_identity:
+            path = base.with_suffix(".ppm")
+            with Image.open(self._path) as image:
+                rotation.apply(image.convert("L")).save(path)
         try:
-            return recognise(self._engine, picture, base, languages=self._languages, psm=psm, dpi=self._dpi)
+            return recognise(self._engine, path, base, languages=self._languages, psm=psm, dpi=self._dpi)
         except EngineFailed:
             if self.passes == 1:
                 raise
-            return Recognised("", [], base.with_suffix(".pdf"))  # one more way that leads nowhere
+            return Recognised("", [], base.with_suffix(".pdf"))  # this pass found nothing
         finally:
-            if picture != self._picture:
-                picture.unlink()
+            if path != self._path:
+                path.unlink()
 
-    def _placed(self, best: Recognised) -> Reading:
+    def _to_original_page(self, best: Recognised) -> Reading:
         blocks = best.blocks
-        if not self.turn.is_none:
-            self.turn.turn_layer(best.pdf, self._dpi)
-            blocks = [_moved(block, self.turn) for block in blocks]
+        if not self.rotation.is_identity:
+            self.rotation.rotate_text_layer(best.pdf, self._dpi)
+            blocks = [_block_to_page(block, self.rotation) for block in blocks]
         small = _small_letters(best) > SMALL_SHARE * best.letters()
-        return Reading(best.text, blocks, best.pdf, self.turn, self.passes, best.sureness(), small)
+        return Reading(best.text, blocks, best.pdf, self.rotation, self.passes, best.score(), small)
 
 
 def _doubtful(found: Recognised, below: float) -> bool:
-    return found.letters() >= PIECE_LETTERS and found.confidence() < below
+    return found.letters() >= MIN_LETTERS and found.confidence() < below
 
 
 def _sideways(found: Recognised) -> bool:
-    """Whether most words of some length stand on end."""
+    """Whether most of the long words are vertical."""
     long = [word.box for word in found.words() if len(word.text) >= LONG_WORD]
-    on_end = sum(bottom - top > right - left for left, top, right, bottom in long)
-    return on_end * 2 > len(long)
+    vertical = sum(bottom - top > right - left for left, top, right, bottom in long)
+    return vertical * 2 > len(long)
 
 
 def _small_letters(found: Recognised) -> int:
-    """Letters in lines that are not high."""
+    """Count the letters in small print."""
     lines = [line for block in found.blocks for line in block.lines]
     small = [line for line in lines if max(word.box[3] - word.box[1] for word in line.words) < SMALL_PX]
     return sum(len(word.text) for line in small for word in line.words)
 
 
-def _moved(block: Block, turn: Rotation) -> Block:
-    """The same block, on the page as it lies."""
+def _block_to_page(block: Block, rotation: Rotation) -> Block:
+    """Convert a block to the coordinates of the original page."""
     lines = [
         line.model_copy(
             update={
-                "box": turn.box_back(line.box),
-                "words": [word.model_copy(update={"box": turn.box_back(word.box)}) for word in line.words],
+                "box": rotation.box_to_page(line.box),
+                "words": [word.model_copy(update={"box": rotation.box_to_page(word.box)}) for word in line.words],
             }
         )
         for line in block.lines
     ]
-    return block.model_copy(update={"box": turn.box_back(block.box), "lines": lines})
+    return block.model_copy(update={"box": rotation.box_to_page(block.box), "lines": lines})

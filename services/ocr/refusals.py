@@ -1,10 +1,10 @@
-"""Why a document cannot be read. The class is the error's code, its docstring the message."""
+"""Errors of the OCR service. The class name is the error code, the docstring is the message."""
 
 from libs.common.errors import ArgosyError, Reject
 
 
 class UnreadableDocument(Reject):
-    """The file is damaged or is not what it seems."""
+    """The file is damaged, or is not of the type that it claims to be."""
 
 
 class EncryptedDocument(Reject):
@@ -20,11 +20,11 @@ class SourceMissing(Reject):
 
 
 class TooManyPages(Reject):
-    """The document has more pages than are accepted."""
+    """The document has too many pages."""
 
 
 class NoSuchPage(Reject):
-    """The document has no page in the range asked for."""
+    """The document has no page in the requested range."""
 
 
 class ImageTooLarge(Reject):
@@ -36,15 +36,15 @@ class PagesFailed(Reject):
 
 
 class LanguageNotInstalled(Reject):
-    """A language asked for is not installed."""
+    """A requested language is not installed."""
 
 
 class PageTimeout(Reject):
-    """A page took longer than it may."""
+    """A page took too long to read."""
 
 
 class OutOfMemory(Reject):
-    """A page needs more memory than it may have."""
+    """A page needs too much memory."""
 
 
 class PageCrashed(ArgosyError):

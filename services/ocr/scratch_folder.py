@@ -1,4 +1,4 @@
-"""A folder for customers' documents: what a killed process left there is removed by the next."""
+"""A temporary folder for customers' documents. A new process removes the folders of killed ones."""
 
 import os
 import shutil
@@ -12,15 +12,15 @@ import psutil
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is there while the block runs, and closed to other users."""
-    place = Path(tempfile.gettempdir()) / f"argosy-ocr-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if place.stat().st_uid != os.getuid():
-        raise PermissionError(f"{place} belongs to somebody else.")
-    for left in place.iterdir():
-        if not _lives(left.name):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = place / f"{os.getpid()}-{psutil.Process().create_time():.2f}"
+    """Create a folder, readable by this user only, and remove it after the block. Raises PermissionError."""
+    parent = Path(tempfile.gettempdir()) / f"argosy-ocr-{os.getuid()}"
+    parent.mkdir(mode=0o700, exist_ok=True)
+    if parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{parent} belongs to another user.")
+    for leftover in parent.iterdir():
+        if not _is_alive(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
+    folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.2f}"
     folder.mkdir()
     try:
         yield folder
@@ -28,10 +28,10 @@ def scratch_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lives(name: str) -> bool:
-    """Whether the process that made the folder `name` is still there; its number may be another's by now."""
-    number, _, begun = name.partition("-")
+def _is_alive(name: str) -> bool:
+    """Whether the process that created folder `name` is alive. The start time detects a reused process id."""
+    pid, _, started = name.partition("-")
     try:
-        return f"{psutil.Process(int(number)).create_time():.2f}" == begun
+        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
     except (psutil.NoSuchProcess, ValueError):
         return False

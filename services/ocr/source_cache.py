@@ -1,4 +1,4 @@
-"""Documents whose pages are being read, kept on this machine: its pages come one by one, and share the file."""
+"""A local cache of source documents: the jobs of a document's pages share one downloaded file."""
 
 import asyncio
 from collections import OrderedDict
@@ -11,47 +11,47 @@ from libs.common import background
 from libs.common.blobs import Blobs
 from services.ocr.refusals import SourceMissing
 
-KEPT = 4
-"""Documents that nobody is reading are kept up to this number: the next page may be along soon."""
+KEPT_IDLE = 4
+"""Documents that are kept although no job uses them: the job of the next page may come soon."""
 
 
 @dataclass(slots=True)
-class _Held:
-    fetching: "asyncio.Task[Path]"
+class _CachedFile:
+    download: "asyncio.Task[Path]"
     readers: int = 0
 
 
 class SourceCache:
-    """Files of the blob store in a folder of this process."""
+    """Downloads files from the blob store into `folder`, once for all concurrent readers."""
 
     def __init__(self, blobs: Blobs, folder: Path) -> None:
         self._blobs = blobs
         self._folder = folder
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._files: OrderedDict[str, _CachedFile] = OrderedDict()
         self._numbers = 0
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[Path]:
-        """The file behind `key` while the block runs. Raises SourceMissing."""
-        held = self._held.get(key)
-        if held is None:
+        """Yield a local copy of the file `key`, valid while the block runs. Raises SourceMissing."""
+        cached = self._files.get(key)
+        if cached is None:
             self._numbers += 1
             path = self._folder / f"source-{self._numbers}"
-            held = self._held[key] = _Held(asyncio.create_task(self._fetch(key, path)))
-        held.readers += 1
+            cached = self._files[key] = _CachedFile(asyncio.create_task(self._download(key, path)))
+        cached.readers += 1
         try:
-            yield await asyncio.shield(held.fetching)
+            yield await asyncio.shield(cached.download)
         finally:
-            held.readers -= 1
-            if self._held.get(key) is held:
-                self._held.move_to_end(key)
-            self._let_go()
+            cached.readers -= 1
+            if self._files.get(key) is cached:
+                self._files.move_to_end(key)
+            self._evict_idle()
 
     async def close(self) -> None:
-        """Fetch no more."""
-        await background.end([held.fetching for held in self._held.values()])
+        """Cancel all downloads."""
+        await background.end([cached.download for cached in self._files.values()])
 
-    async def _fetch(self, key: str, path: Path) -> Path:
+    async def _download(self, key: str, path: Path) -> Path:
         try:
             await self._blobs.read_file(key, path)
         except FileNotFoundError:
@@ -63,10 +63,10 @@ class SourceCache:
         return path
 
     def _forget(self, key: str, path: Path) -> None:
-        self._held.pop(key, None)
+        self._files.pop(key, None)
         path.unlink(missing_ok=True)
 
-    def _let_go(self) -> None:
-        idle = [key for key, held in self._held.items() if not held.readers and held.fetching.done()]
-        for key in idle[: max(0, len(idle) - KEPT)]:
-            self._held.pop(key).fetching.result().unlink(missing_ok=True)
+    def _evict_idle(self) -> None:
+        idle = [key for key, cached in self._files.items() if not cached.readers and cached.download.done()]
+        for key in idle[: max(0, len(idle) - KEPT_IDLE)]:
+            self._files.pop(key).download.result().unlink(missing_ok=True)

@@ -8,7 +8,7 @@ metadata = MetaData(schema="ocr")
 documents = Table(
     "documents",
     metadata,
-    Column("job_id", UUID, primary_key=True),  # so a document counts once, however often it was tried
+    Column("job_id", UUID, primary_key=True),  # a document counts once, however often its job was tried
     Column("tenant", Text, nullable=False),
     Column("pages", Integer, nullable=False),
     Column("pages_recognised", Integer, nullable=False),  # the others had a text layer
@@ -18,12 +18,12 @@ documents = Table(
 
 Index("documents_by_tenant", documents.c.tenant, documents.c.finished_at)
 
-readings = Table(  # pages read before: the same pixels, engine and options give the same words
+readings = Table(  # the page cache: the same pixels, engine and options give the same words
     "readings",
     metadata,
     Column("tenant", Text, primary_key=True),
     Column("digest", LargeBinary, primary_key=True),
-    Column("folder", Text, nullable=False),  # of the blob store; it goes when its job goes
+    Column("folder", Text, nullable=False),  # key prefix in the blob store; deleted with its job
     Column("summary", JSONB, nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )

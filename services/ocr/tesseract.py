@@ -1,7 +1,7 @@
-"""The recogniser: Tesseract, as a program or as a library. The only module that knows pytesseract.
+"""The OCR engine: Tesseract, as a program or as a library. The only module that imports pytesseract.
 
-One run of Tesseract gives all outputs: text, words and the invisible text layer. It runs on one thread: on few
-cores its own threads cost more than they bring, and pages are read side by side anyway.
+One run of Tesseract gives all outputs: text, words and the invisible text layer. Tesseract runs on one thread. On
+few cores its own threads cost more than they gain, and pages are read in parallel anyway.
 """
 
 import csv
@@ -27,7 +27,7 @@ os.environ["OMP_THREAD_LIMIT"] = "1"
 _LETTER = re.compile(r"\w")
 
 AUTOMATIC = 3
-"""The page segmentation mode that looks for columns and blocks by itself."""
+"""The page segmentation mode that finds columns and blocks automatically."""
 
 
 Kind = Literal["tesseract", "tesserocr"]
@@ -36,9 +36,9 @@ Kind = Literal["tesseract", "tesserocr"]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What reads, with the models in the folder `models`.
+    """An installed OCR engine, with its models in the folder `models`.
 
-    `identity` tells it from one that might read differently: its version, its models' sizes and times.
+    `identity` changes when results might change: it contains the version, and the models' sizes and times.
     """
 
     kind: Kind
@@ -48,36 +48,36 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What Tesseract made of a page: its text, its words, and a PDF of invisible text."""
+    """The result of one run of Tesseract: text, blocks of words, and a PDF with an invisible text layer."""
 
     text: str
     blocks: list[Block]
     pdf: Path
 
     def words(self) -> list[Word]:
-        """All of them, in reading order."""
+        """Return all words, in reading order."""
         return [word for block in self.blocks for line in block.lines for word in line.words]
 
     def letters(self) -> int:
-        """Letters and digits."""
+        """Count letters and digits."""
         return sum(len(_LETTER.findall(word.text)) for word in self.words())
 
     def confidence(self) -> float:
-        """The mean over all words; 0.0 if there are none."""
+        """Return the mean confidence of all words, 0 to 100; 0.0 if there are none."""
         words = self.words()
         return sum(word.confidence for word in words) / len(words) if words else 0.0
 
-    def sureness(self) -> float:
-        """How many more letters are likely right than wrong: what is compared between two ways to read a page."""
+    def score(self) -> float:
+        """Return how many more letters are likely right than wrong. Compares two results for the same page."""
         return sum((word.confidence / 50 - 1) * len(_LETTER.findall(word.text)) for word in self.words())
 
     def remove(self) -> None:
-        """Remove its files."""
+        """Delete the files of this result."""
         self.pdf.unlink(missing_ok=True)
 
 
 def installed_languages() -> list[str]:
-    """The languages Tesseract has models for here. Raises EngineFailed if it is not installed."""
+    """List the languages that Tesseract has models for. Raises EngineFailed if it is not installed."""
     try:
         return sorted(pytesseract.get_languages())
     except (OSError, TesseractError) as error:
@@ -85,7 +85,7 @@ def installed_languages() -> list[str]:
 
 
 def installed_engine(kind: Kind) -> Engine:
-    """The engine of that kind, with the models of the program. Raises EngineFailed if it is not installed."""
+    """Find the engine of that kind. Both use the program's models. Raises EngineFailed if it is not installed."""
     command = [program.tesseract_cmd, "--list-langs"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
@@ -103,7 +103,7 @@ def installed_engine(kind: Kind) -> Engine:
 
 
 def orientation(image: Path) -> int | None:
-    """Degrees counterclockwise that would turn the file `image` upright, as Tesseract guesses; None: it cannot."""
+    """Detect by how many degrees counterclockwise to rotate the image upright. None: Tesseract cannot tell."""
     try:
         found = pytesseract.image_to_osd(str(image), config="--dpi 300")
     except (TesseractError, OSError):
@@ -113,14 +113,14 @@ def orientation(image: Path) -> int | None:
 
 
 def recognise(engine: Engine, image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> Recognised:
-    """Read the file `image`; the PDF of invisible text lies beside `base`. Raises EngineFailed."""
+    """Read the file `image`. Output files are named `base` plus a suffix. Raises EngineFailed."""
     if engine.kind == "tesserocr":
         tesseract_library.write(image, base, models=engine.models, languages=languages, psm=psm, dpi=dpi)
     else:
         _run_program(image, base, languages=languages, psm=psm, dpi=dpi)
-    text_file, table = base.with_suffix(".txt"), base.with_suffix(".tsv")
-    found = Recognised(text_file.read_text().removesuffix("\f"), _blocks(table), base.with_suffix(".pdf"))
-    for file in (text_file, table):
+    text_file, tsv = base.with_suffix(".txt"), base.with_suffix(".tsv")
+    found = Recognised(text_file.read_text().removesuffix("\f"), _blocks(tsv), base.with_suffix(".pdf"))
+    for file in (text_file, tsv):
         with suppress(OSError):
             file.unlink()
     return found
@@ -141,7 +141,7 @@ def _run_program(image: Path, base: Path, *, languages: str, psm: int, dpi: int)
 
 
 def _blocks(tsv: Path) -> list[Block]:
-    """Tesseract's table, one row a word, as blocks of lines of words."""
+    """Parse Tesseract's TSV, in which a word is a row of level 5."""
     with tsv.open(newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row["level"] == "5"]
     rows = [row for row in rows if row["text"].strip()]
@@ -150,8 +150,8 @@ def _blocks(tsv: Path) -> list[Block]:
         lines = []
         for _, in_line in groupby(in_block, key=lambda row: (row["par_num"], row["line_num"])):
             words = [_word(row) for row in in_line]
-            lines.append(Line(box=around([word.box for word in words]), words=words))
-        blocks.append(Block(box=around([line.box for line in lines]), lines=lines))
+            lines.append(Line(box=bounding_box([word.box for word in words]), words=words))
+        blocks.append(Block(box=bounding_box([line.box for line in lines]), lines=lines))
     return blocks
 
 
@@ -161,7 +161,7 @@ def _word(row: dict[str, str]) -> Word:
     return Word(text=row["text"], box=box, confidence=round(max(0.0, float(row["conf"])), 1))
 
 
-def around(boxes: list[Box]) -> Box:
-    """The smallest box around `boxes`, of which there is at least one."""
+def bounding_box(boxes: list[Box]) -> Box:
+    """Return the bounding box of `boxes`, of which there must be at least one."""
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return min(lefts), min(tops), max(rights), max(bottoms)

@@ -1,6 +1,7 @@
-"""Tesseract as a library in the page's own process: OCR_ENGINE=tesserocr. The only module that knows tesserocr.
+"""Tesseract as a library in the page's own process: OCR_ENGINE=tesserocr. The only module that imports tesserocr.
 
-Measured on pages of 11-point text: a fifth less time than the program. The wheel brings a Tesseract of its own.
+Measured on pages of 11-point text, it takes a fifth less time than the program. The wheel contains its own build
+of Tesseract.
 """
 
 from functools import lru_cache
@@ -13,18 +14,18 @@ from services.ocr.refusals import EngineFailed
 TABLE_HEADER = "level page_num block_num par_num line_num word_num left top width height conf text".replace(
     " ", "\t"
 )
-"""As the program writes it; the library has the rows only, and they are still there when the PDF is done."""
+"""The first line, as the program writes it. The library returns only the rows, also after the PDF is written."""
 
 tesserocr.set_leptonica_log_level(tesserocr.LeptLogLevel.NONE)
 
 
 def version() -> str:
-    """Of the library and the Tesseract in it."""
+    """Return the versions of the library and of the Tesseract in it."""
     return f"tesserocr {tesserocr.__version__} {tesserocr.tesseract_version().splitlines()[0]}"
 
 
 def write(image: Path, base: Path, *, models: Path, languages: str, psm: int, dpi: int) -> None:
-    """Leave `base`.txt, .tsv and .pdf of the picture `image`. `models`: a folder. Raises EngineFailed."""
+    """Read the file `image`, and write `base`.txt, .tsv and .pdf. `models`: a folder. Raises EngineFailed."""
     try:
         engine = _loaded(models, languages)
         engine.SetPageSegMode(psm)
@@ -34,12 +35,12 @@ def write(image: Path, base: Path, *, models: Path, languages: str, psm: int, dp
     except RuntimeError as error:
         raise EngineFailed(f"Tesseract failed: {error}") from error
     if not done:
-        raise EngineFailed("Tesseract failed on this picture.")
+        raise EngineFailed("Tesseract failed on this image.")
 
 
 @lru_cache(maxsize=1)
 def _loaded(models: Path, languages: str) -> tesserocr.PyTessBaseAPI:
-    """One for all looks at a page: loading the models takes 60 ms."""
+    """Load the models once for all passes over a page. Loading takes 60 ms."""
     engine = tesserocr.PyTessBaseAPI(path=str(models), lang=languages)
     for output in ("tessedit_create_txt", "tessedit_create_pdf", "textonly_pdf"):
         engine.SetVariable(output, "1")

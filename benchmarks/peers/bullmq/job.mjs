@@ -1,4 +1,4 @@
-// The JavaScript half of job.py: what a job does, and how a run is told and timed.
+// job.py in JavaScript: the jobs and the timing of a run.
 
 import { openSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -15,21 +15,21 @@ const runs = openSync(join(FOLDER, "runs"), "a");
 let started = 0;
 let first = 0;
 
-// Leave a figure for the harness, whole or not at all.
+// Report a figure to the harness, by an atomic rename.
 export function tell(name, seconds) {
   const unfinished = join(FOLDER, `${name}.unfinished`);
   writeFileSync(unfinished, String(seconds));
   renameSync(unfinished, join(FOLDER, name));
 }
 
-// The job that does nothing: the first and the last of a run take the time.
+// A job that does nothing. The first and the last job of a run measure the time.
 export async function noop() {
   started += 1;
   if (started === 1) first = performance.now();
   if (started === JOBS) tell("span", (performance.now() - first) / 1000);
 }
 
-// A job of 20 ms that leaves its id on a line of its own at its end.
+// A job of 20 ms that writes a line with its id at its end.
 export async function effect(number) {
   await sleep(20);
   writeSync(runs, `${number}\n`);

@@ -1,4 +1,4 @@
-// BullMQ's worker. Tuned: jobs that are done are not kept.
+// BullMQ's worker. Tuned: finished jobs are not kept.
 
 import { Worker } from "bullmq";
 

@@ -1,1 +1,1 @@
-"""Turning a letter and a recipient into a message."""
+"""Builds the MIME message of a letter for one recipient, and signs it."""

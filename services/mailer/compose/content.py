@@ -1,7 +1,7 @@
-"""A letter and a recipient to a message: templates filled in, text made from HTML, MIME put together.
+"""Composes the message for a recipient: renders the templates, derives text from HTML, builds header and body.
 
-Templates are their author's programs, so this runs in the sandbox for all recipients of a part at once; a
-letter without templates and HTML is put together on the spot.
+Templates are programs written by users, so composing runs in a sandboxed process, for all recipients of a slice at
+once. A letter without templates and HTML is composed in the worker itself.
 """
 
 import re
@@ -21,17 +21,18 @@ from services.mailer.compose.mime import entity
 from services.mailer.refusals import TemplateInvalid
 
 CHARACTERS_AT_MOST = 2_000_000
-"""Of a filled-in body."""
+"""Characters of a rendered body."""
 SUBJECT_AT_MOST = 998
+"""Characters of a rendered subject."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-"""All that Python's own email package takes for the end of a line, and more."""
-_STYLES = re.compile(r"<style", re.IGNORECASE)
-_STYLIST = css_inline.CSSInliner(load_remote_stylesheets=False)
+"""Control characters and line separators: all that Python's email package treats as a line end, and more."""
+_STYLE_TAG = re.compile(r"<style", re.IGNORECASE)
+_CSS_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """A recipient as the message needs to know them. `variables`: in JSON; `unsubscribe`: their link, if any."""
+    """A recipient as the message needs it. `variables`: JSON; `unsubscribe`: the unsubscribe URL, if any."""
 
     number: int
     mailbox: Mailbox
@@ -42,7 +43,7 @@ class Addressee:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A message, with CRLF; or why there is none."""
+    """The composed message with CRLF line ends, or in `problem` the reason why it could not be composed."""
 
     number: int
     content: bytes = b""
@@ -50,65 +51,65 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """A letter's words for one recipient."""
+class RenderedLetter:
+    """Subject and bodies of a letter, rendered for one recipient."""
 
     subject: str
     text: str
     html: str | None
 
 
-Fill = Callable[[dict[str, Any]], Texts]
+Render = Callable[[dict[str, Any]], RenderedLetter]
 
 
-def needs_sandbox(head: StoredLetter) -> bool:
-    """Whether somebody else's program, or markup of any depth, has to be worked on."""
-    return head.is_template or head.letter.html is not None
+def needs_sandbox(stored: StoredLetter) -> bool:
+    """Whether composing runs templates or parses HTML, both of which are untrusted input."""
+    return stored.is_template or stored.letter.html is not None
 
 
-def compose(head: StoredLetter, addressees: Sequence[Addressee], date: str) -> list[Composed]:
-    """A message for each. `date`: of the field. Raises TemplateInvalid."""
-    fill = _templates(head) if head.is_template else _as_it_is(head)
-    return [_composed(head, addressee, fill, date) for addressee in addressees]
+def compose(stored: StoredLetter, addressees: Sequence[Addressee], date: str) -> list[Composed]:
+    """Compose a message for each addressee. `date`: value of the Date field. Raises TemplateInvalid."""
+    render = _compile_templates(stored) if stored.is_template else _fixed_text(stored)
+    return [_composed(stored, addressee, render, date) for addressee in addressees]
 
 
-def preview(head: StoredLetter, variables: dict[str, Any]) -> Texts:
-    """The words for somebody with these `variables`. Raises TemplateInvalid."""
-    fill = _templates(head) if head.is_template else _as_it_is(head)
+def preview(stored: StoredLetter, variables: dict[str, Any]) -> RenderedLetter:
+    """Render the letter with `variables`. Raises TemplateInvalid, also if rendering fails."""
+    render = _compile_templates(stored) if stored.is_template else _fixed_text(stored)
     try:
-        return fill(variables)
+        return render(variables)
     except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise TemplateInvalid(f"{type(error).__name__}: {error}") from error
 
 
-def check(head: StoredLetter) -> None:
-    """Whether its templates can be read. Raises TemplateInvalid."""
-    _templates(head)
+def check(stored: StoredLetter) -> None:
+    """Raise TemplateInvalid if a template of the letter cannot be compiled."""
+    _compile_templates(stored)
 
 
-def _composed(head: StoredLetter, addressee: Addressee, fill: Fill, date: str) -> Composed:
+def _composed(stored: StoredLetter, addressee: Addressee, render: Render, date: str) -> Composed:
     try:
         variables: dict[str, Any] = from_json(addressee.variables)
         if addressee.unsubscribe is not None:
             variables.setdefault("unsubscribe_url", addressee.unsubscribe)
-        return Composed(addressee.number, _message(head, addressee, fill(variables), date))
-    except Exception as error:  # a template's program may go wrong in any way
+        return Composed(addressee.number, _message(stored, addressee, render(variables), date))
+    except Exception as error:  # a template can fail in any way
         return Composed(addressee.number, problem=f"{type(error).__name__}: {error}"[:500])
 
 
-def _message(head: StoredLetter, addressee: Addressee, texts: Texts, date: str) -> bytes:
-    letter = head.letter
-    to = [parse_mailbox(address) for address in head.to] if head.to else [addressee.mailbox]
+def _message(stored: StoredLetter, addressee: Addressee, rendered: RenderedLetter, date: str) -> bytes:
+    letter = stored.letter
+    to = [parse_mailbox(address) for address in stored.to] if stored.to else [addressee.mailbox]
     lines = [
         addresses("From", [parse_mailbox(letter.sender)]),
         addresses("To", to),
     ]
-    if head.cc:
-        lines.append(addresses("Cc", [parse_mailbox(address) for address in head.cc]))
+    if stored.cc:
+        lines.append(addresses("Cc", [parse_mailbox(address) for address in stored.cc]))
     if letter.reply_to:
         lines.append(addresses("Reply-To", [parse_mailbox(letter.reply_to)]))
     lines += [
-        field("Subject", texts.subject),
+        field("Subject", rendered.subject),
         field("Date", date),
         field("Message-ID", addressee.message_id),
     ]
@@ -116,32 +117,36 @@ def _message(head: StoredLetter, addressee: Addressee, texts: Texts, date: str) 
         lines.append(field("List-Unsubscribe", f"<{addressee.unsubscribe}>"))
         lines.append(field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
     lines += [field(name, value) for name, value in letter.headers.items()]
-    return b"".join(lines) + entity(texts.text, texts.html)
+    return b"".join(lines) + entity(rendered.text, rendered.html)
 
 
-def _as_it_is(head: StoredLetter) -> Fill:
-    letter = head.letter
-    html = None if letter.html is None else _styled(letter.html)
-    texts = Texts(letter.subject, letter.text if letter.text is not None else _text_of(html), html)
-    return lambda _variables: texts
+def _fixed_text(stored: StoredLetter) -> Render:
+    letter = stored.letter
+    html = None if letter.html is None else _inline_styles(letter.html)
+    rendered = RenderedLetter(
+        letter.subject, letter.text if letter.text is not None else _html_to_text(html), html
+    )
+    return lambda _variables: rendered
 
 
-def _templates(head: StoredLetter) -> Fill:
-    """What fills in all three. Values are escaped in HTML, and cannot begin a line of the header."""
-    letter = head.letter
+def _compile_templates(stored: StoredLetter) -> Render:
+    """Compile all templates. Values are escaped in HTML, and cannot start a new line in the subject."""
+    letter = stored.letter
     plain = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
     markup = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=True, keep_trailing_newline=True)
     subject = _compiled(plain, "subject", letter.subject)
     text = None if letter.text is None else _compiled(plain, "text", letter.text)
     html = None if letter.html is None else _compiled(markup, "html", letter.html)
 
-    def fill(variables: dict[str, Any]) -> Texts:
-        line = _CONTROL.sub(" ", _bounded(subject.render(variables), SUBJECT_AT_MOST))
-        styled = None if html is None else _styled(_bounded(html.render(variables), CHARACTERS_AT_MOST))
-        words = _text_of(styled) if text is None else _bounded(text.render(variables), CHARACTERS_AT_MOST)
-        return Texts(line, words, styled)
+    def render(variables: dict[str, Any]) -> RenderedLetter:
+        line = _CONTROL.sub(" ", _limited(subject.render(variables), SUBJECT_AT_MOST))
+        styled = None if html is None else _inline_styles(_limited(html.render(variables), CHARACTERS_AT_MOST))
+        plain_text = (
+            _html_to_text(styled) if text is None else _limited(text.render(variables), CHARACTERS_AT_MOST)
+        )
+        return RenderedLetter(line, plain_text, styled)
 
-    return fill
+    return render
 
 
 def _compiled(environment: ImmutableSandboxedEnvironment, name: str, source: str) -> Template:
@@ -153,16 +158,16 @@ def _compiled(environment: ImmutableSandboxedEnvironment, name: str, source: str
         raise TemplateInvalid(f"{name}: {error}") from error
 
 
-def _bounded(text: str, at_most: int) -> str:
+def _limited(text: str, at_most: int) -> str:
     if len(text) > at_most:
-        raise ValueError(f"more than {at_most} characters when filled in")
+        raise ValueError(f"more than {at_most} characters when rendered")
     return text
 
 
-def _styled(html: str) -> str:
-    """With what <style> says brought to the elements: many mail programs read only that."""
-    return _STYLIST.inline(html) if _STYLES.search(html) else html
+def _inline_styles(html: str) -> str:
+    """Move the rules of <style> into style attributes, because many mail clients ignore <style>."""
+    return _CSS_INLINER.inline(html) if _STYLE_TAG.search(html) else html
 
 
-def _text_of(html: str | None) -> str:
+def _html_to_text(html: str | None) -> str:
     return inscriptis.get_text(html).strip() + "\n" if html else ""

@@ -1,7 +1,7 @@
-"""Bodies of messages: text, and HTML beside it, in the encoding that keeps them readable (RFC 2045).
+"""Builds the MIME body of a message, text and optionally HTML, in the most readable transfer encoding (RFC 2045).
 
-Written by hand because the standard library takes a third of a millisecond for a short text, and letters go to
-thousands.
+The standard library is not used because it takes a third of a millisecond for a short text, and letters go to
+thousands of recipients.
 """
 
 import base64
@@ -10,15 +10,15 @@ import re
 from functools import lru_cache
 
 LINE_AT_MOST = 998
-"""Bytes of a line (RFC 5322, 2.1.1); longer ones are encoded."""
+"""Bytes of a line (RFC 5322, 2.1.1). Text with longer lines is encoded."""
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _LONG_LINE = re.compile(rb"[^\n]{%d}" % (LINE_AT_MOST + 1))
 _BOUNDARY = "=_alternative_"
 
 
-@lru_cache(maxsize=1)  # a letter that is no template is the same for all
+@lru_cache(maxsize=1)  # without templates the body is the same for all recipients
 def entity(text: str, html: str | None) -> bytes:
-    """The fields about the content, an empty line, and the content. Raises UnicodeEncodeError."""
+    """Return the MIME header fields, an empty line and the body. Raises UnicodeEncodeError."""
     plain = _part("plain", text)
     if html is None:
         return b"MIME-Version: 1.0\r\n" + plain
@@ -27,8 +27,8 @@ def entity(text: str, html: str | None) -> bytes:
     while any(boundary in part for part in parts):
         boundary += b"x"
     body = b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts)
-    head = b'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="%s"\r\n\r\n' % boundary
-    return head + body + b"--%s--\r\n" % boundary
+    header = b'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="%s"\r\n\r\n' % boundary
+    return header + body + b"--%s--\r\n" % boundary
 
 
 def _part(subtype: str, text: str) -> bytes:
@@ -45,9 +45,9 @@ def _part(subtype: str, text: str) -> bytes:
 
 
 def _encoded(content: bytes) -> tuple[bytes, bytes]:
-    """Quoted-printable where most can be read as it is, base64 elsewhere."""
-    beyond = sum(byte > 0x7E for byte in content[:4096])
-    if beyond * 5 > len(content[:4096]):
+    """Encode as base64 if more than a fifth of the first 4 KB is not ASCII, else as quoted-printable."""
+    non_ascii = sum(byte > 0x7E for byte in content[:4096])
+    if non_ascii * 5 > len(content[:4096]):
         return b"base64", base64.encodebytes(content).replace(b"\n", b"\r\n")
     quoted = binascii.b2a_qp(content.replace(b"\r\n", b"\n"), quotetabs=False, istext=True, header=False)
     return b"quoted-printable", re.sub(rb"\r?\n", b"\r\n", quoted)

@@ -1,1 +1,1 @@
-"""Talking to relays: connections, the dialogue, and how fast."""
+"""SMTP: connections to relays, the protocol dialogue, concurrency per domain, rate limits."""

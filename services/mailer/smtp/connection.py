@@ -1,4 +1,4 @@
-"""Relays, and the connections to them. The only module that knows aiosmtplib."""
+"""The pool of connections to SMTP relays. The only module that imports aiosmtplib."""
 
 import asyncio
 import time
@@ -13,21 +13,21 @@ from libs.common import log
 from libs.common.errors import ArgosyError
 from services.mailer.smtp.dialogue import Dialogue, Envelope, Reply, SmtpWire
 
-MAILS_A_CONNECTION = 100
-"""Then a new one: relays count, and some turn sour."""
-MAILS_A_TURN = 25
-"""Over one connection, before another job may have it."""
+MESSAGES_PER_CONNECTION = 100
+"""After this many a new connection is opened: relays count messages, and some begin to refuse them."""
+MESSAGES_PER_LEASE = 25
+"""After this many a connection goes back to the pool, so that another job can have it."""
 IDLE_AT_MOST_S = 25.0
-"""Relays close idle connections, some after half a minute; one that may be closed is not worth a doubt."""
-COOL_S, COOL_AT_MOST_S = 1.0, 30.0
-"""How long a relay that cannot be reached is left alone; doubles each time."""
+"""Connections idle for longer are not reused. Some relays close them after 30 s, so sending would fail."""
+RECONNECT_S, RECONNECT_AT_MOST_S = 1.0, 30.0
+"""How long to wait before connecting again to a relay that could not be reached. Doubles with each failure."""
 EXTENSIONS = ("pipelining", "smtputf8")
 
 logger = log.get("smtp")
 
 
 class Unreachable(ArgosyError):
-    """No relay can be reached. `after_s`: until it is worth another try."""
+    """No relay can be reached. `after_s`: seconds to wait before another try."""
 
     def __init__(self, message: str, after_s: float) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Unreachable(ArgosyError):
 
 
 class Connection:
-    """A connection to the relay of that name, for one message at a time."""
+    """An open connection to the relay named `relay`. It sends one message at a time."""
 
     def __init__(self, relay: str, smtp: SMTP, timeout_s: float) -> None:
         assert smtp.protocol is not None  # noqa: S101 - it has just connected
@@ -49,24 +49,24 @@ class Connection:
 
     @property
     def reusable(self) -> bool:
-        """Whether another message may go over it, now."""
+        """Whether another message can be sent over this connection now."""
         is_fresh = time.monotonic() - self._used_at < IDLE_AT_MOST_S
-        return self._dialogue.is_open and self._sent < MAILS_A_CONNECTION and is_fresh
+        return self._dialogue.is_open and self._sent < MESSAGES_PER_CONNECTION and is_fresh
 
     async def send(self, envelope: Envelope, before_end: Callable[[], Awaitable[None]]) -> Reply:
-        """See Dialogue.send."""
+        """Send a message. See Dialogue.send."""
         self._sent += 1
         reply = await self._dialogue.send(envelope, before_end)
         self._used_at = time.monotonic()
         return reply
 
     async def close(self) -> None:
-        """Say goodbye if it is still polite to."""
+        """Send QUIT if the connection is idle, and close it."""
         await self._dialogue.quit()
 
 
 class Relay:
-    """A server that takes mail, and at most `connections` connections to it."""
+    """One relay, with a pool of at most `connections` connections to it. Raises ValueError for a wrong URL."""
 
     def __init__(self, url: str, *, connections: int, timeout_s: float) -> None:
         self._url = urlsplit(url)
@@ -77,24 +77,24 @@ class Relay:
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._failures = 0
-        self._cool_until = 0.0
+        self._reconnect_at = 0.0
 
     @property
-    def cool_for_s(self) -> float:
-        """Seconds for which it is to be left alone; 0 or less: it is not."""
-        return self._cool_until - time.monotonic()
+    def reconnect_in_s(self) -> float:
+        """Seconds until a new connection may be tried. 0 or less: now."""
+        return self._reconnect_at - time.monotonic()
 
     async def acquire(self) -> Connection:
-        """One that is free; `release` must follow. Raises Unreachable."""
+        """Wait for a free connection. The caller must release it. Raises Unreachable."""
         await self._free.acquire()
         try:
-            return await self._take()
+            return await self._reuse_or_open()
         except BaseException:
             self._free.release()
             raise
 
     async def release(self, connection: Connection) -> None:
-        """Somebody else may have it."""
+        """Return a connection to the pool, or close it if it cannot be reused."""
         try:
             if connection.reusable:
                 self._idle.append(connection)
@@ -104,29 +104,30 @@ class Relay:
             self._free.release()
 
     async def close(self) -> None:
-        """All of them."""
+        """Close all idle connections."""
         while self._idle:
             await self._idle.pop().close()
 
-    async def _take(self) -> Connection:
+    async def _reuse_or_open(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
             await connection.close()
-        if self.cool_for_s > 0:
-            raise Unreachable(f"{self.name} could not be reached a moment ago.", self.cool_for_s)
+        if self.reconnect_in_s > 0:
+            raise Unreachable(f"{self.name} could not be reached a moment ago.", self.reconnect_in_s)
         smtp = self._client()
         try:
             await smtp.connect()
-            await _introduce(smtp)
+            await _say_hello(smtp)
         except (SMTPException, OSError, ValueError) as error:
             smtp.close()
-            if self.cool_for_s <= 0:
-                self._cool_until = time.monotonic() + min(COOL_AT_MOST_S, COOL_S * 2.0 ** min(self._failures, 10))
+            if self.reconnect_in_s <= 0:
+                wait_s = min(RECONNECT_AT_MOST_S, RECONNECT_S * 2.0 ** min(self._failures, 10))
+                self._reconnect_at = time.monotonic() + wait_s
                 self._failures += 1
                 logger.warning("relay.unreachable", relay=self.name, error=str(error))
-            raise Unreachable(f"{self.name}: {error}", max(self.cool_for_s, 0.1)) from error
+            raise Unreachable(f"{self.name}: {error}", max(self.reconnect_in_s, 0.1)) from error
         self._failures = 0
         return Connection(self.name, smtp, self._timeout_s)
 
@@ -144,17 +145,17 @@ class Relay:
         )
 
 
-async def _introduce(smtp: SMTP) -> None:
-    """Greet, and hear what the relay offers, unless TLS or a login has needed that already."""
+async def _say_hello(smtp: SMTP) -> None:
+    """Send EHLO and learn the relay's extensions, unless STARTTLS or the login has done so already."""
     if smtp.is_ehlo_or_helo_needed:
         try:
             await smtp.ehlo()
-        except SMTPHeloError:  # from before 1995
+        except SMTPHeloError:  # a relay from before EHLO (1995)
             await smtp.helo()
 
 
 class Relays:
-    """All relays, the preferred first."""
+    """All relays, in order of preference."""
 
     def __init__(self, urls: Sequence[str], *, connections: int, timeout_s: float) -> None:
         self._relays = [Relay(url, connections=connections, timeout_s=timeout_s) for url in urls]
@@ -162,7 +163,7 @@ class Relays:
             raise ValueError("MAIL_RELAYS names no relay")
 
     async def acquire(self) -> tuple[Relay, Connection]:
-        """A connection to the first relay that can be reached. Raises Unreachable."""
+        """Get a connection to the first relay that can be reached. Raises Unreachable."""
         failures: list[Unreachable] = []
         for relay in self._relays:
             try:
@@ -172,13 +173,13 @@ class Relays:
         raise min(failures, key=lambda failure: failure.after_s)
 
     async def close(self) -> None:
-        """All connections."""
+        """Close all idle connections."""
         for relay in self._relays:
             await relay.close()
 
 
 class ConnectionLease:
-    """A sender's way to the relays. It keeps the connection that it has while it has mail for it, for a turn."""
+    """The connection that one sender holds. It is reused for up to MESSAGES_PER_LEASE messages, then exchanged."""
 
     def __init__(self, relays: Relays) -> None:
         self._relays = relays
@@ -187,23 +188,23 @@ class ConnectionLease:
 
     @property
     def is_held(self) -> bool:
-        """Whether it has a connection."""
+        """Whether a connection is held."""
         return self._held is not None
 
     async def connection(self) -> Connection:
-        """One for the next message. Raises Unreachable."""
+        """Return the connection for the next message. Raises Unreachable."""
         if self._held is not None:
             connection = self._held[1]
-            if connection.reusable and self._used < MAILS_A_TURN:
+            if connection.reusable and self._used < MESSAGES_PER_LEASE:
                 self._used += 1
                 return connection
-            await self.leave()
+            await self.release()
         self._held = await self._relays.acquire()
         self._used = 1
         return self._held[1]
 
-    async def leave(self) -> None:
-        """Let others have the connection."""
+    async def release(self) -> None:
+        """Return the connection to the pool, so that others can have it."""
         if self._held is not None:
             (relay, connection), self._held = self._held, None
             await relay.release(connection)

@@ -1,19 +1,19 @@
--- Decides at once whether messages may be sent, on Redis's own clock, and notes which have been.
+-- Gives permits to messages atomically, on Redis's own clock, and records them.
 --
 --   KEYS  {epoch, counter…}
---   ARGV  {the epoch the mailer knows; seconds after which a mailer that was not heard of again is dead; seconds in
---          which a new epoch settles;
---          (what, member, how many counters, (position, limit, window in µs) for each) for each message}
---   ->    {epoch, now in µs, µs to wait for each message; 0: it may be sent}
---   or    {epoch, now in µs} alone where the epoch is another: this Redis was wiped, started anew or replaced, and may
---         have forgotten some. The mailer must tell it what it knows; until all have had the time, nothing is sent
+--   ARGV  {the epoch that the mailer knows; seconds without a heartbeat after which a mailer is taken for dead;
+--          seconds that a new epoch takes to settle;
+--          (action, member, number of counters, (position, limit, window in µs) for each counter) for each message}
+--   ->    {epoch, now in µs, µs to wait for each message; 0: the permit was given}
+--   or    {epoch, now in µs} alone if the epoch has changed: this Redis was wiped, restarted or replaced, and may have
+--         lost permits. The mailer must report its own. No permits are given until all mailers have had time for that
 --
--- A counter is a sorted set of messages, by the time in µs when they stop counting: a window after they were done,
--- not after they were let go. A relay sees a message somewhere between the two; so in no window of its own does it
--- see more than the limit either.
---   what = 'take': enter it in all of its counters, or in none if one is full
---   what = 'hold': it is still on its way
---   what = 'done': from now on it counts for a window
+-- A counter is a sorted set of messages. The score is the time in µs when a message stops counting: one window after
+-- it ended, not one window after its permit was given. The relay receives the message between these two moments. So
+-- in no window of the relay's own clock does it receive more than the limit.
+--   action = 'take': add the message to all of its counters, or to none if one is full
+--   action = 'hold': a heartbeat: the message is still in flight
+--   action = 'done': the message has ended; it counts for one more window
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -29,10 +29,10 @@ local dead = now + tonumber(ARGV[2]) * 1000000
 local settling = tonumber(string.sub(epoch, #run + 2)) + tonumber(ARGV[3]) * 1000000 - now
 local answer, at = {epoch, now}, 4
 while at <= #ARGV do
-  local what, member, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local action, member, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 3, at + 2 + 3 * count
   local wait = 0
-  if what == 'take' then
+  if action == 'take' then
     wait = math.max(0, settling)
     for i = first, last, 3 do
       local key = KEYS[tonumber(ARGV[i])]
@@ -46,7 +46,7 @@ while at <= #ARGV do
   if wait == 0 then
     for i = first, last, 3 do
       local key, window = KEYS[tonumber(ARGV[i])], tonumber(ARGV[i + 2])
-      local ends = what == 'done' and now + window or dead + window
+      local ends = action == 'done' and now + window or dead + window
       redis.call('ZADD', key, string.format('%.0f', ends), member)
       redis.call('PEXPIRE', key, math.ceil((dead - now + window) / 1000))
     end

@@ -1,8 +1,8 @@
-"""How many messages may go out in a while: to a relay, to a domain, of a tenant. Counted in Redis for all mailers.
+"""Rate limits on messages: per relay, per tenant and per recipient domain. Redis counts them for all mailers.
 
-A message counts from when it is let go until a window after it is done, so a limit also holds where it is counted
-by whoever receives. Without Redis nothing that has a limit is sent; it waits. A Redis that was started anew, or
-wiped, is told by each mailer what it let go, before anybody lets anything go again.
+A message counts from the moment it gets its permit until one window after it has ended. So the limit also holds as
+the receiver counts. Without Redis, messages that have a limit wait; the others are sent. After Redis was restarted
+or wiped, each mailer first reports the permits it has given. Only then does any mailer get new ones.
 """
 
 import asyncio
@@ -25,16 +25,17 @@ from libs.common.clock_offset import RemoteClock, monotonic_us
 
 RATE = re.compile(r"(relay|tenant|domain)(?::([^=\s]+))?\s*=\s*(\d+)/(s|min|h|day)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
-DEAD_AFTER_S, HELD_EVERY_S = 20, 1.0
-"""A mailer that has let a message go says so again and again; one that was not heard of for so long has died."""
+DEAD_AFTER_S, HEARTBEAT_S = 20, 1.0
+"""A mailer sends heartbeats for its messages in flight. Without one for DEAD_AFTER_S it is taken for dead."""
 SETTLE_S = 5
-"""In so long every mailer that can has noticed that Redis is another one, and told it what it knows."""
+"""Nothing is permitted for this long in a new epoch, so that every live mailer has time to report its permits."""
 EPOCH = "argosy:mail:epoch"
-EPOCHS_AT_A_TIME = 5
-REDIS_AWAY_S = 1.0
-"""How long to wait when Redis cannot be asked."""
-PATIENCE_S = 2.0
-TOLD_AT_A_TIME, COUNTED_AT_A_TIME = 200, 5_000
+"""The Redis key with the epoch: an id that changes when Redis is restarted or wiped."""
+EPOCH_TRIES = 5
+REDIS_RETRY_S = 1.0
+"""How long a message waits when Redis cannot be reached."""
+REDIS_TIMEOUT_S = 2.0
+COMMANDS_PER_CALL, MEMBERS_PER_CALL = 200, 5_000
 
 _SCRIPT = resources.files(__package__).joinpath("pace.lua").read_text()
 
@@ -50,7 +51,7 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The bounds, by what they are for. `domains`: those of their own; `domain`: of each other."""
+    """The limits. `domains`: limits of particular domains; `domain`: the limit of each other domain."""
 
     relay: Rate | None = None
     tenant: Rate | None = None
@@ -59,7 +60,7 @@ class Rates:
 
 
 def parse_rates(text: str) -> Rates:
-    """`relay=100/s, tenant=20/s, domain=50/s, domain:example.com=5/s`. Raises ValueError."""
+    """Parse `relay=100/s, tenant=20/s, domain=50/s, domain:example.com=5/s`. Raises ValueError."""
     found: dict[str, Rate] = {}
     domains: dict[str, Rate] = {}
     for part in (part.strip() for part in text.split(",") if part.strip()):
@@ -72,39 +73,39 @@ def parse_rates(text: str) -> Rates:
 
 
 class Permit(NamedTuple):
-    """A message that may be sent, as its counters know it."""
+    """The permit for one message. `member` is its id in each of the `counters`, which are Redis keys."""
 
     member: str
     counters: tuple[tuple[str, Rate], ...]
 
 
-_NOTHING = Permit("", ())
+_NO_PERMIT = Permit("", ())
 
 
-class _Told(NamedTuple):
-    what: Literal["take", "hold", "done"]
+class _Command(NamedTuple):
+    action: Literal["take", "hold", "done"]
     permit: Permit
 
 
-class _Done:
-    """The messages that were done and still count, as Redis may have to be told of them again."""
+class _EndedPermits:
+    """Permits of messages that have ended but still count. They are reported again if Redis has lost them."""
 
     def __init__(self) -> None:
         self._by_window: dict[int, deque[tuple[int, Permit]]] = {}
 
     def add(self, permit: Permit, now_us: int) -> None:
-        """It was done now."""
+        """Add a permit whose message has just ended."""
         window_s = max(rate.window_s for _, rate in permit.counters)
-        done = self._by_window.setdefault(window_s, deque())
-        done.append((now_us, permit))
-        while done[0][0] + window_s * 1_000_000 < now_us:
-            done.popleft()
+        ended = self._by_window.setdefault(window_s, deque())
+        ended.append((now_us, permit))
+        while ended[0][0] + window_s * 1_000_000 < now_us:
+            ended.popleft()
 
     def ends_us(self) -> dict[tuple[str, Rate], dict[str, int]]:
-        """By counter, when each of its messages stops counting."""
+        """Return, by counter, the time in µs when each of its members stops counting."""
         ends: dict[tuple[str, Rate], dict[str, int]] = {}
-        for done in self._by_window.values():
-            for at_us, permit in done:
+        for ended in self._by_window.values():
+            for at_us, permit in ended:
                 for counter in permit.counters:
                     window_us = counter[1].window_s * 1_000_000
                     ends.setdefault(counter, {})[permit.member] = at_us + window_us
@@ -112,22 +113,22 @@ class _Done:
 
 
 class Pacer:
-    """Lets messages go."""
+    """Gives out permits for messages, within the rate limits of all mailers together."""
 
     def __init__(self, redis: Redis, rates: Rates) -> None:
         self._redis = redis
         self._rates = rates
-        self._me = uuid4().hex[:12]
-        self._numbers = count()
+        self._mailer_id = uuid4().hex[:12]
+        self._sequence = count()
         self._sha: str | None = None
-        self._held: set[Permit] = set()
-        self._done = _Done()
+        self._in_flight: set[Permit] = set()
+        self._done = _EndedPermits()
         self._epoch = b""
         self._clock = RemoteClock()
-        self._telling: Batcher[_Told, float] = Batcher(self._tell, max_size=TOLD_AT_A_TIME)
+        self._batcher: Batcher[_Command, float] = Batcher(self._flush, max_size=COMMANDS_PER_CALL)
 
     def permit(self, relay: str, tenant: str, domain: str) -> Permit:
-        """What a message would have to get."""
+        """Return the permit that a message needs. It is not taken yet."""
         rates = self._rates
         counters = [
             (f"argosy:mail:{name}", rate)
@@ -138,90 +139,91 @@ class Pacer:
             )
             if rate is not None
         ]
-        return Permit(f"{self._me}:{next(self._numbers)}", tuple(counters))
+        return Permit(f"{self._mailer_id}:{next(self._sequence)}", tuple(counters))
 
     async def take(self, permit: Permit) -> float:
-        """Seconds to wait before it is worth asking again; 0.0: the message may go, and `done` must follow."""
+        """Try to take a permit. Returns 0.0 if it was taken, and then `done` must follow; else seconds to wait."""
         if not permit.counters:
             return 0.0
-        wait_s = await self._telling(_Told("take", permit))
+        wait_s = await self._batcher(_Command("take", permit))
         if not wait_s:
-            self._held.add(permit)
+            self._in_flight.add(permit)
         return wait_s
 
     def done(self, permit: Permit) -> None:
-        """The message that was let go has arrived, or never will."""
-        if permit in self._held:
-            self._held.discard(permit)
+        """The message has ended, sent or not. Its permit counts for one more window."""
+        if permit in self._in_flight:
+            self._in_flight.discard(permit)
             self._done.add(permit, self._clock.latest_us())
-            self._telling(_Told("done", permit))
+            self._batcher(_Command("done", permit))
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
-        """Keep what is on its way from being forgotten while the block runs; tell Redis the rest at its end."""
+        """Send heartbeats for messages in flight while the block runs. At its end, flush what is pending."""
         if self._rates == Rates():
             yield
             return
         try:
-            async with background.alongside(self._hold()):
+            async with background.alongside(self._send_heartbeats()):
                 yield
         finally:
-            await self._telling.drain()
+            await self._batcher.drain()
 
-    async def _hold(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
-            await asyncio.sleep(HELD_EVERY_S)
-            held = self._held or [_NOTHING]  # in any case: is it the same Redis?
-            await asyncio.gather(*(self._telling(_Told("hold", permit)) for permit in held))
+            await asyncio.sleep(HEARTBEAT_S)
+            in_flight = self._in_flight or [_NO_PERMIT]  # always send one, to notice a new epoch
+            await asyncio.gather(*(self._batcher(_Command("hold", permit)) for permit in in_flight))
 
-    async def _tell(self, told: list[_Told]) -> list[float]:
+    async def _flush(self, commands: list[_Command]) -> list[float]:
         try:
-            waits = await self._agreed(told)
+            waits = await self._run_in_epoch(commands)
         except (RedisError, OSError, TimeoutError) as error:
             logger.warning("pacing.redis_away", error=str(error) or type(error).__name__)
-            if any(what != "take" for what, _ in told):
-                self._epoch = b""  # all is told again, what is lost here too
-            return [REDIS_AWAY_S] * len(told)
+            if any(action != "take" for action, _ in commands):
+                self._epoch = b""  # forces a full report, which includes the commands lost here
+            return [REDIS_RETRY_S] * len(commands)
         return [wait / 1e6 for wait in waits]
 
-    async def _agreed(self, told: Sequence[_Told]) -> list[int]:
-        """The waits, from a Redis that knows all that this mailer does."""
-        for _ in range(EPOCHS_AT_A_TIME):
-            epoch, waits = await self._run(told, self._epoch)
+    async def _run_in_epoch(self, commands: Sequence[_Command]) -> list[int]:
+        """Run commands in an epoch to which this mailer has reported. Returns the waits in µs."""
+        for _ in range(EPOCH_TRIES):
+            epoch, waits = await self._run_script(commands, self._epoch)
             if epoch == self._epoch:
                 return waits
-            await self._tell_all(epoch)
-            self._epoch = epoch  # not before: what breaks off must begin anew
-        raise RedisError("Redis is another one again and again.")
+            await self._report_all(epoch)
+            self._epoch = epoch  # only now: an interrupted report must start again
+        raise RedisError("The epoch of Redis keeps changing.")
 
-    async def _tell_all(self, epoch: bytes) -> None:
-        """What this mailer has let go and still counts. If Redis is yet another one by now, it is told again."""
+    async def _report_all(self, epoch: bytes) -> None:
+        """Report all permits of this mailer that still count. The caller repeats it if the epoch changes again."""
         for (key, rate), ends_us in self._done.ends_us().items():
             members = list(ends_us.items())
-            for start in range(0, len(members), COUNTED_AT_A_TIME):
-                async with asyncio.timeout(PATIENCE_S):
-                    await self._redis.zadd(key, dict(members[start : start + COUNTED_AT_A_TIME]))
-            async with asyncio.timeout(PATIENCE_S):
-                await self._redis.expire(key, rate.window_s + DEAD_AFTER_S)  # as in the script: never earlier
-        held = [_Told("hold", permit) for permit in self._held]
-        for start in range(0, len(held), TOLD_AT_A_TIME):
-            await self._run(held[start : start + TOLD_AT_A_TIME], epoch)
+            for start in range(0, len(members), MEMBERS_PER_CALL):
+                async with asyncio.timeout(REDIS_TIMEOUT_S):
+                    await self._redis.zadd(key, dict(members[start : start + MEMBERS_PER_CALL]))
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                # As in the script, so that the key never expires earlier.
+                await self._redis.expire(key, rate.window_s + DEAD_AFTER_S)
+        in_flight = [_Command("hold", permit) for permit in self._in_flight]
+        for start in range(0, len(in_flight), COMMANDS_PER_CALL):
+            await self._run_script(in_flight[start : start + COMMANDS_PER_CALL], epoch)
 
-    async def _run(self, told: Sequence[_Told], epoch: bytes) -> tuple[bytes, list[int]]:
-        """Redis's epoch, and the waits if it is that one."""
-        numbers: dict[str, int] = {}
+    async def _run_script(self, commands: Sequence[_Command], epoch: bytes) -> tuple[bytes, list[int]]:
+        """Run the script. Returns the epoch of Redis, and the waits in µs if it equals `epoch`."""
+        positions: dict[str, int] = {}
         args: list[object] = [epoch, DEAD_AFTER_S, SETTLE_S]
-        for what, permit in told:
-            args += (what, permit.member, len(permit.counters))
+        for action, permit in commands:
+            args += (action, permit.member, len(permit.counters))
             for key, rate in permit.counters:
-                args += (numbers.setdefault(key, len(numbers) + 2), rate.limit, rate.window_s * 1_000_000)
+                args += (positions.setdefault(key, len(positions) + 2), rate.limit, rate.window_s * 1_000_000)
         asked_us = monotonic_us()
-        async with asyncio.timeout(PATIENCE_S):
-            epoch, now_us, *waits = await self._evaluated([EPOCH, *numbers], args)
+        async with asyncio.timeout(REDIS_TIMEOUT_S):
+            epoch, now_us, *waits = await self._evalsha([EPOCH, *positions], args)
         self._clock.heard(now_us, asked_us=asked_us)
         return epoch, waits
 
-    async def _evaluated(self, keys: Sequence[str], args: Sequence[object]) -> list[Any]:
+    async def _evalsha(self, keys: Sequence[str], args: Sequence[object]) -> list[Any]:
         for _ in range(2):
             if self._sha is None:
                 self._sha = await self._redis.script_load(_SCRIPT)
@@ -231,4 +233,4 @@ class Pacer:
                 self._sha = None
                 continue
             return answer
-        raise RedisError("Redis does not keep the script.")
+        raise RedisError("Redis does not keep the script that was loaded.")

@@ -158,7 +158,7 @@ async def test_an_end_that_redis_did_not_hear_of_is_told_when_it_is_back(
     with monkeypatch.context() as outage:
         outage.setattr(redis, "evalsha", away)
         pacer.done(permit)
-        await pacer._telling.drain()
+        await pacer._batcher.drain()
     await pacer.take(pacer.permit("relay", "dev", "other.test"))
     heard = await redis.zscore(COUNTER, permit.member)
     assert unheard is not None

@@ -36,7 +36,7 @@ def head(zone: str = "UTC", **more: Any) -> StoredLetter:
 async def remind(database: Database, *days_before: int, now: datetime = NOW, zone: str = "UTC") -> dict[str, Any]:
     """Enter a letter; the variables of its recipients, by address, or by number where an address has several."""
     letter = new_id()
-    total = await reminders.enter(database, letter, TENANT, head(zone), MailPayload(days_before=days_before), now)
+    total = await reminders.store(database, letter, TENANT, head(zone), MailPayload(days_before=days_before), now)
     rows = await database.fetch(
         "SELECT address, variables::text FROM mail.recipients WHERE letter = $1 ORDER BY number", letter
     )
@@ -106,7 +106,7 @@ async def test_what_waits_is_withdrawn_where_the_deadline_is_not_what_it_was(dat
     letter = new_id()
     await reminders.put(database, TENANT, "d", DUE, {}, followers("ada", "grace"))
     await reminders.put(database, TENANT, "gone", DUE, {}, followers("lise"))
-    assert await reminders.enter(database, letter, TENANT, head(), THREE, NOW) == 3
+    assert await reminders.store(database, letter, TENANT, head(), THREE, NOW) == 3
     await reminders.put(database, TENANT, "d", DUE, {"title": "new"}, followers("ada", "emmy"))
     assert await states() == {"ada": "queued", "grace": "cancelled", "lise": "queued"}
     await reminders.put(database, TENANT, "d", DUE + timedelta(hours=1), {}, followers("ada", "emmy"))
@@ -121,13 +121,13 @@ async def test_days_are_those_left_when_the_letter_is_sent_and_none_is_sent_afte
     await reminders.put(database, TENANT, "d", DUE, {}, followers("ada"))
     letter, late = new_id(), new_id()
     next_morning = head("UTC", local_time="07:00")  # it is eight
-    assert await reminders.enter(database, letter, TENANT, next_morning, THREE, NOW) == 1
+    assert await reminders.store(database, letter, TENANT, next_morning, THREE, NOW) == 1
     ((variables, state),) = await database.fetch(
         "SELECT variables::text, state FROM mail.recipients WHERE letter = $1", letter
     )
     assert (from_json(variables)["deadline"]["days_left"], state) == (2, "queued")
     payload, evening = MailPayload(days_before=(0,)), DUE.replace(hour=11)
-    assert await reminders.enter(database, late, TENANT, next_morning, payload, evening) == 1
+    assert await reminders.store(database, late, TENANT, next_morning, payload, evening) == 1
     ((state, reply),) = await database.fetch("SELECT state, reply FROM mail.recipients WHERE letter = $1", late)
     assert (state, reply) == ("cancelled", "it would come after the deadline")
 
@@ -137,7 +137,7 @@ async def test_a_letter_is_for_deadlines_of_its_kind(database: Database) -> None
     await reminders.put(database, TENANT, "visa:1", DUE, {}, followers("ada"))
     for kind in ("tender:", "visa:"):
         payload = MailPayload(days_before=(3,), deadlines=kind)
-        assert await reminders.enter(database, new_id(), TENANT, head(), payload, NOW) == 1
+        assert await reminders.store(database, new_id(), TENANT, head(), payload, NOW) == 1
     assert not await remind(database, 3)
 
 
@@ -147,7 +147,7 @@ async def test_variables_stay_as_they_were_written(database: Database) -> None:
     ada, grace = Recipient(to="ada@example.test", variables={"y": {"z": 10**30}}), Recipient(to="g@example.test")
     await reminders.put(database, TENANT, "d", DUE, large, [ada, grace])
     await reminders.put(database, TENANT, "none", DUE, {}, [grace])
-    assert await reminders.enter(database, letter, TENANT, head(), THREE, NOW) == 3
+    assert await reminders.store(database, letter, TENANT, head(), THREE, NOW) == 3
     rows = await database.fetch("SELECT variables::text FROM mail.recipients WHERE letter = $1 ORDER BY 1", letter)
     assert all(len(text) < 1000 for (text,) in rows)
     read = [from_json(text) for (text,) in rows]
@@ -203,9 +203,9 @@ async def test_a_deadline_that_was_moved_is_a_new_one(database: Database) -> Non
 async def test_entered_again_it_is_the_same_letter(database: Database) -> None:
     await reminders.put(database, TENANT, "d", DUE, {}, followers("ada", "grace"))
     letter = new_id()
-    assert await reminders.enter(database, letter, TENANT, head(), THREE, NOW) == 2
+    assert await reminders.store(database, letter, TENANT, head(), THREE, NOW) == 2
     await reminders.put(database, TENANT, "later", DUE, {}, followers("lise"))
-    assert await reminders.enter(database, letter, TENANT, head(), THREE, NOW) == 2
+    assert await reminders.store(database, letter, TENANT, head(), THREE, NOW) == 2
 
 
 async def test_at_once_nobody_is_told_twice_and_changes_do_not_get_stuck(database: Database) -> None:
@@ -219,7 +219,7 @@ async def test_at_once_nobody_is_told_twice_and_changes_do_not_get_stuck(databas
     await keep()
     letters = [new_id() for _ in range(4)]
     entered, _, _ = await asyncio.gather(
-        asyncio.gather(*(reminders.enter(database, letter, TENANT, head(), THREE, NOW) for letter in letters)),
+        asyncio.gather(*(reminders.store(database, letter, TENANT, head(), THREE, NOW) for letter in letters)),
         keep(),
         keep(),
     )
@@ -249,7 +249,7 @@ async def test_the_number_of_questions_does_not_grow_with_deadlines_and_follower
         await reminders.put(database, TENANT, f"d{number}", DUE, {}, followers(*(f"f{n}" for n in range(10))))
     letter = new_id()
     with counted(database) as many:
-        assert await reminders.enter(database, letter, TENANT, head(), THREE, NOW) == 600
+        assert await reminders.store(database, letter, TENANT, head(), THREE, NOW) == 600
     assert len(many) == len(few)
 
 
