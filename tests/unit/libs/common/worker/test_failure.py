@@ -36,7 +36,7 @@ def test_a_bug_is_tried_again_with_its_traceback_kept() -> None:
     assert outcome.state is State.QUEUED
     assert outcome.error is not None
     assert outcome.error["code"] == "bug"
-    assert "test_verdict.py" in outcome.error["traceback"]
+    assert "test_failure.py" in outcome.error["traceback"]
     assert "\x00" not in str(outcome.error)
 
 
