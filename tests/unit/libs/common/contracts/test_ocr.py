@@ -1,29 +1,9 @@
-"""Ids and options as they cross the wire."""
+"""Options of a document as they cross the wire."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from libs.common.contracts.ids import parse_id, public_id
 from libs.common.contracts.ocr import OcrOptions
-from libs.common.ledger.jobs import new_id
-
-
-def test_an_id_survives_the_way_out_and_back() -> None:
-    job_id = new_id()
-    assert parse_id(public_id(job_id)) == job_id
-
-
-@given(st.text())
-def test_no_text_breaks_parse_id(text: str) -> None:
-    parsed = parse_id(text)
-    assert parsed is None or public_id(parsed) == text
-
-
-def test_ids_sort_by_time() -> None:
-    ids = [new_id() for _ in range(1000)]
-    assert ids == sorted(ids)
 
 
 @pytest.mark.parametrize("pages", ["1", "1-3", "1-3,7", "12,4-9"])
