@@ -10,10 +10,10 @@ import re
 
 
 class ArgosyError(Exception):
-    """Something the fleet has a name for. Without arguments, the class's docstring is the message."""
+    """Something the fleet has a name for. Without a message, it says its docstring, or else its name."""
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+        super().__init__(message or (self.__doc__ or type(self).__name__).strip().splitlines()[0])
 
     @property
     def code(self) -> str:
