@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.blobs import Blobs, Stored
+from libs.common.blobs import Blobs, Stored, job_folder
 from libs.common.config import BlobSettings
+from libs.common.ledger.jobs import new_id
 
 
 @pytest.fixture
@@ -58,3 +59,45 @@ async def test_deleting_what_is_not_there_is_no_error(blobs: Blobs) -> None:
     await blobs.delete("k")
     with pytest.raises(FileNotFoundError):
         await read(blobs, "k")
+
+
+async def test_an_overwritten_key_has_the_last_content_whole(blobs: Blobs) -> None:
+    await blobs.write("k", pieces(b"a long first content"))
+    assert await blobs.write("k", pieces(b"short")) == Stored(5, hashlib.sha256(b"short").hexdigest())
+    assert await read(blobs, "k") == b"short"
+
+
+async def test_nothing_at_all_can_be_stored(blobs: Blobs) -> None:
+    assert await blobs.write("empty", pieces()) == Stored(0, hashlib.sha256(b"").hexdigest())
+    assert await read(blobs, "empty") == b""
+
+
+async def test_a_range_that_reaches_beyond_the_end_ends_there(blobs: Blobs) -> None:
+    await blobs.write("k", pieces(b"onetwo"))
+    assert await read(blobs, "k", 4, 100) == b"wo"
+    assert await read(blobs, "k", 0, 3) == b"one"
+
+
+async def test_a_folder_goes_with_all_that_is_in_it_and_its_neighbours_stay(blobs: Blobs) -> None:
+    for key in ("jobs/dev/1/input", "jobs/dev/1/2/text.txt", "jobs/dev/10/input", "jobs/dev/1x"):
+        await blobs.write(key, pieces(b"x"))
+    await blobs.delete_folder("jobs/dev/1")
+    await blobs.delete_folder("jobs/dev/1")
+    for key in ("jobs/dev/1/input", "jobs/dev/1/2/text.txt"):
+        with pytest.raises(FileNotFoundError):
+            await read(blobs, key)
+    assert [await read(blobs, key) for key in ("jobs/dev/10/input", "jobs/dev/1x")] == [b"x", b"x"]
+
+
+async def test_a_copy_stays_when_its_source_goes(blobs: Blobs) -> None:
+    await blobs.write("source", pieces(b"x"))
+    await blobs.copy("source", "target")
+    await blobs.delete("source")
+    assert await read(blobs, "target") == b"x"
+    with pytest.raises(FileNotFoundError):
+        await blobs.copy("source", "elsewhere")
+
+
+def test_each_job_of_each_tenant_has_a_folder_of_its_own() -> None:
+    one, other = new_id(), new_id()
+    assert len({job_folder("a", one), job_folder("a", other), job_folder("b", one)}) == 3

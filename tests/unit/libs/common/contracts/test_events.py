@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.contracts.events import (
@@ -18,17 +18,19 @@ from libs.common.contracts.events import (
 )
 
 PROGRESS = st.none() | st.dictionaries(
-    st.text(st.characters(codec="utf-8")), st.none() | st.integers(-(2**53), 2**53) | st.booleans()
+    st.text(st.characters(codec="utf-8")), st.none() | st.integers(-(2**53), 2**53) | st.booleans(), max_size=3
 )
 EVENTS = st.tuples(st.uuids().map(lambda id_: id_.hex), st.none() | st.sampled_from(["running"]), PROGRESS)
 
 
-@given(st.lists(EVENTS))
+@settings(max_examples=30)
+@given(st.lists(EVENTS, max_size=4))
 def test_events_come_back_as_they_were_and_in_order(events: list[tuple[str, str | None, Any]]) -> None:
     assert decode_events(encode_events(events)) == [Event(*event) for event in events]
 
 
-@given(st.lists(st.uuids()))
+@settings(max_examples=30)
+@given(st.lists(st.uuids(), max_size=4))
 def test_cancels_come_back_as_they_were_and_in_order(ids: list[UUID]) -> None:
     assert decode_cancels(encode_cancels(ids)) == ids
 
