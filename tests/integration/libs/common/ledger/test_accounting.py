@@ -1,7 +1,9 @@
 """Accounting: what was accepted less what ended is what there is."""
 
+import asyncio
+
 from libs.common.db import Database
-from libs.common.ledger import accounting, retention
+from libs.common.ledger import accounting, job_actions, retention
 from libs.common.ledger.jobs import State
 from tests.integration.libs.common.ledger.job_lifecycle import (
     accepted,
@@ -30,3 +32,25 @@ async def test_a_budget_is_kept_by_many_gateways_together(database: Database) ->
     assert await accounting.stored_bytes(database) == 30_000
     assert await retention.remove_ended_jobs(database, older_than_s=0, limit=10) == 10
     assert await accounting.stored_bytes(database) == 20_000
+
+
+async def test_compacting_while_others_write_loses_nothing(database: Database) -> None:
+    await accepted(database, *(new_job(bytes=1) for _ in range(20)))
+    await asyncio.gather(
+        *(accounting.compact_entries(database) for _ in range(5)),
+        *(accepted(database, new_job(bytes=1)) for _ in range(20)),
+    )
+    await accounting.compact_entries(database)
+    assert await accounting.stored_bytes(database) == 40
+    (account,) = await accounting.balance(database)
+    assert (account["accepted"], account["queued"], account["unaccounted"]) == (40, 40, 0)
+    assert (await database.fetch("SELECT count(*) FROM ledger.entries"))[0][0] == 2
+
+
+async def test_a_retry_takes_its_end_back(database: Database) -> None:
+    ids = await accepted(database, new_job(), new_job())
+    await end(database, ids, State.FAILED)
+    await job_actions.retry(database, "dev", ids[0])
+    (account,) = await accounting.balance(database)
+    assert [account[what] for what in ("accepted", "ended", "queued", "unaccounted")] == [2, 1, 1, 0]
+    assert account["oldest_waiting_s"] >= 0

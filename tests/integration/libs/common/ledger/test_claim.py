@@ -5,12 +5,16 @@ import asyncio
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
 from libs.common.ledger import dispatch, jobs
-from libs.common.ledger.jobs import new_id
+from libs.common.ledger.accept import accept
+from libs.common.ledger.finish import Outcome, finish
+from libs.common.ledger.jobs import State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
     accepted,
     claimed,
     die,
+    facts,
     new_job,
+    ticket,
     worker,
 )
 
@@ -57,3 +61,38 @@ async def test_progress_is_kept_for_the_holder_only(database: Database) -> None:
     facts = await jobs.find(database, "dev", claim.id)
     assert facts is not None
     assert facts["progress"] == {"done": 3}
+
+
+async def test_a_job_without_a_ticket_is_not_claimed(database: Database) -> None:
+    """Its ticket is from before a pause, and the caps do not count it."""
+    job = new_job()
+    await accept(database, [job], ticketed=[False])
+    worker_id = await worker(database)
+    assert await leases.claim(database, worker_id, [job.id]) == []
+    await ticket(database, job.id)
+    assert [claim.id for claim in await leases.claim(database, worker_id, [job.id, job.id, new_id()])] == [job.id]
+    assert await leases.claim(database, worker_id, [job.id]) == [], "it runs"
+
+
+async def test_a_new_attempt_begins_without_the_progress_of_the_one_before(database: Database) -> None:
+    worker_id = await worker(database)
+    (first,) = await claimed(database, worker_id, new_job())
+    await leases.store_progress(database, worker_id, {(first.id, 1): {"done": 3}})
+    await finish(database, worker_id, [Outcome(first.id, 1, State.QUEUED)])
+    await ticket(database, first.id)
+    (second,) = await leases.claim(database, worker_id, [first.id])
+    assert second.attempt == 2
+    assert (await facts(database, first.id))["progress"] is None
+
+
+async def test_a_worker_that_leaves_is_noted_and_registering_again_changes_nothing(database: Database) -> None:
+    worker_id = await worker(database)
+    await leases.register(database, worker_id, queue="q", slots=9, host="h", pid=1)
+    assert (await database.fetch("SELECT count(*) FROM ledger.workers"))[0][0] == 1
+    seen = "SELECT worker_seen_at FROM ledger.queues WHERE name = 'q'"
+    assert await database.fetch(seen) == []
+    for _ in range(2):
+        await leases.deregister(database, worker_id)
+        assert (await database.fetch(seen))[0][0] is not None
+    assert await database.fetch("SELECT FROM ledger.workers") == []
+    assert await leases.heartbeat(database, worker_id) is None

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from libs.common.db import Database
+from libs.common.ledger import accounting, dispatch, jobs
 from libs.common.ledger import claim as leases
-from libs.common.ledger import dispatch, jobs
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import Priority, State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
@@ -15,6 +15,7 @@ from tests.integration.libs.common.ledger.job_lifecycle import (
     new_job,
     state_of,
     ticket,
+    unaccounted,
     worker,
 )
 
@@ -94,3 +95,48 @@ async def test_a_release_is_queued_at_once_and_costs_nothing(database: Database)
     await finish(database, worker_id, [Outcome(claim.id, 1, State.QUEUED)])
     (row,) = await database.fetch("SELECT state, attempt, failures, ticketed_at, worker FROM ledger.jobs")
     assert tuple(row) == ("queued", 1, 0, None, None)
+
+
+async def test_many_ends_are_written_at_once_and_a_lost_one_spoils_no_other(database: Database) -> None:
+    worker_id = await worker(database)
+    good, lost, failed = await claimed(database, worker_id, new_job(), new_job(), new_job())
+    outcomes = [
+        Outcome(good.id, 1, State.SUCCEEDED),
+        Outcome(lost.id, 7, State.SUCCEEDED),
+        Outcome(failed.id, 1, State.FAILED, error={"code": "bug"}, failed=True),
+        Outcome(new_id(), 1, State.SUCCEEDED),
+    ]
+    assert await finish(database, worker_id, outcomes) == [True, False, True, False]
+    assert [await state_of(database, one.id) for one in (good, lost, failed)] == ["succeeded", "running", "failed"]
+    assert await unaccounted(database) == {"q": 0}
+
+
+async def test_a_job_that_is_put_off_has_all_its_tries_again(database: Database) -> None:
+    worker_id = await worker(database)
+    (claim,) = await claimed(database, worker_id, new_job())
+    await database.fetch("UPDATE ledger.jobs SET failures = 2, crashes = 1")
+    await finish(database, worker_id, [Outcome(claim.id, 1, State.QUEUED, retry_in_s=60, snoozed=True)])
+    (row,) = await database.fetch("SELECT state, failures, crashes FROM ledger.jobs")
+    assert tuple(row) == ("scheduled", 0, 0)
+
+
+async def test_of_very_many_failures_the_latest_are_kept(database: Database) -> None:
+    worker_id = await worker(database)
+    (claim,) = await claimed(database, worker_id, new_job())
+    await database.fetch(
+        "UPDATE ledger.jobs SET errors = (SELECT jsonb_agg(jsonb_build_object('code', n::text))"
+        " FROM generate_series(1, 50) n)"
+    )
+    await finish(database, worker_id, [Outcome(claim.id, 1, State.FAILED, error={"code": "last"}, failed=True)])
+    found = await jobs.find(database, "dev", claim.id)
+    assert found is not None
+    assert [error["code"] for error in found["errors"]] == [*(str(n) for n in range(2, 51)), "last"]
+    assert found["errors"][-1].keys() == {"code", "at", "attempt"}
+
+
+async def test_the_bytes_of_artifacts_are_accounted_for(database: Database) -> None:
+    worker_id = await worker(database)
+    (claim,) = await claimed(database, worker_id, new_job(bytes=100))
+    artifacts = [{"name": "a", "size": 5}, {"name": "b", "size": 6}]
+    await finish(database, worker_id, [Outcome(claim.id, 1, State.SUCCEEDED, artifacts=artifacts)])
+    assert await accounting.stored_bytes(database) == 111

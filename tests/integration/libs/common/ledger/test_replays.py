@@ -1,5 +1,6 @@
 """Bulk retries: each job once, at a rate and behind a fuse."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from tests.integration.libs.common.ledger.job_lifecycle import (
     end,
     facts,
     new_job,
+    state_of,
+    unaccounted,
 )
 
 
@@ -90,3 +93,38 @@ async def test_a_replay_goes_on_when_the_job_its_fuse_waits_for_is_cancelled(dat
     assert await replays.release(database) == 1
     await job_actions.cancel(database, "dev", ids[0])
     assert await replays.release(database) == 1
+
+
+async def test_a_replay_that_is_stopped_releases_no_more(database: Database) -> None:
+    ids = await accepted(database, *(new_job() for _ in range(3)))
+    await end(database, ids, State.FAILED)
+    replay = await begin_replay(database, Filter(states=job_actions.RETRYABLE), rate=0.001)
+    assert await replays.release(database) == 1
+    assert await replays.count_open(database, "dev") == 1
+    assert await replays.stop(database, "dev", replay)
+    assert not await replays.stop(database, "dev", replay)
+    await database.fetch("UPDATE ledger.replays SET created_at = created_at - interval '1 day'")
+    assert await replays.release(database) == 0
+    assert await replays.count_open(database, "dev") == 0
+    found = await replays.find(database, "dev", replay)
+    assert found is not None
+    assert (found["state"], found["released"], found["matched"]) == ("cancelled", 1, 3)
+
+
+async def test_a_replay_is_its_tenants(database: Database) -> None:
+    (mine,) = await accepted(database, new_job())
+    (theirs,) = await accepted(database, new_job(tenant="other"))
+    await end(database, [mine, theirs], State.FAILED)
+    replay = await begin_replay(database, Filter(states=job_actions.RETRYABLE))
+    assert await replays.find(database, "other", replay) is None
+    assert not await replays.stop(database, "other", replay)
+    assert await replays.release(database) == 1
+    assert [await state_of(database, job_id) for job_id in (mine, theirs)] == ["queued", "failed"]
+
+
+async def test_many_dispatchers_release_each_job_once(database: Database) -> None:
+    ids = await accepted(database, *(new_job() for _ in range(30)))
+    await end(database, ids, State.FAILED)
+    await begin_replay(database, Filter(states=job_actions.RETRYABLE))
+    assert sum(await asyncio.gather(*(replays.release(database) for _ in range(4)))) == 30
+    assert await unaccounted(database) == {"q": 0}

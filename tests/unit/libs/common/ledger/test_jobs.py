@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,10 +36,9 @@ def test_a_condition_has_a_place_for_each_value_and_none_of_what_callers_wrote(
     assert [int(number) for number in re.findall(r"\$(\d+)", condition)] == list(range(1, len(values) + 1))
     written = {None, *(str(state) for state in State)}
     assert {*re.findall(r"'(\w+)'", condition)} - {"code"} <= written
-    same, _ = replace(
-        wanted,
-        **{name: "x" for name in ("queue", "kind", "tag", "error_code") if getattr(wanted, name) is not None},
-    ).condition("x")
+    texts = [name for name in ("queue", "kind", "tag", "error_code") if getattr(wanted, name) is not None]
+    others: dict[str, Any] = dict.fromkeys(texts, "x")
+    same, _ = replace(wanted, **others).condition("x")
     assert same == condition
 
 
