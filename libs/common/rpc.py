@@ -38,7 +38,7 @@ class RequestTooLong(ArgosyError):
 
 
 async def call(bus: Bus, service: str, name: str, tenant: str, request: Document) -> Document:
-    """The answer of `service`. Raises TooLong, Refused, Unavailable, TimeoutError."""
+    """The answer of `service`. Raises RequestTooLong, RpcError, Unavailable, TimeoutError."""
     message = to_json({"tenant": tenant}) + b"\n" + to_json(request)
     if len(message) > REQUEST_BYTES_AT_MOST:
         raise RequestTooLong

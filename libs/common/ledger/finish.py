@@ -14,7 +14,7 @@ class Outcome(NamedTuple):
     """The end of attempt `attempt` of job `id`: an end state, or QUEUED for another try.
 
     `retry_in_s`: seconds until the next try. `failed`: whether this counts as a failure. A release by
-    shutdown does not. `put_off`: the attempt went well, so failures and crashes before it no longer count.
+    shutdown does not. `snoozed`: the attempt went well, so failures and crashes before it no longer count.
     """
 
     id: UUID

@@ -101,7 +101,7 @@ async def _cancel(db: Database, tenant: str, condition: str, values: Sequence[ob
 async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
     """Put a failed or cancelled job back into its queue, with all its tries; False if it cannot be, or not yet.
 
-    Raises PlaceTaken, Unavailable.
+    Raises UniqueKeyTaken, Unavailable.
     """
     try:
         return bool(await db.fetch(_RETRY, tenant, [job_id], None, tenant=tenant))
