@@ -59,8 +59,8 @@ def page(folder: Path) -> Starlette:
 
     async def index(_request: Request) -> Response:
         rows = "".join(
-            f"<tr><td>{escape(str(message['Date']))}</td><td>{escape(str(message['X-Envelope-To']))}</td>"
-            f'<td><a href="/{name}">{escape(str(message["Subject"])) or "(no subject)"}</a></td></tr>'
+            f"<tr><td>{escape(str(message['Date'] or ''))}</td><td>{escape(str(message['X-Envelope-To']))}</td>"
+            f'<td><a href="/{name}">{escape(str(message["Subject"] or "(no subject)"))}</a></td></tr>'
             for name, message in caught(folder)
         )
         return HTMLResponse(f"{_STYLE}<h1>Caught mail</h1><table><tr><th>Date<th>To<th>Subject</tr>{rows}</table>")

@@ -85,5 +85,6 @@ def write_environment(name: str, variables: dict[str, str]) -> None:
     What callers need (dev.env) and what each service needs are kept apart: a shell that has read the former must
     not look as if it named servers of its own.
     """
-    lines = "".join(f"export {variable}='{value}'\n" for variable, value in variables.items())
+    quoted = {variable: value.replace("'", "'\\''") for variable, value in variables.items()}
+    lines = "".join(f"export {variable}='{value}'\n" for variable, value in quoted.items())
     write_secret(RUN / name, lines)

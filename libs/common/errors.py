@@ -10,10 +10,10 @@ import re
 
 
 class ArgosyError(Exception):
-    """An error with a code. Without a message, the first line of the class's docstring is the message."""
+    """An error with a code. Without a message, its docstring's first line is the message, or else its name."""
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+        super().__init__(message or (self.__doc__ or type(self).__name__).strip().splitlines()[0])
 
     @property
     def code(self) -> str:

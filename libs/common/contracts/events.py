@@ -36,8 +36,11 @@ def encode_events(events: Sequence[tuple[str, str | None, dict[str, Any] | None]
 
 
 def decode_events(message: bytes) -> list[Event]:
-    """Decode a message from `events_subject`."""
-    return [Event(*item) for item in orjson.loads(message)]
+    """Decode a message from `events_subject`. Raises ValueError."""
+    try:
+        return [Event(*item) for item in orjson.loads(message)]
+    except TypeError as error:
+        raise ValueError(f"not a list of events: {error}") from error
 
 
 def encode_cancels(ids: Sequence[UUID]) -> bytes:
@@ -46,5 +49,8 @@ def encode_cancels(ids: Sequence[UUID]) -> bytes:
 
 
 def decode_cancels(message: bytes) -> list[UUID]:
-    """Decode a message from `cancel_subject`."""
-    return [UUID(hex=job) for job in orjson.loads(message)]
+    """Decode a message from `cancel_subject`. Raises ValueError."""
+    try:
+        return [UUID(hex=job) for job in orjson.loads(message)]
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"not a list of ids: {error}") from error

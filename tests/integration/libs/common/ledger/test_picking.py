@@ -13,6 +13,7 @@ from libs.common.ledger import dispatch, queues
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority, new_id
 from libs.common.ledger.picking import Picked, pick
+from tests.integration.libs.common.ledger.job_lifecycle import new_job
 
 
 async def waiting(database: Database, tenant: str, number: int = 1, **changes: object) -> list[UUID]:
@@ -162,3 +163,25 @@ async def test_a_dispatcher_that_froze_in_the_middle_holds_up_nobody_else(databa
         await fetch_within(frozen, "SELECT pg_advisory_xact_lock(hashtextextended('pick ' || $1, 0))", "q")
         assert (await picked(database, 1)).ids == []  # at once, not after a time-out
     assert len((await picked(database, 1)).ids) == 1
+
+
+async def test_waiting_jobs_come_in_order_of_rank_and_only_once(database: Database) -> None:
+    low, normal, high = (new_job(priority=priority) for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH))
+    await accept(database, [low, normal, high], ticketed=[False] * 3)
+    assert (await picked(database, 2)).ids == [high.id, normal.id]
+    assert (await picked(database, 2)).ids == [low.id]
+    assert (await picked(database, 2)).ids == []
+
+
+async def test_an_old_low_priority_overtakes_a_young_high_one(database: Database) -> None:
+    old, young = new_job(priority=Priority.LOW), new_job(priority=Priority.HIGH)
+    await accept(database, [old, young], ticketed=[False, False])
+    await database.fetch("UPDATE ledger.jobs SET rank = rank - interval '16 min' WHERE id = $1", old.id)
+    assert (await picked(database, 2)).ids == [old.id, young.id]
+
+
+async def test_dispatchers_do_not_take_the_same_jobs(database: Database) -> None:
+    await accept(database, [new_job() for _ in range(100)], ticketed=[False] * 100)
+    taken = await asyncio.gather(*(picked(database, 30) for _ in range(4)))
+    flat = [job_id for batch in taken for job_id in batch.ids]
+    assert len(flat) == len(set(flat))

@@ -1,107 +1,15 @@
 """The worker runtime on real servers: every job to one end, whatever the handler does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common import background
-from libs.common.backoff import Backoff
-from libs.common.bus import Bus
-from libs.common.db import Database
 from libs.common.errors import Reject, Retry
-from libs.common.ledger import jobs
 from libs.common.ledger.jobs import NewJob
-from libs.common.worker import lease
 from libs.common.worker.job import Done, Job
-from libs.common.worker.worker import Worker
-from services.gateway.engine.dispatcher import Dispatcher
-from tests.polling import until
-
-
-class Payload(BaseModel):
-    """What to do."""
-
-    do: str = "nothing"
-
-
-Handle = Callable[[Job[Payload], None], Awaitable[Done]]
-
-
-class Fleet:
-    """A dispatcher, and workers that come and go."""
-
-    def __init__(self, database: Database, bus: Bus, queue: str) -> None:
-        self.database = database
-        self.bus = bus
-        self.queue = queue
-        self.dispatcher = Dispatcher(database, bus, [queue])
-
-    async def submit(self, do: str = "nothing", **changes: Any) -> UUID:
-        payload = Payload(do=do).model_dump_json().encode()
-        job = NewJob("dev", "key", self.queue, "test", payload, **changes)
-        await self.dispatcher.accept(job)
-        return job.id
-
-    async def facts(self, job_id: UUID) -> dict[str, Any]:
-        found = await jobs.find(self.database, "dev", job_id)
-        assert found is not None
-        return dict(found)
-
-    async def ended(self, job_id: UUID) -> dict[str, Any]:
-        async def has_ended() -> dict[str, Any] | None:
-            facts = await self.facts(job_id)
-            return facts if facts["finished_at"] else None
-
-        found = await until(has_ended)
-        assert found is not None
-        return found
-
-    async def becomes(self, job_id: UUID, state: str) -> None:
-        async def is_so() -> bool:
-            return bool((await self.facts(job_id))["state"] == state)
-
-        await until(is_so)
-
-    @asynccontextmanager
-    async def working(
-        self, handle: Handle, *, slots: int = 4, grace_s: float = 60
-    ) -> AsyncIterator[asyncio.Event]:
-        stop = asyncio.Event()
-        worker: Worker[Payload, None] = Worker(
-            self.queue,
-            Payload,
-            handle,
-            None,
-            database=self.database,
-            bus=self.bus,
-            slots=slots,
-            grace_s=grace_s,
-            backoff=lambda _kind: Backoff(0.01, 0.01),
-        )
-
-        async def work() -> None:
-            async with worker.lease.kept():
-                await worker.run(stop)
-
-        running = asyncio.create_task(work())
-        try:
-            yield stop
-        finally:
-            stop.set()
-            await running
-
-
-@pytest.fixture
-async def fleet(database: Database, nats_bus: Bus, queue: str) -> AsyncIterator[Fleet]:
-    started = Fleet(database, nats_bus, queue)
-    async with background.alongside(started.dispatcher.run()):
-        yield started
+from tests.integration.libs.common.worker.working_fleet import Fleet, Payload
 
 
 async def test_a_job_succeeds_with_its_result_and_progress(fleet: Fleet) -> None:
@@ -243,52 +151,6 @@ async def test_shutdown_gives_back_what_does_not_finish_in_time(fleet: Fleet) ->
     async with fleet.working(end):
         facts = await fleet.ended(job_id)
     assert (facts["state"], facts["attempt"], facts["failures"]) == ("succeeded", 2, 0)
-
-
-async def test_a_worker_taken_for_dead_loses_its_jobs_and_starts_anew(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_EVERY_S", 0.0)
-    attempts: list[int] = []
-
-    async def handle(job: Job[Payload], _deps: None) -> Done:
-        attempts.append(job.attempt)
-        if job.attempt == 1:
-            await asyncio.Event().wait()
-        return Done({"attempt": job.attempt})
-
-    job_id = await fleet.submit()
-    async with fleet.working(handle):
-        await fleet.becomes(job_id, "running")
-        await fleet.database.fetch("DELETE FROM ledger.workers")
-        facts = await fleet.ended(job_id)
-    assert facts["result"] == {"attempt": 2}
-    assert attempts == [1, 2]
-
-
-async def test_a_claim_whose_answer_was_lost_comes_back_with_the_heartbeat(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_EVERY_S", 0.0)
-
-    async def handle(job: Job[Payload], _deps: None) -> Done:
-        return Done({"attempt": job.attempt})
-
-    job_id = await fleet.submit(run_at=None)
-    await fleet.database.fetch("UPDATE ledger.jobs SET state = 'scheduled', due_at = now() + interval '1 h'")
-    async with fleet.working(handle):
-
-        async def registered() -> bool:
-            return bool(await fleet.database.fetch("SELECT 1 FROM ledger.workers"))
-
-        await until(registered)
-        await fleet.database.fetch(
-            "UPDATE ledger.jobs SET state = 'running', attempt = 1, started_at = now() - interval '1 min',"
-            " worker = (SELECT id FROM ledger.workers), due_at = now() WHERE id = $1",
-            job_id,
-        )
-        facts = await fleet.ended(job_id)
-    assert (facts["result"], facts["failures"]) == ({"attempt": 2}, 0)
 
 
 async def test_jobs_wait_in_the_ledger_while_nobody_works(fleet: Fleet) -> None:

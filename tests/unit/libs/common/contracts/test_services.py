@@ -133,6 +133,8 @@ def test_a_worker_may_only_make_jobs_of_queues_that_exist(service: ServiceRow) -
         assert kind
 
 
-def test_a_worker_without_a_row_works_as_any_worker() -> None:
-    assert role_of("noop") == Role.WORKER
-    assert role_of("mailer") == MAILER.role
+@pytest.mark.parametrize(
+    ("name", "role"), [("ocr", OCR.role), ("mailer", MAILER.role), ("tides", Role.WORKER), ("", Role.WORKER)]
+)
+def test_a_service_works_as_the_role_of_its_name_or_as_any_worker(name: str, role: Role) -> None:
+    assert role_of(name) == role

@@ -1,4 +1,4 @@
-"""Migrations wait for a server that still starts, and may run twice at once."""
+"""How migrations reach the database: they wait for a server, and for each other."""
 
 import asyncio
 import os

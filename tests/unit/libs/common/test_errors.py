@@ -1,0 +1,50 @@
+"""How errors are named on the wire, and what they say."""
+
+import pytest
+
+from libs.common.errors import ArgosyError, Reject, Retry, code_of, message_of
+
+
+class PageTimeout(Reject):
+    """The page took too long.
+
+    It was read for as long as its job allows.
+    """
+
+
+class Nameless(ArgosyError):
+    __doc__ = None
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("PageTimeout", "page_timeout"),
+        ("Page2Timeout", "page2_timeout"),
+        ("Bug", "bug"),
+        ("already_so", "already_so"),
+    ],
+)
+def test_a_code_is_the_class_in_snake_case(name: str, code: str) -> None:
+    assert code_of(type(name, (ArgosyError,), {})) == code
+
+
+def test_without_a_message_the_first_line_of_the_docstring_is_said() -> None:
+    assert str(PageTimeout()) == str(PageTimeout("")) == "The page took too long."
+    assert str(PageTimeout("Page 7.")) == "Page 7."
+    assert PageTimeout().code == "page_timeout"
+
+
+def test_an_error_without_a_docstring_can_be_raised() -> None:
+    """As all of them are where Python strips docstrings (-OO)."""
+    assert str(Nameless()) == "Nameless"
+
+
+def test_a_retry_says_after_how_long_or_leaves_it_to_the_backoff() -> None:
+    assert Retry().after is None
+    assert Retry("busy", after=0).after == 0
+
+
+def test_an_error_that_says_nothing_is_told_by_its_class() -> None:
+    assert message_of(TimeoutError()) == "TimeoutError"
+    assert message_of(ValueError("no")) == "no"
