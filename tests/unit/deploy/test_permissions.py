@@ -25,7 +25,7 @@ def quoted(service: str) -> str:
 def test_each_service_has_one_user_with_its_own_password() -> None:
     users = [user for account in accounts(nats_accounts(quoted)).values() for user in account["users"]]
     assert {user["user"]: user["password"] for user in users} == {
-        name: f"of {service.name}" for service in SERVICES
+        service.name: f"of {service.name}" for service in SERVICES
     }
     assert len(users) == len(SERVICES)
 
