@@ -1,6 +1,6 @@
 """The whole fleet on one machine, with PostgreSQL, Redis and NATS from wheels and no container engine.
 
-__main__      the commands behind `make up`, `make down`, `make scale` …; up, down, status, scale, keys, logs: one each
+__main__      the commands behind `make up`, `make down` …; up, down, status, scale, keys, logs: one each
 settings      what each service is given, and whether it is right; the one place that knows the services' names
 programs      how each program is started, changes: which of them have to be started anew, version: of which code
 supervisor    the processes, kept alive by circus

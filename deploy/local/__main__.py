@@ -92,6 +92,9 @@ def main() -> None:
         sys.exit(0 if _run(arguments) else 1)
     except CannotRun as trouble:
         sys.exit(f"{trouble}")
+    except BrokenPipeError:  # `make status | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("Interrupted. The same command again goes on where this one stopped.")
 

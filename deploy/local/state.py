@@ -5,6 +5,7 @@ The folder is closed to other users: it holds passwords.
 
 import json
 import os
+import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -87,6 +88,7 @@ def _read(path: Path) -> State:
     try:
         stored: dict[str, Any] = json.loads(path.read_text())
         known = {name: stored[name] for name in stored.keys() & {kept.name for kept in fields(State)}}
+        known.setdefault("gateway_port", _port_of_earlier_version())
         known["started"] = {name: Started(**facts) for name, facts in known.get("started", {}).items()}
         return State(**known)
     except (ValueError, TypeError, AttributeError) as error:
@@ -94,6 +96,13 @@ def _read(path: Path) -> State:
             f"{path} cannot be read ({error}). It holds the passwords of the servers; repair it, or remove {RUN} "
             f"with all jobs in it and begin anew."
         ) from error
+
+
+def _port_of_earlier_version() -> int:
+    """The gateway's port where the state does not have it yet: from the address that callers were given."""
+    path = RUN / "dev.env"
+    found = re.search(r"ARGOSY_URL='http://127\.0\.0\.1:(\d+)'", path.read_text()) if path.exists() else None
+    return int(found[1]) if found else DEFAULT_GATEWAY_PORT
 
 
 def refresh_ports(state: State, running: Collection[str]) -> None:

@@ -22,6 +22,8 @@ from deploy.local.waiting import SERVERS_GET_S, Watch, wait_for
 from deploy.local.welcome import welcome
 
 SUPERVISOR = "supervisor"
+UNRECORDED = Started("unknown", "", "", {})
+"""What was started by a version that kept no record."""
 
 
 def up(choice: Choice) -> None:
@@ -47,7 +49,7 @@ def up(choice: Choice) -> None:
     if not was_running:
         launch(fleet)
     changes = plan(wanted, fleet.started, statuses)
-    from_version = fleet.started[GATEWAY].version if GATEWAY in fleet.started and GATEWAY in active else None
+    from_version = fleet.started.get(GATEWAY, UNRECORDED).version if active & {*SERVICES} else None
     _bring_up_servers(fleet, wanted, changes)
     migrated = _bring_up_database(fleet, database_runs)
     if migrated:
@@ -219,7 +221,11 @@ def _report(fleet: State, changes: list[Change], from_version: str | None, migra
         print(f"The fleet is already running, {versions}:")
         print(f"    {'database':<10} {'migrated: ' + migrated if migrated else 'nothing to migrate'}")
         print(*(f"    {change}" for change in changes), sep="\n")
-    if fleet.started.get(SUPERVISOR, Started("", "", "", {})).code != _supervisor_now().code:
+    if from_version == UNRECORDED.version:
+        print(
+            "That version kept no record of settings: what it was given holds on only if it was given again now."
+        )
+    if fleet.started.get(SUPERVISOR, UNRECORDED).code != _supervisor_now().code:
         print(
             "Not restarted: the supervisor itself, whose code has changed, because everything would stop with it. "
             "It goes on as it is until `make down`."

@@ -69,7 +69,7 @@ class Watch:
                 lines = "".join(f"    {line}\n" for line in last_lines(name, self._logged[name]))
                 raise CannotRun(
                     f"{name} keeps ending soon after its start. The end of {shown(LOGS / f'{name}.log')}:\n{lines}"
-                    f"It is tried again and again until `make down`."
+                    f"It is started again and again. Mend it and `make up`, or `make down`."
                 )
 
 
