@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from deploy.local.programs import Program, is_service
+from deploy.local.programs import SERVERS, Program
 from deploy.local.state import Started
 
 UNKNOWN = "nothing is known of what it was started with"
@@ -56,7 +56,7 @@ def differences(before: Started | None, program: Program) -> list[str]:
     now = program.started
     reasons = []
     if before.code != now.code:
-        reasons.append("new code" if is_service(program.name) else "new configuration")
+        reasons.append("new configuration" if program.name in SERVERS else "new code")
     if before.command != now.command:
         reasons.append("new command")
     variables = before.variables.keys() | now.variables.keys()

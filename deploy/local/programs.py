@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deploy.local import settings, version
 from deploy.local.servers import Server, nats, postgres, redis
-from deploy.local.settings import EXTERNAL, SERVICES, WORKERS
+from deploy.local.settings import EXTERNAL, WORKERS
 from deploy.local.state import RUN, Started, State
 
 CATCHER = "catcher"
@@ -83,8 +83,3 @@ def servers_of(state: State) -> list[Server]:
 def whole_environment(program: Program) -> dict[str, str]:
     """The shell's, and its own; ARGOSY_RUN_DIR tells processes of this fleet from those of others."""
     return settings.baseline(os.environ) | program.environment | {"ARGOSY_RUN_DIR": str(RUN)}
-
-
-def is_service(name: str) -> bool:
-    """Whether it is one of our own services, and not a server."""
-    return name in SERVICES

@@ -74,12 +74,13 @@ def _age(pid: int) -> float | None:
 
 def duration(seconds: float) -> str:
     """`42 s`, `3 min`, `5 h 12 min`, `3 d 4 h`."""
+    seconds = max(0.0, seconds)  # clocks are set back now and then
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if days:
         return f"{days} d {hours % 24} h"
     if hours:
         return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{max(0, int(seconds))} s"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
 def _print_queues(fleet: State, pids: Mapping[str, list[int]]) -> bool:
