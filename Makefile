@@ -7,16 +7,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-S ?= ocr
-N ?= 1
+FOLDER := $(or $(ARGOSY_RUN_DIR),.run)
+WORKER := $(or $(S),ocr)
 SEEDS ?= 20
 TESTS_AT_ONCE ?= 6
 
-.PHONY: help setup up down scale logs worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
+.PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+## The fleet on this machine
 setup: $(VENV)/installed ## Make the virtual environment and install the locked dependencies
 
 $(VENV)/installed: requirements.lock
@@ -29,24 +30,36 @@ $(VENV)/installed: requirements.lock
 	wait $$pid
 	touch $@
 
-up: setup ## Run the whole fleet here, and wait until it serves
+up: setup ## Run the whole fleet here, or bring it to the code and settings of now: LIMITS=api=off make up
 	@$(RUN) -m deploy.local up
 
 down: ## Stop the fleet; nothing is lost
 	@test -x $(RUN) || { echo "The fleet is not running."; exit 0; }
 	$(RUN) -m deploy.local down
 
-scale: ## Run N workers of a service: make scale S=ocr N=3
-	@$(RUN) -m deploy.local scale $(S) $(N)
+status: ## Show what runs, which version, ports, queues; fails unless everything runs
+	@test -x $(RUN) || { echo "The fleet is down: make up starts it."; exit 1; }
+	$(RUN) -m deploy.local status
 
-logs: ## Follow the logs of everything
-	@tail -n 20 -F .run/logs/*.log
+scale: ## Run N workers of a service: make scale S=ocr N=3
+	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
+	$(RUN) -m deploy.local scale "$(S)" "$(N)"
+
+logs: ## Follow the logs of everything, or of one program: make logs S=ocr
+	@test -x $(RUN) || { echo "There are no logs yet: make up first."; exit 1; }
+	$(RUN) -m deploy.local logs "$(S)"
+
+keys: ## List the API keys of the tenant dev, or make one: make keys NEW=name ROLE=member
+	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
+	$(RUN) -m deploy.local keys "$(NEW)" "$(ROLE)"
 
 worker: setup ## Run one more worker in the foreground: make worker S=ocr
-	@. .run/$(S).env && exec $(RUN) -m services.$(S)
+	@test -f $(FOLDER)/$(WORKER).env || { echo "There is no $(FOLDER)/$(WORKER).env: make up first, and S= names a service."; exit 1; }
+	. $(FOLDER)/$(WORKER).env && exec $(RUN) -m services.$(WORKER)
 
 worker-dev: setup ## The same, started anew whenever the code changes
-	@. .run/$(S).env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(S)" services libs
+	@test -f $(FOLDER)/$(WORKER).env || { echo "There is no $(FOLDER)/$(WORKER).env: make up first, and S= names a service."; exit 1; }
+	. $(FOLDER)/$(WORKER).env && exec $(VENV)/bin/watchfiles --filter python "$(RUN) -m services.$(WORKER)" services libs
 
 redis-start: setup ## Start our Redis, alone if the fleet is down
 	@$(RUN) -m deploy.local redis-start
@@ -54,6 +67,7 @@ redis-start: setup ## Start our Redis, alone if the fleet is down
 redis-stop: ## Stop our Redis
 	@$(RUN) -m deploy.local redis-stop
 
+## Tests
 test: setup ## Everything CI does: lint, types, and all tests against real servers
 	@$(RUN) -m deploy.local.tesseract
 	$(MAKE) --no-print-directory check
@@ -65,9 +79,13 @@ test-random: ## The same in random order; the seed is shown
 unit: setup ## Tests that need no servers, in seconds
 	@$(RUN) -m pytest -q tests/unit tests/test_architecture.py $(PYTEST_ARGS)
 
+chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS=20
+	@$(RUN) -m tests.chaos.matrix --seeds $(SEEDS)
+
 chaos-mail: setup ## Mailers killed at every step of the dialogue: make chaos-mail SEEDS=20
 	@$(RUN) -m tests.chaos.mail --seeds $(SEEDS)
 
+## Code
 check: setup ## Lint and strict types only
 	@$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
@@ -77,9 +95,11 @@ fmt: setup ## Format the code
 	@$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS=20
-	@$(RUN) -m tests.chaos.matrix --seeds $(SEEDS)
+lock: ## Choose versions anew (needs uv)
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
+## Benchmarks
 bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare nats-py
 	@$(RUN) -m benchmarks.jobs
 
@@ -99,7 +119,3 @@ bench-gateway: setup ## Requests a second through the front door, beside bare St
 
 bench-peers: setup ## No-op jobs and killed workers, beside BullMQ, arq, Taskiq, Celery, Dramatiq, FastStream
 	@$(RUN) -m benchmarks.peers
-
-lock: ## Choose versions anew (needs uv)
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from libs.common.bus import CONSUMER, inbox_of, stream_of, tickets_subject
 from libs.common.contracts.events import cancel_subject, events_subject
-from libs.common.contracts.services import GATEWAY, SERVICES, ServiceRow, queues_of
+from libs.common.contracts.services import GATEWAY, SERVICES, ServiceRow, login_of, queues_of
 from libs.common.rpc import subject_pattern
 from services.gateway.identity import authentication
 from services.gateway.limits import outages
@@ -86,11 +86,6 @@ def postgres_logins(password: Callable[[str], str], services: Sequence[ServiceRo
         f" {password(service.name)} IN ROLE {', '.join(service.role.names)}"
         for service in services
     }
-
-
-def login_of(service: str) -> str:
-    """The login of a service. It has no rights of its own, and is a member of the roles of the service."""
-    return f"argosy_{service}_login"
 
 
 def main() -> None:

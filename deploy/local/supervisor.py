@@ -1,19 +1,19 @@
-"""The supervisor of the fleet's processes (circus): how to start it, send it commands, and end leftover processes.
+"""The processes, kept alive by circus: who runs, how to ask it, and what to do about what it left behind.
 
-`python -m deploy.local.supervisor` is the supervisor itself. It runs the processes of .run/fleet.json, and listens
-on a socket in .run/ that only its owner can reach.
+`python -m deploy.local.supervisor` is the supervisor itself. It begins with no programs and is told of each by
+`add`, so that one that has changed can be exchanged while the others run. It listens on a socket in .run/ that
+only its owner can reach.
 """
 
-import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
@@ -21,37 +21,23 @@ from circus import get_arbiter
 from circus.client import CircusClient
 from circus.exc import CallError
 
-from deploy.local.servers import CannotRun, write_secret
+from deploy.local.errors import CannotRun
 from deploy.local.state import LOGS, ROOT, RUN
 
 ENDPOINT = "ipc://supervisor.sock"
-"""Relative to .run/, the working directory of both sides: the path of a socket is limited to 107 characters."""
+"""Relative to .run/, which both sides are in: a socket's path may have 107 characters only."""
 EVENTS = "ipc://events.sock"
 CHECK_EVERY_S = 0.5
 STOP_WITHIN_S = 30
 MARK = "ARGOSY_RUN_DIR"
-"""A variable in the environment of every process of this fleet, by which leftover processes are recognised."""
+"""In the environment of every process of this fleet, so that leftovers can be told from strangers."""
 LOG_BYTES = 20_000_000
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program of the fleet, and how many processes run it."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
-    stop_signal: str = "TERM"
-    processes: int = 1
-
-
-def write_fleet(programs: Iterable[Program]) -> None:
-    """Write the programs that the supervisor will manage. It starts none of them until told to."""
-    write_secret(RUN / "fleet.json", json.dumps([asdict(program) for program in programs]))
+BUSY = ("already running", "is restarting")
+"""How circus refuses a command while it carries out another one, such as replacing a process that has ended."""
 
 
 def launch() -> None:
-    """Start the supervisor in the background. Raises CannotRun."""
+    """Start the supervisor in the background, with no programs yet. Raises CannotRun."""
     with (LOGS / "supervisor.log").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local.supervisor"],
@@ -70,11 +56,17 @@ def launch() -> None:
 
 
 def alive() -> bool:
-    """Whether a supervisor runs, even a busy one. Raises CannotRun if it runs but does not reply."""
+    """Whether there is a supervisor, however busy it is. Raises CannotRun if it does not answer at all."""
     if not (RUN / "supervisor.sock").exists() or not any(map(_is_supervisor, leftovers())):
         return False
     ask("globaloptions")
     return True
+
+
+def need() -> None:
+    """Raises CannotRun where there is none."""
+    if not alive():
+        raise CannotRun("The fleet is not running: `make up` first.")
 
 
 def _is_supervisor(process: psutil.Process) -> bool:
@@ -84,33 +76,89 @@ def _is_supervisor(process: psutil.Process) -> bool:
 
 
 def ask(command: str, timeout_s: float = STOP_WITHIN_S + 15, **properties: Any) -> dict[str, Any]:
-    """Send a circus command to the supervisor and return its reply. Raises CannotRun."""
+    """Send the supervisor a command of circus and wait for its answer. Raises CannotRun."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = _ask_once(command, timeout_s, properties)
+        if answer.get("status") != "error":
+            return answer
+        reason = str(answer.get("reason"))
+        if not any(word in reason for word in BUSY) or time.monotonic() > deadline:
+            raise CannotRun(f"The supervisor refuses to {command}: {reason}")
+        time.sleep(0.1)
+
+
+def _ask_once(command: str, timeout_s: float, properties: dict[str, Any]) -> dict[str, Any]:
     before = os.getcwd()
     os.chdir(RUN)
     client = CircusClient(endpoint=ENDPOINT, timeout=timeout_s)
     try:
-        reply: dict[str, Any] = client.send_message(command, **properties)
+        answer: dict[str, Any] = client.send_message(command, **properties)
     except CallError as error:
-        raise CannotRun(f"The supervisor does not reply: {error}") from error
+        raise CannotRun(f"The supervisor does not answer: {error}") from error
     finally:
         client.stop()
         os.chdir(before)
-    if reply.get("status") == "error":
-        raise CannotRun(f"The supervisor refuses to {command}: {reply.get('reason')}")
-    return reply
+    return answer
 
 
 def statuses() -> dict[str, str]:
-    """The status of each program: `active` or `stopped`. Raises CannotRun."""
+    """What it knows: `active` or `stopped` for each program."""
     found: dict[str, str] = ask("status")["statuses"]
     return found
 
 
-def leftovers() -> list[psutil.Process]:
-    """The processes of this fleet that still run.
+def pids(name: str) -> list[int]:
+    """The processes of a program that live."""
+    found: list[int] = ask("list", name=name)["pids"]
+    return found
 
-    They have their own session (see `launch`). A process in our session belongs to the caller, even if it has the
-    variable MARK.
+
+def processes_wanted(name: str) -> int:
+    """How many processes of a program it keeps alive."""
+    return int(ask("get", name=name, keys=["numprocesses"])["options"]["numprocesses"])
+
+
+def start(
+    name: str, command: list[str], environment: Mapping[str, str], *, stop_signal: str = "TERM", processes: int = 1
+) -> None:
+    """Make a program known, in place of one of the same name, and start it."""
+    if name in statuses():
+        remove(name)
+    stream = {
+        "class": "FileStream",
+        "filename": str(LOGS / f"{name}.log"),
+        "max_bytes": LOG_BYTES,
+        "backup_count": 2,
+    }
+    options = {
+        "env": dict(environment),
+        "working_dir": str(ROOT),
+        "numprocesses": processes,
+        "stop_signal": int(getattr(signal, f"SIG{stop_signal}")),
+        "graceful_timeout": STOP_WITHIN_S,
+        "stdout_stream": stream,
+        "stderr_stream": stream,
+    }
+    ask("add", name=name, cmd=shlex.quote(command[0]), args=command[1:], options=options)
+    ask("start", name=name, match="simple", waiting=True)
+
+
+def stop(names: Collection[str]) -> None:
+    """Stop these programs side by side, each in good order."""
+    if stopping := names & statuses().keys():
+        pattern = "|".join(map(re.escape, stopping))
+        ask("stop", name=f"^({pattern})$", match="regex", waiting=True)
+
+
+def remove(name: str) -> None:
+    """Stop a program in good order, and forget it."""
+    ask("rm", name=name, waiting=True)
+
+
+def leftovers() -> list[psutil.Process]:
+    """Processes of this fleet that still run. They have a session of their own (`launch`): whatever shares ours
+    belongs to whoever calls, and may have the variable too.
     """
     found = []
     for process in psutil.process_iter():
@@ -121,7 +169,7 @@ def leftovers() -> list[psutil.Process]:
 
 
 def sweep() -> int:
-    """End the leftover processes of a killed run. Return how many there were."""
+    """End what a killed run left behind; how many processes."""
     left = leftovers()
     for process in left:
         with suppress(psutil.Error):
@@ -136,38 +184,11 @@ def sweep() -> int:
 
 
 def _run() -> None:
-    programs = [Program(**program) for program in json.loads((RUN / "fleet.json").read_text())]
     os.chdir(RUN)
     arbiter = get_arbiter(
-        [_watcher(program) for program in programs],
-        controller=ENDPOINT,
-        pubsub_endpoint=EVENTS,
-        check_delay=CHECK_EVERY_S,
-        loglevel="WARNING",
+        [], controller=ENDPOINT, pubsub_endpoint=EVENTS, check_delay=CHECK_EVERY_S, loglevel="WARNING"
     )
     arbiter.start()
-
-
-def _watcher(program: Program) -> dict[str, Any]:
-    stream = {
-        "class": "FileStream",
-        "filename": str(LOGS / f"{program.name}.log"),
-        "max_bytes": LOG_BYTES,
-        "backup_count": 2,
-    }
-    return {
-        "name": program.name,
-        "cmd": shlex.quote(program.command[0]),
-        "args": program.command[1:],
-        "env": os.environ | program.environment,
-        "working_dir": str(ROOT),
-        "numprocesses": program.processes,
-        "autostart": False,
-        "stop_signal": getattr(signal, f"SIG{program.stop_signal}"),
-        "graceful_timeout": STOP_WITHIN_S,
-        "stdout_stream": stream,
-        "stderr_stream": stream,
-    }
 
 
 if __name__ == "__main__":

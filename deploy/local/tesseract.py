@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from deploy.local.servers import CannotRun
+from deploy.local.errors import CannotRun
 
 PACKAGE = "tesseract-ocr"
 

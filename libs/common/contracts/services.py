@@ -116,6 +116,11 @@ QUEUES = queues_of(SERVICES)
 """Every queue of the fleet."""
 
 
+def login_of(name: str) -> str:
+    """The database login of the service `name`, a member of the roles that the service works as."""
+    return f"argosy_{name}_login"
+
+
 def role_of(name: str) -> Role:
     """The role of the service `name`; of a worker without tables of its own, Role.WORKER."""
     return next((service.role for service in SERVICES if service.name == name), Role.WORKER)

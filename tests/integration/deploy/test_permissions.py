@@ -16,11 +16,11 @@ from deploy.local import servers
 from deploy.local.servers import Server, password_of
 from deploy.local.test_servers import Trio, free_port, running
 from deploy.migrations.__main__ import upgrade
-from deploy.permissions import login_of, postgres_logins
+from deploy.permissions import postgres_logins
 from libs.common import bus, db
 from libs.common.bus import CONSUMER, inbox_of, stream_of
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.contracts.services import QUEUES, SERVICES, Role, ServiceRow
+from libs.common.contracts.services import QUEUES, SERVICES, Role, ServiceRow, login_of
 from libs.common.ledger.jobs import new_id
 from tests.polling import until
 
