@@ -47,7 +47,7 @@ def test_a_mailbox_is_a_name_and_an_address_whose_domain_is_ascii(text: str, mai
      "ada@[127.0.0.1]"],
 )  # fmt: skip
 def test_what_is_no_single_mailbox_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="Not an address"):
+    with pytest.raises(ValueError, match="Not an email address"):
         parse_mailbox(text)
 
 
