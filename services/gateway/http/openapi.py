@@ -49,7 +49,7 @@ _PROBLEM: Document = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/InvalidField"}},
         "violated-policies": {"type": "array", "items": {"type": "string"}},
         "max_bytes": {"type": "integer"},
     },
