@@ -39,3 +39,30 @@ async def test_the_limit_is_exact_and_says_so(gateway: Gateway) -> None:
 
 def remaining(answer: httpx.Response) -> int:
     return int(answer.headers["ratelimit"].split(";")[1].removeprefix("r="))
+
+
+async def test_whoever_may_not_is_told_so_before_anything_is_read(gateway: Gateway) -> None:
+    """The order: who calls, what they may, and only then what they send."""
+    reader = await gateway.client(role=Role.READ)
+    headers = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+    assert_problem(
+        await gateway.anonymous().post("/v1/keys", content=b"{", headers=headers), 401, "unauthenticated"
+    )
+    problem = assert_problem(await reader.post("/v1/keys", content=b"{", headers=headers), 403, "forbidden")
+    assert "keys:write" in problem["detail"]
+
+
+async def test_a_place_is_free_again_whatever_became_of_the_request(gateway: Gateway) -> None:
+    operator, client = await gateway.client(operator=True), await gateway.client("acme")
+    await operator.put("/v1/tenants/acme/limits", json={"limits": {"uploads": "1 at once"}})
+    for _ in range(3):
+        assert_problem(await client.post("/v1/ocr", **upload(b"GIF89a")), 415, "unsupported-media-type")
+        await gateway.app.state.limiter._giving_back.drain()
+    assert (await client.post("/v1/ocr", **upload())).status_code == 202
+
+
+async def test_a_request_that_was_refused_leaves_no_load_behind(gateway: Gateway) -> None:
+    client = await gateway.client(role=Role.READ)
+    for call in (client.post("/v1/ocr", **upload()), client.get("/v1/jobs?limit=x"), client.get("/v1/jobs")):
+        await call
+    assert gateway.app.state.load_shedder._at_hand == 0

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from deploy.local.test_servers import Trio
 from libs.common.db import Database
@@ -89,6 +90,7 @@ class Balancer:
                 self.over = True
 
 
+@pytest.mark.long
 async def test_a_rolling_restart_fails_nobody(
     servers: Trio, database_url: str, database: Database, tmp_path: Path
 ) -> None:
