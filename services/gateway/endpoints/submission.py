@@ -123,7 +123,8 @@ def _idempotency_key(request: Request) -> str | None:
 
 def _wait_s(request: Request) -> int:
     """Seconds that the caller wants to wait for the end of the job (RFC 7240, 4.3); 0 for not at all."""
-    match = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", request.headers.get("prefer", ""))
+    prefer = ",".join(request.headers.getlist("prefer")).lower()  # a list; names in any case (RFC 7240, 2)
+    match = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", prefer)
     return min(int(match[1]), WAIT_AT_MOST_S) if match else 0
 
 

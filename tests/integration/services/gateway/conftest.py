@@ -1,4 +1,11 @@
-"""The gateway that every test here is given, and the mailer behind it that some ask for."""
+"""The gateway that every test here is given, and the mailer behind it that some ask for.
+
+A test whose name begins with `s` and a number proves the defence against a threat of the security table:
+S2 a revoked key · S3 rotation · S4 scopes · S5 another tenant's things · S7 extra fields · S8, S9 tokens ·
+S10 forged addresses · S11 guessed passwords · S12 slow and large requests · S13 compressed bodies · S21, S22 what
+is logged and what is told · S23 smuggling · S24 headers and CORS · S25 streams · S27 what is public · S28 failing
+closed · S29 the last place, taken once. S6 is in tests/integration/libs/common/test_isolation.py.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +20,7 @@ from libs.common.db import Database
 from services.gateway.app import create_app
 from services.gateway.config import Settings
 from tests.integration.services.gateway.gateway import LIMIT, Gateway
+from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.limits import NO_LIMITS
 from tests.mailing import Mailer, mailing
 from tests.relay import Relay
@@ -36,6 +44,13 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         yield Gateway(app, database, tmp_path / "blobs")
+
+
+@pytest.fixture
+async def live(servers: Trio, database_url: str, tmp_path: Path) -> AsyncIterator[LiveGateway]:
+    """A process of its own, without limits on requests."""
+    async with serving(servers, database_url, tmp_path, LIMITS="ip=off, burst=off, api=off, search=off") as (one,):
+        yield one
 
 
 @pytest.fixture

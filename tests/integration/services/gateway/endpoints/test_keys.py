@@ -86,30 +86,3 @@ async def test_what_makes_no_key_is_named(gateway: Gateway, body: dict[str, Any]
     admin = await gateway.client(role=Role.ADMIN)
     problem = assert_problem(await admin.post("/v1/keys", json=body), 422, "invalid")
     assert [error["field"] for error in problem["errors"]] == [field]
-
-
-@pytest.mark.parametrize(
-    ("content", "kind", "problem"),
-    [
-        (b"{", "application/json", (400, "bad-request")),
-        (b'{"name": "a\\u0000b"}', "application/json", (400, "bad-request")),
-        (b"{}", "text/plain", (415, "unsupported-media-type")),
-        (b" " * 300_000, "application/json", (413, "too-large")),
-        (b'{"name": "x", "scopes": [NaN]}', "application/json", (400, "bad-request")),
-        (b'{"name": "x", "scopes": [-Infinity]}', "application/json", (400, "bad-request")),
-        (b'{"name": "x", "scopes": [1e400]}', "application/json", (400, "bad-request")),
-        (b'{"name": "x", "scopes": [' + b"9" * 250 + b"e99]}", "application/json", (400, "bad-request")),
-        (b'{"name": "NaN and Infinity", "scopes": [1]}', "application/json", (422, "invalid")),
-    ],
-    ids=["half", "nul", "plain", "large", "nan", "infinity", "overflow", "digits", "words"],
-)
-async def test_bodies_that_are_none(gateway: Gateway, content: bytes, kind: str, problem: tuple[int, str]) -> None:
-    admin = await gateway.client(role=Role.ADMIN)
-    assert_problem(await admin.post("/v1/keys", content=content, headers={"Content-Type": kind}), *problem)
-
-
-async def test_what_the_router_refuses_is_a_problem_too(gateway: Gateway) -> None:
-    client = await gateway.client()
-    assert_problem(await client.delete("/v1/jobs"), 405, "method-not-allowed")
-    assert_problem(await client.get("/v1/nowhere"), 404, "not-found")
-    assert_problem(await client.get("/v1/jobs?queue=%00"), 400, "bad-request")

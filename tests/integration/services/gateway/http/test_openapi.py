@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
@@ -29,6 +30,7 @@ EXAMPLES = 40
 """For each operation, beside the examples and the boundary values that the schemas themselves give."""
 
 
+@pytest.mark.long
 async def test_every_operation_keeps_its_word(
     servers: Trio, database_url: str, database: Database, mail_database: Database, nats_bus: Bus, tmp_path: Path
 ) -> None:

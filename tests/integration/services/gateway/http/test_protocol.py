@@ -1,14 +1,22 @@
 """On the wire: answers in one piece, in order, and no connection without a clock."""
 
 import asyncio
+import contextlib
+import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
 import uvicorn
 
+from libs.common.db import Database
 from services.gateway.http import protocol
 from services.gateway.http.protocol import HttpProtocol
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role
+from tests.integration.services.gateway.http.raw_http import raw
+from tests.integration.services.gateway.live import LiveGateway
 from tests.polling import until
 
 HOST = b"Host: x\r\n\r\n"
@@ -140,3 +148,61 @@ async def test_who_does_not_read_is_cut_off(server: uvicorn.Server, connect: Ope
     await until(is_connected)
     await until(is_alone)
     writer.close()
+
+
+async def test_s12_a_head_that_never_ends_is_cut_off(live: LiveGateway) -> None:
+    begun = time.monotonic()
+    never_sent, half_sent = await asyncio.gather(raw(live), raw(live, b"GET / HTTP/1.1\r\nHost: x\r\n"))
+    assert (never_sent, half_sent) == (b"", b"")
+    assert time.monotonic() - begun < 55, "long before the test would have given up"
+    large = [b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X: " + b"a" * 16_000 + b"\r\n"] * 20]
+    assert b"200" not in await raw(live, *large)
+
+
+async def test_s12_a_head_that_grows_behind_an_answer_is_cut_off(live: LiveGateway) -> None:
+    begun = [b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n"] * 20
+    sent = 0
+    reader, writer = await asyncio.open_connection("127.0.0.1", live.port, limit=1024)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        for part in (*begun, b"GET / HTTP/1.1\r\n", *[b"X: " + b"a" * 16_000 + b"\r\n"] * 2_000):
+            writer.write(part)
+            async with asyncio.timeout(20):
+                await writer.drain()
+            sent += len(part)
+    assert not reader.at_eof() or sent
+    assert sent < 16_000_000, "what fits into the buffers of the two ends, and no more"
+    writer.close()
+
+
+async def test_s12_lengths_that_lie(live: LiveGateway, database: Database) -> None:
+    key = (await issue(database, "dev", "dev", "admin", Role.ADMIN)).key
+    head = (
+        f"POST /v1/keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    )
+    head += "Connection: close\r\n"
+    endless = itertools.repeat(b"10000\r\n" + b" " * 65_536 + b"\r\n", 12)
+    answer = await raw(live, head.encode() + b"Transfer-Encoding: chunked\r\n\r\n", *endless)
+    assert answer.startswith(b"HTTP/1.1 413") or answer == b""
+    both = (
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    answer = await raw(live, head.encode() + both)
+    assert answer.startswith(b"HTTP/1.1 400"), "S23"
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Transfer-Encoding: xchunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"Content-Length: 4\r\nContent-Length: 5\r\n\r\n{}  ",
+        b"Content-Length: -1\r\n\r\n",
+        b" folded: x\r\n\r\n",
+        b"Bad Header: x\r\n\r\n",
+    ],
+)
+async def test_s23_what_proxies_disagree_about_is_refused(live: LiveGateway, lines: bytes) -> None:
+    answer = await raw(live, b"POST /v1/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + lines)
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 401")), answer
+    assert answer.count(b"HTTP/1.1") == 1

@@ -1,8 +1,10 @@
 """Figures as they are written."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.gateway.limits.policies import DEFAULTS, BadLimit, adjusted
+from services.gateway.limits.policies import BUCKETS, DEFAULTS, LOG_AT_MOST, BadLimit, Charge, Charges, adjusted
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,35 @@ def test_what_runs_at_once_is_no_rate() -> None:
 def test_an_unknown_policy_is_named() -> None:
     with pytest.raises(BadLimit, match="speed"):
         adjusted(DEFAULTS, {"speed": "1/s"})
+
+
+@given(st.integers(1, 10**9 - 1), st.integers(1, 99_999), st.sampled_from(["s", "min", "h", "d"]), st.booleans())
+def test_what_is_written_is_read_back(limit: int, number: int, unit: str, shadow: bool) -> None:
+    policy = DEFAULTS["api"].with_limit(f"{'shadow ' if shadow else ''}{limit}/{number}{unit}")
+    if policy.window_s <= 99_999:  # what can be written in seconds
+        again = DEFAULTS["api"].with_limit(policy.limit_text)
+        assert (again.limit, again.window_s, again.shadow) == (policy.limit, policy.window_s, policy.shadow)
+    assert policy.counts_for_us >= policy.window_s * 1_000_000, "it never counts for less than its window"
+    assert policy.counts_for_us <= policy.window_s * 1_000_000 * (1 + 1 / BUCKETS) + 1
+
+
+def test_counts_of_different_kinds_are_kept_apart() -> None:
+    """A figure that changes from a log to buckets, or to wider ones, must not read the other's keys."""
+    figures = [f"{LOG_AT_MOST}/min", f"{LOG_AT_MOST + 1}/min", f"{LOG_AT_MOST + 1}/h"]
+    keys = {Charge.of(DEFAULTS["api"].with_limit(figure), "me").key for figure in figures}
+    assert len(keys) == 3
+    same = {Charge.of(DEFAULTS["api"].with_limit(figure), "me").key for figure in ("1/s", "2/min", "3/h")}
+    assert len(same) == 1, "a log holds for every figure of its kind"
+
+
+def test_what_the_fleet_can_carry_and_a_shadow_are_not_shown() -> None:
+    assert not DEFAULTS["global"].is_shown
+    assert not DEFAULTS["api"].with_limit("shadow 1/s").is_shown
+    charges = Charges(Charge.of(DEFAULTS[name], "me") for name in ("global", "api", "uploads"))
+    assert charges.fields == '"api";q=60;w=60, "uploads";q=8;qu="concurrent-requests"'
+    assert charges.holds_slots
+    assert len(charges) == 3
+
+
+def test_signing_in_is_guarded_strictly() -> None:
+    assert {name for name, policy in DEFAULTS.items() if policy.strict} == {"auth", "auth-ip"}

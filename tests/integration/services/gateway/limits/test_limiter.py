@@ -1,9 +1,6 @@
-"""Never more than the limit in any window: random traffic on four gateways whose clocks are a second apart."""
+"""One decision for each request: all or nothing, told as it is, and given back."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator
-from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,56 +12,13 @@ from libs.common.bus import Bus
 from libs.common.errors import Unavailable
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
-from tests.integration.services.gateway.limits.gateways import Gateways, most_in_a_window
-from tests.polling import PATIENCE_S, until
-
-PATIENT_S = 2.0
-"""A budget that no busy machine exceeds: these tests are about Redis's decisions."""
-
-_users = count()
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_never_more_than_the_limit_in_any_window(servers: Trio, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311
-    limit, window_s = dice.randint(3, 40), dice.choice((1, 2))
-    orders = {
-        "redis": servers.redis.url,
-        "nats": servers.nats.url,
-        "user": f"exact-{seed}",
-        "policies": [("api", limit, window_s), ("large", 2_000, 1)],
-        "seed": seed,
-        "seconds": 3 * window_s,
-        "pause_s": 0.02,
-        "budget_s": PATIENT_S,
-    }
-    gateways = Gateways(orders)
-    await gateways.start()
-    admissions, modes = await gateways.admitted()
-    assert most_in_a_window(admissions, window_s * 1_000_000) <= limit
-    assert len(admissions) >= 2 * limit, "the limit is used as well as kept"
-    assert modes == {"shared"}
-
-
-@pytest.fixture
-async def redis(servers: Trio) -> AsyncIterator[Redis]:
-    client = Redis.from_url(servers.redis.url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def both(redis: Redis, nats_bus: Bus) -> list[Limiter]:
-    """The limiters of two gateways."""
-    made = [Limiter(redis, nats_bus, budget_s=PATIENT_S) for _ in range(2)]
-    for limiter in made:
-        await limiter._outages.check_in()
-    return made
+from tests.integration.services.gateway.limits.charging import PATIENT_S, charged, new_user
+from tests.polling import until
 
 
 async def test_after_a_stop_nobody_asks_redis_any_more(servers: Trio, nats_bus: Bus) -> None:
     """A request that ends late must not open what has been closed."""
-    client, user = Redis.from_url(servers.redis.url), f"user-{next(_users)}"
+    client, user = Redis.from_url(servers.redis.url), new_user()
     limiter = Limiter(client, nats_bus, budget_s=PATIENT_S)
     charges = Charges([Charge.of(Policy("uploads", Per.USER, 2, 60, at_once=True), user)])
     async with limiter.running():
@@ -76,20 +30,6 @@ async def test_after_a_stop_nobody_asks_redis_any_more(servers: Trio, nats_bus: 
     await limiter._giving_back.drain()
     assert decision.slots
     assert not any(connection.is_connected for connection in client.connection_pool._available_connections)
-
-
-@pytest.fixture
-def limiter(both: list[Limiter]) -> Limiter:
-    """The limiter of one."""
-    return both[0]
-
-
-def charged(*figures: tuple[str, int, int], shadow: str = "") -> Charges:
-    user = f"user-{next(_users)}"
-    policies = [
-        Policy(name, Per.USER, limit, window_s, shadow=name == shadow) for name, limit, window_s in figures
-    ]
-    return Charges(Charge.of(policy, user) for policy in policies)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -153,22 +93,6 @@ async def test_headers_are_true(limiter: Limiter) -> None:
     assert served >= 5
 
 
-async def test_large_limits_are_counted_in_buckets_and_never_exceeded(limiter: Limiter) -> None:
-    charges = charged(("large", 1500, 1))
-    loop = asyncio.get_running_loop()
-    admitted: list[tuple[float, float]] = []
-    deadline = loop.time() + PATIENCE_S
-    while len(admitted) < 2.5 * 1500:
-        asked = loop.time()
-        assert asked < deadline
-        decisions = await asyncio.gather(*(limiter.take(charges) for _ in range(200)))
-        answered = loop.time()
-        admitted += [(asked, answered)] * sum(decision.admitted for decision in decisions)
-        await asyncio.sleep(0.01)
-    for begin, _ in set(admitted):
-        assert sum(asked >= begin and answered < begin + 1 for asked, answered in admitted) <= 1500
-
-
 async def test_a_shadow_refuses_nobody(limiter: Limiter) -> None:
     charges = charged(("api", 50, 60), ("search", 3, 60), shadow="search")
     decisions = [await limiter.take(charges) for _ in range(10)]
@@ -178,7 +102,7 @@ async def test_a_shadow_refuses_nobody(limiter: Limiter) -> None:
 
 async def test_places_are_given_back(limiter: Limiter) -> None:
     policy = Policy("uploads", Per.USER, 2, 60, at_once=True)
-    charges = Charges([Charge.of(policy, f"user-{next(_users)}")])
+    charges = Charges([Charge.of(policy, new_user())])
     first, second = await limiter.take(charges), await limiter.take(charges)
     third = await limiter.take(charges)
     assert [first.admitted, second.admitted, third.admitted] == [True, True, False]

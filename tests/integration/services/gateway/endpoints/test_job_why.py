@@ -1,0 +1,32 @@
+"""GET /v1/jobs/{id}/why: the true reason, in one sentence."""
+
+import asyncio
+
+from tests.integration.services.gateway.gateway import Gateway, submitted
+from tests.integration.services.gateway.streams import becomes, working
+
+
+async def test_a_tenants_cap_holds_jobs_back_and_why_says_so(gateway: Gateway) -> None:
+    client, admin, gate = await gateway.client(), await gateway.client(operator=True), asyncio.Event()
+    capped = await admin.patch("/v1/queues/ocr", json={"max_running_per_tenant": 1})
+    assert capped.json()["max_running_per_tenant"] == 1
+    async with working(gateway, gate):
+        first = await submitted(client)
+        await becomes(client, first, "running")
+        second = await submitted(client)
+        why = (await client.get(second + "/why")).json()
+        assert why["code"] == "tenant_cap"
+        assert why["facts"]["held_by"] == [first.rpartition("/")[2]]
+        assert (await client.get(first + "/why")).json()["code"] == "running"
+        gate.set()
+        await becomes(client, second, "succeeded")
+        assert (await client.get(second + "/why")).json()["code"] == "succeeded"
+
+
+async def test_why_names_the_time_and_the_missing_worker(gateway: Gateway) -> None:
+    client = await gateway.client()
+    scheduled = await submitted(client, options={"run_at": "2999-01-01T00:00:00Z"})
+    why = (await client.get(scheduled + "/why")).json()
+    assert (why["code"], why["sentence"]) == ("scheduled", "It is scheduled for 2999-01-01 00:00:00 UTC.")
+    waiting = await submitted(client)
+    assert (await client.get(waiting + "/why")).json()["code"] == "no_worker"

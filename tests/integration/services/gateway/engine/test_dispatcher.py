@@ -1,0 +1,90 @@
+"""Accepting jobs: safe first, and their tickets on the way as soon as there is room."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from libs.common import background
+from libs.common.bus import Bus
+from libs.common.db import Database
+from libs.common.ledger import jobs, queues
+from libs.common.ledger.jobs import NewJob
+from services.gateway.engine.dispatcher import Dispatcher
+from tests.polling import until
+
+
+def new(queue: str, **more: Any) -> NewJob:
+    return NewJob("dev", "key", queue, "test", b"{}", **more)
+
+
+async def ticketed(database: Database, job: NewJob) -> bool:
+    """Whether its ticket has gone out."""
+    rows = await database.fetch("SELECT ticketed_at IS NOT NULL FROM ledger.jobs WHERE id = $1", job.id)
+    return bool(rows[0][0])
+
+
+@pytest.fixture
+async def dispatcher(database: Database, nats_bus: Bus, queue: str) -> AsyncIterator[Dispatcher]:
+    """At work."""
+    made = Dispatcher(database, nats_bus, [queue])
+    async with background.alongside(made.run()):
+        yield made
+
+
+async def test_what_is_accepted_is_in_the_ledger_whoever_runs(
+    database: Database, nats_bus: Bus, queue: str
+) -> None:
+    """Nobody supplies the conveyor here, and still nothing is lost."""
+    idle, job = Dispatcher(database, nats_bus, [queue]), new(queue)
+    accepted = await idle.accept(job)
+    assert accepted.id == job.id
+    assert await jobs.find(database, "dev", job.id) is not None
+    assert not await ticketed(database, job), "no room was ever seen"
+    assert not idle.ledger_reachable
+
+
+async def test_a_waiting_job_gets_its_ticket(dispatcher: Dispatcher, database: Database, queue: str) -> None:
+    job = new(queue)
+    await dispatcher.accept(job)
+    await until(lambda: ticketed(database, job))
+    assert dispatcher.ledger_reachable
+
+
+async def test_the_same_key_accepted_at_once_is_one_job(dispatcher: Dispatcher, queue: str) -> None:
+    same = [new(queue, idempotency_key="k", request_sha256=b"x") for _ in range(5)]
+    accepted = await asyncio.gather(*(dispatcher.accept(job) for job in same))
+    assert len({answer.id for answer in accepted}) == 1
+
+
+async def test_nothing_goes_out_of_a_paused_queue(
+    dispatcher: Dispatcher, database: Database, nats_bus: Bus, queue: str
+) -> None:
+    before, after = new(queue), new(queue)
+    await dispatcher.accept(before)
+    await until(lambda: ticketed(database, before))
+    await queues.pause(database, queue)
+    dispatcher.close_fast_path(queue)
+    assert not dispatcher._queues[queue].fast_path
+    await dispatcher.accept(after)
+    looked = dispatcher._queues[queue].seen_at
+
+    async def has_looked() -> bool:
+        return dispatcher._queues[queue].seen_at > looked
+
+    await until(has_looked)
+    assert not await ticketed(database, after)
+    await queues.resume(database, queue)
+    await until(lambda: ticketed(database, after))
+
+
+async def test_a_job_of_the_future_waits_for_its_time(
+    dispatcher: Dispatcher, database: Database, queue: str
+) -> None:
+    (row,) = await database.fetch("SELECT now() + interval '1 hour'")
+    job = new(queue, run_at=row[0])
+    assert (await dispatcher.accept(job)).state == "scheduled"
+    assert not await ticketed(database, job)
+    await database.fetch("UPDATE ledger.jobs SET due_at = now() WHERE id = $1", job.id)
+    await until(lambda: ticketed(database, job))

@@ -1,0 +1,90 @@
+"""Why a job is not running: the nearest reason, and the facts it rests on."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from libs.common.contracts.ids import public_id
+from services.gateway.endpoints.job_why import explain
+
+THEN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUEUED: dict[str, Any] = {
+    "state": "queued", "queue": "ocr", "paused_at": None, "workers": 2, "worker_seen_at": THEN,
+    "ticketed_at": None, "running": 0, "slots": 4, "tickets_ahead": 1, "ahead": 7, "held": 0, "holding": [],
+    "max_running": None, "max_running_per_tenant": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "sentence"),
+    [
+        ({}, "behind", "It waits behind 7 jobs of its tenant, and 1 already handed out."),
+        ({"paused_at": THEN, "workers": 0}, "paused", "The queue ocr is paused."),
+        (
+            {"workers": 0},
+            "no_worker",
+            "No worker of the queue ocr lives since 2030-01-02 03:04:05 UTC.",
+        ),
+        (
+            {"workers": 0, "worker_seen_at": None},
+            "no_worker",
+            "No worker of the queue ocr lives, and there never was one.",
+        ),
+        ({"ticketed_at": THEN}, "next", "It is being handed to a worker; 1 go before it."),
+        (
+            {"ticketed_at": THEN, "running": 4},
+            "next",
+            "All 4 slots of the queue's workers are busy; 1 go before it.",
+        ),
+        (
+            {"max_running_per_tenant": 2, "held": 2, "max_running": 1, "running": 1},
+            "tenant_cap",
+            "Only 2 jobs of a tenant may run at once in this queue, and 2 do.",
+        ),
+        (
+            {"max_running": 2, "running": 1},
+            "queue_cap",
+            "Only 2 jobs may run at once in this queue, and 1 do.",
+        ),
+        ({"max_running": 3, "running": 1, "max_running_per_tenant": 1}, "behind", None),
+    ],
+)
+def test_a_queued_job_waits_for_one_thing(changes: dict[str, Any], code: str, sentence: str | None) -> None:
+    found, said, facts = explain(QUEUED | changes)
+    assert found == code
+    assert sentence in (said, None)
+    assert facts
+
+
+def test_who_holds_a_tenants_places_is_named_as_callers_know_them() -> None:
+    held = QUEUED | {"max_running_per_tenant": 1, "held": 1, "holding": [UUID(int=5)]}
+    assert explain(held)[2]["held_by"] == [public_id(UUID(int=5))]
+
+
+@pytest.mark.parametrize(("failures", "times"), [(1, "once"), (2, "2 times"), (4, "4 times")])
+def test_a_job_between_two_tries_says_when_and_why(failures: int, times: str) -> None:
+    facts = {
+        "state": "scheduled",
+        "due_at": THEN,
+        "failures": failures,
+        "error": {"message": "Away."},
+    }
+    code, sentence, evidence = explain(facts)
+    assert (code, sentence) == (
+        "waiting_to_retry", f"It failed {times} and is tried again at 2030-01-02 03:04:05 UTC.",
+    )  # fmt: skip
+    assert evidence["error"] == "Away."
+    assert explain(facts | {"failures": 0, "error": None})[0] == "scheduled"
+
+
+def test_a_job_that_runs_or_waits_for_its_parts_or_has_ended() -> None:
+    running = {"state": "running", "started_at": THEN, "attempt": 1, "progress": None, "cancel_requested_at": None}
+    assert explain(running)[1] == "It is running, since 2030-01-02 03:04:05 UTC."
+    assert explain(running | {"cancel_requested_at": THEN})[0] == "cancelling"
+    waiting = explain({"state": "waiting", "progress": {"done": 3, "total": 10}})
+    assert waiting[1] == "Its parts are at work: 3 of 10 have ended."
+    for state, said in (("succeeded", "succeeded"), ("failed", "failed"), ("cancelled", "was cancelled")):
+        code, sentence, _ = explain({"state": state, "finished_at": THEN, "error": None})
+        assert (code, sentence) == (state, f"It has ended: it {said}.")

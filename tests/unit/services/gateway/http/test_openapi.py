@@ -1,0 +1,157 @@
+"""/openapi.json as it is made from operations, and /docs as it is made from that."""
+
+from html import unescape
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
+
+from services.gateway.http.openapi import Document, document, page
+from services.gateway.http.operations import NO_CONTENT, Answer, Operation
+from services.gateway.identity.scopes import Scope
+from services.gateway.problems import Conflict
+from services.gateway.routes import OPERATIONS
+
+API = document(OPERATIONS)
+EVERY = [(path, method) for path, methods in API["paths"].items() for method in methods]
+
+
+class Question(BaseModel):
+    """A body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+
+
+class Wanted(BaseModel):
+    """A query."""
+
+    after: int | None = None
+    limit: int
+
+
+class Found(TypedDict):
+    """A document."""
+
+    text: str
+
+
+async def ask(_request: object) -> object:
+    """Ask <something>.
+
+    And more of it.
+    """
+    return None
+
+
+def made(**more: Any) -> Document:
+    """The description of one operation."""
+    settings = {"scope": Scope.JOBS_READ, "answers": {200: Answer(Found)}} | more
+    path = settings.pop("path", "/v1/questions")
+    one = Operation(method="POST", path=path, endpoint=ask, **settings)  # type: ignore[arg-type]
+    described: Document = document([one])["paths"][path]["post"]
+    return described
+
+
+def test_every_operation_is_there_once_and_names_itself() -> None:
+    assert {(path, method.upper()) for path, method in EVERY} == {(one.path, one.method) for one in OPERATIONS}
+    names = [API["paths"][path][method]["operationId"] for path, method in EVERY]
+    assert len(set(names)) == len(names) == len(OPERATIONS)
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_every_reference_leads_somewhere() -> None:
+    known = {f"#/components/schemas/{name}" for name in API["components"]["schemas"]}
+    assert references(API) <= known
+
+
+@pytest.mark.parametrize("name", sorted(API["components"]["schemas"]))
+def test_every_schema_is_one_and_is_closed(name: str) -> None:
+    schema = API["components"]["schemas"][name]
+    assert jsonschema_rs.meta.is_valid(schema)
+    if "properties" in schema:
+        assert schema["additionalProperties"] is False
+
+
+def test_the_docstring_is_the_description() -> None:
+    described = made(limits=("api", "search"))
+    assert described["summary"] == "Ask <something>."
+    assert described["description"] == "And more of it. Needs the scope `jobs:read`. Limits: api, search."
+    open_to_all = made(scope=None, limits=())
+    assert open_to_all["description"] == "And more of it."
+    assert open_to_all["security"] == []
+    assert "security" not in described
+
+
+def test_what_can_go_wrong_is_told_and_nothing_else() -> None:
+    plain = {"200", "401", "403", "429", "500", "503"}
+    assert set(made()["responses"]) == plain
+    assert set(made(scope=None)["responses"]) == plain - {"401", "403"}
+    assert set(made(query=Wanted)["responses"]) == plain | {"400", "422"}
+    assert set(made(body=Question, problems=(Conflict,))["responses"]) == plain | {
+        *("400", "408", "409", "413", "415", "422")
+    }
+    put_off = made()["responses"]["503"]
+    assert "Retry-After" in put_off["headers"]
+    examples = put_off["content"]["application/problem+json"]["examples"]
+    assert set(examples) == {"DeadlineExceeded", "Overloaded", "ServiceUnavailable"}
+    problem = {"$ref": "#/components/schemas/Problem", "components": API["components"]}
+    assert all(jsonschema_rs.is_valid(problem, example["value"]) for example in examples.values())
+    wrong_field = {"errors": [{"field": "body.x", "message": "No."}]}
+    assert jsonschema_rs.is_valid(problem, examples["Overloaded"]["value"] | wrong_field)
+    assert not jsonschema_rs.is_valid(problem, examples["Overloaded"]["value"] | {"errors": ["body.x"]})
+
+
+def test_a_query_has_no_null_and_says_what_it_needs() -> None:
+    after, limit = made(query=Wanted)["parameters"]
+    assert (after["name"], after["in"], after["required"], after["schema"]["type"]) == (
+        "after", "query", False, "integer",
+    )  # fmt: skip
+    assert "anyOf" not in after["schema"]
+    assert (limit["name"], limit["required"]) == ("limit", True)
+
+
+@pytest.mark.parametrize(
+    ("path", "good", "bad"),
+    [
+        ("/v1/jobs/{id}", "job_" + "0" * 32, "job_" + "0" * 31),
+        ("/v1/jobs/{id}", "job_" + "a" * 32, "schedule_" + "a" * 32),
+        ("/v1/schedules/{id}", "schedule_" + "0" * 32, "job_" + "0" * 32),
+        ("/v1/templates/{name}", "tides", "Tides!"),
+        ("/v1/deadlines/{name}", "tender:7", "-tender"),
+        ("/v1/queues/{name}", "ocr", "cook"),
+        ("/v1/suppressions/{address}", "a@b.test", ""),
+    ],
+)
+def test_what_stands_in_a_path_is_described(path: str, good: str, bad: str) -> None:
+    (parameter,) = made(path=path)["parameters"]
+    assert (parameter["in"], parameter["required"]) == ("path", True)
+    assert jsonschema_rs.is_valid(parameter["schema"], good)
+    assert not jsonschema_rs.is_valid(parameter["schema"], bad)
+
+
+def test_answers_without_a_document_have_no_content() -> None:
+    answers = made(answers={200: Answer(Found, headers=("ETag",)), 204: NO_CONTENT})["responses"]
+    assert answers["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Found")
+    assert set(answers["200"]["headers"]) == {"ETag"}
+    assert "content" not in answers["204"]
+
+
+def test_the_page_shows_everything_and_runs_nothing() -> None:
+    shown = page(API)
+    assert all(path in shown for path, _ in EVERY)
+    assert all(name in shown for name in API["components"]["schemas"])
+    assert "<script" not in shown
+    hostile = page(document([Operation(method="GET", path="/v1/<x>", endpoint=ask, scope=None)]))  # type: ignore[arg-type]
+    assert "Ask <something>" not in hostile
+    assert "Ask <something>" in unescape(hostile)
+    assert "<x>" not in hostile
