@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import pikepdf
 
@@ -122,39 +123,43 @@ def unmapped_font_pdf() -> bytes:
     return _pdf(change)
 
 
-def corpus() -> dict[str, bytes]:
-    """Every one of them, by name."""
-    whole = {
-        "png": pictures.encoded(pictures.page(), "PNG"),
-        "jpeg": pictures.encoded(pictures.page(), "JPEG"),
-        "tiff": pictures.encoded(pictures.page(), "TIFF"),
-        "webp": pictures.encoded(pictures.page(), "WEBP"),
-        "pdf": pictures.scanned_pdf([pictures.page()]),
-    }
-    files = {f"{name}-cut-off": content[: len(content) // 2] for name, content in whole.items()}
-    files |= {f"{name}-garbled": _garbled(content) for name, content in whole.items()}
-    return files | {
-        "png-bomb": bomb_png(50_000),
-        "tiff-bomb": bomb_tiff(),
-        "pdf-content-bomb": inflating_pdf(3_000),
-        "pdf-picture-bomb": inflating_picture_pdf(60_000),
-        "pdf-of-100000-points": _pdf(_vast),
-        "pdf-form-in-itself": form_in_itself_pdf(),
-        "pdf-endless-tree": endless_tree_pdf(),
-        "pdf-endless-outline": endless_outline_pdf(),
-        "pdf-unmapped-font": unmapped_font_pdf(),
-        "pdf-encrypted": pictures.encrypted_pdf(),
-        "pdf-header-only": b"%PDF-1.7\n",
-        "postscript-as-pdf": b"%!PS\n%PDF-1.7\nshowpage",
-    }
+def _whole(kind: str) -> bytes:
+    page = pictures.page()
+    return pictures.scanned_pdf([page]) if kind == "pdf" else pictures.encoded(page, kind.upper())
+
+
+def _cut_off(kind: str) -> bytes:
+    content = _whole(kind)
+    return content[: len(content) // 2]
 
 
 def _vast(_document: pikepdf.Pdf, page: pikepdf.Page) -> None:
     page.MediaBox = pikepdf.Array([0, 0, 100_000, 100_000])
 
 
-def _garbled(content: bytes) -> bytes:
+def _garbled(kind: str) -> bytes:
     """Every 97th byte turned over, from a hundred on."""
+    content = _whole(kind)
     return content[:100] + bytes(
         byte ^ 0xFF if position % 97 == 0 else byte for position, byte in enumerate(content[100:])
     )
+
+
+KINDS = ("png", "jpeg", "tiff", "webp", "pdf")
+CORPUS: dict[str, Callable[[], bytes]] = {
+    **{f"{kind}-cut-off": partial(_cut_off, kind) for kind in KINDS},
+    **{f"{kind}-garbled": partial(_garbled, kind) for kind in KINDS},
+    "png-bomb": lambda: bomb_png(50_000),
+    "tiff-bomb": bomb_tiff,
+    "pdf-content-bomb": lambda: inflating_pdf(3_000),
+    "pdf-picture-bomb": lambda: inflating_picture_pdf(60_000),
+    "pdf-of-100000-points": lambda: _pdf(_vast),
+    "pdf-form-in-itself": form_in_itself_pdf,
+    "pdf-endless-tree": endless_tree_pdf,
+    "pdf-endless-outline": endless_outline_pdf,
+    "pdf-unmapped-font": unmapped_font_pdf,
+    "pdf-encrypted": pictures.encrypted_pdf,
+    "pdf-header-only": lambda: b"%PDF-1.7\n",
+    "postscript-as-pdf": lambda: b"%!PS\n%PDF-1.7\nshowpage",
+}
+"""Every one of them, by name. They are made when they are wanted: some take seconds."""

@@ -1,9 +1,8 @@
-"""What an answer means, and whom a refusal is about."""
+"""What an answer means."""
 
 import pytest
 
 from services.mailer.smtp.dialogue import Phase, Reply
-from services.mailer.suppressions import is_hard
 
 
 @pytest.mark.parametrize(
@@ -25,8 +24,3 @@ def test_what_an_answer_means(
 ) -> None:
     reply = Reply(phase, code, "")
     assert (reply.accepted, reply.in_doubt, reply.refused) == (accepted, in_doubt, refused)
-
-
-@pytest.mark.parametrize(("code", "hard"), [("5.1.1", True), ("5.1.8", False), ("5.7.1", False), (None, False)])
-def test_whom_a_refusal_is_about(code: str | None, hard: bool) -> None:
-    assert is_hard(code) is hard

@@ -22,6 +22,8 @@ FIELDS = {
     "Content-Type",
     "Content-Transfer-Encoding",
 }
+
+
 NASTY = st.one_of(
     st.text(max_size=60),
     st.text(alphabet=st.sampled_from("\r\n\x00\x0b\x0c\x1c\x85\u2028\u2029:<>\"'{}% aBc"), max_size=60),
