@@ -20,11 +20,9 @@ def wait_s(letter: Letter, zone: str | None, now: datetime, *, is_first: bool) -
     if is_first and letter.local_time is not None:
         due = _next(letter.local_time, here, now)
     if letter.quiet_hours is not None:
-        local = due.astimezone(here).time().replace(tzinfo=None)
-        begin, end = clock(letter.quiet_hours.begin), clock(letter.quiet_hours.end)
-        is_quiet = begin <= local < end if begin <= end else local >= begin or local < end
-        if is_quiet:
-            due = _next(letter.quiet_hours.end, here, due)
+        end = _next(letter.quiet_hours.end, here, due)
+        if end < _next(letter.quiet_hours.begin, here, due + timedelta.resolution):
+            due = end
     return max(0.0, (due - now).total_seconds())
 
 
