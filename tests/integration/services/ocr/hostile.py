@@ -11,11 +11,19 @@ import pikepdf
 from tests import pictures
 
 
+def deflated(byte: int, count: int) -> bytes:
+    """So many times that byte, as zlib deflates it (RFC 1950), but without going through them all."""
+    piece, modulus = 1_000_000, 65_521
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = packer.compress(bytes([byte]) * piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    rest = packer.compress(bytes([byte]) * (count % piece)) + packer.flush()
+    low, high = (1 + count * byte) % modulus, (count + byte * count * (count + 1) // 2) % modulus  # Adler-32
+    return b"\x78\xda" + block * (count // piece) + rest + struct.pack(">HH", high, low)
+
+
 def bomb_png(edge: int) -> bytes:
     """A black-and-white PNG of `edge` × `edge` pixels in a few kilobytes."""
-    row = bytes(1 + (edge + 7) // 8)
-    packer = zlib.compressobj(9)
-    data = b"".join([packer.compress(row * 1000) for _ in range(edge // 1000)]) + packer.flush()
+    data = deflated(0, edge * (1 + (edge + 7) // 8))
     header = struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0)
 
     def chunk(name: bytes, body: bytes) -> bytes:
@@ -45,11 +53,9 @@ def inflating_pdf(megabytes: int) -> bytes:
     """A PDF whose page content is that many megabytes of spaces, deflated twice."""
 
     def change(document: pikepdf.Pdf, page: pikepdf.Page) -> None:
-        packer = zlib.compressobj(9)
-        once = b"".join([packer.compress(b" " * 1_000_000) for _ in range(megabytes)]) + packer.flush()
         stream = pikepdf.Stream(document, b"")
         filters = pikepdf.Array([pikepdf.Name.FlateDecode, pikepdf.Name.FlateDecode])
-        stream.write(zlib.compress(once, 9), filter=filters)
+        stream.write(zlib.compress(deflated(ord(" "), megabytes * 1_000_000), 9), filter=filters)
         page.Contents = document.make_indirect(stream)
 
     return _pdf(change)
@@ -59,10 +65,8 @@ def inflating_picture_pdf(edge: int) -> bytes:
     """A PDF with one picture of `edge` × `edge` pixels in a few kilobytes."""
 
     def change(document: pikepdf.Pdf, page: pikepdf.Page) -> None:
-        packer = zlib.compressobj(9)
-        data = b"".join([packer.compress(bytes(edge * 100)) for _ in range(edge // 100)]) + packer.flush()
         picture = pikepdf.Stream(document, b"")
-        picture.write(data, filter=pikepdf.Name.FlateDecode)
+        picture.write(deflated(0, edge * edge), filter=pikepdf.Name.FlateDecode)
         picture.Type, picture.Subtype = pikepdf.Name.XObject, pikepdf.Name.Image
         picture.Width = picture.Height = edge
         picture.ColorSpace, picture.BitsPerComponent = pikepdf.Name.DeviceGray, 8

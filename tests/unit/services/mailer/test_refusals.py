@@ -33,7 +33,7 @@ def test_codes_are_those_that_callers_know(error: type[ArgosyError], code: str) 
 
 
 def test_bad_luck_is_tried_again_and_a_bad_letter_is_not() -> None:
-    for_good = {error for error in ERRORS if issubclass(error, Reject)}
+    for_good: set[type[Exception]] = {error for error in ERRORS if issubclass(error, Reject)}
     assert refusals.ComposingCrashed not in for_good, "the process may have been killed for another's sake"
     assert refusals.NoLongerOurs not in for_good
     assert {refusals.TemplateInvalid, refusals.ComposingTooSlow, refusals.AttachmentMissing} <= for_good

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ def parsed(content: bytes) -> EmailMessage:
     return message_from_bytes(content, policy=policy.default)
 
 
-def content_of(part: EmailMessage) -> bytes:
+def content_of(part: MIMEPart) -> bytes:
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
     return content

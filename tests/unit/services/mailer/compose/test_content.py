@@ -1,6 +1,7 @@
 """Nothing that is put into a letter gets out of its place: no header, no recipient, no markup, no program."""
 
 import json
+from collections.abc import Mapping
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -138,9 +139,9 @@ def test_an_address_that_is_accepted_is_one_address(address: str) -> None:
     assert len(message["From"].addresses) == 1
 
 
-def made(letter: dict[str, object], *variables: object, **more: object) -> list[Composed]:
+def made(letter: Mapping[str, object], *variables: object, **more: object) -> list[Composed]:
     """Messages to one recipient for each of these variables."""
-    head = StoredLetter.model_validate({"letter": {"from": "office@argosy.test"} | letter, **more})
+    head = StoredLetter.model_validate({"letter": {"from": "office@argosy.test", **letter}, **more})
     addressees = [
         Addressee(number, Mailbox("", f"r{number}@example.test"), json.dumps(own), f"<{number}@argosy.test>")
         for number, own in enumerate(variables)

@@ -2,7 +2,7 @@
 
 import re
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def parsed(content: bytes) -> EmailMessage:
     return message_from_bytes(content, policy=policy.SMTP)
 
 
-def text_of(part: EmailMessage) -> str:
+def text_of(part: MIMEPart) -> str:
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
     return content.decode()
