@@ -86,6 +86,9 @@ deadlines = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
+Index("deadlines_by_time", deadlines.c.tenant, deadlines.c.due_at)
+Index("deadlines_by_age", deadlines.c.due_at)
+
 followers = Table(
     "followers",
     metadata,
