@@ -20,11 +20,9 @@ def wait_s(letter: Letter, zone: str | None, now: datetime, *, is_first: bool) -
     if is_first and letter.local_time is not None:
         due = _next_occurrence(letter.local_time, local_zone, now)
     if letter.quiet_hours is not None:
-        local = due.astimezone(local_zone).time().replace(tzinfo=None)
-        begin, end = clock(letter.quiet_hours.begin), clock(letter.quiet_hours.end)
-        is_quiet = begin <= local < end if begin <= end else local >= begin or local < end
-        if is_quiet:
-            due = _next_occurrence(letter.quiet_hours.end, local_zone, due)
+        end = _next_occurrence(letter.quiet_hours.end, local_zone, due)
+        if end < _next_occurrence(letter.quiet_hours.begin, local_zone, due + timedelta.resolution):
+            due = end
     return max(0.0, (due - now).total_seconds())
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 LINE_AT_MOST = 998
 """Bytes of a line (RFC 5322, 2.1.1). Text with longer lines is encoded."""
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
-_LONG_LINE = re.compile(rb"[^\n]{%d}" % (LINE_AT_MOST + 1))
+_LONG_LINE = re.compile(rb"[^\r\n]{%d}" % (LINE_AT_MOST + 1))
 _BOUNDARY = "=_alternative_"
 
 

@@ -8,7 +8,6 @@ import pytest
 from deploy.local.test_servers import free_port
 from libs.common.ledger.jobs import NewJob
 from services.mailer import rpc_handlers
-from services.mailer.bounces import read
 from tests.mailing import Mailer
 from tests.relay import Relay
 
@@ -36,6 +35,8 @@ Diagnostic-Code: smtp; 550 {status} <ada@example.test>:
 
 --b--
 """
+
+
 COMPLAINT = """From: abuse@far.test
 To: {to}
 Subject: complaint
@@ -51,6 +52,8 @@ Version: 1
 
 --b--
 """
+
+
 HOLIDAY = "From: ada@example.test\nTo: {to}\nSubject: away\nAuto-Submitted: auto-replied\n\nBack on Monday.\n"
 
 
@@ -153,17 +156,3 @@ async def test_nobody_can_make_up_a_return_path(returns: Returns) -> None:
             await returned(returns, REPORT, to=path, action="failed", status="5.1.1")
     await returned(returns, REPORT, to=returns.path.upper(), action="failed", status="5.1.1")
     assert await returns.suppressed() == {"ada@example.test": "bounce"}
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"", b"\x00\xff" * 100, b"Content-Type: message/delivery-status\n\n\n\n", b"\n"]
-)
-def test_garbage_is_no_report(garbage: bytes) -> None:
-    assert read(garbage) is None
-
-
-async def test_an_address_that_the_relay_does_not_know_gets_no_more_mail(mailer: Mailer) -> None:
-    for expected in ("bounced", "suppressed"):
-        job = await mailer.accept(letter={"text": "x"}, to=["550-a@example.test"])
-        await mailer.finish(job)
-        assert (await mailer.states(job))["550-a"] == expected

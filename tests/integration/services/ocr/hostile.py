@@ -4,17 +4,26 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import pikepdf
 
 from tests import pictures
 
 
+def deflated(byte: int, count: int) -> bytes:
+    """So many times that byte, as zlib deflates it (RFC 1950), but without going through them all."""
+    piece, modulus = 1_000_000, 65_521
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = packer.compress(bytes([byte]) * piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    rest = packer.compress(bytes([byte]) * (count % piece)) + packer.flush()
+    low, high = (1 + count * byte) % modulus, (count + byte * count * (count + 1) // 2) % modulus  # Adler-32
+    return b"\x78\xda" + block * (count // piece) + rest + struct.pack(">HH", high, low)
+
+
 def bomb_png(edge: int) -> bytes:
     """A black-and-white PNG of `edge` × `edge` pixels in a few kilobytes."""
-    row = bytes(1 + (edge + 7) // 8)
-    packer = zlib.compressobj(9)
-    data = b"".join([packer.compress(row * 1000) for _ in range(edge // 1000)]) + packer.flush()
+    data = deflated(0, edge * (1 + (edge + 7) // 8))
     header = struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0)
 
     def chunk(name: bytes, body: bytes) -> bytes:
@@ -44,11 +53,9 @@ def inflating_pdf(megabytes: int) -> bytes:
     """A PDF whose page content is that many megabytes of spaces, deflated twice."""
 
     def change(document: pikepdf.Pdf, page: pikepdf.Page) -> None:
-        packer = zlib.compressobj(9)
-        once = b"".join([packer.compress(b" " * 1_000_000) for _ in range(megabytes)]) + packer.flush()
         stream = pikepdf.Stream(document, b"")
         filters = pikepdf.Array([pikepdf.Name.FlateDecode, pikepdf.Name.FlateDecode])
-        stream.write(zlib.compress(once, 9), filter=filters)
+        stream.write(zlib.compress(deflated(ord(" "), megabytes * 1_000_000), 9), filter=filters)
         page.Contents = document.make_indirect(stream)
 
     return _pdf(change)
@@ -58,10 +65,8 @@ def inflating_picture_pdf(edge: int) -> bytes:
     """A PDF with one picture of `edge` × `edge` pixels in a few kilobytes."""
 
     def change(document: pikepdf.Pdf, page: pikepdf.Page) -> None:
-        packer = zlib.compressobj(9)
-        data = b"".join([packer.compress(bytes(edge * 100)) for _ in range(edge // 100)]) + packer.flush()
         picture = pikepdf.Stream(document, b"")
-        picture.write(data, filter=pikepdf.Name.FlateDecode)
+        picture.write(deflated(0, edge * edge), filter=pikepdf.Name.FlateDecode)
         picture.Type, picture.Subtype = pikepdf.Name.XObject, pikepdf.Name.Image
         picture.Width = picture.Height = edge
         picture.ColorSpace, picture.BitsPerComponent = pikepdf.Name.DeviceGray, 8
@@ -122,39 +127,43 @@ def unmapped_font_pdf() -> bytes:
     return _pdf(change)
 
 
-def corpus() -> dict[str, bytes]:
-    """Every one of them, by name."""
-    whole = {
-        "png": pictures.encoded(pictures.page(), "PNG"),
-        "jpeg": pictures.encoded(pictures.page(), "JPEG"),
-        "tiff": pictures.encoded(pictures.page(), "TIFF"),
-        "webp": pictures.encoded(pictures.page(), "WEBP"),
-        "pdf": pictures.scanned_pdf([pictures.page()]),
-    }
-    files = {f"{name}-cut-off": content[: len(content) // 2] for name, content in whole.items()}
-    files |= {f"{name}-garbled": _garbled(content) for name, content in whole.items()}
-    return files | {
-        "png-bomb": bomb_png(50_000),
-        "tiff-bomb": bomb_tiff(),
-        "pdf-content-bomb": inflating_pdf(3_000),
-        "pdf-picture-bomb": inflating_picture_pdf(60_000),
-        "pdf-of-100000-points": _pdf(_vast),
-        "pdf-form-in-itself": form_in_itself_pdf(),
-        "pdf-endless-tree": endless_tree_pdf(),
-        "pdf-endless-outline": endless_outline_pdf(),
-        "pdf-unmapped-font": unmapped_font_pdf(),
-        "pdf-encrypted": pictures.encrypted_pdf(),
-        "pdf-header-only": b"%PDF-1.7\n",
-        "postscript-as-pdf": b"%!PS\n%PDF-1.7\nshowpage",
-    }
+def _whole(kind: str) -> bytes:
+    page = pictures.page()
+    return pictures.scanned_pdf([page]) if kind == "pdf" else pictures.encoded(page, kind.upper())
+
+
+def _cut_off(kind: str) -> bytes:
+    content = _whole(kind)
+    return content[: len(content) // 2]
 
 
 def _vast(_document: pikepdf.Pdf, page: pikepdf.Page) -> None:
     page.MediaBox = pikepdf.Array([0, 0, 100_000, 100_000])
 
 
-def _garbled(content: bytes) -> bytes:
+def _garbled(kind: str) -> bytes:
     """Every 97th byte turned over, from a hundred on."""
+    content = _whole(kind)
     return content[:100] + bytes(
         byte ^ 0xFF if position % 97 == 0 else byte for position, byte in enumerate(content[100:])
     )
+
+
+KINDS = ("png", "jpeg", "tiff", "webp", "pdf")
+CORPUS: dict[str, Callable[[], bytes]] = {
+    **{f"{kind}-cut-off": partial(_cut_off, kind) for kind in KINDS},
+    **{f"{kind}-garbled": partial(_garbled, kind) for kind in KINDS},
+    "png-bomb": lambda: bomb_png(50_000),
+    "tiff-bomb": bomb_tiff,
+    "pdf-content-bomb": lambda: inflating_pdf(3_000),
+    "pdf-picture-bomb": lambda: inflating_picture_pdf(60_000),
+    "pdf-of-100000-points": lambda: _pdf(_vast),
+    "pdf-form-in-itself": form_in_itself_pdf,
+    "pdf-endless-tree": endless_tree_pdf,
+    "pdf-endless-outline": endless_outline_pdf,
+    "pdf-unmapped-font": unmapped_font_pdf,
+    "pdf-encrypted": pictures.encrypted_pdf,
+    "pdf-header-only": lambda: b"%PDF-1.7\n",
+    "postscript-as-pdf": lambda: b"%!PS\n%PDF-1.7\nshowpage",
+}
+"""Every one of them, by name. They are made when they are wanted: some take seconds."""

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from deploy.local.test_servers import Trio
 from tests.chaos import mail
 
 
+@pytest.mark.long
 async def test_nobody_is_lost_and_nobody_gets_it_twice_but_in_doubt(
     servers: Trio, database_url: str, tmp_path: Path
 ) -> None:

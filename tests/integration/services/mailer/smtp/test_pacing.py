@@ -13,14 +13,18 @@ from redis.asyncio import Redis
 from deploy.local.test_servers import Trio
 from services.mailer import sending
 from services.mailer.smtp import pacing
-from services.mailer.smtp.pacing import Pacer, Permit, Rate, Rates, parse_rates
+from services.mailer.smtp.pacing import Pacer, Permit, Rate, Rates
 from tests.chaos.fleet import ServerProcess
 from tests.mailing import Mailer
 from tests.polling import until
 from tests.relay import Relay
 
 LETTER = {"subject": "Tides", "text": "Dear {{ name }}"}
+
+
 WINDOW_S = 1.0
+
+
 COUNTER = "argosy:mail:domain:slow.test"
 
 
@@ -179,15 +183,3 @@ async def test_without_redis_what_has_a_limit_waits(mailer: Mailer, monkeypatch:
         "a@slow.test": "queued",
         "a@fast.test": "sent",
     }
-
-
-def test_limits_are_read() -> None:
-    rates = parse_rates("relay=100/s, tenant=20/min, domain=50/h, domain:Example.com=5/day")
-    assert (rates.relay, rates.tenant, rates.domain) == (Rate(100, 1), Rate(20, 60), Rate(50, 3600))
-    assert rates.domains == {"example.com": Rate(5, 86_400)}
-
-
-@pytest.mark.parametrize("wrong", ["domain", "relay=0/s", "relay=5", "tenant:acme=5/s", "domain=5/week", "x=1/s"])
-def test_limits_that_cannot_be_read_are_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="MAIL_LIMITS"):
-        parse_rates(wrong)

@@ -1,0 +1,103 @@
+"""A document from the job to its artifacts: its pages, its progress, its refusals."""
+
+import asyncio
+import io
+import os
+from pathlib import Path
+
+import pikepdf
+import psutil
+import pypdfium2
+import pytest
+
+from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.sandbox.seccomp import network_is_closed
+from libs.common.testkit import run_inline
+from services.ocr import refusals
+from services.ocr.handler import handle
+from services.ocr.refusals import PageCrashed
+from tests import pictures
+from tests.integration.services.ocr.conftest import Reader
+from tests.pictures import word_f1
+from tests.polling import until
+
+
+async def test_a_sandboxed_process_can_answer_only_with_what_it_should(reader: Reader) -> None:
+    with pytest.raises(PageCrashed):
+        await reader.deps.sandbox.run(an_answer_that_runs_something)
+
+
+def an_answer_that_runs_something() -> object:
+    return Exploding()
+
+
+class Exploding:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("exit 0",)
+
+
+async def test_pages_of_a_tiff_and_progress(reader: Reader) -> None:
+    pages = [pictures.page([f"Page number {name} stands here."]) for name in ("one", "two", "three")]
+    content = pictures.encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    reader.progress.clear()
+    done = await reader.read(content)
+    texts = (await reader.text(done)).split("\f")
+    assert [name in text for name, text in zip(("one", "two", "three"), texts, strict=False)] == [True] * 3
+    assert [step["done"] for step in reader.progress] == [1, 2, 3, 3]
+    assert {step["total"] for step in reader.progress} == {3}
+    with pikepdf.open(io.BytesIO(await reader.artifact(done, "document.pdf"))) as document:
+        assert len(document.pages) == 3
+
+
+async def test_only_the_pages_asked_for(reader: Reader) -> None:
+    names = ("one", "two", "three", "four")
+    content = pictures.scanned_pdf([pictures.page([f"Page number {name} stands here."]) for name in names])
+    done = await reader.read(content, pages="4,2")
+    text = await reader.text(done)
+    assert text.index("two") < text.index("four")
+    assert "one" not in text
+    assert [page["number"] for page in await reader.words(done)] == [2, 4]
+    document = pypdfium2.PdfDocument(await reader.artifact(done, "document.pdf"))
+    assert ["two" in page.get_textpage().get_text_range() for page in document] == [True, False]
+
+
+async def test_a_language_that_is_not_installed_is_refused_with_those_that_are(reader: Reader) -> None:
+    with pytest.raises(refusals.LanguageNotInstalled, match=r"Not installed: tlh\. Installed: .*eng"):
+        await reader.read(pictures.text_pdf("x"), languages=["eng", "tlh"])
+
+
+async def test_a_missing_page_and_a_missing_upload_are_refused(reader: Reader) -> None:
+    with pytest.raises(refusals.NoSuchPage):
+        await reader.read(pictures.text_pdf("x"), pages="2")
+    payload = OcrPayload(source="nowhere", filename="f", media_type="image/png", options=OcrOptions())
+    with pytest.raises(refusals.SourceMissing):
+        await run_inline(handle, payload, reader.deps)
+
+
+async def test_cancelling_ends_the_processes_of_the_pages(reader: Reader) -> None:
+    reading = asyncio.create_task(reader.read(pictures.scanned_pdf([pictures.page(dpi=300)] * 6, dpi=300)))
+    await until(engines)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert not await engines()
+
+
+async def engines() -> bool:
+    """Whether Tesseract runs for this process."""
+    try:
+        return any("tesseract" in child.name() for child in psutil.Process().children(recursive=True))
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_real_scans(reader: Reader, scans: Path) -> None:
+    done = await reader.read((scans / "linn.png").read_bytes())
+    assert word_f1(await reader.text(done), (scans / "linn.txt").read_text()) >= 0.95
+    done = await reader.read((scans / "multipage.pdf").read_bytes())
+    assert done.result["pages"] == 6
+
+
+async def test_no_network_in_the_sandbox(reader: Reader) -> None:
+    assert await reader.deps.sandbox.run(network_is_closed)
+    assert not network_is_closed()
