@@ -111,9 +111,8 @@ def _settle_ports(before: State, fleet: State, active: Collection[str]) -> None:
     """Ports for everything that is to start. Raises CannotRun if the gateway cannot have its."""
     ours = GATEWAY in active and before.gateway_port == fleet.gateway_port
     if not ours and (reason := why_not(fleet.gateway_port)):
-        raise CannotRun(
-            f"Port {fleet.gateway_port} {reason}. Stop it, or choose another port: {PORT}=8081 make up"
-        )
+        stop = "Stop that one, or choose" if "taken" in reason else "Choose"
+        raise CannotRun(f"Port {fleet.gateway_port} {reason}. {stop} another port: {PORT}=8081 make up")
     state.refresh_ports(fleet, active)
 
 
