@@ -54,7 +54,7 @@ def up(choice: Choice) -> None:
     migrated = _bring_up_database(fleet, database_runs)
     if migrated:
         changes = [_restarted_for_migration(change) for change in changes]
-    _bring_up_services(fleet, wanted, changes)
+    _bring_up_services(fleet, wanted, changes, serving=GATEWAY in active and not migrated)
     _report(fleet, changes, from_version, migrated if database_runs else None)
     welcome(fleet, time.monotonic() - begun)
 
@@ -111,9 +111,8 @@ def _settle_ports(before: State, fleet: State, active: Collection[str]) -> None:
     """Ports for everything that is to start. Raises CannotRun if the gateway cannot have its."""
     ours = GATEWAY in active and before.gateway_port == fleet.gateway_port
     if not ours and (reason := why_not(fleet.gateway_port)):
-        raise CannotRun(
-            f"Port {fleet.gateway_port} {reason}. Stop it, or choose another port: {PORT}=8081 make up"
-        )
+        stop = "Stop that one, or choose" if "taken" in reason else "Choose"
+        raise CannotRun(f"Port {fleet.gateway_port} {reason}. {stop} another port: {PORT}=8081 make up")
     state.refresh_ports(fleet, active)
 
 
@@ -136,7 +135,11 @@ def _bring_up_database(fleet: State, runs: bool) -> str | None:
     if migration and runs:
         print(f"Stopping the services to migrate the database, {migration} …", flush=True)
         supervisor.stop(SERVICES)
-    database.prepare(fleet)
+    try:
+        database.prepare(fleet)
+    except Exception as error:
+        left = "The services are stopped; the database is as it was. " if migration and runs else ""
+        raise CannotRun(f"The database could not be prepared: {error}\n{left}Mend it and `make up`.") from error
     return migration
 
 
@@ -146,7 +149,7 @@ def _restarted_for_migration(change: Change) -> Change:
     return change
 
 
-def _bring_up_services(fleet: State, wanted: list[Program], changes: list[Change]) -> None:
+def _bring_up_services(fleet: State, wanted: list[Program], changes: list[Change], *, serving: bool) -> None:
     for name in SERVICES:
         own, given = settings.environment_of(name, fleet), settings.given_to(name, fleet)
         fixed = {variable: value for variable, value in own.items() if variable not in given}
@@ -154,7 +157,7 @@ def _bring_up_services(fleet: State, wanted: list[Program], changes: list[Change
     services = [program for program in wanted if program.name not in SERVERS]
     workers = [program for program in services if program.name in WORKERS]
     gateway = [program for program in services if program.name == GATEWAY]
-    last = [] if Change(GATEWAY, Action.START, []) in changes else gateway  # in no order while nobody is served
+    last = gateway if serving else []  # in no order while nobody is served
     first = [program for program in services if program not in last]
     _apply(fleet, first, changes)
     wait_for("the workers", partial(_registered, fleet, workers), Watch(first))
