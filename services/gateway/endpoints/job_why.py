@@ -77,11 +77,10 @@ def _queued(facts: dict[str, Any]) -> Explanation:
         return _held_back(facts)
     if facts["running"] >= facts["slots"]:
         sentence = (
-            f"All {facts['slots']} slots of the queue's workers are busy; "
-            f"{facts['tickets_ahead']} jobs are before it."
+            f"All {facts['slots']} slots of the queue's workers are busy; {_jobs(facts['tickets_ahead'])} before it."
         )
     else:
-        sentence = f"It is being handed to a worker; {facts['tickets_ahead']} jobs are before it."
+        sentence = f"It is being handed to a worker; {_jobs(facts['tickets_ahead'])} before it."
     evidence = {name: facts[name] for name in ("ticketed_at", "tickets_ahead", "slots", "workers", "running")}
     return "next", sentence, evidence
 
@@ -110,3 +109,7 @@ def _message(facts: dict[str, Any]) -> str | None:
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
+
+
+def _jobs(number: int) -> str:
+    return "1 job is" if number == 1 else f"{number} jobs are"

@@ -20,33 +20,33 @@ QUEUED: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changes", "code", "sentence"),
     [
-        ({}, "behind", "It waits behind 7 jobs of its tenant, and 1 already handed out."),
+        ({}, "behind", "It waits behind 7 jobs of its tenant, and 1 that have tickets."),
         ({"paused_at": THEN, "workers": 0}, "paused", "The queue ocr is paused."),
         (
             {"workers": 0},
             "no_worker",
-            "No worker of the queue ocr lives since 2030-01-02 03:04:05 UTC.",
+            "The queue ocr has had no worker since 2030-01-02 03:04:05 UTC.",
         ),
         (
             {"workers": 0, "worker_seen_at": None},
             "no_worker",
-            "No worker of the queue ocr lives, and there never was one.",
+            "The queue ocr has had no worker yet.",
         ),
-        ({"ticketed_at": THEN}, "next", "It is being handed to a worker; 1 go before it."),
+        ({"ticketed_at": THEN}, "next", "It is being handed to a worker; 1 job is before it."),
         (
             {"ticketed_at": THEN, "running": 4},
             "next",
-            "All 4 slots of the queue's workers are busy; 1 go before it.",
+            "All 4 slots of the queue's workers are busy; 1 job is before it.",
         ),
         (
             {"max_running_per_tenant": 2, "held": 2, "max_running": 1, "running": 1},
             "tenant_cap",
-            "Only 2 jobs of a tenant may run at once in this queue, and 2 do.",
+            "At most 2 jobs of a tenant may run at once in this queue, and 2 do.",
         ),
         (
             {"max_running": 2, "running": 1},
             "queue_cap",
-            "Only 2 jobs may run at once in this queue, and 1 do.",
+            "At most 2 jobs may run at once in this queue, and 1 do.",
         ),
         ({"max_running": 3, "running": 1, "max_running_per_tenant": 1}, "behind", None),
     ],
@@ -84,7 +84,7 @@ def test_a_job_that_runs_or_waits_for_its_parts_or_has_ended() -> None:
     assert explain(running)[1] == "It is running, since 2030-01-02 03:04:05 UTC."
     assert explain(running | {"cancel_requested_at": THEN})[0] == "cancelling"
     waiting = explain({"state": "waiting", "progress": {"done": 3, "total": 10}})
-    assert waiting[1] == "Its parts are at work: 3 of 10 have ended."
+    assert waiting[1] == "It waits for its children: 3 of 10 have ended."
     for state, said in (("succeeded", "succeeded"), ("failed", "failed"), ("cancelled", "was cancelled")):
         code, sentence, _ = explain({"state": state, "finished_at": THEN, "error": None})
         assert (code, sentence) == (state, f"It has ended: it {said}.")

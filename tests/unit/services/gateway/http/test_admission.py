@@ -55,7 +55,7 @@ def test_a_refusal_names_what_refused_and_its_headers_are_kept_for_the_answer() 
 
 async def test_a_body_must_come_at_some_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the grace, each byte that came buys time for the next."""
-    monkeypatch.setattr(timeouts_module, "LOOK_EVERY_S", 0.005)
+    monkeypatch.setattr(timeouts_module, "CHECK_EVERY_S", 0.005)
     monkeypatch.setattr(admission, "BODY_GRACE_S", 0.0)
     messages: list[Message] = [{"type": "http.request", "body": bytes(1024 * 3600), "more_body": True}]
     timeouts = Timeouts()
@@ -79,7 +79,7 @@ async def test_a_body_must_come_at_some_rate(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_after_its_end_a_body_has_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream waits for the caller to go away by receiving, and that may take hours."""
-    monkeypatch.setattr(timeouts_module, "LOOK_EVERY_S", 0.005)
+    monkeypatch.setattr(timeouts_module, "CHECK_EVERY_S", 0.005)
     monkeypatch.setattr(admission, "BODY_GRACE_S", 0.0)
     timeouts, gone = Timeouts(), asyncio.Event()
     messages: list[Message] = [
@@ -102,7 +102,7 @@ async def test_after_its_end_a_body_has_no_clock(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_who_falls_asleep_over_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts_module, "LOOK_EVERY_S", 0.005)
+    monkeypatch.setattr(timeouts_module, "CHECK_EVERY_S", 0.005)
     monkeypatch.setattr(admission, "TAKEN_WITHIN_S", 0.01)
     timeouts = Timeouts()
 

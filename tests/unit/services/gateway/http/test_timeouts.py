@@ -13,7 +13,7 @@ from services.gateway.problems import DeadlineExceeded, RequestTimeout
 
 @pytest.fixture
 async def timeouts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Timeouts]:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.005)
+    monkeypatch.setattr(module, "CHECK_EVERY_S", 0.005)
     made = Timeouts()
     async with background.alongside(made.watch()):
         yield made
