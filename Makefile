@@ -69,9 +69,9 @@ redis-stop: ## Stop our Redis
 
 ## Tests
 test: setup ## Everything CI does: lint, types, and all tests against real servers
-	@$(RUN) -m deploy.local.tesseract
+	@$(RUN) -m deploy.local.install_tesseract
 	$(MAKE) --no-print-directory check
-	$(RUN) -m pytest -n $(TESTS_AT_ONCE) --maxschedchunk 2 $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist loadgroup $(PYTEST_ARGS)
 
 test-random: ## The same in random order; the seed is shown
 	@$(MAKE) --no-print-directory test PYTEST_ARGS="-p randomly $(PYTEST_ARGS)"
@@ -107,7 +107,7 @@ bench-queue: setup ## Waiting times, recovery, fairness, a million jobs
 	@$(RUN) -m benchmarks.queue
 
 bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
-	@$(RUN) -m deploy.local.tesseract
+	@$(RUN) -m deploy.local.install_tesseract
 	$(RUN) -m benchmarks.ocr
 
 bench-mail: setup ## A letter to 10,000 through the fleet, beside bare aiosmtplib

@@ -25,7 +25,7 @@ import uvloop
 from benchmarks.jobs import QUEUE, accept_all, gateway
 from deploy.local.test_servers import Trio, trio
 from libs.common.db import Database
-from libs.common.ledger import dispatch, jobs, picking
+from libs.common.ledger import jobs, picking, requeueing
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.engine.dispatcher import WINDOW_S, Dispatcher
@@ -190,7 +190,7 @@ async def _fill(database: Database, number: int) -> None:
 
 
 async def _pick_ms(database: Database) -> float:
-    demand = await dispatch.demand(database, QUEUE)
+    demand = await requeueing.demand(database, QUEUE)
     times, last = [], ""
     for _ in range(9):
         begun = time.perf_counter()

@@ -15,10 +15,10 @@ from libs.common.bus import Bus
 from libs.common.config import BlobSettings
 from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload, Recipient
 from libs.common.db import Database
+from libs.common.handler_testkit import drain
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
-from libs.common.testkit import drain
 from libs.common.worker.service import Platform
 from libs.common.worker.worker import Worker
 from services.gateway.engine.dispatcher import Dispatcher

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from deploy.local.programs import SERVERS, Program
+from deploy.local.program_specs import SERVERS, Program
 from deploy.local.state import Started
 
 UNKNOWN = "nothing is known of what it was started with"

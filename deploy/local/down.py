@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from deploy.local import supervisor
 from deploy.local.errors import CannotRun
-from deploy.local.programs import CATCHER, SERVERS
+from deploy.local.program_specs import CATCHER, SERVERS
 from deploy.local.waiting import wait_for
 
 

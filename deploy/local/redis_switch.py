@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from deploy.local import programs, settings, state, supervisor, up
+from deploy.local import program_specs, settings, state, supervisor, up
 from deploy.local.errors import CannotRun
 from deploy.local.ports import answers
 from deploy.local.waiting import Watch, wait_for
@@ -20,7 +20,7 @@ def start() -> None:
         state.refresh_ports(fleet, ())
         up.launch(fleet)
     if supervisor.statuses().get(REDIS) != "active":
-        (ours,) = [program for program in programs.wanted(fleet) if program.name == REDIS]
+        (ours,) = [program for program in program_specs.wanted(fleet) if program.name == REDIS]
         up.start(ours)
         fleet.started[REDIS] = ours.started
         fleet.save()

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import psutil
 
-from deploy.local import database, programs, settings, state, supervisor, version
+from deploy.local import database_queries, program_specs, settings, state, supervisor, version
 from deploy.local.changes import differences
-from deploy.local.programs import Program
+from deploy.local.program_specs import Program
 from deploy.local.settings import GATEWAY
 from deploy.local.state import LOGS, RUN, State, shown
 from deploy.local.table import table
@@ -26,8 +26,8 @@ def status() -> bool:
         if left:
             print(f"{left} processes are left of a run whose supervisor died; `make up` and `make down` end them.")
         return False
-    others = programs.beside_servers(fleet)
-    expected = {name: 1 for name in programs.SERVERS if name not in settings.external(fleet)}
+    others = program_specs.beside_servers(fleet)
+    expected = {name: 1 for name in program_specs.SERVERS if name not in settings.external(fleet)}
     expected |= {program.name: program.processes for program in others}
     statuses = supervisor.statuses()
     pids = {name: supervisor.pids(name) if name in statuses else [] for name in expected}
@@ -85,12 +85,12 @@ def duration(seconds: float) -> str:
 
 def _print_queues(fleet: State, pids: Mapping[str, list[int]]) -> bool:
     """How the queues stand; whether each worker is known to the ledger."""
-    if not database.reachable(fleet):
+    if not database_queries.reachable(fleet):
         print("    queues: the database does not answer\n")
         return False
-    rows, known = [], database.registered(fleet)
+    rows, known = [], database_queries.registered(fleet)
     complete = True
-    for queue in database.queues(fleet):
+    for queue in database_queries.queues(fleet):
         name = queue["name"]
         complete &= {(name, pid) for pid in pids[name]} <= known
         paused = "paused" if queue["paused_at"] is not None else "no"

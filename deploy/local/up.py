@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
-from deploy.local import database, programs, settings, state, supervisor, tesseract, version
+from deploy.local import database_queries, install_tesseract, program_specs, settings, state, supervisor, version
 from deploy.local.changes import Action, Change, plan
 from deploy.local.errors import CannotRun
 from deploy.local.ports import answers, why_not
-from deploy.local.programs import SERVERS, Program
+from deploy.local.program_specs import SERVERS, Program
 from deploy.local.settings import EXTERNAL, GATEWAY, PORT, SERVICES, WORKERS, Choice
 from deploy.local.state import RUN, Started, State
 from deploy.local.waiting import SERVERS_GET_S, Watch, wait_for
@@ -31,7 +31,7 @@ def up(choice: Choice) -> None:
     begun = time.monotonic()
     for note in choice.notes:
         print(note)
-    tesseract.ensure()
+    install_tesseract.ensure()
     before, fleet = state.load(), choice.state
     was_running = supervisor.alive()
     statuses = supervisor.statuses() if was_running else {}
@@ -42,10 +42,10 @@ def up(choice: Choice) -> None:
     else:
         clear_away()
     _settle_ports(before, fleet, active)
-    if database_runs := bool(active) and database.reachable(before):
-        database.pending(before)  # it may be too new for this code: then nothing is touched
+    if database_runs := bool(active) and database_queries.reachable(before):
+        database_queries.pending(before)  # it may be too new for this code: then nothing is touched
     fleet.save()
-    wanted = programs.wanted(fleet)
+    wanted = program_specs.wanted(fleet)
     if not was_running:
         launch(fleet)
     changes = plan(wanted, fleet.started, statuses)
@@ -122,7 +122,7 @@ def _bring_up_servers(fleet: State, wanted: list[Program], changes: Iterable[Cha
     watch = Watch(ours, patience_s=SERVERS_GET_S)
     for name, url in settings.addresses_of(fleet).items():
         wait_for(name, partial(answers, url), watch)
-    wait_for("the database", partial(database.reachable, fleet), watch)
+    wait_for("the database", partial(database_queries.reachable, fleet), watch)
 
 
 def _bring_up_database(fleet: State, runs: bool) -> str | None:
@@ -131,12 +131,12 @@ def _bring_up_database(fleet: State, runs: bool) -> str | None:
     Old code cannot be expected to understand a new schema: some of the first ten migrations needed the fleet
     stopped. A request that is refused for some seconds can be sent again; a job that failed has failed.
     """
-    migration = database.pending(fleet)
+    migration = database_queries.pending(fleet)
     if migration and runs:
         print(f"Stopping the services to migrate the database, {migration} …", flush=True)
         supervisor.stop(SERVICES)
     try:
-        database.prepare(fleet)
+        database_queries.prepare(fleet)
     except Exception as error:
         left = "The services are stopped; the database is as it was. " if migration and runs else ""
         raise CannotRun(f"The database could not be prepared: {error}\n{left}Mend it and `make up`.") from error
@@ -187,7 +187,7 @@ def start(program: Program) -> None:
     supervisor.start(
         program.name,
         program.command,
-        programs.whole_environment(program),
+        program_specs.whole_environment(program),
         stop_signal=program.stop_signal,
         processes=program.processes,
     )
@@ -195,7 +195,7 @@ def start(program: Program) -> None:
 
 def _registered(fleet: State, workers: Iterable[Program]) -> bool:
     """Whether as many workers as asked for live, and the ledger knows each."""
-    known = database.registered(fleet)
+    known = database_queries.registered(fleet)
     for worker in workers:
         pids = supervisor.pids(worker.name)
         if len(pids) < worker.processes or not {(worker.name, pid) for pid in pids} <= known:

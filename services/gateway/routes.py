@@ -7,13 +7,6 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from services.gateway.endpoints.artifacts import download
-from services.gateway.endpoints.deadlines import (
-    NewDeadline,
-    list_deadlines,
-    put_deadline,
-    remove_deadline,
-    show_deadline,
-)
 from services.gateway.endpoints.health import alive, ready
 from services.gateway.endpoints.job_actions import (
     BulkCancel,
@@ -42,6 +35,13 @@ from services.gateway.endpoints.mail import (
     show_unsubscribe,
     submit_mail,
     unsubscribe,
+)
+from services.gateway.endpoints.mail_deadlines import (
+    NewDeadline,
+    list_deadlines,
+    put_deadline,
+    remove_deadline,
+    show_deadline,
 )
 from services.gateway.endpoints.ocr import OcrSubmission, submit_ocr
 from services.gateway.endpoints.queues import QueueCapsUpdate, cap_queue, list_queues, pause_queue, resume_queue

@@ -28,7 +28,7 @@ from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
 from libs.common.worker.job import Done, FanOut, Job, Snooze, storable
 from libs.common.worker.service import Platform
-from services.mailer import letters, reminders, templates
+from services.mailer import deadline_reminders, letters, templates
 from services.mailer.bounces import ReportServer
 from services.mailer.compose import attachments, signing
 from services.mailer.compose.attachments import AttachmentParts
@@ -118,7 +118,7 @@ async def _delete_old_regularly(database: Database) -> None:
     while True:
         try:
             await letters.forget(database)
-            await reminders.forget(database)
+            await deadline_reminders.forget(database)
         except Unavailable as error:
             logger.warning("letters.not_forgotten", error=str(error))
         except Exception:
@@ -164,7 +164,7 @@ async def _store(job: Job[MailPayload], deps: Deps) -> int:
         await deps.sandbox.run(check, stored)
     if payload.days_before:
         return await until_available(
-            lambda: reminders.store(deps.database, job.id, job.tenant, stored, payload, datetime.now(UTC))
+            lambda: deadline_reminders.store(deps.database, job.id, job.tenant, stored, payload, datetime.now(UTC))
         )
     now = datetime.now(UTC)
     waits = [wait_s(letter, recipient.time_zone, now, is_first=True) for recipient in payload.recipients]

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from libs.common.contracts.mail import Letter, Recipient, StoredLetter
 from libs.common.errors import Unavailable
 from libs.common.rpc import REPLY_BYTES_AT_MOST, Document, RpcHandler
-from services.mailer import reminders, suppressions, templates
+from services.mailer import deadline_reminders, suppressions, templates
 from services.mailer.compose import content
 from services.mailer.handler import Deps
 from services.mailer.refusals import NotFound, TokenInvalid
@@ -162,24 +162,24 @@ async def put_deadline(tenant: str, request: Document, deps: Deps) -> Document:
     """`name`, `due_at` (ISO 8601), `variables`, `followers` → the deadline."""
     name, due_at = request["name"], datetime.fromisoformat(request["due_at"])
     followers = [Recipient.model_validate(follower) for follower in request["followers"]]
-    await reminders.put(deps.database, tenant, name, due_at, request["variables"], followers)
-    return await reminders.get(deps.database, tenant, name)
+    await deadline_reminders.put(deps.database, tenant, name, due_at, request["variables"], followers)
+    return await deadline_reminders.get(deps.database, tenant, name)
 
 
 async def get_deadline(tenant: str, request: Document, deps: Deps) -> Document:
     """`name` → the deadline, with its followers. Raises NotFound."""
-    return await reminders.get(deps.database, tenant, request["name"])
+    return await deadline_reminders.get(deps.database, tenant, request["name"])
 
 
 async def list_deadlines(tenant: str, request: Document, deps: Deps) -> Document:
     """`after` (a name), `limit` → `deadlines`, each with the number of its followers; `next_after`."""
-    found = await reminders.page(deps.database, tenant, after=request["after"], limit=request["limit"])
+    found = await deadline_reminders.page(deps.database, tenant, after=request["after"], limit=request["limit"])
     return _page("deadlines", found, request["limit"], key="name")
 
 
 async def remove_deadline(tenant: str, request: Document, deps: Deps) -> Document:
     """`name` → {}. Raises NotFound."""
-    if not await reminders.remove(deps.database, tenant, request["name"]):
+    if not await deadline_reminders.remove(deps.database, tenant, request["name"]):
         raise NotFound("There is no such deadline.")
     return {}
 

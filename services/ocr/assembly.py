@@ -13,7 +13,7 @@ import pikepdf
 from libs.common.contracts.ocr import Page
 from services.ocr import output_formats
 from services.ocr.documents import PDF, count_frames, flattened_frames, resolution_of
-from services.ocr.pages import ASSUMED_DPI, PageFiles
+from services.ocr.page_reading import ASSUMED_DPI, PageFiles
 from services.ocr.refusals import UnreadableDocument
 
 PREVIEW_CHARACTERS = 500

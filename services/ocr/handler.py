@@ -31,7 +31,7 @@ from services.ocr import page_cache, tesseract
 from services.ocr.assembly import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
 from services.ocr.documents import PDF, count_pages
-from services.ocr.pages import PageFiles, Task, prepare_page, recognise_page, renumber
+from services.ocr.page_reading import PageFiles, Task, prepare_page, recognise_page, renumber
 from services.ocr.refusals import (
     LanguageNotInstalled,
     NoSuchPage,
@@ -78,7 +78,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     """Open the dependencies of `handle`. Raises EngineFailed if Tesseract is not installed."""
     limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
     refusals = Refusals(PageTimeout, OutOfMemory, PageCrashed)
-    preload = ["services.ocr.pages", "services.ocr.assembly"]
+    preload = ["services.ocr.page_reading", "services.ocr.assembly"]
     sandbox = Sandbox(limits, refusals, package="services.ocr", preload=preload)
     languages = frozenset(await sandbox.run(tesseract.installed_languages))
     engine = await sandbox.run(tesseract.installed_engine, settings.ocr_engine)

@@ -21,7 +21,7 @@ from deploy.local.servers import Server
 from deploy.local.test_servers import answers, free_port
 from libs.common import db
 from libs.common.config import DatabaseSettings
-from libs.common.ledger import accounting
+from libs.common.ledger import consistency_check
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import Role
 from tests.limits import NO_LIMITS
@@ -261,7 +261,7 @@ class Fleet:
                    FROM ledger.jobs j CROSS JOIN LATERAL (
                      SELECT count(*) AS effects FROM effects WHERE job = j.id) e"""
             )
-            (balance,) = await accounting.balance(database)
+            (balance,) = await consistency_check.balance(database)
         names = ("jobs", "not_succeeded", "more_attempts", "lost", "twice")
         return dict(zip(names, row, strict=True)) | {
             "unaccounted": balance["unaccounted"],

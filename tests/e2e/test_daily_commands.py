@@ -9,7 +9,7 @@ import pytest
 from deploy.local.test_servers import free_port
 from tests.e2e.fleet import Fleet
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_daily_commands")]  # one fleet for all of them
 
 PROGRAMS = ("services.gateway", "services.ocr", "services.mailer", "deploy.local.mail_catcher")
 

@@ -93,7 +93,7 @@ def test_every_failure_code_is_documented() -> None:
     errors = job_errors()
     assert set(errors) >= NOT_FAILURES
     final = {code: issubclass(error, Reject) for code, error in errors.items() if code not in NOT_FAILURES}
-    recovery = text_of("libs/common/ledger/dispatch.py")
+    recovery = text_of("libs/common/ledger/requeueing.py")
     ((poison, lost),) = re.findall(r"'code', CASE WHEN poisonous THEN '(\w+)' ELSE '(\w+)' END", recovery)
     (bug,) = re.findall(r'"code": "(\w+)"', text_of("libs/common/worker/failure.py"))
     final |= {poison: True, lost: False, bug: False}

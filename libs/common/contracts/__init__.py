@@ -1,9 +1,9 @@
 """What crosses the wire between processes: data types and names, without behaviour.
 
-services  the table of services: names, queues, roles, ports, needs
-ids       public ids: job_…, schedule_…, replay_…
-events    the events that workers publish about jobs, and the cancels that they receive
-numbers   whole numbers, whether JSON writes them as 8 or 8.0
-ocr       the payload and the artifacts of an OCR job
-mail      letters, recipients, and the payload of a mail job
+services       the table of services: names, queues, roles, ports, needs
+ids            public ids: job_…, schedule_…, replay_…
+events         the events that workers publish about jobs, and the cancels that they receive
+whole_numbers  whole numbers, whether JSON writes them as 8 or 8.0
+ocr            the payload and the artifacts of an OCR job
+mail           letters, recipients, and the payload of a mail job
 """

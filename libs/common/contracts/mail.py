@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from libs.common.contracts.numbers import WHOLE
+from libs.common.contracts.whole_numbers import WHOLE
 
 RECIPIENTS_AT_MOST = 10_000
 LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from libs.common.contracts.numbers import WHOLE
+from libs.common.contracts.whole_numbers import WHOLE
 
 MEDIA_TYPES = ("application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp")
 """The media types that can be processed."""

@@ -5,22 +5,22 @@
                                     ├──retry/release──┤ └─────> cancelled
                                     └──── waiting <───┘   (for its children)
 
-jobs            the states, a job as it is accepted, and reading jobs back
-accept          commits new jobs; a repeated request, or the same unique_for, gives the same job
-dispatch        puts due jobs, lost tickets and the jobs of dead workers back into the queue
-picking         which waiting jobs are next: fair to tenants, by rank, within the caps
-claim           a worker claims jobs and sends heartbeats
-finish          the outcome of an attempt, written only by the worker that still holds the job
-job_actions     cancel and retry on request
-flows           a job that fans out into children and waits for them
-replays         bulk retries, with a rate limit and a failure limit
-schedules       recurring jobs
-queues          pause, caps, and the state of each queue
-queue_position  where one job stands in its queue, and so why it does not run
-accounting      accepted minus ended must equal the unfinished jobs
-retention       removes old jobs, and the files that are no longer needed
-durability      which statements need not wait for the disk
-tables          the tables
+jobs               the states, a job as it is accepted, and reading jobs back
+accept             commits new jobs; a repeated request, or the same unique_for, gives the same job
+requeueing         puts due jobs, lost tickets and the jobs of dead workers back into the queue
+picking            which waiting jobs are next: fair to tenants, by rank, within the caps
+claim              a worker claims jobs and sends heartbeats
+finish             the outcome of an attempt, written only by the worker that still holds the job
+job_actions        cancel and retry on request
+flows              a job that fans out into children and waits for them
+bulk_retries       bulk retries, with a rate limit and a failure limit
+schedules          recurring jobs
+queues             pause, caps, and the state of each queue
+queue_position     where one job stands in its queue, and so why it does not run
+consistency_check  accepted minus ended must equal the unfinished jobs
+retention          removes old jobs, and the files that are no longer needed
+durability         which statements need not wait for the disk
+tables             the tables
 
 `attempt` and `worker` together are the fencing token: a claim increments `attempt` and sets `worker`, and every
 later write of that worker names both.

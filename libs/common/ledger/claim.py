@@ -126,5 +126,5 @@ ON CONFLICT (name) DO UPDATE SET worker_seen_at = greatest(queues.worker_seen_at
 
 
 async def deregister(db: Database, worker: UUID) -> None:
-    """Remove a worker process. The next `dispatch.recover` requeues the jobs that it still held."""
+    """Remove a worker process. The next `requeueing.recover` requeues the jobs that it still held."""
     await db.fetch(REMOVE_WORKERS.format(which="id = $1"), worker)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.db import Connection, Database, fetch_within
-from libs.common.ledger.dispatch import Demand
 from libs.common.ledger.durability import LAZILY
+from libs.common.ledger.requeueing import Demand
 
 WINDOW_LARGEST = 20_000
 """The most tickets of a queue that may be out at the same time."""

@@ -137,7 +137,7 @@ queues = Table(  # a queue needs a row only for a pause, a cap or worker_seen_at
     Column("worker_seen_at", Moment),  # last heartbeat of a worker that was removed
 )
 
-entries = Table(  # accounting: inserted by transactions that accept or end jobs; see accounting.py
+entries = Table(  # accounting: inserted by transactions that accept or end jobs; see consistency_check.py
     "entries",
     metadata,
     Column("queue", Text, nullable=False),

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from libs.common.contracts.events import cancel_subject, encode_cancels
 from libs.common.contracts.ids import parse_id, public_id
-from libs.common.contracts.numbers import WHOLE
-from libs.common.ledger import job_actions, replays
+from libs.common.contracts.whole_numbers import WHOLE
+from libs.common.ledger import bulk_retries, job_actions
 from libs.common.ledger.job_actions import Cancelled, UniqueKeyTaken
 from libs.common.ledger.jobs import Filter, State
 from services.gateway.endpoints.job_document import job_document
@@ -125,9 +125,11 @@ async def retry_jobs(request: Request) -> Response:
     )
     if not matched:
         return json_response({"matched": 0}, 200)
-    if await replays.count_open(state.database, principal.tenant) >= replays.OPEN_AT_MOST:
-        raise Conflict(f"{replays.OPEN_AT_MOST} replays are running already; cancel one, or wait for its end.")
-    replay = await replays.start(
+    if await bulk_retries.count_open(state.database, principal.tenant) >= bulk_retries.OPEN_AT_MOST:
+        raise Conflict(
+            f"{bulk_retries.OPEN_AT_MOST} replays are running already; cancel one, or wait for its end."
+        )
+    replay = await bulk_retries.start(
         state.database,
         principal.tenant,
         principal.user,
@@ -137,7 +139,7 @@ async def retry_jobs(request: Request) -> Response:
         stop_after=body.stop_after,
     )
     location = f"/v1/replays/{public_id(replay, 'replay')}"
-    facts = await replays.find(state.database, principal.tenant, replay)
+    facts = await bulk_retries.find(state.database, principal.tenant, replay)
     return json_response(_replay_document(facts or {}), 202, {"Location": location})
 
 
@@ -151,14 +153,14 @@ async def cancel_replay(request: Request) -> Response:
     """Cancel a bulk retry: no more of its jobs are released."""
     principal = caller(request)
     facts = await _find_replay(request, principal)
-    if not await replays.stop(state_of(request).database, principal.tenant, facts["id"]):
+    if not await bulk_retries.stop(state_of(request).database, principal.tenant, facts["id"]):
         raise Conflict(f"The replay has ended already: it is {facts['state']}.")
     return json_response(_replay_document(await _find_replay(request, principal)))
 
 
 async def _find_replay(request: Request, principal: Principal) -> dict[str, Any]:
     replay = parse_id(request.path_params["id"], "replay")
-    facts = replay and await replays.find(state_of(request).database, principal.tenant, replay)
+    facts = replay and await bulk_retries.find(state_of(request).database, principal.tenant, replay)
     if not facts:
         raise NotFound("There is no such replay.")
     return facts

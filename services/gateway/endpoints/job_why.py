@@ -76,9 +76,8 @@ def _queued(facts: dict[str, Any]) -> Explanation:
     if facts["ticketed_at"] is None:
         return _held_back(facts)
     if facts["running"] >= facts["slots"]:
-        sentence = (
-            f"All {facts['slots']} slots of the queue's workers are busy; {_jobs(facts['tickets_ahead'])} before it."
-        )
+        busy = f"All {facts['slots']} slots of the queue's workers are busy"
+        sentence = f"{busy}; {_jobs(facts['tickets_ahead'])} before it."
     else:
         sentence = f"It is being handed to a worker; {_jobs(facts['tickets_ahead'])} before it."
     evidence = {name: facts[name] for name in ("ticketed_at", "tickets_ahead", "slots", "workers", "running")}

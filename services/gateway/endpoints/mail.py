@@ -27,7 +27,7 @@ from libs.common.contracts.mail import (
     Recipient,
     refuse_twice,
 )
-from libs.common.contracts.numbers import WHOLE
+from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import retention
 from libs.common.ledger.jobs import new_id
 from services.gateway.endpoints.service_client import call_service

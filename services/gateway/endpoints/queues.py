@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.contracts.numbers import WHOLE
 from libs.common.contracts.services import QUEUES
+from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import queues
 from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Queue

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from libs.common import rpc
-from libs.common.contracts.numbers import WHOLE
+from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.rpc import REQUEST_BYTES_AT_MOST, RequestTooLong, RpcError
 from services.gateway.http.admission import caller
 from services.gateway.http.state import state_of

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import public_id
-from libs.common.contracts.numbers import WHOLE
+from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import JobFacts, NewJob, Priority

@@ -19,12 +19,12 @@ from libs.common.batching import Batcher
 from libs.common.bus import Bus, StreamState
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.ledger import dispatch, flows, replays, schedules
+from libs.common.ledger import bulk_retries, flows, requeueing, schedules
 from libs.common.ledger.accept import Accepted, accept
 from libs.common.ledger.claim import HEARTBEAT_EVERY_S
-from libs.common.ledger.dispatch import Demand
 from libs.common.ledger.jobs import NewJob
 from libs.common.ledger.picking import WINDOW_LARGEST, pick
+from libs.common.ledger.requeueing import Demand
 
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
@@ -119,7 +119,7 @@ class Dispatcher:
         while True:
             wait_s = ROUND_S
             try:
-                await dispatch.promote_due(self._db)
+                await requeueing.promote_due(self._db)
                 self._note_reachable()
                 if time.monotonic() - self._repaired_at >= REPAIR_EVERY_S:
                     for part in (
@@ -162,7 +162,7 @@ class Dispatcher:
         """Return the jobs of dead workers to their queues."""
         if time.monotonic() < self._no_recovery_until:
             return
-        recovered = await dispatch.recover(self._db)
+        recovered = await requeueing.recover(self._db)
         if recovered:
             metrics.jobs_recovered.inc(recovered)
             logger.warning("dispatch.recovered", jobs=recovered)
@@ -181,20 +181,20 @@ class Dispatcher:
 
     async def _release_replays(self) -> None:
         """Release the jobs that bulk retries may release now."""
-        await replays.release(self._db)
+        await bulk_retries.release(self._db)
 
     async def _republish_lost(self) -> None:
         """Publish lost tickets again."""
         for queue in self._queues:
             stream = await self._bus.stream_state(queue)
-            lost = await dispatch.reissue_lost_tickets(
+            lost = await requeueing.reissue_lost_tickets(
                 self._db, queue, stream.oldest, LOST_AFTER_S, REPUBLISH_AT_MOST
             )
             await self._publish(queue, lost, "lost")
 
     async def _supply(self, queue: str, state: _QueueState) -> float:
         """Fill one queue's conveyor up to its window. Returns the seconds until the next round."""
-        demand = await dispatch.demand(self._db, queue)
+        demand = await requeueing.demand(self._db, queue)
         stream = await self._bus.stream_state(queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
         _size_window(state, stream, demand)

@@ -10,7 +10,7 @@ from libs.common import log, metrics
 from libs.common.blobs import Blobs
 from libs.common.db import Database
 from libs.common.errors import Unavailable
-from libs.common.ledger import accounting, retention
+from libs.common.ledger import consistency_check, retention
 from services.gateway.config import RetentionSettings
 
 ROUND_S = 10.0
@@ -57,8 +57,8 @@ class Retention:
 
     async def balance(self) -> None:
         """Compact the accounting entries, and export the balance of each queue as metrics."""
-        await accounting.compact_entries(self._db)
-        accounts = await accounting.balance(self._db)
+        await consistency_check.compact_entries(self._db)
+        accounts = await consistency_check.balance(self._db)
         for account in accounts:
             queue = account["queue"]
             for state in ("scheduled", "queued", "running", "waiting"):
@@ -79,7 +79,7 @@ class Retention:
 
     async def _remove_beyond_budget(self) -> None:
         # The sum is read each time, because other gateways remove jobs as well.
-        while (stored := await accounting.stored_bytes(self._db)) > self._settings.retention_max_bytes:
+        while (stored := await consistency_check.stored_bytes(self._db)) > self._settings.retention_max_bytes:
             removed = await retention.remove_ended_jobs(self._db, older_than_s=0, limit=JOBS_AT_A_TIME // 10)
             if not removed:
                 logger.warning("retention.over_budget", bytes=stored)  # all of it belongs to unfinished jobs

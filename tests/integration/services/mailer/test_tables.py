@@ -7,7 +7,7 @@ import pytest
 from libs.common.contracts.mail import AddressedRecipient, Letter, Recipient, StoredLetter
 from libs.common.db import Database
 from libs.common.ledger.jobs import new_id
-from services.mailer import letters, reminders
+from services.mailer import deadline_reminders, letters
 from services.mailer.tables import metadata
 from tests.schema_differences import schema_differences
 
@@ -25,7 +25,9 @@ async def test_recipients_go_with_their_letter(database: Database) -> None:
 
 
 async def test_followers_go_with_their_deadline_and_none_is_there_twice(database: Database) -> None:
-    await reminders.put(database, "dev", "d", datetime(2030, 1, 1, tzinfo=UTC), {}, [Recipient(to="ada@b.test")])
+    await deadline_reminders.put(
+        database, "dev", "d", datetime(2030, 1, 1, tzinfo=UTC), {}, [Recipient(to="ada@b.test")]
+    )
     twice = (
         "INSERT INTO mail.followers (tenant, deadline, address, name, variables) VALUES ($1, 'd', $2, '', '{}')"
     )

@@ -14,8 +14,8 @@ from libs.common.blobs import Blobs
 from libs.common.config import BlobSettings
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
 from libs.common.contracts.services import OCR
+from libs.common.handler_testkit import run_inline
 from libs.common.ledger.jobs import new_id
-from libs.common.testkit import run_inline
 from libs.common.worker.job import Done
 from libs.common.worker.service import Platform
 from services.gateway.endpoints.uploads import media_type_of

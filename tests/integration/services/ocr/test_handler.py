@@ -11,8 +11,8 @@ import pypdfium2
 import pytest
 
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.handler_testkit import run_inline
 from libs.common.sandbox.seccomp import network_is_closed
-from libs.common.testkit import run_inline
 from services.ocr import refusals
 from services.ocr.handler import handle
 from services.ocr.refusals import PageCrashed

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from deploy.local.changes import UNKNOWN, Action, Change, differences, plan
-from deploy.local.programs import Program
+from deploy.local.program_specs import Program
 
 OCR = Program("ocr", ["python", "-m", "services.ocr"], {"OCR_CONCURRENCY": "2", "BLOB_URL": "x"}, code="1")
 NATS = Program("nats", ["nats-server"], code="1")

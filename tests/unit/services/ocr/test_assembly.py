@@ -12,7 +12,7 @@ from PIL import Image
 from libs.common.contracts.ocr import Block, Line, Page, Word
 from services.ocr.assembly import MEDIA_TYPES, PREVIEW_CHARACTERS, assemble
 from services.ocr.documents import PDF
-from services.ocr.pages import PageFiles
+from services.ocr.page_reading import PageFiles
 from services.ocr.refusals import UnreadableDocument
 from tests import pictures
 

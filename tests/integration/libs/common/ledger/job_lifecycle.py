@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.db import Database
-from libs.common.ledger import accounting, jobs
 from libs.common.ledger import claim as leases
+from libs.common.ledger import consistency_check, jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome, finish
@@ -74,4 +74,4 @@ async def facts(database: Database, job_id: UUID) -> dict[str, Any]:
 
 async def unaccounted(database: Database) -> dict[str, int]:
     """By queue; 0 is as it should be."""
-    return {row["queue"]: row["unaccounted"] for row in await accounting.balance(database)}
+    return {row["queue"]: row["unaccounted"] for row in await consistency_check.balance(database)}

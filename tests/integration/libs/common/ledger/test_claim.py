@@ -4,7 +4,7 @@ import asyncio
 
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
-from libs.common.ledger import dispatch, jobs
+from libs.common.ledger import jobs, requeueing
 from libs.common.ledger.accept import accept
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State, new_id
@@ -48,7 +48,7 @@ async def test_a_heartbeat_tells_what_the_ledger_believes(database: Database) ->
     assert lease.held == {(old.id, 1), (young.id, 1)}
     assert lease.settled == {(old.id, 1)}
     await die(database, worker_id)
-    await dispatch.recover(database)
+    await requeueing.recover(database)
     assert await leases.heartbeat(database, worker_id) is None
 
 

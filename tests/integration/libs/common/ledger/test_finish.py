@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from libs.common.db import Database
-from libs.common.ledger import accounting, dispatch, jobs
 from libs.common.ledger import claim as leases
+from libs.common.ledger import consistency_check, jobs, requeueing
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import Priority, State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
@@ -52,7 +52,7 @@ async def test_a_zombie_cannot_write_over_its_successor(database: Database) -> N
     zombie = await worker(database)
     (stale,) = await claimed(database, zombie, new_job())
     await die(database, zombie)
-    assert await dispatch.recover(database) == 1
+    assert await requeueing.recover(database) == 1
     successor = await worker(database)
     await ticket(database, stale.id)
     (fresh,) = await leases.claim(database, successor, [stale.id])
@@ -140,4 +140,4 @@ async def test_the_bytes_of_artifacts_are_accounted_for(database: Database) -> N
     (claim,) = await claimed(database, worker_id, new_job(bytes=100))
     artifacts = [{"name": "a", "size": 5}, {"name": "b", "size": 6}]
     await finish(database, worker_id, [Outcome(claim.id, 1, State.SUCCEEDED, artifacts=artifacts)])
-    assert await accounting.stored_bytes(database) == 111
+    assert await consistency_check.stored_bytes(database) == 111

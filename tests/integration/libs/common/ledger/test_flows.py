@@ -14,7 +14,7 @@ from libs.common import background
 from libs.common.bus import Bus
 from libs.common.db import Database, fetch_within
 from libs.common.errors import Reject
-from libs.common.ledger import accounting, dispatch, flows, job_actions, jobs, retention
+from libs.common.ledger import consistency_check, flows, job_actions, jobs, requeueing, retention
 from libs.common.ledger.accept import accept
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import Filter, NewJob, State
@@ -108,7 +108,7 @@ async def becomes(database: Database, job: NewJob, state: str) -> dict[str, Any]
 
 
 async def unaccounted(database: Database, queue: str) -> int:
-    (account,) = [row for row in await accounting.balance(database) if row["queue"] == queue]
+    (account,) = [row for row in await consistency_check.balance(database) if row["queue"] == queue]
     return int(account["unaccounted"])
 
 
@@ -316,7 +316,7 @@ async def test_a_paused_queue_gets_no_tickets_from_a_fan_out(database: Database,
     children = [NewChild("number", b'{"numbers": [1]}') for _ in range(2)]
     progress = {"done": 0, "total": 2, "note": None}
     assert await flows.fan_out(database, job.id, job.id, 0, children, progress) == []
-    demand = await dispatch.demand(database, queue)
+    demand = await requeueing.demand(database, queue)
     assert demand.backlog
     assert demand.paused
 

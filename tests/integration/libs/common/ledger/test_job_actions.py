@@ -2,7 +2,7 @@
 
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
-from libs.common.ledger import dispatch, job_actions
+from libs.common.ledger import job_actions, requeueing
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import Filter, State
 from tests.integration.libs.common.ledger.job_lifecycle import (
@@ -42,7 +42,7 @@ async def test_a_running_job_is_asked_to_stop_and_ends_cancelled_whichever_way_i
     ]
     await finish(database, worker_id, outcomes)
     await database.fetch("UPDATE ledger.workers SET heartbeat_at = now() - interval '1 hour'")
-    await dispatch.recover(database)
+    await requeueing.recover(database)
     ends = [(await facts(database, claim.id))["state"] for claim in (released, retried, done, orphan)]
     assert ends == ["cancelled", "cancelled", "succeeded", "cancelled"]
     assert await unaccounted(database) == {"q": 0}

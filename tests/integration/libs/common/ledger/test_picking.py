@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.db import Database, fetch_within
 from libs.common.ledger import claim as leases
-from libs.common.ledger import dispatch, queues
+from libs.common.ledger import queues, requeueing
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority, new_id
 from libs.common.ledger.picking import Picked, pick
@@ -23,7 +23,7 @@ async def waiting(database: Database, tenant: str, number: int = 1, **changes: o
 
 
 async def picked(database: Database, wanted: int, after: str = "") -> Picked:
-    return await pick(database, "q", wanted, await dispatch.demand(database, "q"), after=after)
+    return await pick(database, "q", wanted, await requeueing.demand(database, "q"), after=after)
 
 
 async def tenants_of(database: Database, ids: Sequence[UUID]) -> list[str]:

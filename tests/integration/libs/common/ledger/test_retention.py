@@ -2,7 +2,7 @@
 
 from libs.common.blobs import job_folder
 from libs.common.db import Database
-from libs.common.ledger import accounting, retention
+from libs.common.ledger import consistency_check, retention
 from libs.common.ledger.jobs import State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
     accepted,
@@ -21,7 +21,7 @@ async def test_old_jobs_are_struck_off_and_their_folders_noted(database: Databas
     assert await retention.unneeded_folders(database, 10) == [f"jobs/dev/{old.hex}"]
     assert await retention.remove_ended_jobs(database, older_than_s=0, limit=10) == 1
     assert (await facts(database, waiting))["state"] == "queued"
-    (account,) = await accounting.balance(database)
+    (account,) = await consistency_check.balance(database)
     assert (account["bytes"], account["unaccounted"]) == (1, 0)
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from libs.common.bus import StreamState
-from libs.common.ledger.dispatch import Demand
 from libs.common.ledger.picking import WINDOW_LARGEST
+from libs.common.ledger.requeueing import Demand
 from services.gateway.engine import dispatcher
 from services.gateway.engine.dispatcher import WINDOW_S, _QueueState, _size_window
 

@@ -103,7 +103,7 @@ async def test_after_its_end_a_body_has_no_clock(monkeypatch: pytest.MonkeyPatch
 
 async def test_who_falls_asleep_over_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeouts_module, "CHECK_EVERY_S", 0.005)
-    monkeypatch.setattr(admission, "TAKEN_WITHIN_S", 0.01)
+    monkeypatch.setattr(admission, "SEND_WITHIN_S", 0.01)
     timeouts = Timeouts()
 
     async def send(message: Message) -> None:

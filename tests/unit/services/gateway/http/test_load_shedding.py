@@ -65,7 +65,7 @@ def test_the_requests_in_flight_are_told() -> None:
 
 async def test_a_loop_that_comes_round_late_is_noticed_and_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_shedding, "CHECK_EVERY_S", 0.001)
-    monkeypatch.setattr(load_shedding, "TOO_LATE_S", 0.02)
+    monkeypatch.setattr(load_shedding, "LATE_AFTER_S", 0.02)
     load_shedder = LoadShedder(100)
 
     async def is_late() -> bool:

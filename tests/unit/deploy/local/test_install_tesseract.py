@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import tesseract
+from deploy.local import install_tesseract
 from deploy.local.servers import CannotRun
 
 APT_GET = """#!/bin/sh
@@ -36,13 +36,13 @@ def calls(folder: Path) -> list[str]:
 def test_where_it_is_nothing_is_installed(programs: Path) -> None:
     add(programs, "tesseract")
     add(programs, "apt-get", APT_GET)
-    tesseract.ensure()
+    install_tesseract.ensure()
     assert calls(programs) == []
 
 
 def test_root_has_it_installed_without_being_asked_anything(programs: Path) -> None:
     add(programs, "apt-get", APT_GET)
-    tesseract.ensure()
+    install_tesseract.ensure()
     assert calls(programs) == [
         "noninteractive: update -q",
         "noninteractive: install -q -y tesseract-ocr",
@@ -54,7 +54,7 @@ def test_an_installation_that_fails_is_told(programs: Path, step: str) -> None:
     add(programs, "apt-get", APT_GET)
     (programs / "apt-get.fails").write_text(step)
     with pytest.raises(CannotRun, match=f"`apt-get {step} .*` failed; install tesseract-ocr by hand"):
-        tesseract.ensure()
+        install_tesseract.ensure()
     assert calls(programs)[-1].startswith(f"noninteractive: {step}"), "and nothing follows it"
 
 
@@ -66,5 +66,5 @@ def test_others_are_told_what_to_do(
     if has_apt:
         add(programs, "apt-get", APT_GET)
     with pytest.raises(CannotRun, match="sudo apt-get install tesseract-ocr"):
-        tesseract.ensure()
+        install_tesseract.ensure()
     assert calls(programs) == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from libs.common.contracts.numbers import WHOLE
+from libs.common.contracts.whole_numbers import WHOLE
 
 
 class Order(BaseModel):

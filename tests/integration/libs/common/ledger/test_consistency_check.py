@@ -3,7 +3,7 @@
 import asyncio
 
 from libs.common.db import Database
-from libs.common.ledger import accounting, job_actions, retention
+from libs.common.ledger import consistency_check, job_actions, retention
 from libs.common.ledger.jobs import State
 from tests.integration.libs.common.ledger.job_lifecycle import (
     accepted,
@@ -21,7 +21,7 @@ async def test_the_books_notice_a_job_that_vanishes_or_ends_twice(database: Data
     await database.fetch("UPDATE ledger.jobs SET state = 'queued', finished_at = NULL WHERE id = $1", other)
     await end(database, [other], State.SUCCEEDED)
     assert await unaccounted(database) == {"q": 0}  # one too few, one too many
-    await accounting.compact_entries(database)
+    await consistency_check.compact_entries(database)
     (row,) = await database.fetch("SELECT count(*) FROM ledger.entries")
     assert row[0] == 2
 
@@ -29,20 +29,20 @@ async def test_the_books_notice_a_job_that_vanishes_or_ends_twice(database: Data
 async def test_a_budget_is_kept_by_many_gateways_together(database: Database) -> None:
     ids = await accepted(database, *(new_job(bytes=1000) for _ in range(30)))
     await end(database, ids, State.SUCCEEDED)
-    assert await accounting.stored_bytes(database) == 30_000
+    assert await consistency_check.stored_bytes(database) == 30_000
     assert await retention.remove_ended_jobs(database, older_than_s=0, limit=10) == 10
-    assert await accounting.stored_bytes(database) == 20_000
+    assert await consistency_check.stored_bytes(database) == 20_000
 
 
 async def test_compacting_while_others_write_loses_nothing(database: Database) -> None:
     await accepted(database, *(new_job(bytes=1) for _ in range(20)))
     await asyncio.gather(
-        *(accounting.compact_entries(database) for _ in range(5)),
+        *(consistency_check.compact_entries(database) for _ in range(5)),
         *(accepted(database, new_job(bytes=1)) for _ in range(20)),
     )
-    await accounting.compact_entries(database)
-    assert await accounting.stored_bytes(database) == 40
-    (account,) = await accounting.balance(database)
+    await consistency_check.compact_entries(database)
+    assert await consistency_check.stored_bytes(database) == 40
+    (account,) = await consistency_check.balance(database)
     assert (account["accepted"], account["queued"], account["unaccounted"]) == (40, 40, 0)
     assert (await database.fetch("SELECT count(*) FROM ledger.entries"))[0][0] == 2
 
@@ -51,6 +51,6 @@ async def test_a_retry_takes_its_end_back(database: Database) -> None:
     ids = await accepted(database, new_job(), new_job())
     await end(database, ids, State.FAILED)
     await job_actions.retry(database, "dev", ids[0])
-    (account,) = await accounting.balance(database)
+    (account,) = await consistency_check.balance(database)
     assert [account[what] for what in ("accepted", "ended", "queued", "unaccounted")] == [2, 1, 1, 0]
     assert account["oldest_waiting_s"] >= 0

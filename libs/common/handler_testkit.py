@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from libs.common.backoff import Backoff
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.ledger import dispatch, flows
+from libs.common.ledger import flows, requeueing
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State, new_id
 from libs.common.ledger.picking import WINDOW_LARGEST, pick
@@ -106,9 +106,9 @@ async def drain(
     runs = 0
     async with worker.lease.kept():
         while True:
-            await dispatch.promote_due(database)
+            await requeueing.promote_due(database)
             await flows.wake(database)
-            ids, _ = await pick(database, queue, WINDOW_LARGEST, await dispatch.demand(database, queue))
+            ids, _ = await pick(database, queue, WINDOW_LARGEST, await requeueing.demand(database, queue))
             if not ids:
                 return runs
             await worker.begin(ids)

@@ -5,9 +5,9 @@ from pydantic import BaseModel
 from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Retry
+from libs.common.handler_testkit import drain, enqueued, run_inline
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, find
-from libs.common.testkit import drain, enqueued, run_inline
 from libs.common.worker.job import Done, Job, Snooze
 
 

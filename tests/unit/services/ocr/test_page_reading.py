@@ -8,7 +8,16 @@ import pytest
 
 from libs.common.contracts.ocr import OcrOptions, Page
 from services.ocr.documents import PDF
-from services.ocr.pages import ASSUMED_DPI, FIRST_DPI, FULL_DPI, PageFiles, Prepared, Task, prepare_page, renumber
+from services.ocr.page_reading import (
+    ASSUMED_DPI,
+    FIRST_DPI,
+    FULL_DPI,
+    PageFiles,
+    Prepared,
+    Task,
+    prepare_page,
+    renumber,
+)
 from services.ocr.tesseract import Engine
 from tests import pictures
 
