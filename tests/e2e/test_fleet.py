@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
+from libs.common.contracts.services import SERVICES, Need
 from tests import pictures
 from tests.e2e.fleet import Fleet
 from tests.polling import until
@@ -246,11 +247,11 @@ async def test_down_and_up_keep_everything_even_after_the_supervisor_was_killed(
 async def test_no_service_is_told_the_password_of_the_servers(fleet: Fleet) -> None:
     fleet.command("up")
     password = json.loads((fleet.folder / "state.json").read_text())["password"]
-    for service in ("gateway", "ocr", "mailer"):
-        environment = (fleet.folder / f"{service}.env").read_text()
+    for service in SERVICES:
+        environment = (fleet.folder / f"{service.name}.env").read_text()
         assert "DATABASE_URL" in environment
         assert password not in environment
-        assert ("REDIS_URL" in environment) == (service != "ocr")
+        assert ("REDIS_URL" in environment) == (Need.REDIS in service.needs)
 
 
 async def test_a_taken_port_is_named(fleet: Fleet, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from deploy.local.test_servers import Trio, answers, free_port
+from libs.common.contracts import services
 from tests.network import Network
 from tests.polling import until
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("gateway", "mailer", "ocr")
+SERVICES = tuple(service.name for service in services.SERVICES)
 WITHIN_S = 25.0
 """Kubernetes kills after 30."""
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import libs.common
-import services.mailer
-import services.ocr
 from libs.common.config import Environment
+from libs.common.contracts.services import QUEUES
 from libs.common.errors import ArgosyError, Reject, code_of
 from services.gateway.limits.policies import DEFAULTS
 from services.gateway.problems import Problem, problem_type
@@ -72,11 +71,12 @@ def subclasses(parent: type[ArgosyError]) -> Iterator[type[ArgosyError]]:
 
 def job_errors() -> dict[str, type[ArgosyError]]:
     """Every error of the library and the workers by its code."""
-    for package in (libs.common, services.mailer, services.ocr):
+    workers = [importlib.import_module(f"services.{queue}") for queue in QUEUES]
+    for package in (libs.common, *workers):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    places = ("libs.common.", "services.mailer.", "services.ocr.")
+    places = ("libs.common.", *(f"{worker.__name__}." for worker in workers))
     found = {child for child in subclasses(ArgosyError) if child.__module__.startswith(places)}
     return {code_of(error): error for error in found} | {"argosy_error": ArgosyError}
 

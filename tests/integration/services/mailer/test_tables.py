@@ -1,4 +1,4 @@
-"""The mailer's tables are those that the migrations make, and keep what belongs together together."""
+"""The mailer's tables keep what belongs together together."""
 
 from datetime import UTC, datetime
 
@@ -8,12 +8,6 @@ from libs.common.contracts.mail import AddressedRecipient, Letter, Recipient, St
 from libs.common.db import Database
 from libs.common.ledger.jobs import new_id
 from services.mailer import deadline_reminders, letters
-from services.mailer.tables import metadata
-from tests.schema_differences import schema_differences
-
-
-async def test_the_database_is_what_the_code_says(database: Database) -> None:
-    assert await schema_differences(database, metadata) == []
 
 
 async def test_recipients_go_with_their_letter(database: Database) -> None:

@@ -25,12 +25,12 @@ from libs.common.contracts.services import (
 ROOT = Path(__file__).resolve().parents[5]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 MIGRATIONS = "".join(path.read_text() for path in sorted((ROOT / "deploy/migrations/versions").glob("*.py")))
-BILLING = replace(
+CUSTOMS = replace(
     OCR,
-    name="billing",
-    schema="billing",
-    role=Role("argosy_billing", "argosy_billing_tenant"),
-    concurrency_variable="BILLING_CONCURRENCY",
+    name="customs",
+    schema="customs",
+    role=Role("argosy_customs", "argosy_customs_tenant"),
+    concurrency_variable="CUSTOMS_CONCURRENCY",
 )
 """A worker that does not exist."""
 
@@ -44,7 +44,7 @@ def missing(service: ServiceRow) -> list[str]:
         lacking.append(f"pyproject.toml: an extra {service.name}")
     if not any(service.name in re.split(r"[\[\],]", line) for line in EXTRAS["local"]):
         lacking.append(f"pyproject.toml: {service.name} in the extra local")
-    if not re.search(rf"CREATE SCHEMA (IF NOT EXISTS )?{service.schema}\b", MIGRATIONS):
+    if not re.search(rf"CREATE SCHEMA {service.schema}\b|provisioning\.service\(\"{service.schema}\"", MIGRATIONS):
         lacking.append(f"a migration that creates the schema {service.schema}")
     lacking += [
         f"a migration that creates the role {name}" for name in service.role.names if f"{name}" not in MIGRATIONS
@@ -60,42 +60,42 @@ def missing(service: ServiceRow) -> list[str]:
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_all_that_a_service_needs_exists(service: ServiceRow) -> None:
-    assert missing(service) == []
+    assert not missing(service), "missing:\n" + "\n".join(missing(service))
 
 
 def test_of_a_new_row_is_said_what_else_must_exist() -> None:
-    assert missing(BILLING) == [
-        "services/billing/__init__.py",
-        "services/billing/__main__.py",
-        "services/billing/config.py",
-        "services/billing/handler.py",
-        "pyproject.toml: an extra billing",
-        "pyproject.toml: billing in the extra local",
-        "a migration that creates the schema billing",
-        "a migration that creates the role argosy_billing",
-        "a migration that creates the role argosy_billing_tenant",
-        "tests/unit/services/billing or tests/integration/services/billing",
-        "a page in docs/ that tells of billing",
-        "README.md: billing in the table of services",
+    assert missing(CUSTOMS) == [
+        "services/customs/__init__.py",
+        "services/customs/__main__.py",
+        "services/customs/config.py",
+        "services/customs/handler.py",
+        "pyproject.toml: an extra customs",
+        "pyproject.toml: customs in the extra local",
+        "a migration that creates the schema customs",
+        "a migration that creates the role argosy_customs",
+        "a migration that creates the role argosy_customs_tenant",
+        "tests/unit/services/customs or tests/integration/services/customs",
+        "a page in docs/ that tells of customs",
+        "README.md: customs in the table of services",
     ]
 
 
 def test_a_new_row_has_its_logins_and_its_account_without_another_word() -> None:
-    services = (*SERVICES, BILLING)
-    login = postgres_logins(lambda _service: "'x'", services)["argosy_billing_login"]
-    assert login.endswith("IN ROLE argosy_billing, argosy_billing_tenant")
+    services = (*SERVICES, CUSTOMS)
+    login = postgres_logins(lambda _service: "'x'", services)["argosy_customs_login"]
+    assert login.endswith("IN ROLE argosy_customs, argosy_customs_tenant")
     text = nats_accounts(lambda service: f'"{service} password"', services=services)
     accounts = json.loads(text.removeprefix("accounts: "))
-    assert accounts["billing"]["users"] == [{"user": "billing", "password": "billing password"}]
+    assert accounts["customs"]["users"] == [{"user": "customs", "password": "customs password"}]
     exported_to_it = [
         subject
         for export in accounts["fleet"]["exports"]
-        if export["accounts"] == ["billing"]
+        if export["accounts"] == ["customs"]
         for kind, subject in export.items()
         if kind in ("service", "stream")
     ]
-    assert all(subject.endswith(".billing") or "TICKETS_billing." in subject for subject in exported_to_it)
-    assert "tickets.billing" in exported_to_it
+    assert all(subject.endswith(".customs") or "TICKETS_customs." in subject for subject in exported_to_it)
+    assert "tickets.customs" in exported_to_it
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py")))
@@ -114,6 +114,8 @@ def test_names_roles_and_schemas_are_each_services_own() -> None:
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_a_row_fits_the_services_settings(service: ServiceRow) -> None:
+    if not (ROOT / "services" / service.name / "config.py").exists():
+        pytest.skip("the test above says that it is missing")
     settings = import_module(f"services.{service.name}.config").Settings
     fields = settings.model_fields
     assert ("redis_url" in fields) == (Need.REDIS in service.needs)
