@@ -4,21 +4,20 @@ Each column is named once, with its type and where its value comes from, so the 
 """
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 Row = TypeVar("Row")
 
 
 class Columns(Generic[Row]):
-    """The columns of `Row` by name: each a PostgreSQL type, and a function of the row if it is no attribute."""
+    """The columns by name: for each a PostgreSQL type, and its value as a function of a `Row`.
 
-    def __init__(self, **columns: str | tuple[str, Callable[[Row], object]]) -> None:
-        self._types: dict[str, str] = {}
-        self._values: list[Callable[[Row], object]] = []
-        for name, column in columns.items():
-            self._types[name], value = (column, attrgetter(name)) if isinstance(column, str) else column
-            self._values.append(value)
+    A function and not the attribute's name, so that mypy knows of a field that was renamed.
+    """
+
+    def __init__(self, **columns: tuple[str, Callable[[Row], object]]) -> None:
+        self._types = {name: type_ for name, (type_, _) in columns.items()}
+        self._values = [value for _, value in columns.values()]
 
     def __len__(self) -> int:
         return len(self._values)

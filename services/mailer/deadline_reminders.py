@@ -42,10 +42,10 @@ DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address
   SELECT lower(a) FROM unnest($3::text[]) AS a)
 """
 _FOLLOWED_BY: Columns[AddressedRecipient] = Columns(
-    address="text",
-    name="text",
+    address=("text", lambda follower: follower.address),
+    name=("text", lambda follower: follower.name),
     variables=("text", lambda follower: to_json(follower.variables).decode()),
-    time_zone="text",
+    time_zone=("text", lambda follower: follower.time_zone),
 )
 _UPSERT_FOLLOWERS = f"""
 INSERT INTO mail.followers (tenant, deadline, address, name, variables, time_zone)
@@ -118,7 +118,12 @@ class Reminded(NamedTuple):
 
 
 _REMINDED: Columns[Reminded] = Columns(
-    number="int", deadline="text", key="text", domain="text", facts="text", in_s="float8"
+    number=("int", lambda row: row.number),
+    deadline=("text", lambda row: row.deadline),
+    key=("text", lambda row: row.key),
+    domain=("text", lambda row: row.domain),
+    facts=("text", lambda row: row.facts),
+    in_s=("float8", lambda row: row.in_s),
 )
 # Variables never leave the database. Their JSON texts are concatenated: of two variables with the same name, the
 # last counts. `in_s` is null if the letter would arrive after the deadline.

@@ -137,15 +137,15 @@ class StateChange(NamedTuple):
 
 
 _CHANGES: Columns[StateChange] = Columns(
-    letter="uuid",
-    number="int",
-    attempt="int",
-    state="text",
-    code="int",
-    enhanced="text",
-    reply="text",
-    retry_in_s="float8",
-    possible_duplicates="int",
+    letter=("uuid", lambda change: change.letter_id),
+    number=("int", lambda change: change.number),
+    attempt=("int", lambda change: change.attempt),
+    state=("text", lambda change: change.state),
+    code=("int", lambda change: change.code),
+    enhanced=("text", lambda change: change.enhanced),
+    reply=("text", lambda change: change.reply),
+    retry_in_s=("float8", lambda change: change.retry_in_s),
+    possible_duplicates=("int", lambda change: change.possible_duplicates),
 )
 _UPDATE_STATES = f"""
 UPDATE mail.recipients r SET state = u.state, code = u.code, enhanced = u.enhanced, reply = u.reply,

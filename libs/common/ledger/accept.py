@@ -58,7 +58,11 @@ entered AS (
 SELECT id, state, created_at, due_at, idempotency_key, request_sha256 FROM new
 """  # noqa: S608 - made of constants
 _REQUESTED: Columns[NewJob] = Columns(
-    id="uuid", tenant="text", queue="text", idempotency_key="text", unique_key="text"
+    id=("uuid", lambda job: job.id),
+    tenant=("text", lambda job: job.tenant),
+    queue=("text", lambda job: job.queue),
+    idempotency_key=("text", lambda job: job.idempotency_key),
+    unique_key=("text", lambda job: job.unique_key),
 )
 _EXISTING = f"""
 SELECT requested.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256

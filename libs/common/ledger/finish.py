@@ -36,16 +36,16 @@ def _text(document: object) -> str | None:
 
 
 _OUTCOMES: Columns[Outcome] = Columns(
-    id="uuid",
-    attempt="int",
+    id=("uuid", lambda outcome: outcome.id),
+    attempt=("int", lambda outcome: outcome.attempt),
     state=("text", lambda outcome: outcome.state.value),
     result=("text", lambda outcome: _text(outcome.result)),
     artifacts=("text", lambda outcome: _text(outcome.artifacts)),
     error=("text", lambda outcome: _text(outcome.error)),
     progress=("text", lambda outcome: _text(outcome.progress)),
-    retry_in_s="float8",
-    failed="bool",
-    snoozed="bool",
+    retry_in_s=("float8", lambda outcome: outcome.retry_in_s),
+    failed=("bool", lambda outcome: outcome.failed),
+    snoozed=("bool", lambda outcome: outcome.snoozed),
     bytes=("bigint", lambda outcome: sum(artifact["size"] for artifact in outcome.artifacts or ())),
 )
 # "IS NOT DISTINCT FROM" is "=" that no index supports: the plan must find rows by job id, not by worker.

@@ -50,7 +50,9 @@ AND NOT EXISTS (SELECT FROM ledger.queues q WHERE q.name = {job}.queue
   AND (q.paused_at IS NOT NULL OR q.max_running IS NOT NULL OR q.max_running_per_tenant IS NOT NULL))
 """
 _CHILDREN_MADE: Columns[NewChild] = Columns(
-    id="uuid", kind="text", payload=("jsonb", lambda child: child.payload.decode())
+    id=("uuid", lambda child: child.id),
+    kind=("text", lambda child: child.kind),
+    payload=("jsonb", lambda child: child.payload.decode()),
 )
 _FAN_OUT = f"""
 WITH p AS (

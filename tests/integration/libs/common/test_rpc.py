@@ -45,5 +45,5 @@ async def test_a_question_that_is_too_long_is_not_sent(nats_bus: Bus, queue: str
 
 async def test_a_service_that_is_away_is_unavailable_at_once(nats_bus: Bus, queue: str) -> None:
     async with nats_bus.listening("anything", lambda _: None):  # connected
-        with pytest.raises(Unavailable, match="Nobody answers"):
+        with pytest.raises(Unavailable, match="No process serves"):
             await rpc.call(nats_bus, queue, "measure", "dev", {})

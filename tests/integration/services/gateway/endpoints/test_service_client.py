@@ -83,7 +83,7 @@ async def test_a_question_is_asked_for_the_callers_tenant_or_for_none(nats_bus: 
         ({"fail": "else"}, Conflict, "Because."),
         ({"fail": "away"}, ServiceUnavailable, None),
         ({"fail": "bug"}, ServiceUnavailable, None),
-        ({"length": rpc.REPLY_BYTES_AT_MOST}, TooLarge, "The answer is too large."),
+        ({"length": rpc.REPLY_BYTES_AT_MOST}, TooLarge, "The reply is too large."),
         ({"text": "x" * rpc.REQUEST_BYTES_AT_MOST}, TooLarge, None),
     ],
     ids=["not found", "token", "template", "else", "away", "bug", "long answer", "long question"],
