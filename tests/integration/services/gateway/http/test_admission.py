@@ -65,4 +65,4 @@ async def test_a_request_that_was_refused_leaves_no_load_behind(gateway: Gateway
     client = await gateway.client(role=Role.READ)
     for call in (client.post("/v1/ocr", **upload()), client.get("/v1/jobs?limit=x"), client.get("/v1/jobs")):
         await call
-    assert gateway.app.state.load_shedder._at_hand == 0
+    assert gateway.app.state.load_shedder._in_flight == 0
