@@ -71,7 +71,7 @@ redis-stop: ## Stop our Redis
 test: setup ## Everything CI does: lint, types, and all tests against real servers
 	@$(RUN) -m deploy.local.install_tesseract
 	$(MAKE) --no-print-directory check
-	$(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist loadgroup $(PYTEST_ARGS)
+	$(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-random: ## The same in random order; the seed is shown
 	@$(MAKE) --no-print-directory test PYTEST_ARGS="-p randomly $(PYTEST_ARGS)"

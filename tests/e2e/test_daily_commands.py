@@ -10,7 +10,7 @@ from deploy.local.test_servers import free_port
 from libs.common.contracts.services import SERVICES
 from tests.e2e.fleet import Fleet
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_daily_commands")]  # one fleet for all of them
+pytestmark = pytest.mark.long
 
 PROGRAMS = (*(f"services.{service.name}" for service in SERVICES), "deploy.local.mail_catcher")
 

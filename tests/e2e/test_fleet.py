@@ -20,7 +20,7 @@ from tests import pictures
 from tests.e2e.fleet import Fleet
 from tests.polling import until
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_fleet")]  # one fleet for all of them
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
