@@ -22,6 +22,7 @@ from tests.chaos.fleet import ServerProcess
 from tests.polling import PATIENCE_S
 from tests.relay import Relay, relaying
 
+LONG_AT_MOST_S = 1200
 _numbers = itertools.count(1)
 settings.register_profile("argosy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("argosy")  # no test depends on the speed of the machine
@@ -135,5 +136,8 @@ async def _admin(servers: Trio, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no process is left with one of them at the end."""
+    """The longest tests first, so that no process is left with one of them at the end; they may take their time."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_AT_MOST_S))
