@@ -136,7 +136,7 @@ async def _admin(servers: Trio, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no process is left with one of them at the end; they may take their time."""
+    """The longest tests first, so that none of them is begun at the end; and with more time."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
