@@ -34,7 +34,9 @@ class Balancer:
 
     def __init__(self, gateways: list[LiveGateway], key: str) -> None:
         self._gateways = gateways
-        self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        # An idle connection is given up before the gateway does (5 s), or a request could cross its end on the way.
+        idle = httpx.Limits(keepalive_expiry=1.0)
+        self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60, limits=idle)
         self._probing = httpx.AsyncClient(timeout=60)
         self._ready = set(gateways)
         self.codes: list[int] = []
@@ -96,7 +98,13 @@ async def test_a_rolling_restart_fails_nobody(
 ) -> None:
     key = (await issue(database, "dev", "dev", "load", Role.MEMBER)).key
     async with serving(
-        servers, database_url, tmp_path, number=2, GATEWAY_DRAIN_S="5", SHUTDOWN_GRACE_S="15"
+        servers,
+        database_url,
+        tmp_path,
+        number=2,
+        GATEWAY_DRAIN_S="15",
+        SHUTDOWN_GRACE_S="30",
+        TERMINATION_GRACE_S="60",
     ) as gateways:
         balancer = Balancer(gateways, key)
         async with balancer.calling():
