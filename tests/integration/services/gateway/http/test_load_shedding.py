@@ -34,7 +34,7 @@ class Balancer:
 
     def __init__(self, gateways: list[LiveGateway], key: str) -> None:
         self._gateways = gateways
-        # An idle connection is given up before the gateway does (5 s), or a request could cross its end on the way.
+        # Idle connections are given up before the gateway does so (5 s): a request could cross the end of one.
         idle = httpx.Limits(keepalive_expiry=1.0)
         self._client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60, limits=idle)
         self._probing = httpx.AsyncClient(timeout=60)
