@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 FOLDER := $(or $(ARGOSY_RUN_DIR),.run)
 WORKER := $(or $(S),ocr)
 SEEDS ?= 20
-TESTS_AT_ONCE ?= 4
+TESTS_AT_ONCE ?= 3
 
 .PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
 
