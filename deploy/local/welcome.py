@@ -27,7 +27,7 @@ def welcome(fleet: State, seconds: float) -> None:
 Argosy is up at {url}  ({seconds:.1f} s)
 
     . {shown(RUN / "dev.env")}                                 # ARGOSY_URL and ARGOSY_KEY
-    curl -s -H "Authorization: Bearer $ARGOSY_KEY" $ARGOSY_URL/v1/ocr -F file=@scan.pdf
+    curl -s -H "Authorization: Bearer $ARGOSY_KEY" $ARGOSY_URL/v1/ocr -F file=@examples/scan.pdf
 
 or, as it stands:
 
