@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,16 @@ def never_end() -> None:
         signal.pause()
 
 
+def work_for_ever() -> None:
+    while True:
+        pass
+
+
+def answer_later(seconds: float) -> Answer:
+    time.sleep(seconds)  # as a process that waits for its turn
+    return Answer(7, Path())
+
+
 def leave_a_child_behind(pid_file: str) -> None:
     child = os.fork()
     if child == 0:
@@ -162,6 +173,15 @@ async def test_a_process_that_takes_too_long_is_ended(sandbox: Sandbox) -> None:
     with pytest.raises(TooLong, match=r"longer than 0\.06 s"):
         await sandbox.lasting(0.001).run(never_end)
     assert await sandbox.run(answer, 1, folder="."), "the one that it was made of takes as long as before"
+
+
+async def test_a_process_that_works_all_the_time_is_ended_at_once(sandbox: Sandbox) -> None:
+    with pytest.raises(TooLong):
+        await sandbox.lasting(0.005).run(work_for_ever)
+
+
+async def test_a_process_that_gets_no_cpu_may_take_longer(sandbox: Sandbox) -> None:
+    assert await sandbox.lasting(0.01).run(answer_later, 0.6 * 1.5) == Answer(7, Path())
 
 
 async def test_whoever_is_cancelled_leaves_no_process_behind(sandbox: Sandbox) -> None:
