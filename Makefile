@@ -77,7 +77,7 @@ test-random: ## The same in random order; the seed is shown
 	@$(MAKE) --no-print-directory test PYTEST_ARGS="-p randomly $(PYTEST_ARGS)"
 
 unit: setup ## Tests that need no servers, in seconds
-	@$(RUN) -m pytest -q tests/unit tests/test_architecture.py $(PYTEST_ARGS)
+	@$(RUN) -m pytest -q -n 2 --dist loadfile --hypothesis-profile=unit tests/unit tests/test_architecture.py $(PYTEST_ARGS)
 
 chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS=20
 	@$(RUN) -m tests.chaos.matrix --seeds $(SEEDS)

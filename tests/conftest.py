@@ -25,6 +25,8 @@ from tests.relay import Relay, relaying
 LONG_AT_MOST_S = 1200
 _numbers = itertools.count(1)
 settings.register_profile("argosy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("unit", settings.get_profile("argosy"), max_examples=20)
+"""Of `make unit`, whose answer is wanted at once; `make test` tries as many as Hypothesis does by default."""
 settings.load_profile("argosy")  # no test depends on the speed of the machine
 
 

@@ -1,6 +1,6 @@
 """python -m tests.chaos.one_mailer QUEUE JOB: the mailer's handler on a queue of its own, until that job's end.
 
-A package, as every service is: a sandboxed process imports the main module of its worker unless that is `__main__`.
+A package, as services are: a sandboxed process imports the main module of its worker unless that is `__main__`.
 """
 
 import asyncio

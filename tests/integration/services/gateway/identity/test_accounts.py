@@ -59,3 +59,7 @@ async def test_equal_passwords_have_different_hashes(database: Database) -> None
         await enter(database, "acme", f"{name}@example.com", Role.MEMBER, PASSWORD)
     rows = await database.fetch("SELECT password FROM identity.accounts")
     assert len({row[0] for row in rows}) == 2
+
+
+def test_an_unknown_account_costs_as_much_as_a_known_one() -> None:
+    assert not accounts._HASHER.check_needs_rehash(accounts._NOBODY), "other parameters take another time"

@@ -72,7 +72,7 @@ def composed(letter: Letter, variables: dict[str, str], *, is_template: bool = T
     return message_from_bytes(made.content, policy=policy.default)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(name=NASTY, text=NASTY)
 def test_variables_stay_where_they_are_put(name: str, text: str) -> None:
     letter = Letter.model_validate(
@@ -103,7 +103,7 @@ def test_variables_stay_where_they_are_put(name: str, text: str) -> None:
     assert "49" not in plain.get_content() or "49" in name + text, "a variable is no template"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(subject=NASTY, name=NASTY, header=NASTY)
 def test_a_letter_that_is_accepted_has_the_headers_it_was_given(subject: str, name: str, header: str) -> None:
     try:
@@ -124,7 +124,7 @@ def test_a_letter_that_is_accepted_has_the_headers_it_was_given(subject: str, na
     assert [address.addr_spec for address in message["From"].addresses] == ["office@argosy.test"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     address=st.one_of(NASTY, NASTY.map(lambda text: f"{text}@example.test"), NASTY.map(lambda t: f"a@{t}.test"))
 )

@@ -35,7 +35,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 BODIES = st.lists(st.text(alphabet=st.sampled_from(" \t.aé\r\n"), max_size=20), max_size=8).map("\r\n".join)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2 * settings().max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES, subject=st.text(alphabet=st.sampled_from(" aé:;"), max_size=40))
 def test_any_text_is_signed_so_that_it_can_be_verified(keys: Keys, body: str, subject: str) -> None:
     lines = body.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
