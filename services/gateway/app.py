@@ -79,13 +79,13 @@ def create_app(
             async with (
                 state.limiter.running(),
                 background.alongside(
-                    state.dispatcher.run(),
-                    retention.run(),
-                    state.load_shedder.watch(),
-                    state.timeouts.watch(),
-                    state.authenticator.listen(),
-                    state.job_updates.listen(),
-                    state.job_updates.recheck(),
+                    background.essential(state.dispatcher.run()),  # accepted jobs would stay where they are
+                    background.essential(state.timeouts.watch()),  # requests would hang
+                    background.essential(state.load_shedder.watch()),  # the last lag seen might refuse for ever
+                    background.essential(state.job_updates.recheck()),  # followers would miss what was lost
+                    background.optional(state.job_updates.listen()),  # they are told all by `recheck`, but later
+                    background.optional(state.authenticator.listen()),  # what is cached ends by itself, but later
+                    background.optional(retention.run()),  # requests need none of it
                 ),
             ):
                 yield

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus, StreamState
@@ -143,13 +143,9 @@ class Dispatcher:
 
     async def _run_part(self, part: Callable[[], Awaitable[T]]) -> T | None:
         """The result of `part`, or None if it has a bug, which must not stop the others. Raises Unavailable."""
-        try:
+        with background.surviving_bugs("Dispatcher.run"):
             return await part()
-        except Unavailable:
-            raise
-        except Exception:
-            logger.exception("dispatch.bug")
-            return None
+        return None
 
     def _note_reachable(self) -> None:
         """Note that the ledger was reached. After an outage, give workers time to send a heartbeat again."""

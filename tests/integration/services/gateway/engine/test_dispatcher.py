@@ -29,7 +29,7 @@ async def ticketed(database: Database, job: NewJob) -> bool:
 async def dispatcher(database: Database, nats_bus: Bus, queue: str) -> AsyncIterator[Dispatcher]:
     """At work."""
     made = Dispatcher(database, nats_bus, [queue])
-    async with background.alongside(made.run()):
+    async with background.alongside(background.optional(made.run())):
         yield made
 
 
