@@ -39,7 +39,7 @@ EXAMPLES = {
     "NATS_URL": "nats://user:password@host:4222",
 }
 PORT = "ARGOSY_PORT"
-OURS = frozenset((PORT, "ARGOSY_RUN_DIR", "ARGOSY_URL", "ARGOSY_KEY", "ARGOSY_METRICS_URL"))
+OURS = frozenset((PORT, "ARGOSY_RUN_DIR", "ARGOSY_VERSION", "ARGOSY_URL", "ARGOSY_KEY", "ARGOSY_METRICS_URL"))
 WITHOUT_EFFECT = {
     "GATEWAY_PORT": f"set {PORT} instead",
     "PROBES_PORT": "each process has a port of its own here; `make status` shows the gateway's",
