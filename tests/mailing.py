@@ -103,7 +103,7 @@ class Mailer:
                     await worker.run(stop)
 
         tasks = [asyncio.create_task(work()) for _ in range(workers)]
-        async with background.alongside(dispatcher.run()):
+        async with background.alongside(background.optional(dispatcher.run())):
             try:
                 async with self.answering():
                     yield

@@ -1,7 +1,7 @@
 """A stretch of network in front of a server, that tests may hold up: nothing passes, and nobody is told."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from urllib.parse import urlsplit
 
@@ -25,6 +25,18 @@ class Network:
     def hold_up(self) -> None:
         """From now on."""
         self._passing.clear()
+
+    def let_pass(self) -> None:
+        """Again, and what was held up goes on."""
+        self._passing.set()
+
+    def used_by(self, connections: int) -> Callable[[], Awaitable[bool]]:
+        """A probe: whether there are that many connections or more."""
+
+        async def used() -> bool:
+            return len(self._connections) >= connections
+
+        return used
 
     @asynccontextmanager
     async def open(self, *, port: int = 0) -> AsyncIterator["Network"]:

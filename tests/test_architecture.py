@@ -202,6 +202,22 @@ def test_one_module_imports_each_outside_thing() -> None:
         assert users <= allowed, thing
 
 
+def test_every_task_is_awaited_or_in_the_background() -> None:
+    """What nobody awaits fails in silence, so `libs.common.background` starts it. Others await theirs."""
+    waiting = {
+        "libs.common.background",
+        "libs.common.batching",  # callers await a future for each item, and every error goes there
+        "libs.common.bus",  # whoever subscribes awaits the connection; `rpc.serve` answers every error
+        "libs.common.sandbox.sandbox",
+        "libs.common.worker.service",
+        "services.gateway.limits.shared",
+        "services.mailer.sending",
+        "services.ocr.source_cache",
+    }
+    starts = re.compile(r"(asyncio|loop|loop\(\))\.(create_task|ensure_future)\(")
+    assert {module_name(path) for path in SOURCES if starts.search(path.read_text())} == waiting
+
+
 def test_no_cycles() -> None:
     names = {module_name(path) for path in SOURCES}
     graph: dict[str, set[str]] = {}

@@ -81,5 +81,9 @@ def servers_of(state: State) -> list[Server]:
 
 
 def whole_environment(program: Program) -> dict[str, str]:
-    """The shell's, and its own; ARGOSY_RUN_DIR tells processes of this fleet from those of others."""
-    return settings.baseline(os.environ) | program.environment | {"ARGOSY_RUN_DIR": str(RUN)}
+    """The shell's, and its own.
+
+    ARGOSY_RUN_DIR tells processes of this fleet from those of others. A new ARGOSY_VERSION restarts nothing.
+    """
+    ours = {"ARGOSY_RUN_DIR": str(RUN), "ARGOSY_VERSION": version.checked_out()}
+    return settings.baseline(os.environ) | program.environment | ours

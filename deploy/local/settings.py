@@ -23,7 +23,7 @@ from deploy.local.errors import CannotRun
 from deploy.local.passwords import password_of
 from deploy.local.ports import answers
 from deploy.local.state import DEFAULT_GATEWAY_PORT, RUN, State
-from libs.common.config import HARMLESS, Environment, load
+from libs.common.config import HARMLESS, Environment, is_service_link, load
 from libs.common.contracts import services
 from libs.common.contracts.services import QUEUES, Need, login_of
 
@@ -39,7 +39,7 @@ EXAMPLES = {
     "NATS_URL": "nats://user:password@host:4222",
 }
 PORT = "ARGOSY_PORT"
-OURS = frozenset((PORT, "ARGOSY_RUN_DIR", "ARGOSY_URL", "ARGOSY_KEY", "ARGOSY_METRICS_URL"))
+OURS = frozenset((PORT, "ARGOSY_RUN_DIR", "ARGOSY_VERSION", "ARGOSY_URL", "ARGOSY_KEY", "ARGOSY_METRICS_URL"))
 WITHOUT_EFFECT = {
     "GATEWAY_PORT": f"set {PORT} instead",
     "PROBES_PORT": "each process has a port of its own here; `make status` shows the gateway's",
@@ -134,7 +134,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _port(remembered: int, given: str | None) -> tuple[int, list[str]]:
-    if given is None:
+    if given is None or is_service_link(PORT, given):
         return remembered, []
     if given == "":
         return DEFAULT_GATEWAY_PORT, []

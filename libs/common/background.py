@@ -1,31 +1,139 @@
-"""Background tasks that run while a block runs and have ended when the block has ended."""
+"""What runs beside a block: it ends with the block, and does not end before it unnoticed.
+
+Where a part is started it says whether the process is of use without it. If an essential part dies, the process
+ends and the supervisor starts it again: a process that looks well but does not do its work helps nobody.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+import os
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
 
-from libs.common import log
+from libs.common import log, metrics
+from libs.common.errors import Unavailable
 
 CANCEL_AGAIN_AFTER_S = 1.0
 
 logger = log.get("background")
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A coroutine without end, made by `essential` or `optional`."""
+
+    work: Coroutine[Any, Any, object]
+    essential: bool
+
+    @property
+    def name(self) -> str:
+        """The name of its function, such as `Dispatcher.run`."""
+        return _name(self.work)
+
+
+def _name(work: Coroutine[Any, Any, object]) -> str:
+    name: str = work.__qualname__  # type: ignore[attr-defined]
+    return name
+
+
+def essential(work: Coroutine[Any, Any, object]) -> Part:
+    """A part that the process cannot do without: if it dies, the process ends with code 70."""
+    return Part(work, essential=True)
+
+
+def optional(work: Coroutine[Any, Any, object]) -> Part:
+    """A part that the process can do without: if it dies, that is logged and counted."""
+    return Part(work, essential=False)
+
 
 @asynccontextmanager
-async def alongside(*parts: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Run the coroutines `parts` in the background while the block runs.
+async def alongside(*parts: Part) -> AsyncIterator[None]:
+    """Run `parts` in the background while the block runs. When the block ends, they are cancelled and awaited.
 
-    When the block ends, they are cancelled and awaited. If a part fails, the error is logged at once; the block
-    and the other parts continue.
+    A part that ends earlier, by an error or without one, has died: this is logged and counted, and the block and
+    the other parts continue unless the part is essential.
     """
-    tasks = [asyncio.create_task(part) for part in parts]
-    for task in tasks:
-        task.add_done_callback(_log_failure)
+    block_runs = True
+
+    def on_end(part: Part, task: asyncio.Task[object]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if block_runs or error is not None:
+            _note_death(part, error)
+        if block_runs and part.essential:
+            exit_for_restart()
+
+    tasks = []
+    for part in parts:
+        for counter in (metrics.background_deaths, metrics.background_errors):
+            counter.labels(part.name)  # there from the start, so that the first is seen as an increase
+        tasks.append(task := asyncio.create_task(part.work))
+        task.add_done_callback(lambda task, part=part: on_end(part, task))  # type: ignore[misc]
     try:
         yield
     finally:
+        block_runs = False
         await end(tasks)
+
+
+def _note_death(part: Part, error: BaseException | None) -> None:
+    metrics.background_deaths.labels(part.name).inc()
+    logger.error("background.died", part=part.name, essential=part.essential, exc_info=error)
+
+
+def exit_for_restart() -> NoReturn:
+    """End the process at once with code 70, so that the supervisor restarts it. Its jobs go to other workers."""
+    os._exit(os.EX_SOFTWARE)
+
+
+@contextmanager
+def surviving(loop: str) -> Iterator[None]:
+    """One round of a loop that must go on: if the block raises, that is logged, and a bug is counted."""
+    try:
+        with surviving_bugs(loop):
+            yield
+    except Unavailable as error:
+        logger.warning("background.unavailable", part=loop, error=str(error))
+
+
+@contextmanager
+def surviving_bugs(loop: str) -> Iterator[None]:
+    """As `surviving`, for a loop that does something about Unavailable itself."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception:
+        metrics.background_errors.labels(loop).inc()
+        logger.exception("background.bug", part=loop)
+
+
+class Tasks:
+    """Short tasks that nobody awaits. An error of one is logged and counted; `end` ends those that still run."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in the background. Its end may be awaited too."""
+        context = copy_context()  # what the task sets in it, such as its job, is in the log of its error too
+        task = asyncio.create_task(work, context=context)
+        self._running.add(task)
+        task.add_done_callback(lambda task: self._note_end(_name(work), task), context=context)
+        return task
+
+    async def end(self) -> None:
+        """Cancel the tasks that still run, and wait for them."""
+        await end(self._running)
+
+    def _note_end(self, name: str, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            with surviving(name):
+                task.result()
 
 
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
@@ -44,8 +152,3 @@ async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def _log_failure(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("background.failed", part=task.get_coro().__qualname__, exc_info=error)  # type: ignore[union-attr]

@@ -6,19 +6,30 @@ it might be a secret.
 """
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+def is_service_link(name: str, value: object) -> bool:
+    """Whether Kubernetes set this variable: for a Service called `gateway`, GATEWAY_PORT is tcp://10.0.0.1:80."""
+    return name.upper().endswith("_PORT") and re.match(r"(tcp|udp|sctp)://", str(value)) is not None
+
+
 class Environment(BaseSettings):
-    """Reads fields from environment variables; an empty variable counts as not set."""
+    """Reads fields from environment variables. An empty variable counts as not set, and so does a service link."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_service_links(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: value for name, value in values.items() if not is_service_link(name, value)}
 
 
 class DatabaseSettings(Environment):
@@ -41,6 +52,9 @@ class BusSettings(Environment):
     """nats://token@host:port"""
 
 
+REDIS_PARTS = frozenset(("redis_host", "redis_port", "redis_password", "redis_db"))
+
+
 class RedisSettings(Environment):
     """The Redis server: REDIS_URL, or the separate parts of the address."""
 
@@ -49,6 +63,14 @@ class RedisSettings(Environment):
     redis_port: int = 6379
     redis_password: SecretStr | None = None
     redis_db: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_url_is_enough(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Beside REDIS_URL, the parts are not read: they may be meant for another program."""
+        if not values.get("redis_url"):
+            return values
+        return {name: value for name, value in values.items() if name not in REDIS_PARTS}
 
     @property
     def redis_address(self) -> str:

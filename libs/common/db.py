@@ -295,7 +295,7 @@ async def connect(
         await until_available(lambda: _probe(database), patience_s=patience_s)
         await database._keep_minimum()
         database._export()
-        async with background.alongside(database._sweep_forever()):
+        async with background.alongside(background.optional(database._sweep_forever())):
             yield database
     finally:
         with suppress(TimeoutError):

@@ -35,6 +35,12 @@ schedule_late_seconds = Histogram(
 )
 schedule_missed = Counter("argosy_schedule_missed", "Fire times of schedules that were skipped.")
 followers = Gauge("argosy_followers", "Callers that follow a job through this gateway.")
+background_deaths = Counter(
+    "argosy_background_deaths", "Background parts that ended although the process went on, or ended it.", ["part"]
+)
+background_errors = Counter(
+    "argosy_background_errors", "Errors that a background part survived: bugs, not outages.", ["part"]
+)
 loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop ran its last tick.")
 conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets in the stream that no worker has taken.", ["queue"])
 

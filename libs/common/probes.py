@@ -7,7 +7,6 @@ the process reports of itself.
 
 import asyncio
 import faulthandler
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -75,11 +74,6 @@ class Probes:
         return 404, "text/plain", b"not found\n"
 
 
-def _exit_process() -> None:
-    """Exit with code 70, so that the supervisor restarts the process. Its jobs went to other workers long ago."""
-    os._exit(70)
-
-
 @asynccontextmanager
 async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIterator[Probes]:
     """Serve probes while the block runs. Raises OSError if the port is in use."""
@@ -103,9 +97,12 @@ async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIt
     thread.start()
     logger.info("probes.listening", port=server.server_address[1])
     ended = threading.Event()
-    threading.Thread(target=probes.watch, args=(ended, _exit_process), name="watchdog", daemon=True).start()
+    threading.Thread(
+        target=probes.watch, args=(ended, background.exit_for_restart), name="watchdog", daemon=True
+    ).start()
     try:
-        async with background.alongside(probes.tick()):
+        # Without ticks the process would be taken for stuck.
+        async with background.alongside(background.essential(probes.tick())):
             yield probes
     finally:
         ended.set()

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from contextlib import suppress
+from socket import socket
 from types import FrameType
 
 import uvicorn
@@ -25,6 +26,7 @@ class Server(uvicorn.Server):
                 port=settings.gateway_port,
                 loop="uvloop",
                 http=HttpProtocol,
+                lifespan="off",  # see `_serve`
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -34,19 +36,33 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._drain_s = settings.gateway_drain_s
-        self._starting: asyncio.Task[object] | None = None
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Start, and remember the loop and the task for `handle_exit`, which runs outside of them."""
-        self._loop, self._starting = asyncio.get_running_loop(), asyncio.current_task()
-        await super().startup(sockets)  # type: ignore[arg-type]
+    async def serve(self, sockets: list[socket] | None = None) -> None:
+        """Serve until told to stop. Remembers loop and task for `handle_exit`, which runs outside of them."""
+        serving = asyncio.current_task()
+        assert serving is not None  # noqa: S101
+        self._loop, self._serving = asyncio.get_running_loop(), serving
+        await super().serve(sockets)
+
+    async def _serve(self, sockets: list[socket] | None = None) -> None:
+        """Open what the application needs around uvicorn's work.
+
+        As an ASGI lifespan it would be opened in a task of uvicorn's, which logs a cancellation as an error.
+        """
+        async with self._app.router.lifespan_context(self._app):
+            await super()._serve(sockets)
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
         gc_tuning.tune()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On the first signal, drain: serve on for GATEWAY_DRAIN_S while not ready. On the second, stop now."""
-        if not self.started and self._starting is not None:  # still waiting for a server, so nothing to drain
-            self._loop.call_soon_threadsafe(self._starting.cancel)
-        elif not self.started or self._app.state.draining.is_set():
+        if not self.started:  # still waiting for a server, so nothing to drain
+            self.should_exit = True  # in case that the cancellation is lost (see `background.end`)
+            self._loop.call_soon_threadsafe(self._serving.cancel)
+        elif self._app.state.draining.is_set():
             super().handle_exit(sig, frame)
         else:
             self._loop.call_soon_threadsafe(self._drain, sig, frame)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 import orjson
 from redis.asyncio import Redis
@@ -49,7 +49,7 @@ def create_app(
         state.settings = settings
         described = document(OPERATIONS)
         state.openapi, state.docs = orjson.dumps(described), page(described)
-        state.draining = asyncio.Event()
+        state.started, state.draining = asyncio.Event(), asyncio.Event()
         state.client_addresses = ClientAddresses(settings.proxies)
         state.policies = settings.policies
         state.blobs = Blobs(settings)
@@ -57,43 +57,54 @@ def create_app(
         state.timeouts = Timeouts()
         state.tokens = Tokens(settings, settings.gateway_env)
 
-        def serving() -> bool:
-            return (
-                hasattr(state, "dispatcher") and state.dispatcher.ledger_reachable and not state.draining.is_set()
-            )
+        def takes_requests() -> bool:
+            """Also while a server is away: then callers are told so by us, and not by what stands in front."""
+            return state.started.is_set() and not state.draining.is_set()
 
         async with (
+            probes.serving(settings, takes_requests),
             aclosing(redis),
             db.connect(settings, "gateway", role=db.Role.GATEWAY) as state.database,
             bus.connect(settings, "gateway") as state.bus,
-            probes.serving(settings, serving),
         ):
             state.authenticator = Authenticator(
                 state.database, state.bus, env=settings.gateway_env, policies=state.policies, tokens=state.tokens
             )
             state.limiter = Limiter(redis, state.bus, budget_s=settings.limits_budget_ms / 1000)
-            state.readiness = Readiness(state.database, state.limiter)
+            state.readiness = Readiness(
+                {
+                    "postgres": state.database.reachable,
+                    "redis": state.limiter.reachable,
+                }
+            )
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
             state.job_updates = JobUpdates(state.database, state.bus)
-            retention = Retention(state.database, state.blobs, settings)
             async with (
                 state.limiter.running(),
-                background.alongside(
-                    state.dispatcher.run(),
-                    retention.run(),
-                    state.load_shedder.watch(),
-                    state.timeouts.watch(),
-                    state.authenticator.listen(),
-                    state.job_updates.listen(),
-                    state.job_updates.recheck(),
-                ),
+                state.readiness.running(),
+                _beside_requests(state),
             ):
+                state.started.set()
                 yield
 
     app = Gateway(middleware=[Middleware(RequestLog), *_cors(settings.origins)])
     app.state = state
     app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
     return app
+
+
+def _beside_requests(state: GatewayState) -> AbstractAsyncContextManager[None]:
+    """What runs beside the requests. Without the essential parts the gateway would be of no use."""
+    retention = Retention(state.database, state.blobs, state.settings)
+    return background.alongside(
+        background.essential(state.dispatcher.run()),  # accepted jobs would stay where they are
+        background.essential(state.timeouts.watch()),  # requests would hang
+        background.essential(state.load_shedder.watch()),  # the last lag seen might refuse for ever
+        background.essential(state.job_updates.recheck()),  # followers would miss what was lost
+        background.optional(state.job_updates.listen()),  # they are told all by `recheck`, but later
+        background.optional(state.authenticator.listen()),  # what is cached ends by itself, but later
+        background.optional(retention.run()),  # requests need none of it
+    )
 
 
 class Gateway(Starlette):

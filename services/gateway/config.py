@@ -101,6 +101,8 @@ class Settings(
 
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    argosy_version: str = "unknown"
+    """The version that /readyz tells; `make up` gives the commit."""
     gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
     """The environment that API keys must name, so that a staging key is not valid in production."""
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024

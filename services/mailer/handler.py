@@ -17,12 +17,11 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from redis.asyncio import Redis
 
-from libs.common import background, log
+from libs.common import background
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Mailbox, MailPayload, Part, StoredLetter, parse_mailbox
 from libs.common.db import Database
-from libs.common.errors import Unavailable
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
@@ -51,9 +50,6 @@ COMPOSED_AT_ONCE_BYTES = 8 * 1024 * 1024
 """Estimated bytes of the messages composed at once, at four bytes for each character of template and variables."""
 SNOOZE_AT_LEAST_S = 1.0
 FORGET_EVERY_S = 3600.0
-
-
-logger = log.get("mailer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
         async with (
             pacer.holding(),
             _receiving_reports(settings, platform.database, tokens),
-            background.alongside(_delete_old_regularly(platform.database)),
+            background.alongside(background.optional(_delete_old_regularly(platform.database))),
         ):
             preview_slots = PreviewSlots(sandbox.lasting(PREVIEW_S / settings.mail_compose_timeout_s))
             yield Deps(
@@ -116,13 +112,9 @@ async def _receiving_reports(
 async def _delete_old_regularly(database: Database) -> None:
     """Delete letters whose jobs are gone and deadlines long past, every FORGET_EVERY_S seconds."""
     while True:
-        try:
+        with background.surviving("_delete_old_regularly"):
             await letters.forget(database)
             await deadline_reminders.forget(database)
-        except Unavailable as error:
-            logger.warning("letters.not_forgotten", error=str(error))
-        except Exception:
-            logger.exception("letters.not_forgotten")
         await asyncio.sleep(FORGET_EVERY_S)
 
 

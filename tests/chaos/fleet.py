@@ -92,6 +92,16 @@ class ServerProcess:
             assert time.monotonic() < deadline, f"{self.server.name} does not answer"
             time.sleep(0.02)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It says nothing while the block runs, and its connections stay open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self, number: signal.Signals) -> None:
         """Send it a signal and wait for its end."""
         assert self._process is not None

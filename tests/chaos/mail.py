@@ -143,7 +143,7 @@ async def matrix(
         for start in range(0, len(runs), AT_ONCE):
             playing = runs[start : start + AT_ONCE]
             dispatcher = Dispatcher(database, nats, [run.queue for run in playing])
-            async with background.alongside(dispatcher.run()), asyncio.TaskGroup() as group:
+            async with background.alongside(background.optional(dispatcher.run())), asyncio.TaskGroup() as group:
                 for run in playing:
                     group.create_task(play(run, database, settings, folder))
     return runs

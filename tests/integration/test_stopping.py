@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -13,11 +13,13 @@ import pytest
 
 from deploy.local.test_servers import Trio, answers, free_port
 from libs.common.contracts import services
+from libs.common.db import Database
 from tests.network import Network
 from tests.polling import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = tuple(service.name for service in services.SERVICES)
+WORKERS = services.QUEUES
 WITHIN_S = 25.0
 """Kubernetes kills after 30."""
 
@@ -26,6 +28,7 @@ class Process:
     """A service, told to stop and watched."""
 
     def __init__(self, service: str, environment: Mapping[str, str], folder: Path) -> None:
+        self._service = service
         self.log = folder / f"{service}.log"
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
@@ -52,17 +55,37 @@ class Process:
 
         await until(working)
 
+    async def has_found(self, database: Database) -> None:
+        """Wait until it has connected to the database: what it waits for next is NATS."""
+        sql, name = "SELECT FROM pg_stat_activity WHERE application_name = $1", f"argosy-{self._service}"
+
+        async def connected() -> bool:
+            assert self.popen.poll() is None, self.log.read_text()
+            return bool(await database.fetch(sql, name))
+
+        await until(connected)
+
     async def stops(self) -> int:
         """Tell it to, and wait for that: its exit code."""
         self.popen.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self.popen.wait, WITHIN_S)
 
 
+async def all_stop_quietly(processes: Sequence[Process]) -> None:
+    """They have done nothing yet, so there is nothing to say."""
+    codes = await asyncio.gather(*(process.stops() for process in processes))
+    assert codes == [0] * len(processes)
+    for process in processes:
+        assert "Traceback" not in process.log.read_text(), process.log.read_text()
+
+
 @contextmanager
-def started(environment: Mapping[str, str], folder: Path) -> Iterator[list[Process]]:
-    """All services while the block runs."""
+def started(
+    environment: Mapping[str, str], folder: Path, services: Sequence[str] = SERVICES
+) -> Iterator[list[Process]]:
+    """These services while the block runs."""
     with ExitStack() as stack:
-        processes = [Process(service, environment, folder) for service in SERVICES]
+        processes = [Process(service, environment, folder) for service in services]
         for process in processes:
             stack.callback(process.popen.wait)
             stack.callback(process.popen.kill)
@@ -92,8 +115,33 @@ async def test_who_still_waits_for_the_database(servers: Trio, database_url: str
         with started(environment | {"DATABASE_URL": nowhere}, tmp_path) as processes:
             for process in processes:
                 await process.says("database.waiting")
-            codes = await asyncio.gather(*(process.stops() for process in processes))
-        assert codes == [0] * len(SERVICES)
+            await all_stop_quietly(processes)
+
+
+async def test_who_waits_for_a_database_that_says_nothing(
+    servers: Trio, database_url: str, tmp_path: Path
+) -> None:
+    async with by_network(servers, database_url, tmp_path) as (environment, networks):
+        networks["postgres"].hold_up()
+        with started(environment, tmp_path) as processes:
+            for process in processes:
+                await process.says("probes.listening")
+            await until(networks["postgres"].used_by(len(SERVICES)))
+            await all_stop_quietly(processes)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_worker_that_still_waits_for_nats(
+    servers: Trio, database_url: str, database: Database, tmp_path: Path, silent: bool
+) -> None:
+    async with by_network(servers, database_url, tmp_path) as (environment, networks):
+        networks["nats"].hold_up()
+        if not silent:
+            environment["NATS_URL"] = f"nats://127.0.0.1:{free_port()}"
+        with started(environment, tmp_path, WORKERS) as processes:
+            for process in processes:
+                await process.has_found(database)
+            await all_stop_quietly(processes)
 
 
 @pytest.mark.parametrize("server", ["postgres", "redis", "nats"])

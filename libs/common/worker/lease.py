@@ -20,7 +20,6 @@ from libs.common.backoff import until_available
 from libs.common.bus import Bus
 from libs.common.contracts.events import cancel_subject, decode_cancels, encode_events, events_subject
 from libs.common.db import Database
-from libs.common.errors import Unavailable
 from libs.common.ledger import claim as leases
 from libs.common.ledger.claim import HEARTBEAT_EVERY_S, LEASE_S, Claim
 from libs.common.ledger.finish import Outcome, finish
@@ -114,7 +113,10 @@ class Lease:
         await until_available(self._register)
         try:
             async with (
-                background.alongside(self._keep(), self._publish_progress()),
+                background.alongside(
+                    background.essential(self._keep()),  # without it all jobs are lost, and taken in vain
+                    background.optional(self._publish_progress()),  # followers still see each new state
+                ),
                 self._bus.listening(cancel_subject(self._queue), self._on_cancels),
             ):
                 yield
@@ -140,12 +142,8 @@ class Lease:
             await asyncio.sleep(KEEP_EVERY_S)
             self._stop_overdue()
             for step in (self._renew, self._store_progress):
-                try:
+                with background.surviving("Lease._keep"):
                     await step()
-                except Unavailable as error:
-                    logger.warning("lease.unavailable", error=str(error))
-                except Exception:  # the loop must go on, or this process loses all of its jobs
-                    logger.exception("lease.bug")
 
     def _stop_overdue(self) -> None:
         now = time.perf_counter()
@@ -164,7 +162,8 @@ class Lease:
             await asyncio.sleep(TELL_EVERY_S)
             keys, self._unpublished = self._unpublished, set()
             held = [running for key in keys if (running := self.held.get(key))]
-            await self.tell([(running.claim.id.hex, None, running.progress) for running in held])
+            with background.surviving("Lease._publish_progress"):
+                await self.tell([(running.claim.id.hex, None, running.progress) for running in held])
 
     def _on_cancels(self, message: bytes) -> None:
         unwanted = set(decode_cancels(message))

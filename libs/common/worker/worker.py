@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.backoff import Backoff, until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
@@ -83,6 +83,7 @@ class Worker(Generic[P, D]):
         self._grace_s = grace_s
         self._backoff = backoff
         self.lease = Lease(database, bus, queue, slots)
+        self._tasks = background.Tasks()
         self._busy = 0
         self._throughput = _Throughput()
         self._freed = asyncio.Event()
@@ -146,7 +147,7 @@ class Worker(Generic[P, D]):
             self._busy += 1
             if not claimed.children:  # it has waited for its children, not in the queue
                 self._wait_seconds.observe(max(0.0, claimed.waited_s))
-            running.task = asyncio.create_task(self._run(running))
+            running.task = self._tasks.start(self._run(running))
         await self.lease.tell([(claimed.id.hex, State.RUNNING, None) for claimed in claims])
 
     async def _run(self, running: Running) -> None:

@@ -1,9 +1,14 @@
 """/livez and /readyz on the public port."""
 
+from math import isfinite
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from services.gateway.http.state import state_of
+
+DISPATCHED_WITHIN_S = 15.0
+"""A dispatcher that can reach its servers succeeds several times a second."""
 
 
 async def alive(_request: Request) -> Response:
@@ -12,9 +17,19 @@ async def alive(_request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Whether requests can be served, which needs only the ledger. The other fields are for the operator."""
+    """Whether accepted jobs reach their workers, and what is known of the servers beneath.
+
+    Who distributes requests asks the probe port instead: without a server beneath, this gateway still answers.
+    """
     state = state_of(request)
-    database, redis = await state.readiness.check()
-    parts = {"postgres": database, "redis": redis, "nats": state.bus.connected, "limits": state.limiter.mode.value}
-    serving = database and not state.draining.is_set()
-    return JSONResponse({"ready": serving, **parts}, status_code=200 if serving else 503)
+    last_success_s = state.dispatcher.last_success_s
+    is_ready = last_success_s < DISPATCHED_WITHIN_S and not state.draining.is_set()
+    facts = {
+        "ready": is_ready,
+        "version": state.settings.argosy_version,
+        **await state.readiness.check(),
+        "nats": state.bus.connected,
+        "limits": state.limiter.mode.value,
+        "dispatcher": {"last_success_s": int(last_success_s) if isfinite(last_success_s) else None},
+    }
+    return JSONResponse(facts, status_code=200 if is_ready else 503)

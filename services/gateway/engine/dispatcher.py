@@ -10,10 +10,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus, StreamState
@@ -79,12 +80,13 @@ class Dispatcher:
         self._accepting = Batcher(self._accept, at_once=COMMITS)
         self._repaired_at = float("-inf")
         self._reached_at = float("-inf")
+        self._succeeded_at = float("-inf")
         self._no_recovery_until = float("-inf")
 
     @property
-    def ledger_reachable(self) -> bool:
-        """Whether the ledger was reached within the last 5 * DOWN_ROUND_S."""
-        return time.monotonic() - self._reached_at < 5 * DOWN_ROUND_S
+    def last_success_s(self) -> float:
+        """Seconds since all queues were last supplied, which needs PostgreSQL and NATS; infinite at first."""
+        return time.monotonic() - self._succeeded_at
 
     def accept(self, job: NewJob) -> "asyncio.Future[Accepted]":
         """Commit `job`; done when it is durable. Raises Unavailable: it may then be committed or not."""
@@ -117,39 +119,37 @@ class Dispatcher:
     async def run(self) -> None:
         """Publish tickets, and repair what was lost, for ever."""
         while True:
-            wait_s = ROUND_S
+            wait_s = DOWN_ROUND_S
             try:
-                await requeueing.promote_due(self._db)
-                self._note_reachable()
-                if time.monotonic() - self._repaired_at >= REPAIR_EVERY_S:
-                    for part in (
-                        self._recover_jobs,
-                        self._wake_parents,
-                        self._fire_schedules,
-                        self._release_replays,
-                        self._republish_lost,
-                    ):
-                        await self._run_part(part)
-                    self._repaired_at = time.monotonic()
-                for queue, state in self._queues.items():
-                    next_s = await self._run_part(lambda q=queue, x=state: self._supply(q, x))  # type: ignore[misc]
-                    wait_s = min(wait_s, ROUND_S if next_s is None else next_s)
+                with background.surviving_bugs("Dispatcher.run"):
+                    wait_s = await self._go_round()
             except Unavailable as error:
                 for state in self._queues.values():
                     state.fast_path = False
                 logger.warning("dispatch.unavailable", error=str(error))
-                wait_s = DOWN_ROUND_S
             await asyncio.sleep(max(BUSY_ROUND_S, wait_s))
+
+    async def _go_round(self) -> float:
+        """Run one round. Returns the seconds until the next. Raises Unavailable."""
+        await requeueing.promote_due(self._db)
+        self._note_reachable()
+        if time.monotonic() - self._repaired_at >= REPAIR_EVERY_S:
+            for part in (
+                self._recover_jobs,
+                self._wake_parents,
+                self._fire_schedules,
+                self._release_replays,
+                self._republish_lost,
+            ):
+                await self._run_part(part)
+            self._repaired_at = time.monotonic()
+        return await self._supply_all()
 
     async def _run_part(self, part: Callable[[], Awaitable[T]]) -> T | None:
         """The result of `part`, or None if it has a bug, which must not stop the others. Raises Unavailable."""
-        try:
+        with background.surviving_bugs("Dispatcher.run"):
             return await part()
-        except Unavailable:
-            raise
-        except Exception:
-            logger.exception("dispatch.bug")
-            return None
+        return None
 
     def _note_reachable(self) -> None:
         """Note that the ledger was reached. After an outage, give workers time to send a heartbeat again."""
@@ -191,6 +191,14 @@ class Dispatcher:
                 self._db, queue, stream.oldest, LOST_AFTER_S, REPUBLISH_AT_MOST
             )
             await self._publish(queue, lost, "lost")
+
+    async def _supply_all(self) -> float:
+        """Fill the conveyors of all queues. Returns the seconds until the next round. Raises Unavailable."""
+        supplies = [partial(self._supply, queue, state) for queue, state in self._queues.items()]
+        waits = [await self._run_part(supply) for supply in supplies]
+        if None not in waits:
+            self._succeeded_at = time.monotonic()
+        return min([ROUND_S, *(wait_s for wait_s in waits if wait_s is not None)])
 
     async def _supply(self, queue: str, state: _QueueState) -> float:
         """Fill one queue's conveyor up to its window. Returns the seconds until the next round."""

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from libs.common import log, metrics
+from libs.common import background, metrics
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.contracts.events import decode_events, events_subject
 from libs.common.db import Database
-from libs.common.errors import Unavailable
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import JobFacts, State
 
@@ -24,8 +23,6 @@ RECHECK_S = 2.0
 
 Version = tuple[str, int, int, int | None]
 """A job's state, attempt, failures and, while it waits, ended children. A change of it is an update."""
-
-logger = log.get("job_updates")
 
 
 class Follower:
@@ -153,18 +150,11 @@ class JobUpdates:
         """Compare followed jobs with the ledger, for ever, in case a message was lost."""
         while True:
             await asyncio.sleep(RECHECK_S)
-            if not self._followers:
-                continue
-            try:
-                followed = list(self._followers)
-                versions = await jobs.versions(self._db, [UUID(hex=job) for job in followed])
-            except Unavailable as error:
-                logger.warning("recheck.unavailable", error=str(error))
-                continue
-            except Exception:  # a bug must not stop the loop, or lost messages would never be noticed
-                logger.exception("recheck.bug")
-                continue
-            self._compare({job_id.hex: tuple(version) for job_id, *version in versions}, followed)
+            if self._followers:
+                with background.surviving("JobUpdates.recheck"):
+                    followed = list(self._followers)
+                    versions = await jobs.versions(self._db, [UUID(hex=job) for job in followed])
+                    self._compare({job_id.hex: tuple(version) for job_id, *version in versions}, followed)
 
     def _compare(self, versions: dict[str, tuple[Any, ...]], followed: list[str]) -> None:
         """Refresh the jobs whose followers have not seen the ledger's present version."""

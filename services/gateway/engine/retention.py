@@ -6,10 +6,9 @@ Every gateway does it. They skip each other's locked rows, and doing a part twic
 import asyncio
 import time
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.blobs import Blobs
 from libs.common.db import Database
-from libs.common.errors import Unavailable
 from libs.common.ledger import consistency_check, retention
 from services.gateway.config import RetentionSettings
 
@@ -34,12 +33,8 @@ class Retention:
     async def run(self) -> None:
         """Run a round every ROUND_S seconds, for ever."""
         while True:
-            try:
+            with background.surviving("Retention.run"):
                 await self.go_round()
-            except Unavailable as error:
-                logger.warning("retention.unavailable", error=str(error))
-            except Exception:  # a bucket that refuses, or a bug: the next round tries again
-                logger.exception("retention.bug")
             await asyncio.sleep(ROUND_S)
 
     async def go_round(self) -> None:

@@ -29,6 +29,8 @@ class GatewayState(State):
     settings: Settings
     policies: Mapping[str, Policy]
     """The rate limits of tenants without own limits."""
+    started: asyncio.Event
+    """Set when all servers have been found and requests are taken."""
     draining: asyncio.Event
     """Set when the process has been told to stop."""
     openapi: bytes

@@ -72,7 +72,7 @@ class Outages:
         self._all_reported = asyncio.Event()
         self._parts: dict[str, set[int]] = {}
         self._silence_timer: asyncio.Task[None] | None = None
-        self._publishing: set[asyncio.Task[None]] = set()
+        self._tasks = background.Tasks()
 
     @property
     def gateways(self) -> int:
@@ -86,10 +86,13 @@ class Outages:
         if self.mode is Mode.ALONE:
             self._begin_alone({UNKNOWN_PEER})
         try:
-            async with background.alongside(self._listen(), self._watch()):
+            async with background.alongside(
+                background.essential(self._listen()),  # without the others' reports, limits are not exact
+                background.essential(self._watch()),  # nobody else notices that Redis is back
+            ):
                 yield
         finally:  # leave no connection with half a reply read
-            await background.end({*self._publishing, *([self._silence_timer] if self._silence_timer else [])})
+            await self._tasks.end()
 
     async def lose(self, error: Lost | Wiped) -> None:
         """Decide by share from now on, because Redis went away or lost counts. Waits for the others' reports."""
@@ -132,21 +135,28 @@ class Outages:
 
     async def check_in(self) -> None:
         """Contact Redis, see which gateways are there, and change the mode accordingly."""
-        try:
+        with background.surviving("Outages._watch"):
+            try:
+                seen = await self._contact_redis()
+            except (Lost, Wiped) as error:
+                self._lose(error)
+            else:
+                self._follow(seen)
+
+    async def _contact_redis(self) -> CheckIn:
+        """Check in, and tell Redis what it does not know. Raises Lost, Wiped."""
+        seen = await self.send_check_in()
+        if self.mode is not Mode.ALONE and seen.epoch != self._shared.epoch:
+            raise Wiped
+        if self.mode is Mode.ALONE:
+            await self._return(seen)
             seen = await self.send_check_in()
-            if self.mode is not Mode.ALONE and seen.epoch != self._shared.epoch:
-                raise Wiped
-            if self.mode is Mode.ALONE:
-                await self._return(seen)
-                seen = await self.send_check_in()
-            await self._restore_redis(wiped=False)
-            await self._release_pending()
-        except (Lost, Wiped) as error:
-            self._lose(error)
-            return
-        except Exception:  # a bug must not stop the loop
-            logger.exception("limits.bug")
-            return
+        await self._restore_redis(wiped=False)
+        await self._release_pending()
+        return seen
+
+    def _follow(self, seen: CheckIn) -> None:
+        """Change the mode according to which gateways are there."""
         others = {gateway for gateway in seen.seen if gateway != self._gateway}
         if self.mode is Mode.SHARED:
             self.peers = others
@@ -176,7 +186,7 @@ class Outages:
         self._publish_soon(answering=False)
         if self._silence_timer is not None:
             self._silence_timer.cancel()
-        self._silence_timer = asyncio.create_task(self._time_out_silent_peers())
+        self._silence_timer = self._tasks.start(self._time_out_silent_peers())
 
     async def _time_out_silent_peers(self) -> None:
         """Drop peers that have not reported after UNHEARD_AFTER_S, unless NATS was disconnected in that time."""
@@ -276,9 +286,7 @@ class Outages:
         self._note_mode(because_of=gateway)
 
     def _publish_soon(self, *, answering: bool) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish(answering))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
+        self._tasks.start(self._publish(answering))
 
     async def _publish(self, answering: bool) -> None:
         async with self.redis_lock:

@@ -164,7 +164,8 @@ class Pacer:
             yield
             return
         try:
-            async with background.alongside(self._send_heartbeats()):
+            # Without heartbeats, messages under way would soon no longer count.
+            async with background.alongside(background.essential(self._send_heartbeats())):
                 yield
         finally:
             await self._batcher.drain()

@@ -37,7 +37,7 @@ async def main(queue: str, job: UUID) -> None:
             stop.set()
 
         worker = Worker(queue, MailPayload, handle, deps, database=database, bus=conveyor, slots=1, grace_s=5)
-        async with background.alongside(watch()), worker.lease.kept():
+        async with background.alongside(background.optional(watch())), worker.lease.kept():
             await worker.run(stop)
 
 

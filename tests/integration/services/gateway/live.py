@@ -60,9 +60,9 @@ class LiveGateway:
 
 @asynccontextmanager
 async def serving(
-    servers: Trio, database_url: str, folder: Path, *, number: int = 1, **settings: str
+    servers: Trio, database_url: str, folder: Path, *, number: int = 1, wait: bool = True, **settings: str
 ) -> AsyncIterator[list[LiveGateway]]:
-    """`number` gateways while the block runs, without limits but for what `settings` say."""
+    """`number` gateways while the block runs, without limits but for what `settings` say; ready, if `wait`."""
     environment = {
         "DATABASE_URL": database_url,
         "REDIS_URL": servers.redis.url,
@@ -75,7 +75,7 @@ async def serving(
     }
     gateways = [LiveGateway(environment, folder, free_port()) for _ in range(number)]
     try:
-        for gateway in gateways:
+        for gateway in gateways if wait else ():
             await gateway.ready()
         yield gateways
     finally:

@@ -1,11 +1,16 @@
-"""The application as a whole: who may call it from a page."""
+"""The application as a whole: who may call it from a page, and when it is ready for what."""
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 
 import httpx
 
-from deploy.local.test_servers import Trio
-from tests.integration.services.gateway.live import serving
+from deploy.local.test_servers import Trio, free_port
+from tests.integration.services.gateway.live import ROOT, serving
+from tests.network import Network
+from tests.polling import PATIENCE_S, until
 
 
 async def test_s24_only_known_origins_may_call(servers: Trio, database_url: str, tmp_path: Path) -> None:
@@ -28,3 +33,75 @@ async def test_s24_only_known_origins_may_call(servers: Trio, database_url: str,
             "http://app.example.com",
         ):
             assert await allowed(origin) is None
+
+
+async def status(port: int, path: str) -> int:
+    """0 if nothing answers."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        try:
+            return (await client.get(f"http://127.0.0.1:{port}{path}")).status_code
+        except httpx.TransportError:
+            return 0
+
+
+async def test_two_kinds_of_readiness(servers: Trio, database_url: str, tmp_path: Path) -> None:
+    """The probe port's is about taking requests, the public one's about jobs."""
+    probes = free_port()
+    way_to_postgres = Network(database_url)
+
+    async def probed(path: str, expected: int) -> bool:
+        return await status(probes, path) == expected
+
+    async def public(expected: int) -> bool:
+        return await status(live.port, "/readyz") == expected
+
+    async with way_to_postgres.open():
+        way_to_postgres.hold_up()
+        starting = serving(
+            servers, way_to_postgres.url, tmp_path, wait=False, PROBES_PORT=str(probes), GATEWAY_DRAIN_S="20",
+            SHUTDOWN_GRACE_S="2",
+        )  # fmt: skip
+        async with starting as (live,):
+            await until(lambda: probed("/livez", 200))
+            assert await status(probes, "/readyz") == 503
+            assert await status(live.port, "/readyz") == 0
+            way_to_postgres.let_pass()
+            await until(lambda: probed("/readyz", 200))
+            await until(lambda: public(200))
+            way_to_postgres.hold_up()
+            await until(lambda: public(503))
+            assert await status(probes, "/readyz") == 200
+            live.process.terminate()
+            await until(lambda: probed("/readyz", 503))
+            assert await status(probes, "/livez") == 200
+
+
+WITHOUT_DISPATCHER = """
+from services.gateway.__main__ import main
+from services.gateway.engine.dispatcher import Dispatcher
+
+async def run(self):
+    raise ZeroDivisionError
+
+Dispatcher.run = run
+main()
+"""
+
+
+async def test_a_gateway_whose_dispatcher_has_died_ends(servers: Trio, database_url: str, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "DATABASE_URL": database_url, "REDIS_URL": servers.redis.url, "NATS_URL": servers.nats.url,
+        "BLOB_URL": (tmp_path / "blobs").as_uri(), "PROBES_PORT": "0", "GATEWAY_PORT": str(free_port()),
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WITHOUT_DISPATCHER, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert process.returncode == os.EX_SOFTWARE
+    assert b'"part":"run","essential":true' in output

@@ -100,6 +100,11 @@ def test_what_looks_like_a_setting_and_is_none_is_named(name: str, meant: str) -
     assert notes == [f"Warning: {name} is no setting of any service{meant}"]
 
 
+def test_a_port_that_kubernetes_has_set_is_no_port_of_ours() -> None:
+    """In a pod beside a Service called `argosy`."""
+    assert settings.choose(REMEMBERED, {"ARGOSY_PORT": "tcp://10.96.0.1:80"}) == (REMEMBERED, [])
+
+
 def test_what_is_decided_here_is_not_dropped_in_silence() -> None:
     state, notes = settings.choose(REMEMBERED, {"GATEWAY_PORT": "9000", "REDIS_HOST": "10.0.0.1"})
     assert state == REMEMBERED

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from libs.common.config import ShutdownSettings, load
+from libs.common.config import BusSettings, Environment, ProbeSettings, RedisSettings, ShutdownSettings, load
 from services.gateway.config import Settings as GatewaySettings
+from services.mailer.config import Settings as MailerSettings
 from services.ocr.config import Settings as OcrSettings
 
 GOOD = {
@@ -58,6 +59,41 @@ def test_redis_is_one_address_or_its_parts(environment: pytest.MonkeyPatch) -> N
     assert load(GatewaySettings).redis_address == "redis://:p@r:7/3"
     environment.setenv("REDIS_URL", "redis://elsewhere/1")
     assert load(GatewaySettings).redis_address == "redis://elsewhere/1"
+
+
+def test_beside_the_url_the_parts_of_redis_are_not_even_read(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("REDIS_URL", "redis://elsewhere/1")
+    for name in ("REDIS_PORT", "REDIS_DB"):
+        environment.setenv(name, "no number")
+    assert RedisSettings().redis_address == "redis://elsewhere/1"
+    environment.setenv("REDIS_URL", "")
+    with pytest.raises(ValidationError, match="redis_port"):
+        RedisSettings()
+
+
+@pytest.mark.parametrize("settings", [GatewaySettings, OcrSettings, MailerSettings])
+@pytest.mark.parametrize("link", ["tcp://10.96.0.1:80", "udp://10.96.0.1:53", "tcp://[fd00::1]:80"])
+def test_a_port_that_kubernetes_has_set_counts_as_not_set(
+    environment: pytest.MonkeyPatch, settings: type[Environment], link: str
+) -> None:
+    for name, value in GOOD.items():
+        environment.setenv(name, value)
+    expected = load(settings)
+    ports = [name.upper() for name in settings.model_fields if name.endswith("_port")]
+    assert "PROBES_PORT" in ports
+    for name in ports:
+        environment.setenv(name, link)
+    assert load(settings) == expected
+    environment.setenv("PROBES_PORT", "9101")
+    assert load(settings) == expected.model_copy(update={"probes_port": 9101})
+
+
+def test_only_ports_can_be_links_of_kubernetes(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("NATS_URL", "tcp://10.96.0.1:4222")
+    assert BusSettings().nats_url.get_secret_value() == "tcp://10.96.0.1:4222"
+    environment.setenv("PROBES_PORT", "http://10.96.0.1:80")
+    with pytest.raises(ValidationError, match="probes_port"):
+        ProbeSettings()
 
 
 def test_a_grace_time_that_the_platform_would_cut_short_is_refused() -> None:

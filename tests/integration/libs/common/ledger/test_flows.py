@@ -75,7 +75,7 @@ async def at_work(
             await worker.run(stop)
 
     dispatcher = Dispatcher(database, bus, [queue])
-    async with background.alongside(dispatcher.run()):
+    async with background.alongside(background.optional(dispatcher.run())):
         working = [asyncio.create_task(work()) for _ in range(workers)]
         try:
             yield working
@@ -301,7 +301,7 @@ async def test_children_that_cannot_be_stored_fail_the_job(database: Database, n
     worker = Worker(queue, Sum, handle, None, database=database, bus=nats_bus, slots=1, grace_s=5)
     job = await submitted(database, queue, range(1))
     dispatcher = Dispatcher(database, nats_bus, [queue])
-    async with background.alongside(dispatcher.run()), worker.lease.kept():
+    async with background.alongside(background.optional(dispatcher.run())), worker.lease.kept():
         working = asyncio.create_task(worker.run(stop))
         failed = await becomes(database, job, "failed")
         stop.set()

@@ -9,10 +9,10 @@ import pytest
 from libs.common import background
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.ledger import jobs, queues
+from libs.common.ledger import jobs, queues, requeueing
 from libs.common.ledger.jobs import NewJob
 from services.gateway.engine.dispatcher import Dispatcher
-from tests.polling import until
+from tests.polling import PATIENCE_S, until
 
 
 def new(queue: str, **more: Any) -> NewJob:
@@ -29,7 +29,7 @@ async def ticketed(database: Database, job: NewJob) -> bool:
 async def dispatcher(database: Database, nats_bus: Bus, queue: str) -> AsyncIterator[Dispatcher]:
     """At work."""
     made = Dispatcher(database, nats_bus, [queue])
-    async with background.alongside(made.run()):
+    async with background.alongside(background.optional(made.run())):
         yield made
 
 
@@ -42,14 +42,14 @@ async def test_what_is_accepted_is_in_the_ledger_whoever_runs(
     assert accepted.id == job.id
     assert await jobs.find(database, "dev", job.id) is not None
     assert not await ticketed(database, job), "no room was ever seen"
-    assert not idle.ledger_reachable
+    assert idle.last_success_s == float("inf")
 
 
 async def test_a_waiting_job_gets_its_ticket(dispatcher: Dispatcher, database: Database, queue: str) -> None:
     job = new(queue)
     await dispatcher.accept(job)
     await until(lambda: ticketed(database, job))
-    assert dispatcher.ledger_reachable
+    assert dispatcher.last_success_s < PATIENCE_S
 
 
 async def test_the_same_key_accepted_at_once_is_one_job(dispatcher: Dispatcher, queue: str) -> None:
@@ -88,3 +88,35 @@ async def test_a_job_of_the_future_waits_for_its_time(
     assert not await ticketed(database, job)
     await database.fetch("UPDATE ledger.jobs SET due_at = now() WHERE id = $1", job.id)
     await until(lambda: ticketed(database, job))
+
+
+async def test_a_bug_in_a_round_costs_that_round_only(
+    dispatcher: Dispatcher, database: Database, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def fails(_database: Database) -> None:
+        failed.set()
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(requeueing, "promote_due", fails)
+        await failed.wait()
+    job = new(queue)
+    await dispatcher.accept(job)
+    await until(lambda: ticketed(database, job))
+
+
+async def test_a_queue_that_cannot_be_supplied_is_no_success(
+    database: Database, nats_bus: Bus, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_database: Database, _queue: str) -> None:
+        raise ZeroDivisionError
+
+    made = Dispatcher(database, nats_bus, [queue])
+    with monkeypatch.context() as broken:
+        broken.setattr(requeueing, "demand", fails)
+        await made._go_round()
+    assert made.last_success_s == float("inf")
+    await made._go_round()
+    assert made.last_success_s < PATIENCE_S

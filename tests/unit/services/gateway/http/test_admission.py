@@ -65,7 +65,7 @@ async def test_a_body_must_come_at_some_rate(monkeypatch: pytest.MonkeyPatch) ->
             await asyncio.Event().wait()
         return messages.pop()
 
-    async with background.alongside(timeouts.watch()):
+    async with background.alongside(background.optional(timeouts.watch())):
         receive_in_time = _receive_in_time(receive, timeouts)
         assert len((await receive_in_time())["body"]) == 1024 * 3600
         waiting = asyncio.ensure_future(receive_in_time())
@@ -110,7 +110,7 @@ async def test_who_falls_asleep_over_an_answer_is_given_up(monkeypatch: pytest.M
         if message["body"]:
             await asyncio.Event().wait()
 
-    async with background.alongside(timeouts.watch()):
+    async with background.alongside(background.optional(timeouts.watch())):
         send_in_time = _send_in_time(send, timeouts)
         await send_in_time({"type": "http.response.body", "body": b""})
         with pytest.raises(DeadlineExceeded):

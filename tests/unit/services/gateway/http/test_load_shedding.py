@@ -78,7 +78,7 @@ async def test_a_loop_that_comes_round_late_is_noticed_and_forgiven(monkeypatch:
     async def is_in_time() -> bool:
         return load_shedder._late_s <= 0.02
 
-    async with background.alongside(load_shedder.watch()):
+    async with background.alongside(background.optional(load_shedder.watch())):
         await until(is_late)
         with pytest.raises(Overloaded):
             load_shedder.admit(Urgency.MANAGE)
