@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "services.mailer": (
         ("refusals", "tables", "delivery_hours"),
-        ("smtp", "compose", "recipient_tokens", "suppressions", "templates", "preview_slots"),
+        ("smtp", "compose", "recipient_tokens", "suppressions", "templates", "preview_slots", "lmtp"),
         ("config", "letters"),
         ("sending", "bounces", "deadline_reminders"),
         ("handler",),

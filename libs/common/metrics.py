@@ -66,6 +66,11 @@ mail_recipients = Counter(
     "argosy_mail_recipients", "Recipients, by the state they entered; deferred ones count each time.", ["state"]
 )
 
+mail_relay_refusals = Counter(
+    "argosy_mail_relay_refusals",
+    "Refusals of the mailer or of a sender by a relay, by the step of the dialogue and the reply code.",
+    ["relay", "step", "code"],
+)
 mail_reports = Counter("argosy_mail_reports", "Bounces and complaints received.", ["kind"])
 
 page_seconds = Histogram(

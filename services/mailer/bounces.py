@@ -13,7 +13,6 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
 from weakref import WeakSet
 
-from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from libs.common import background, log, metrics
@@ -21,11 +20,11 @@ from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.worker.job import storable
 from services.mailer import suppressions
+from services.mailer.lmtp import ReportSession
 from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientRef, RecipientTokens
 from services.mailer.refusals import TokenInvalid, TooEarly
 from services.mailer.suppressions import is_hard
 
-REPORT_BYTES_AT_MOST = 1024 * 1024
 _BOUNCED = """
 WITH ended AS (SELECT NOT EXISTS (SELECT FROM ledger.jobs WHERE id = $1 AND finished_at IS NULL) AS ended),
 bounced AS (
@@ -82,10 +81,10 @@ class ReportServer:
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
         """Serve LMTP while the block runs. Yields the port."""
-        loop, sessions = asyncio.get_running_loop(), WeakSet[LMTP]()
+        loop, sessions = asyncio.get_running_loop(), WeakSet[ReportSession]()
 
-        def new_session() -> LMTP:
-            session = LMTP(self, data_size_limit=REPORT_BYTES_AT_MOST, enable_SMTPUTF8=True, loop=loop)
+        def new_session() -> ReportSession:
+            session = ReportSession(self, enable_SMTPUTF8=True, loop=loop)
             sessions.add(session)
             return session
 

@@ -22,6 +22,14 @@ class Settings(WorkerSettings, RedisSettings):
     """
     mail_connections: Annotated[int, Field(ge=1, le=200)] = 30
     """Connections from this process to one relay."""
+    mail_helo: (
+        Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[A-Za-z0-9.:]+\])$", max_length=255)]
+        | None
+    ) = None
+    """The mailer's name in EHLO: a full host name, or an address such as [192.0.2.1].
+
+    None: the machine's full host name if it has one, else its address.
+    """
     mail_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a relay may take to reply to a command."""
     mail_limits: str = ""

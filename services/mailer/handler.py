@@ -75,7 +75,12 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     sandbox = Sandbox(limits, refusals, package="services.mailer", preload=["services.mailer.compose.content"])
     keys = signing.load_keys(Path(settings.mail_dkim_keys)) if settings.mail_dkim_keys else {}
     tokens = RecipientTokens(settings.mail_secret.get_secret_value()) if settings.mail_secret else None
-    relays = Relays(settings.relay_urls, connections=settings.mail_connections, timeout_s=settings.mail_timeout_s)
+    relays = Relays(
+        settings.relay_urls,
+        connections=settings.mail_connections,
+        timeout_s=settings.mail_timeout_s,
+        helo=settings.mail_helo,
+    )
     redis = Redis.from_url(settings.redis_address)
     pacer = Pacer(redis, settings.rates)
     states = StateWriter(platform.database)
@@ -86,6 +91,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     try:
         async with (
             pacer.holding(),
+            relays.sweeping(),
             _receiving_reports(settings, platform.database, tokens),
             background.alongside(background.optional(_delete_old_regularly(platform.database))),
         ):
@@ -94,7 +100,6 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
                 settings, platform.database, platform.blobs, sandbox, transport, keys, tokens, preview_slots
             )
     finally:
-        await relays.close()
         await redis.aclose()
 
 
@@ -185,8 +190,12 @@ async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) 
 
     sending = Delivery(deps.transport, letter_id, job.attempt, job.tenant, supply(), len(due), finish)
     retry_in_s = await sending.run(lambda newly_ended: job.progress(ended + newly_ended, total))
+    if sending.is_held and (refusal := sending.refusal) is not None:
+        await until_available(
+            lambda: letters.note_refusal(deps.database, letter_id, part.first, part.last, job.attempt, refusal)
+        )
     counts = await until_available(lambda: letters.count(deps.database, letter_id, part.first, part.last))
-    job.progress(counts.ended, counts.total)
+    job.progress(counts.ended, counts.total, sending.note)
     if counts.due_in_s is not None:
         return Snooze(max(SNOOZE_AT_LEAST_S, retry_in_s, counts.due_in_s))
     return Done(_result(counts))

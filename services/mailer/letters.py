@@ -20,7 +20,9 @@ from libs.common.batching import Batcher
 from libs.common.contracts.mail import AddressedRecipient, StoredLetter
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.unnest import Columns
+from libs.common.worker.job import storable
 from services.mailer.refusals import LetterGone
+from services.mailer.smtp.dialogue import Reply
 from services.mailer.suppressions import is_hard, suppress_recipient
 
 
@@ -149,7 +151,8 @@ _CHANGES: Columns[StateChange] = Columns(
 )
 _UPDATE_STATES = f"""
 UPDATE mail.recipients r SET state = u.state, code = u.code, enhanced = u.enhanced, reply = u.reply,
-  tries = r.tries + (u.state <> 'sending')::int, doubts = r.doubts + u.possible_duplicates, updated_at = now(),
+  tries = r.tries + (u.state NOT IN ('sending', 'queued'))::int,
+  doubts = r.doubts + u.possible_duplicates, updated_at = now(),
   due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE r.due_at END,
   sent_at = CASE WHEN u.state = 'sent' THEN now() END
 FROM {_CHANGES.unnested("u")}
@@ -158,6 +161,12 @@ WHERE r.letter = u.letter AND r.number = u.number AND r.attempt = u.attempt
        OR (r.state = 'unknown' AND u.state IN ('sent', 'bounced')))
 RETURNING r.letter, r.number, r.attempt
 """  # noqa: S608 - made of constants
+
+
+_NOTE_REFUSAL = """
+UPDATE mail.recipients SET code = $5, enhanced = $6, reply = $7, updated_at = now()
+WHERE letter = $1 AND number BETWEEN $2 AND $3 AND attempt = $4 AND state = 'queued' AND reply IS DISTINCT FROM $7
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +242,20 @@ async def count(database: Database, letter_id: UUID, first: int = 0, last: int =
     rows = await database.fetch(_COUNT, letter_id, first, last)
     due = [row[2] for row in rows if row[0] in OPEN]
     return Counts({row[0]: row[1] for row in rows}, min(due) if due else None)
+
+
+async def note_refusal(
+    database: Database, letter_id: UUID, first: int, last: int, attempt: int, refusal: Reply
+) -> None:
+    """Let the recipients with numbers `first` to `last` that are held show the refusal. Raises Unavailable."""
+    text = stored_text(refusal)
+    arguments = (letter_id, first, last, attempt, refusal.code, refusal.enhanced, text)
+    await database.fetch(_NOTE_REFUSAL, *arguments)
+
+
+def stored_text(reply: Reply) -> str:
+    """Return the text of a reply as it is stored with recipients."""
+    return storable(reply.text)[:500]
 
 
 async def forget(database: Database) -> None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.backoff import Backoff
-from services.mailer.letters import State, StateChange, StateWriter
+from services.mailer.letters import State, StateChange, StateWriter, stored_text
 from services.mailer.refusals import NoLongerOurs
 from services.mailer.smtp.connection import ConnectionLease, Relays, Unreachable
 from services.mailer.smtp.dialogue import Envelope, Phase, Reply
 from services.mailer.smtp.domain_slots import DomainSlots
 from services.mailer.smtp.pacing import Pacer
+from services.mailer.smtp.verdict import About, about
 
 DEFER_AT_MOST_S = 3600.0
 READY_BYTES_AT_MOST = 32 * 1024 * 1024
@@ -29,6 +30,12 @@ STOP_GRACE_S = 1.0
 TURN_S, TURN_PAUSE_S = 30.0, 1.0
 """A job that is not done after TURN_S is snoozed for TURN_PAUSE_S, so that other jobs can have its slot. It may
 only be waiting for a rate limit."""
+HELD_AT_LEAST_S, HELD_AT_MOST_S = 120.0, 3600.0
+"""How long a letter waits whose sender was refused. It is half the letter's age, so the waits grow."""
+LOOK_AGAIN_S = 300.0
+"""A letter looks again after this long, even if its relay is held for longer: another mailer may get through."""
+SENDER_REFUSALS_AT_MOST = 3
+"""After as many refusals of the sender in a row, the other recipients of the letter are not tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,12 @@ class Delivery:
         self._stopping = False
         self._retry_in_s = 0.0
         self._ended = 0
+        self._sender_refusals = 0
+        """In a row."""
+        self.refusal: Reply | None = None
+        """What the relay last said against us or the sender, or why it could not be reached."""
+        self.is_held = False
+        """Whether all the recipients that are left must wait because of the refusal."""
 
     async def run(self, report: Callable[[int], None]) -> float:
         """Send what can be sent now. Returns 0.0, or the seconds to wait before the rest should be tried.
@@ -171,6 +184,16 @@ class Delivery:
         if self._failure is not None:
             raise self._failure
         return max(self._retry_in_s, 0.0 if self._all_queued and not self._queue.count else TURN_PAUSE_S)
+
+    @property
+    def note(self) -> str | None:
+        """Why recipients are held, in a few words for whoever sent the letter."""
+        refusal = self.refusal
+        if refusal is None:
+            return None
+        if refusal.code is None:
+            return "No mail relay can be reached."
+        return f"The mail relay said at {refusal.phase}: {refusal.code} {stored_text(refusal)}"
 
     def _stop(self) -> None:
         self._stopping = True
@@ -258,11 +281,11 @@ class Delivery:
         try:
             connection = await connection_lease.connection()
         except Unreachable as away:  # this does not count against the recipient
-            self._retry_in_s = max(self._retry_in_s, away.after_s)
+            self._hold(away.reply, min(away.after_s, LOOK_AGAIN_S))
             self._queue.put(message)
             self._stop()
             return None
-        permit = transport.pacer.permit(connection.relay, self._tenant, message.domain)
+        permit = transport.pacer.permit(connection.relay.name, self._tenant, message.domain)
         wait_s = await transport.pacer.take(permit)
         if wait_s:
             self._queue.put(message, after_s=wait_s)
@@ -276,8 +299,33 @@ class Delivery:
             reply = await connection.send(envelope, lambda: self._mark_sending(message, changes))
         finally:
             transport.pacer.done(permit)
-        changes.append(self._state_change(message, reply))
+        subject = about(reply)
+        self._judge(message, reply, subject)
+        changes.append(self._state_change(message, reply, subject))
+        if subject is not About.DELIVERY:
+            return None
         return math.inf if reply.code is None else time.monotonic() - begun
+
+    def _judge(self, message: OutgoingMessage, reply: Reply, subject: About) -> None:
+        """Draw from a reply what it means for the others of the letter."""
+        if subject is About.DELIVERY:
+            self._sender_refusals = 0 if reply.accepted else self._sender_refusals
+            return
+        self.refusal = reply
+        if subject is About.RELAY:
+            held_s = self._transport.relays.held_s
+            if held_s > 0:
+                self._hold(reply, min(held_s, LOOK_AGAIN_S))
+            return
+        self._sender_refusals += 1
+        if self._sender_refusals >= SENDER_REFUSALS_AT_MOST:
+            self._hold(reply, _held_s(message.age_s))
+            self._stop()
+
+    def _hold(self, reply: Reply, after_s: float) -> None:
+        """Let all recipients that are left wait."""
+        self.refusal, self.is_held = reply, True
+        self._retry_in_s = max(self._retry_in_s, after_s)
 
     async def _mark_sending(self, message: OutgoingMessage, changes: list[StateChange]) -> None:
         """Record that the final dot is about to be sent: from here on the relay may have the message.
@@ -296,11 +344,10 @@ class Delivery:
         self._writes += [self._transport.states.write(change) for change in changes]
         changes.clear()
 
-    def _state_change(self, message: OutgoingMessage, reply: Reply) -> StateChange:
-        state, retry_in_s = self._outcome(message, reply)
-        self._ended += state is not State.DEFERRED
+    def _state_change(self, message: OutgoingMessage, reply: Reply, subject: About) -> StateChange:
+        state, retry_in_s = self._outcome(message, reply, subject)
+        self._ended += state not in (State.DEFERRED, State.QUEUED)
         self._report(self._ended)
-        text = reply.text.replace("\x00", "")[:500]
         possible_duplicates = int(reply.in_doubt and message.again)
         at_recipient = reply.phase is Phase.RCPT
         return StateChange(
@@ -310,13 +357,22 @@ class Delivery:
             state,
             reply.code,
             reply.enhanced,
-            text,
+            stored_text(reply),
             retry_in_s,
             possible_duplicates,
             at_recipient,
         )
 
-    def _outcome(self, message: OutgoingMessage, reply: Reply) -> tuple[State, float]:
+    def _outcome(self, message: OutgoingMessage, reply: Reply, subject: About) -> tuple[State, float]:
+        """Return the state of the recipient, and the seconds after which it is tried again.
+
+        It stays queued where it is not to blame. One that is refused because of the sender has bounced all the
+        same when the letter is too old: some relays refuse single mailboxes with the same codes.
+        """
+        if subject is About.RELAY:
+            return State.QUEUED, 0.0
+        if subject is About.SENDER and message.age_s <= self._transport.give_up_after_s:
+            return State.QUEUED, _held_s(message.age_s)
         if reply.accepted:
             return State.SENT, 0.0
         if reply.in_doubt and not message.again:
@@ -324,6 +380,11 @@ class Delivery:
         if reply.refused or message.age_s > self._transport.give_up_after_s:
             return State.BOUNCED, 0.0
         return State.DEFERRED, self._transport.retry.delay_s(message.tries + 1)
+
+
+def _held_s(age_s: float) -> float:
+    """Return for how many seconds a letter of that age is held whose sender was refused."""
+    return min(HELD_AT_MOST_S, max(HELD_AT_LEAST_S, age_s / 2))
 
 
 def _is_cancelled(error: BaseException) -> bool:

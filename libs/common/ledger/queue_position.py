@@ -27,7 +27,10 @@ SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_
       AND (a.state = 'running' OR (a.state = 'queued' AND a.ticketed_at IS NOT NULL))) END AS held,
   CASE WHEN j.state = 'queued' THEN ARRAY(SELECT id FROM ledger.jobs a
     WHERE a.queue = j.queue AND a.tenant = j.tenant
-      AND (a.state = 'running' OR (a.state = 'queued' AND a.ticketed_at IS NOT NULL)) LIMIT 100) END AS holding
+      AND (a.state = 'running' OR (a.state = 'queued' AND a.ticketed_at IS NOT NULL)) LIMIT 100) END AS holding,
+  CASE WHEN j.state = 'waiting' THEN (SELECT c.progress ->> 'note' FROM ledger.jobs c
+    WHERE c.parent = j.id AND c.finished_at IS NULL AND c.state = 'scheduled' AND c.progress ->> 'note' <> ''
+    LIMIT 1) ELSE j.progress ->> 'note' END AS note
 FROM (SELECT id, tenant, queue, state, attempt, failures, due_at, ticketed_at, started_at, finished_at, rank,
              worker, cancel_requested_at, {PROGRESS}, errors -> -1 AS error, now() AS now
       FROM ledger.jobs WHERE id = $1 AND tenant = $2) j

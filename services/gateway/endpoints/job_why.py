@@ -38,7 +38,9 @@ def explain(facts: dict[str, Any]) -> Explanation:
         case "waiting":
             progress = facts["progress"]
             sentence = f"It waits for its children: {progress['done']} of {progress['total']} have ended."
-            return "waiting", sentence, {"progress": progress}
+            note = facts.get("note")
+            sentence += f" At least one is held: {note}" if note else ""
+            return "waiting", sentence, {"progress": progress, "note": note}
     return (
         facts["state"],
         f"It has ended: it {'was cancelled' if facts['state'] == 'cancelled' else facts['state']}.",
@@ -55,6 +57,8 @@ def _scheduled(facts: dict[str, Any]) -> Explanation:
             f"It failed {_times(facts['failures'])} and is tried again at {moment}.",
             evidence,
         )
+    if note := facts.get("note"):
+        return "held", f"It is held until {moment}: {note}", evidence | {"note": note}
     return "scheduled", f"It is scheduled for {moment}.", evidence
 
 

@@ -20,12 +20,20 @@ from enum import StrEnum
 SERVICE_CLOSING, START_INPUT = 421, 354
 ENHANCED_CODE = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")
 REPLY_BYTES_AT_MOST = 64 * 1024
+CHUNK_BYTES = 64 * 1024
+"""The data is written in pieces of this size, so that a reply before its end is noticed between two of them."""
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>]")
 
 
 class Phase(StrEnum):
-    """The step of the transaction that was reached."""
+    """The step of the dialogue that was reached. In LOCAL nothing has been sent: the message cannot be."""
 
+    CONNECT = "connect"
+    GREETING = "greeting"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    LOCAL = "local"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
@@ -90,16 +98,21 @@ class SmtpWire(asyncio.Protocol):
         self._buffer = bytearray()
         self._text: list[str] = []
         self._replies: deque[tuple[int, str]] = deque()
-        self._received = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._changed = asyncio.Event()
+        """Set when a reply has come, the connection is lost, or there is room in the send buffer again."""
+        self._is_writable = True
         self._lost_reason: str | None = None
         transport.set_protocol(self)
 
     @property
     def is_idle(self) -> bool:
         """Whether the connection is open and no reply is unread."""
-        return self._lost_reason is None and not self._replies and not self._transport.is_closing()
+        return self._lost_reason is None and not self.has_reply and not self._transport.is_closing()
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a reply has come that was not read yet."""
+        return bool(self._replies)
 
     def data_received(self, data: bytes) -> None:
         """Parse complete reply lines. Called by the event loop."""
@@ -114,7 +127,7 @@ class SmtpWire(asyncio.Protocol):
                 self._text = []
         if len(self._buffer) + sum(map(len, self._text)) > REPLY_BYTES_AT_MOST:
             self._transport.abort()
-        self._received.set()
+        self._changed.set()
 
     def eof_received(self) -> bool:
         """Called by the event loop."""
@@ -127,29 +140,35 @@ class SmtpWire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Called by the event loop."""
-        self._writable.clear()
+        self._is_writable = False
 
     def resume_writing(self) -> None:
         """Called by the event loop."""
-        self._writable.set()
+        self._is_writable = True
+        self._changed.set()
 
     async def write(self, content: bytes, timeout_s: float) -> None:
-        """Write `content`, and wait while the send buffer is full. Raises ConnectionError, TimeoutError."""
+        """Write `content`, and wait while the send buffer is full and no reply comes.
+
+        Raises ConnectionError, TimeoutError.
+        """
         self.check()
         self._transport.write(content)
-        if not self._writable.is_set():
-            async with asyncio.timeout(timeout_s):
-                await self._writable.wait()
-            self.check()
+        async with asyncio.timeout(timeout_s):
+            while not self._is_writable and not self.has_reply:
+                await self._next_change()
 
     async def reply(self, timeout_s: float) -> tuple[int, str]:
         """Return the next reply as code and text. Raises ConnectionError, TimeoutError."""
-        while not self._replies:
-            self.check()
-            self._received.clear()
-            async with asyncio.timeout(timeout_s):
-                await self._received.wait()
+        async with asyncio.timeout(timeout_s):
+            while not self._replies:
+                await self._next_change()
         return self._replies.popleft()
+
+    async def _next_change(self) -> None:
+        self.check()
+        self._changed.clear()
+        await self._changed.wait()
 
     def check(self) -> None:
         """Raise ConnectionError if the connection is lost."""
@@ -162,8 +181,7 @@ class SmtpWire(asyncio.Protocol):
 
     def _lose(self, reason: str) -> None:
         self._lost_reason = self._lost_reason or reason
-        self._received.set()
-        self._writable.set()
+        self._changed.set()
 
 
 class Dialogue:
@@ -183,12 +201,13 @@ class Dialogue:
     async def send(self, envelope: Envelope, before_end: Callable[[], Awaitable[None]]) -> Reply:
         """Send a message. `before_end` is called when all of the data but the final dot has been sent.
 
-        If `before_end` raises, the final dot is not sent, and the connection cannot be used again.
+        If `before_end` raises, or the relay replies before the end of the data, the final dot is not sent, and the
+        connection cannot be used again.
         """
         if not envelope.is_safe:
-            return Reply(Phase.MAIL, 553, "5.1.3 not an address that can be sent to")
+            return Reply(Phase.LOCAL, 553, "5.1.3 not an address that can be sent to")
         if envelope.is_international and "smtputf8" not in self._extensions:
-            return Reply(Phase.MAIL, 553, "5.6.7 the relay knows no addresses beyond ASCII")
+            return Reply(Phase.LOCAL, 553, "5.6.7 the relay knows no addresses beyond ASCII")
         self._is_clean = False  # until this message has its final reply
         reached = [Phase.MAIL]
         try:
@@ -196,18 +215,20 @@ class Dialogue:
             if refusal is not None:
                 return refusal
             reached.append(Phase.BODY)
-            await self._wire.write(_dot_stuffed(envelope.content), self._timeout_s)
-            await before_end()
-            self._wire.check()
-            reached.append(Phase.END)
-            await self._wire.write(b".\r\n", self._timeout_s)
+            await self._send_data(envelope.content)
+            if not self._wire.has_reply:
+                await before_end()
+            if not self._wire.has_reply:
+                self._wire.check()
+                reached.append(Phase.END)
+                await self._wire.write(b".\r\n", self._timeout_s)
             code, text = await self._wire.reply(self._timeout_s)
         except TimeoutError:
             return Reply(reached[-1], None, f"no answer to {reached[-1]}")
         except ConnectionError as error:
             return Reply(reached[-1], None, f"connection lost at {reached[-1]}: {error}")
-        self._is_clean = code not in (0, SERVICE_CLOSING)
-        return Reply(Phase.END, code, text)
+        self._is_clean = reached[-1] is Phase.END and code not in (0, SERVICE_CLOSING)
+        return Reply(reached[-1], code, text)
 
     async def quit(self) -> None:
         """Send QUIT if the connection is idle, and close it."""
@@ -217,11 +238,21 @@ class Dialogue:
                 await self._wire.reply(1.0)
         self._wire.close()
 
+    async def _send_data(self, content: bytes) -> None:
+        """Send the data without its final dot, or less if the relay replies meanwhile."""
+        data = _dot_stuffed(content)
+        for start in range(0, len(data), CHUNK_BYTES):
+            if self._wire.has_reply:
+                return
+            await self._wire.write(data[start : start + CHUNK_BYTES], self._timeout_s)
+            await asyncio.sleep(0)  # lets the event loop read what the relay says
+
     async def _send_envelope(self, envelope: Envelope, reached: list[Phase]) -> Reply | None:
         """Send MAIL, RCPT and DATA. Return the refusal, or None if the relay waits for the data."""
+        size = f" SIZE={_size(envelope.content)}" if "size" in self._extensions else ""
         utf8 = " SMTPUTF8" if envelope.is_international else ""
         commands = (
-            (Phase.MAIL, f"MAIL FROM:<{envelope.sender}>{utf8}\r\n".encode()),
+            (Phase.MAIL, f"MAIL FROM:<{envelope.sender}>{size}{utf8}\r\n".encode()),
             (Phase.RCPT, f"RCPT TO:<{envelope.recipient}>\r\n".encode()),
             (Phase.DATA, b"DATA\r\n"),
         )
@@ -250,6 +281,11 @@ class Dialogue:
         await self._wire.write(b"RSET\r\n", self._timeout_s)
         code_of_reset, _text = await self._wire.reply(self._timeout_s)
         self._is_clean = code_of_reset < 300
+
+
+def _size(content: bytes) -> int:
+    """Return the bytes of a message as RFC 1870, 5 counts them: with its line ends, without doubled dots."""
+    return len(content) + (0 if content.endswith(b"\r\n") else 2)
 
 
 def _dot_stuffed(content: bytes) -> bytes:

@@ -54,3 +54,16 @@ def test_the_unsubscribe_url_is_one_of_the_web(url: str) -> None:
 
 def test_slots_are_the_jobs_at_once() -> None:
     assert settings(email_concurrency=9).slots == 9
+
+
+@pytest.mark.parametrize("name", ["mail.harbour.test", "[192.0.2.1]", "[IPv6:2001:db8::1]"])
+def test_the_name_in_ehlo_is_a_host_or_an_address(name: str) -> None:
+    assert settings(mail_helo=name).mail_helo == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "two words", "mail.harbour.test\r\nMAIL FROM:<a@b.test>", "mail.harbour.test\n"]
+)
+def test_a_name_in_ehlo_that_would_be_more_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="mail_helo"):
+        settings(mail_helo=name)

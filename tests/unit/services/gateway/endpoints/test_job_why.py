@@ -79,12 +79,22 @@ def test_a_job_between_two_tries_says_when_and_why(failures: int, times: str) ->
     assert explain(facts | {"failures": 0, "error": None})[0] == "scheduled"
 
 
+def test_a_job_that_is_held_says_by_what() -> None:
+    facts = {"state": "scheduled", "due_at": THEN, "failures": 0, "error": None, "note": "The relay said no."}
+    code, sentence, evidence = explain(facts)
+    assert (code, sentence) == ("held", "It is held until 2030-01-02 03:04:05 UTC: The relay said no.")
+    assert evidence["note"] == "The relay said no."
+    assert explain(facts | {"failures": 2})[0] == "waiting_to_retry"
+
+
 def test_a_job_that_runs_or_waits_for_its_parts_or_has_ended() -> None:
     running = {"state": "running", "started_at": THEN, "attempt": 1, "progress": None, "cancel_requested_at": None}
     assert explain(running)[1] == "It is running, since 2030-01-02 03:04:05 UTC."
     assert explain(running | {"cancel_requested_at": THEN})[0] == "cancelling"
     waiting = explain({"state": "waiting", "progress": {"done": 3, "total": 10}})
     assert waiting[1] == "It waits for its children: 3 of 10 have ended."
+    part_held = explain({"state": "waiting", "progress": {"done": 3, "total": 10}, "note": "The relay said no."})
+    assert part_held[1].endswith("3 of 10 have ended. At least one is held: The relay said no.")
     for state, said in (("succeeded", "succeeded"), ("failed", "failed"), ("cancelled", "was cancelled")):
         code, sentence, _ = explain({"state": state, "finished_at": THEN, "error": None})
         assert (code, sentence) == (state, f"It has ended: it {said}.")

@@ -246,3 +246,55 @@ async def test_it_says_goodbye() -> None:
         await dialogue.quit()
         await said.wait()
     assert server.heard == ["QUIT"]
+
+
+async def test_the_size_is_said_where_the_relay_wants_to_know() -> None:
+    """As RFC 1870, 5 counts it: with line ends, without doubled dots and the end."""
+    server = Server({})
+    async with talking(server, frozenset({"pipelining", "size"})) as dialogue:
+        for content in (b".\r\nab\r\n", b".\r\nab"):
+            assert (await dialogue.send(Envelope("a@b.test", "c@d.test", content), nothing)).accepted
+    assert [command for command in server.heard if command.startswith("MAIL")] == [
+        "MAIL FROM:<a@b.test> SIZE=7"
+    ] * 2
+
+
+class EarlyServer(Server):
+    """Says before the end of the data that it is too large. It hangs up then, or reads no further."""
+
+    def __init__(self, *, hangs_up: bool) -> None:
+        super().__init__({})
+        self.hangs_up = hangs_up
+        self.may_end, self.has_ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in ("250 fine", "250 fine", "354 go on"):
+            await reader.readline()
+            writer.write(f"{reply}\r\n".encode())
+        await reader.readline()
+        writer.write(b"552 5.3.4 too big\r\n")
+        if not self.hangs_up:
+            await self.may_end.wait()
+        writer.close()
+        await writer.wait_closed()
+        self.has_ended.set()
+
+
+@pytest.mark.parametrize(("size", "hangs_up"), [(100, True), (100, False), (20_000_000, False)])
+async def test_a_reply_before_the_end_of_the_data_ends_the_attempt(size: int, hangs_up: bool) -> None:
+    """What the relay said is what counts, not that it hung up or took no more."""
+    server = EarlyServer(hangs_up=hangs_up)
+
+    envelope = Envelope("a@b.test", "c@d.test", b"Subject: x\r\n\r\n" + b"x" * size)
+    async with talking(server) as dialogue:
+
+        async def until_said() -> None:
+            while not dialogue._wire.has_reply:
+                await asyncio.sleep(0)
+
+        reply = await dialogue.send(envelope, until_said)
+        assert (reply.code, reply.enhanced, reply.refused, reply.in_doubt) == (552, "5.3.4", True, False)
+        assert not dialogue.is_open
+        await dialogue.quit()
+        server.may_end.set()
+        await server.has_ended.wait()
