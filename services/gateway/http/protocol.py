@@ -8,6 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services.gateway.http.request_parser import RequestParser
+
 HEAD_WITHIN_S = 15.0
 TAKEN_EVERY_S = 10.0
 """After close(), the client must read some of the rest of the response in each period of this many seconds."""
@@ -66,6 +68,10 @@ class HttpProtocol(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parser = RequestParser(self)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer of the first request's head."""
         super().connection_made(transport)
@@ -97,8 +103,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the timer, because the head is complete."""
+        if self.parser.should_upgrade():
+            return
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Pass the end of the request on, unless it comes again without its offer."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
