@@ -256,7 +256,9 @@ async def test_a_server_that_stops_keeps_no_connection_for_another_request(
     (connection,) = server.server_state.connections
     connection.shutdown()
     writer.write(b"b")
-    assert (await reader.read()).startswith(b"HTTP/1.1 200"), "and then the end"
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"\r\nconnection: close\r\n" in head
     writer.close()
 
 
