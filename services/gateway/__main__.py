@@ -31,6 +31,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # see http/client_address.py
+                timeout_keep_alive=settings.gateway_keep_alive_s,
                 timeout_graceful_shutdown=int(settings.shutdown_grace_s),
             )
         )

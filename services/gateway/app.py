@@ -20,6 +20,7 @@ from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.engine.readiness import Readiness
 from services.gateway.engine.retention import Retention
 from services.gateway.http.client_address import ClientAddresses
+from services.gateway.http.early_answers import EarlyAnswers
 from services.gateway.http.load_shedding import LoadShedder
 from services.gateway.http.openapi import document, page
 from services.gateway.http.operations import Operation
@@ -87,7 +88,7 @@ def create_app(
                 state.started.set()
                 yield
 
-    app = Gateway(middleware=[Middleware(RequestLog), *_cors(settings.origins)])
+    app = Gateway(middleware=[Middleware(EarlyAnswers), Middleware(RequestLog), *_cors(settings.origins)])
     app.state = state
     app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
     return app
@@ -108,7 +109,7 @@ def _beside_requests(state: GatewayState) -> AbstractAsyncContextManager[None]:
 
 
 class Gateway(Starlette):
-    """Starlette with only our own middleware. RequestLog is the outermost, and turns bugs into responses."""
+    """Starlette with only our own middleware. RequestLog turns bugs into responses."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Our middleware around the router, which turns FORESEEN errors into responses."""

@@ -112,8 +112,10 @@ class Settings(
     """Seconds after SIGTERM in which requests are still accepted, until load balancers send them elsewhere."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000
     """The maximum of concurrent requests in this process. Submits are refused at 60 %, status and cancel last."""
-    trusted_proxies: str = ""
-    """Networks of the proxies in front, such as `10.0.0.0/8, fd00::/8`, whose X-Forwarded-For is trusted."""
+    gateway_keep_alive_s: Annotated[int, Field(ge=1)] = 75
+    """Seconds that an idle connection is kept. Proxies keep theirs for 60 s, and must be the first to close."""
+    trusted_proxies: str | None = None
+    """Networks of the proxies whose X-Forwarded-For is trusted, such as `10.0.0.0/8, fd00::/8`, or `none`."""
     cors_origins: str = ""
     """Origins whose pages may call the API, such as `https://app.example.com`."""
 
@@ -133,10 +135,19 @@ class Settings(
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _are_networks(cls, networks: str) -> str:
-        for network in _listed(networks):
+    def _are_networks(cls, networks: str | None) -> str | None:
+        for network in _proxies(networks):
             ip_network(network)
         return networks
+
+    @model_validator(mode="after")
+    def _proxies_are_named(self) -> Self:
+        if self.trusted_proxies is None and self.gateway_env != "dev":
+            raise ValueError(
+                "TRUSTED_PROXIES must be set unless GATEWAY_ENV is dev: the networks of the proxies in front, or "
+                "`none`. Behind a proxy that is not named, all callers share the limits of one address"
+            )
+        return self
 
     @field_validator("cors_origins")
     @classmethod
@@ -149,7 +160,11 @@ class Settings(
     @property
     def proxies(self) -> list[str]:
         """TRUSTED_PROXIES as a list."""
-        return _listed(self.trusted_proxies)
+        return _proxies(self.trusted_proxies)
+
+
+def _proxies(networks: str | None) -> list[str]:
+    return [] if networks is None or networks == "none" else _listed(networks)
 
 
 def _listed(text: str) -> list[str]:

@@ -89,10 +89,15 @@ class JobUpdates:
         metrics.followers.set_function(lambda: sum(map(len, self._followers.values())))
 
     @contextmanager
-    def follow(self, facts: JobFacts) -> Iterator[Follower]:
-        """Follow a job while the block runs. Its facts are read again first, so that no change since is missed."""
+    def follow(self, facts: JobFacts, *, has_seen: bool = False) -> Iterator[Follower]:
+        """Follow a job while the block runs. Its facts are read again first, so that no change since is missed.
+
+        `has_seen`: the follower knows `facts` already, and is told what differs from them.
+        """
         job_id: UUID = facts["id"]
         follower = Follower()
+        if has_seen:
+            follower.seen = _version(facts)
         self._followers.setdefault(job_id.hex, set()).add(follower)
         self._refresh(job_id)
         try:

@@ -55,9 +55,10 @@ class Admission:
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.__name__ = operation.endpoint.__name__  # its name in the metrics
-        self._charges_by_caller: dict[tuple[str, str], tuple[Mapping[str, Policy], Charges]] = {}
+        self._charges_by_caller: dict[tuple[str, str, bool], tuple[Mapping[str, Policy], Charges]] = {}
         self._charges_by_address: dict[str, Charges] = {}
         self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits) if operation.scope else EVERY_REQUEST
+        self._reconnect_limits = (*EVERY_REQUEST, *operation.reconnect_limits)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve an admitted request. Raises the Problem that refuses it."""
@@ -79,7 +80,7 @@ class Admission:
         if self.operation.scope is not None:
             principal = await self._authenticated(scope, address)
             policies, user = principal.policies, principal.user
-        decision = await state.limiter.take(self._charges(policies, address, user))
+        decision = await state.limiter.take(self._charges(policies, address, user, self._is_reconnect(scope)))
         try:
             _admit(scope, decision)
             await self._serve(scope, receive, send)
@@ -87,12 +88,19 @@ class Admission:
             if decision.slots:
                 state.limiter.give_back(decision)
 
-    def _charges(self, policies: Mapping[str, Policy], address: str, user: str) -> Charges:
+    def _is_reconnect(self, scope: Connection) -> bool:
+        """Whether the request goes on with an earlier stream, which has been charged."""
+        return bool(self.operation.reconnect_limits) and any(
+            name == b"last-event-id" for name, _ in scope["headers"]
+        )
+
+    def _charges(self, policies: Mapping[str, Policy], address: str, user: str, is_reconnect: bool) -> Charges:
         """What this request is charged with; the same object for the same caller until its policies change."""
-        name = (user, address)
+        name = (user, address, is_reconnect)
         known = self._charges_by_caller.get(name)
         if known is None or known[0] is not policies:
-            charged = charges(policies, self._limits, address=address, user=user)
+            limits = self._reconnect_limits if is_reconnect else self._limits
+            charged = charges(policies, limits, address=address, user=user)
             known = self._store(self._charges_by_caller, name, (policies, charged))
         return known[1]
 

@@ -41,11 +41,15 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("Send application/json.")
+    too_large = TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > at_most:
+        raise too_large
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > at_most:
-            raise TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
+            raise too_large
     if b"\\u0000" in body:
         raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text cannot store it
     if len(body) > LARGE_BYTES:

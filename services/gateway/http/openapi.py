@@ -33,6 +33,11 @@ _HEADERS: dict[str, Document] = {
         "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY},
         "example": "order-4711-invoice",
     },
+    "Last-Event-ID": {
+        "description": "The id of the last event that the caller has seen. The stream goes on after it.",
+        "schema": {"type": "string"},
+        "example": "running-1-0-17",
+    },
     "Prefer": {
         "description": "wait=N: return the finished job if it ends within N seconds, at most 60 (RFC 7240).",
         "schema": {"type": "string"},
@@ -154,6 +159,8 @@ def _described(operation: Operation, rest: str) -> str:
         sentences.append(f"Needs the scope `{operation.scope}`.")
     if operation.limits:
         sentences.append(f"Limits: {', '.join(operation.limits)}.")
+    if operation.reconnect_limits:
+        sentences.append(f"With Last-Event-ID: {', '.join(operation.reconnect_limits)}.")
     return " ".join(sentences)
 
 

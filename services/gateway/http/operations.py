@@ -32,7 +32,9 @@ class Operation:
     """One method of one path. The docstring of its endpoint is its description in /openapi.json.
 
     `scope`: the scope that the caller needs; None means open to everybody. `limits`: the policies that charge it,
-    beside those of every request. `deadline_s`: its timeout in seconds; None for a streamed response.
+    beside those of every request. `reconnect_limits`: those that charge it instead of `limits` and `burst` if it
+    goes on with an earlier stream (Last-Event-ID). `deadline_s`: its timeout in seconds; None for a streamed
+    response.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Operation:
     endpoint: Endpoint
     scope: Scope | None
     limits: tuple[str, ...] = ("api",)
+    reconnect_limits: tuple[str, ...] = ()
     urgency: Urgency = Urgency.MANAGE
     deadline_s: float | None = 15.0
     body: type[BaseModel] | None = None

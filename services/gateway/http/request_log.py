@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, trace id, header fields of every response, request log and metrics."""
+"""Middleware of every request: request id, trace id, header fields of the response, request log and metrics."""
 
 import random
 import re

@@ -49,10 +49,14 @@ async def working(gateway: Gateway, gate: asyncio.Event) -> AsyncIterator[None]:
 class Stream:
     """Server-Sent Events as they come, read from the application itself: httpx's transport waits for the end."""
 
-    def __init__(self, gateway: Gateway, client: httpx.AsyncClient, path: str) -> None:
+    def __init__(self, gateway: Gateway, client: httpx.AsyncClient, path: str, *, last_id: str = "") -> None:
         self.events: list[tuple[str, Any]] = []
+        self.ids: list[str] = []
+        self.begun = asyncio.Event()
+        self.status = 0
         self.ended = asyncio.Event()
         headers = [(b"authorization", client.headers["authorization"].encode())]
+        headers += [(b"last-event-id", last_id.encode())] if last_id else []
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode()}
         scope |= {"query_string": b"", "headers": headers, "server": ("gateway", 80), "client": ("c", 1)}
         self.task = asyncio.create_task(self._run(gateway.app, scope))
@@ -63,10 +67,14 @@ class Stream:
             return {}
 
         async def send(message: dict[str, Any]) -> None:
-            for line in message.get("body", b"").decode().split("\n\n"):
-                if line.startswith("event: "):
-                    name, _, data = line.removeprefix("event: ").partition("\ndata: ")
-                    self.events.append((name, json.loads(data)))
+            self.status = message.get("status", self.status)
+            for block in message.get("body", b"").decode().split("\n\n"):
+                fields = dict(line.partition(": ")[::2] for line in block.splitlines())
+                if "event" in fields:
+                    self.events.append((fields["event"], json.loads(fields["data"])))
+                    self.ids.append(fields["id"])
+                elif "retry" in fields:
+                    self.begun.set()
 
         await app(scope, receive, send)
         self.ended.set()

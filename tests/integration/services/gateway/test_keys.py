@@ -17,7 +17,7 @@ from tests.integration.services.gateway.live import ROOT
 @pytest.fixture
 def environment(database_url: str) -> dict[str, str]:
     """What the command reads; it needs the database only."""
-    unused = {"NATS_URL": "nats://nowhere", "BLOB_URL": "file:///nowhere"}
+    unused = {"NATS_URL": "nats://nowhere", "BLOB_URL": "file:///nowhere", "TRUSTED_PROXIES": "none"}
     return unused | {"DATABASE_URL": database_url, "GATEWAY_ENV": "staging"}
 
 

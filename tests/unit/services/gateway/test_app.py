@@ -41,7 +41,7 @@ async def test_the_first_layer_is_the_outermost_and_there_is_no_other() -> None:
     assert passed == ["outer", "inner"]
 
 
-@pytest.mark.parametrize(("origins", "layers"), [("", 1), ("https://app.example.com", 2)])
+@pytest.mark.parametrize(("origins", "layers"), [("", 2), ("https://app.example.com", 3)])
 def test_pages_of_other_origins_are_let_in_only_if_some_are_named(origins: str, layers: int) -> None:
     app = create_app(Settings.model_validate(NEEDED | {"cors_origins": origins}))
     assert len(app.user_middleware) == layers

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from libs.common import config
+from services.gateway.__main__ import Server
+from services.gateway.app import create_app
 from services.gateway.config import LimitSettings, RetentionSettings, Settings, TokenSettings
 
 NEEDED = {"database_url": "postgresql://h/d", "nats_url": "nats://h", "blob_url": "file:///blobs"}
@@ -37,6 +40,9 @@ def test_limits_that_cannot_be_read_are_refused_at_the_start(limits: str) -> Non
     [
         ({"trusted_proxies": "10.0.0.0/8, nonsense"}, "nonsense"),
         ({"trusted_proxies": "10.0.0.1/8"}, "host bits"),
+        ({"trusted_proxies": "none, 10.0.0.0/8"}, "'none'"),
+        ({"gateway_env": "staging"}, "TRUSTED_PROXIES must be set"),
+        ({"gateway_keep_alive_s": 0}, "gateway_keep_alive_s"),
         ({"cors_origins": "https://app.example.com/"}, "https://app.example.com/"),
         ({"cors_origins": "*"}, r"\*"),
         ({"cors_origins": "app.example.com"}, "app.example.com"),
@@ -61,6 +67,31 @@ def test_lists_may_have_commas_and_spaces() -> None:
     assert chosen.proxies == ["10.0.0.0/8", "fd00::/8", "192.0.2.1"]
     assert chosen.origins == ["https://a.test", "http://localhost:3000"]
     assert (settings().proxies, settings().origins) == ([], []), "nobody, unless it is said"
+
+
+def test_where_there_is_no_proxy_it_has_to_be_said() -> None:
+    assert settings(gateway_env="staging", trusted_proxies="none").proxies == []
+    assert settings(gateway_env="staging", trusted_proxies="10.0.0.0/8").proxies == ["10.0.0.0/8"]
+
+
+def test_a_gateway_that_does_not_know_its_proxies_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (NEEDED | {"gateway_env": "production", "trusted_proxies": ""}).items():
+        monkeypatch.setenv(name.upper(), value)
+    with pytest.raises(SystemExit) as ended:
+        config.load(Settings)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "TRUSTED_PROXIES must be set" in line
+    assert "`none`" in line
+
+
+def test_idle_connections_outlast_those_of_proxies() -> None:
+    server = Server(create_app(settings()), settings())
+    assert server.config.timeout_keep_alive == 75
+    chosen = settings(gateway_keep_alive_s=130)
+    assert Server(create_app(chosen), chosen).config.timeout_keep_alive == 130
 
 
 def test_the_times_of_a_stop_fit_to_the_second() -> None:

@@ -1,6 +1,7 @@
 """HTTP as bytes: what no client would send."""
 
 import asyncio
+import socket
 
 from tests.integration.services.gateway.live import LiveGateway
 
@@ -19,3 +20,17 @@ async def raw(live: LiveGateway, *parts: bytes, pause_s: float = 0.0, patience_s
         return b""
     finally:
         writer.close()
+
+
+def sent_first(port: int, *parts: bytes, patience_s: float = 90.0) -> bytes:
+    """What comes back, until the server closes, for a client that reads nothing until it has sent all `parts`.
+
+    Raises ConnectionError: the connection was reset, and what had come with it.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=patience_s) as connection:
+        for part in parts:
+            connection.sendall(part)
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+        return received

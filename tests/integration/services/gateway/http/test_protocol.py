@@ -11,11 +11,11 @@ import pytest
 import uvicorn
 
 from libs.common.db import Database
-from services.gateway.http import protocol
+from services.gateway.http import draining, protocol
 from services.gateway.http.protocol import HttpProtocol
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import Role
-from tests.integration.services.gateway.http.raw_http import raw
+from tests.integration.services.gateway.http.raw_http import raw, sent_first
 from tests.integration.services.gateway.live import LiveGateway
 from tests.polling import until
 
@@ -27,8 +27,14 @@ Open = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWri
 async def app(
     scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Answers at once; /slow later than a head may take; /parts in parts; /body when read; /flood too much."""
+    """Answers at once; /slow later than a head may take; /parts in parts; /body when read; /flood too much.
+
+    /echo answers with the method and what it has read.
+    """
     path = scope["path"]
+    if path == "/echo":
+        await _echo(scope, receive, send)
+        return
     if path == "/slow":
         await asyncio.sleep(5.0)
     if path == "/body":
@@ -45,6 +51,18 @@ async def app(
             while True:
                 await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
     await send({"type": "http.response.body", "body": b"" if path == "/parts" else BODY})
+
+
+async def _echo(
+    scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    body, more = scope["method"].encode() + b" ", True
+    while more:
+        message = await receive()
+        body, more = body + message["body"], message["more_body"]
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
@@ -67,9 +85,14 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Serve
 
 
 @pytest.fixture
-def connect(server: uvicorn.Server) -> Open:
+def port(server: uvicorn.Server) -> int:
+    """Where it listens."""
+    return int(server.servers[0].sockets[0].getsockname()[1])
+
+
+@pytest.fixture
+def connect(port: int) -> Open:
     """A connection on which something has been sent."""
-    port = server.servers[0].sockets[0].getsockname()[1]
 
     async def open_(first: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -104,6 +127,138 @@ async def test_who_asks_before_sending_a_body_is_answered(connect: Open) -> None
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b"abc")
     assert await answers(reader, 1) == [BODY]
+    writer.close()
+
+
+OFFERS = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+    "websocket": b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+}
+FRAMED = {
+    "length": (b"Content-Length: 3\r\n", b"abc"),
+    "chunked": (b"Transfer-Encoding: chunked\r\n", b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
+}
+
+
+async def echoed(reader: asyncio.StreamReader) -> bytes:
+    """What /echo has read of the next request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    return await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+
+
+@pytest.mark.parametrize("framing", FRAMED)
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_who_offers_an_upgrade_is_answered_as_if_not(connect: Open, offer: str, framing: str) -> None:
+    fields, body = FRAMED[framing]
+    post = b"POST /echo HTTP/1.1\r\n" + OFFERS[offer] + fields + HOST
+    get = b"GET /echo HTTP/1.1\r\n" + OFFERS[offer] + HOST
+    reader, writer = await connect(post + body + get + post)  # pipelined, and the last body apart
+    assert [await echoed(reader) for _ in range(2)] == [b"POST abc", b"GET "]
+    writer.write(body)
+    assert await echoed(reader) == b"POST abc"
+    writer.write(post.replace(HOST, b"Expect: 100-continue\r\n" + HOST))
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert await echoed(reader) == b"POST abc"
+    writer.close()
+
+
+@pytest.mark.parametrize("last", [b"1.0\r\n", b"1.1\r\nConnection: close\r\n"], ids=["HTTP/1.0", "close"])
+async def test_who_offers_an_upgrade_with_the_last_request_is_answered_too(connect: Open, last: bytes) -> None:
+    reader, writer = await connect(
+        b"POST /echo HTTP/" + last + OFFERS["h2c"] + FRAMED["length"][0] + HOST + b"abc"
+    )
+    assert await echoed(reader) == b"POST abc"
+    assert await reader.read() == b"", "and that is the end"
+    writer.close()
+
+
+async def test_a_tunnel_is_refused_and_nothing_in_it_is_a_request(connect: Open) -> None:
+    reader, writer = await connect(b"CONNECT x:80 HTTP/1.1\r\n" + HOST + b"GET / HTTP/1.1\r\n" + HOST)
+    writer.write_eof()
+    received = await reader.read()
+    assert received.startswith(b"HTTP/1.1 400")
+    assert received.count(b"HTTP/1.1") == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 25000000\r\n", b"Transfer-Encoding: chunked\r\n"])
+async def test_who_is_still_sending_gets_the_answer_and_the_connection_ends(port: int, framing: bytes) -> None:
+    piece = b"f4240\r\n" + bytes(1_000_000) + b"\r\n"
+    upload = [b"POST / HTTP/1.1\r\n" + framing + HOST, *[piece] * 24]
+    answer = await asyncio.to_thread(sent_first, port, *upload)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
+async def test_what_comes_after_an_early_answer_is_no_request(connect: Open) -> None:
+    reader, writer = await connect(b"POST / HTTP/1.1\r\nContent-Length: 90000\r\n" + HOST)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert await reader.readexactly(len(BODY)) == BODY
+    writer.write(bytes(90_000) + b"GET / HTTP/1.1\r\n" + HOST)
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_garbage_behind_a_long_body_is_refused_readably(port: int) -> None:
+    begun = b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"1\r\na\r\nno size\r\n"
+    answer = await asyncio.to_thread(sent_first, port, begun, *[bytes(1_000_000)] * 5)
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_who_trickles_on_after_an_early_answer_is_cut_off(
+    server: uvicorn.Server, connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "CHECK_EVERY_S", 0.2)
+    _, writer = await connect(b"POST / HTTP/1.1\r\nContent-Length: 90000\r\n" + HOST)
+
+    async def is_connected() -> bool:
+        return bool(server.server_state.connections)
+
+    async def is_alone() -> bool:
+        if not writer.is_closing():
+            writer.write(b"x")
+        return not server.server_state.connections
+
+    await until(is_connected)
+    await until(is_alone)
+    writer.close()
+
+
+async def test_a_server_that_stops_does_not_wait_for_the_rest_of_a_request(
+    server: uvicorn.Server, connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "CHECK_EVERY_S", 600.0)
+    reader, writer = await connect(b"POST / HTTP/1.1\r\nContent-Length: 90000\r\n" + HOST)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    (connection,) = server.server_state.connections
+    connection.shutdown()
+
+    async def is_alone() -> bool:
+        return not server.server_state.connections
+
+    await until(is_alone)
+    writer.close()
+
+
+async def test_a_server_that_stops_keeps_no_connection_for_another_request(
+    server: uvicorn.Server, connect: Open
+) -> None:
+    reader, writer = await connect(b"POST /body HTTP/1.1\r\nContent-Length: 2\r\n" + HOST + b"a")
+
+    async def is_reading() -> bool:
+        return any(one.cycle is not None for one in server.server_state.connections)  # type: ignore[union-attr]
+
+    await until(is_reading)
+    (connection,) = server.server_state.connections
+    connection.shutdown()
+    writer.write(b"b")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"\r\nconnection: close\r\n" in head
     writer.close()
 
 
