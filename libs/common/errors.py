@@ -4,6 +4,8 @@ ArgosyError
 ├── Unavailable        a server that this process depends on cannot be reached; a retry may work
 ├── Retry              a handler asks for a retry
 └── Reject             a handler refuses the job, without a retry; subclass it for each reason
+
+Refused is none of them: it ends the process, so no job and no caller hears of it.
 """
 
 import re
@@ -33,6 +35,10 @@ def message_of(error: BaseException) -> str:
 
 class Unavailable(ArgosyError):
     """A server that this operation needs cannot be reached."""
+
+
+class Refused(Exception):
+    """A server refuses what this process is configured with, such as its password. The message tells."""
 
 
 class Retry(ArgosyError):
