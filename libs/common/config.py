@@ -14,6 +14,8 @@ from typing import Annotated, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from libs.common.errors import Refused
+
 
 class Environment(BaseSettings):
     """Reads fields from environment variables; an empty variable counts as not set."""
@@ -141,6 +143,20 @@ def without_secrets() -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
+
+
+@contextmanager
+def ending_if_refused() -> Iterator[None]:
+    """If the block raises Refused, print the reason to stderr and end the process with code 2, as `load` does.
+
+    It ends at once: whatever catches errors in between would log a traceback that tells no more.
+    """
+    try:
+        yield
+    except Refused as refused:
+        sys.stdout.flush()
+        print(refused, file=sys.stderr, flush=True)
+        os._exit(2)
 
 
 def forget_secrets() -> None:

@@ -1,8 +1,8 @@
 """create_app: the resources that are open while the gateway runs, in order. Read this first, then routes.py."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 import orjson
 from redis.asyncio import Redis
@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from libs.common import background, bus, db, probes
+from libs.common import background, bus, config, db, probes
 from libs.common.blobs import Blobs
 from libs.common.contracts.services import QUEUES
 from services.gateway.config import Settings
@@ -92,7 +92,8 @@ def create_app(
 
     app = Gateway(middleware=[Middleware(RequestLog), *_cors(settings.origins)])
     app.state = state
-    app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
+    routes = [*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES]
+    app.router = OperationRouter(routes, _ending_if_refused(lifespan))
     return app
 
 
@@ -105,6 +106,18 @@ class Gateway(Starlette):
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         return app
+
+
+def _ending_if_refused(
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def ending(app: Starlette) -> AsyncIterator[None]:
+        with config.ending_if_refused():
+            async with lifespan(app):
+                yield
+
+    return ending
 
 
 def _cors(origins: list[str]) -> list[Middleware]:
