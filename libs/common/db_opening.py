@@ -146,6 +146,7 @@ class Servers:
         except BaseException:
             driver.terminate()
             raise
+        self._urls.sort(key=lambda other: other != url)  # it is asked first from now on
         return driver
 
     async def _connect(self, url: str) -> tuple[Driver, bool]:

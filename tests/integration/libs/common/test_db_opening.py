@@ -49,6 +49,13 @@ async def test_a_silent_first_host_costs_its_head_start_only(database_url: str, 
     assert await name_of(driver) == database_url.rpartition("/")[2]
 
 
+async def test_the_host_that_served_last_is_asked_first(database_url: str, silent: str) -> None:
+    several = opening(before(database_url, silent))
+    for first in (silent, place_of(database_url)):
+        assert place_of(several._urls[0]) == first
+        await name_of(await several.open())
+
+
 async def test_a_host_that_is_down_costs_nothing(database_url: str) -> None:
     driver = await opening(before(database_url, f"127.0.0.1:{free_port()}")).open()
     assert await name_of(driver) == database_url.rpartition("/")[2]
