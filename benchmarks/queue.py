@@ -30,6 +30,7 @@ from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
 from services.gateway.engine.dispatcher import WINDOW_S, Dispatcher
 
+FILLED_WITHIN_S = 600.0
 HASTE = 60.0
 Bench = Callable[[Trio, Path, Database, Dispatcher], Awaitable[None]]
 
@@ -184,9 +185,12 @@ async def _fill(database: Database, number: int) -> None:
            FROM generate_series(1, $2::int) n""",
         QUEUE,
         number,
+        timeout_s=FILLED_WITHIN_S,
     )
-    await database.fetch("VACUUM ANALYZE ledger.jobs")
-    await database.fetch("CHECKPOINT")  # what the filling left to write is not the accepts' to pay
+    await database.fetch("VACUUM ANALYZE ledger.jobs", timeout_s=FILLED_WITHIN_S)
+    await database.fetch(
+        "CHECKPOINT", timeout_s=FILLED_WITHIN_S
+    )  # what the filling left to write is not the accepts' to pay
 
 
 async def _pick_ms(database: Database) -> float:

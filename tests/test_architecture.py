@@ -23,6 +23,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics"),
         ("log", "backoff", "config", "batching"),
         ("background", "blobs", "sandbox"),
+        ("db_opening",),
+        ("db_pool",),
         ("bus", "db", "probes"),
         ("rpc", "ledger"),
         ("worker",),
@@ -183,7 +185,7 @@ def test_a_statement_for_a_tenant_runs_as_that_tenant() -> None:
 
 def test_one_module_imports_each_outside_thing() -> None:
     homes = {
-        "sqlalchemy.ext": {"libs.common.db"},
+        "sqlalchemy.ext": {"libs.common.db_pool"},
         "cronsim": {"libs.common.ledger.schedules"},
         "nats": {"libs.common.bus"},
         "obstore": {"libs.common.blobs"},

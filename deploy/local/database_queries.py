@@ -20,6 +20,8 @@ from deploy.local.state import State
 from deploy.permissions import postgres_logins
 from libs.common import db
 from libs.common.config import DatabaseSettings
+from libs.common.db_opening import Servers
+from libs.common.errors import Misconfigured
 from libs.common.ledger.claim import LEASE_S
 from libs.common.ledger.queues import overview
 from services.gateway.identity.key_format import parse_key
@@ -40,7 +42,7 @@ def settings_of(state: State) -> DatabaseSettings:
 
 
 async def _fetch(state: State, statement: str, *values: object) -> list[Any]:
-    connection = await asyncpg.connect(settings.addresses_of(state)["postgres"], timeout=TIMEOUT_S)
+    connection = await Servers(settings.addresses_of(state)["postgres"], {}, timeout_s=TIMEOUT_S).open()
     try:
         return list(await connection.fetch(statement, *values, timeout=TIMEOUT_S))
     finally:
@@ -51,9 +53,9 @@ def reachable(state: State) -> bool:
     """Whether it answers. Raises CannotRun if it answers that this can never be."""
     try:
         asyncio.run(_fetch(state, "SELECT 1"))
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+    except Misconfigured as error:
         if "postgres" in settings.external(state):
-            raise CannotRun(f"DATABASE_URL: the server refuses: {error}") from error
+            raise CannotRun(str(error)) from error
         raise CannotRun(f"Our PostgreSQL refuses us: {error}") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False

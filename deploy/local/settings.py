@@ -26,6 +26,7 @@ from deploy.local.state import DEFAULT_GATEWAY_PORT, RUN, State
 from libs.common.config import HARMLESS, Environment, is_service_link, load
 from libs.common.contracts import services
 from libs.common.contracts.services import QUEUES, Need, login_of
+from libs.common.db_opening import urls_of
 
 GATEWAY = services.GATEWAY.name
 WORKERS = QUEUES
@@ -161,7 +162,7 @@ def _address_mistake(name: str, addresses: str | None) -> str | None:
     """What is wrong with the addresses of a server. They are not repeated: a password is in them."""
     if not addresses:
         return None
-    each = [address.strip() for address in addresses.split(",")] if name == "NATS_URL" else [addresses]
+    each = [address.strip() for address in addresses.split(",")] if name == "NATS_URL" else urls_of(addresses)
     if not all(map(_is_address, each)):
         return f"{name}: should be an address such as {EXAMPLES[name]}"
     return None if any(map(_reaches, each)) else f"{name}: nothing answers there"

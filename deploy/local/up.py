@@ -20,6 +20,7 @@ from deploy.local.settings import EXTERNAL, GATEWAY, PORT, SERVICES, WORKERS, Ch
 from deploy.local.state import RUN, Started, State
 from deploy.local.waiting import SERVERS_GET_S, Watch, wait_for
 from deploy.local.welcome import welcome
+from libs.common.db_opening import urls_of
 
 SUPERVISOR = "supervisor"
 UNRECORDED = Started("unknown", "", "", {})
@@ -92,12 +93,12 @@ def _check_what_cannot_change(before: State, fleet: State, active: Collection[st
             )
 
 
-def _place(url: str | None) -> tuple[str | None, int | None, str] | None:
+def _place(url: str | None) -> tuple[list[tuple[str | None, int | None]], str] | None:
     """What makes it another server or database; a new password does not."""
     if url is None:
         return None
-    parts = urlsplit(url)
-    return parts.hostname, parts.port, parts.path
+    hosts = [(parts.hostname, parts.port) for parts in map(urlsplit, urls_of(url))]
+    return hosts, urlsplit(url).path
 
 
 def _adopt_scale(fleet: State, active: Collection[str]) -> None:

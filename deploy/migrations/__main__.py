@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
-from libs.common.config import DatabaseSettings, load
+from libs.common.config import DatabaseSettings, exit_if_refused, load
 
 
 def upgrade(settings: DatabaseSettings, *, revision: str = "head") -> None:
@@ -17,4 +17,5 @@ def upgrade(settings: DatabaseSettings, *, revision: str = "head") -> None:
 
 
 if __name__ == "__main__":
-    upgrade(load(DatabaseSettings))
+    with exit_if_refused():
+        upgrade(load(DatabaseSettings))

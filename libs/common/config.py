@@ -15,6 +15,8 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from libs.common.errors import Misconfigured
+
 
 def is_service_link(name: str, value: object) -> bool:
     """Whether Kubernetes set this variable: for a Service called `gateway`, GATEWAY_PORT is tcp://10.0.0.1:80."""
@@ -140,6 +142,9 @@ HARMLESS = frozenset(
 )
 """Variables that contain no secret."""
 
+MISCONFIGURED_EXIT_CODE = 2
+"""Of a process whose settings cannot be read, or are refused by a server."""
+
 S = TypeVar("S", bound=Environment)
 
 
@@ -151,7 +156,7 @@ def load(settings: type[S]) -> S:
         for error in invalid.errors(include_input=False, include_context=False, include_url=False):
             name = ".".join(str(part) for part in error["loc"]).upper()
             print(f"{name}: {error['msg']}" if name else error["msg"], file=sys.stderr)
-        sys.exit(2)
+        sys.exit(MISCONFIGURED_EXIT_CODE)
 
 
 @contextmanager
@@ -163,6 +168,16 @@ def without_secrets() -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
+
+
+@contextmanager
+def exit_if_refused() -> Iterator[None]:
+    """If a server refuses the settings in the block, print why to stderr and exit with code 2, as `load` does."""
+    try:
+        yield
+    except Misconfigured as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(MISCONFIGURED_EXIT_CODE)
 
 
 def forget_secrets() -> None:

@@ -11,53 +11,36 @@ in as. With `tenant`, a statement runs as a role that can read and write only th
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from pydantic_core import from_json
-from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from libs.common import background, log, metrics
+from libs.common import background, log
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import Role as Role
-from libs.common.errors import Unavailable, message_of
+from libs.common.db_opening import LOST, Driver, Servers
+from libs.common.db_pool import Connection as Connection
+from libs.common.db_pool import Pool, cause_of
+from libs.common.db_pool import PoolStats as PoolStats
+from libs.common.errors import Misconfigured, Unavailable
 
-SWEEP_EVERY_S = 60.0
-COMMAND_TIMEOUT_S = 60.0
-CLOSED_WITHIN_S = 2.0
-"""How long a stopping process waits for its connections to close."""
+PROMPT_S = 5.0
+"""For statements that callers or a queue wait for: claims, look-ups by key, the rounds of the dispatcher."""
+STATEMENT_S = 15.0
+"""For statements that say nothing else."""
+LONG_S = 60.0
+"""For statements that read or change much and that nobody waits for."""
 FROZEN_AFTER_S = 15.0
 """A process that leaves a transaction idle for this long is taken for frozen. The server ends the session, which
 releases its locks."""
 
-LOST = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the server has said that it closes, but the connection is still open
-    asyncpg.OperatorInterventionError,  # the server is shutting down or starting up
-    asyncpg.InsufficientResourcesError,  # connections, memory, disk
-    asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.DeadlockDetectedError,  # ours was chosen as the victim; a retry works
-    asyncpg.SerializationError,
-    TimeoutError,
-)
-"""The errors of the driver after which a retry may succeed."""
-
 logger = log.get("database")
 
 Rows = list[Any]
-Connection = AsyncConnection
-"""What `Database.begin` yields: a connection in a transaction."""
 
 
 _ENTER = "BEGIN; SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
@@ -65,27 +48,12 @@ _ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant'
 """Role and tenant apply to this transaction only: a connection in the pool belongs to no tenant."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStats:
-    """The pool at one moment: its connections, and `waiting` callers."""
-
-    total: int
-    in_use: int
-    idle: int
-    waiting: int
-
-
 class Database:
     """The connection pool that `connect` opens."""
 
-    def __init__(self, engine: AsyncEngine, settings: DatabaseSettings, role: Role | None) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool, role: Role | None) -> None:
+        self._pool = pool
         self._of_a_tenant = (role or Role.GATEWAY).of_a_tenant
-        self._settings = settings
-        self._waiting = 0
-        self._open = 0
-        event.listen(engine.sync_engine, "connect", lambda *_: self._count(1))
-        event.listen(engine.sync_engine, "close", lambda *_: self._count(-1))
 
     @property
     def _tenant_role(self) -> str:
@@ -95,114 +63,91 @@ class Database:
 
     def stats(self) -> PoolStats:
         """The current numbers of the pool; also exported as metrics."""
-        pool: Any = self._engine.pool
-        in_use: int = min(pool.checkedout(), self._open)
-        return PoolStats(total=self._open, in_use=in_use, idle=self._open - in_use, waiting=self._waiting)
+        return self._pool.stats()
 
     async def fetch(
-        self, sql: str, *args: object, tenant: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
+        self, sql: str, *args: object, tenant: str | None = None, timeout_s: float | None = None
     ) -> Rows:
         """Run one statement with `$1, $2, …` in its own transaction, and return its rows, if any.
 
-        With `tenant`, it sees only the rows of that tenant. Raises Unavailable if the server cannot be reached or
-        does not reply within `timeout_s` seconds; the statement may then have run or not.
+        With `tenant`, it sees only the rows of that tenant. Raises Unavailable if there is no connection within
+        `timeout_s` seconds, or no reply within as many more; the statement may then have run or not. Without
+        `timeout_s`, these are `db_connection_timeout` and STATEMENT_S.
         """
-        async with self._connection() as connection:
-            driver = await _driver(connection)
+        async with self._pool.borrowed(timeout_s) as (_, driver):
+            loop = asyncio.get_running_loop()
+            until = loop.time() + (timeout_s or STATEMENT_S)
             try:
                 if tenant is None:
-                    rows: Rows = await driver.fetch(sql, *args, timeout=timeout_s)
+                    rows: Rows = await driver.fetch(sql, *args, timeout=until - loop.time())
                 else:
-                    async with _as_tenant(driver, self._tenant_role, tenant):
-                        rows = await driver.fetch(sql, *args, timeout=timeout_s)
+                    async with _as_tenant(driver, self._tenant_role, tenant, lambda: until - loop.time()):
+                        rows = await driver.fetch(sql, *args, timeout=until - loop.time())
+                driver.check()
             except LOST as error:
-                await connection.invalidate()
-                raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
+                raise self._pool.lost(driver, error) from error
+            except asyncpg.PostgresError:
+                raise  # the server has answered
+            except BaseException:  # cancelled half way, for example
+                driver.reusable = False
+                raise
             return rows
 
     @asynccontextmanager
-    async def begin(self, *, tenant: str | None = None) -> AsyncIterator[AsyncConnection]:
+    async def begin(
+        self, *, tenant: str | None = None, timeout_s: float | None = None
+    ) -> AsyncIterator[Connection]:
         """Open a transaction. It commits when the block ends, and rolls back when the block raises.
 
-        With `tenant`, it sees only the rows of that tenant. Raises Unavailable.
+        With `tenant`, it sees only the rows of that tenant. Each statement has STATEMENT_S; with `timeout_s`, the
+        whole transaction loses its connection after so many seconds. Raises Unavailable.
         """
-        async with self._connection() as connection:
-            await _driver(connection)
+        async with self._pool.borrowed(timeout_s) as (connection, driver):
             try:
-                async with connection.begin():
+                transaction = connection.begin()
+                async with self._at_most(timeout_s, driver), transaction, self._answered(connection, driver):
                     if tenant is not None:
                         await fetch_within(connection, _ENTER_WITHIN, self._tenant_role, tenant)
                     yield connection
+                driver.check()
             except DBAPIError as error:
-                cause = error.orig.__cause__ if error.orig is not None else None
+                cause = cause_of(error)
                 if error.connection_invalidated or isinstance(cause, LOST):
-                    raise Unavailable(f"PostgreSQL: {cause or error}") from error
+                    raise self._pool.lost(driver, cause) from error
                 raise
             except LOST as error:
-                await connection.invalidate()
-                raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
+                raise self._pool.lost(driver, error) from error
 
     async def reachable(self) -> bool:
         """Whether the server executes a trivial statement now."""
         try:
-            await self.fetch("SELECT 1")
+            await self.fetch("SELECT 1", timeout_s=PROMPT_S)
         except Unavailable:
             return False
         return True
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        requested_at = time.perf_counter()
-        self._waiting += 1
+    async def _at_most(self, seconds: float | None, driver: Driver) -> AsyncIterator[None]:
+        """Close `driver` after `seconds`: whatever waits for an answer then raises one of LOST."""
+        if seconds is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self._pool.retire, driver)
         try:
-            connection = await self._engine.connect()
-        except (*LOST, DBAPIError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
+            yield
         finally:
-            self._waiting -= 1
-        metrics.db_wait_seconds.observe(time.perf_counter() - requested_at)
+            timer.cancel()
+
+    @asynccontextmanager
+    async def _answered(self, connection: Connection, driver: Driver) -> AsyncIterator[None]:
+        """A block in a transaction. If it ends while the server owes an answer, no rollback waits for that."""
         try:
-            yield connection
-        finally:
-            if not connection.invalidated:
-                connection.info["used_at"] = time.monotonic()
-            await connection.close()
-
-    def _count(self, change: int) -> None:
-        self._open += change
-
-    async def _keep_minimum(self) -> None:
-        """Open connections until there are `db_min_connections`."""
-        wanted = self._settings.db_min_connections - self.stats().in_use
-        async with AsyncExitStack() as held:
-            for _ in range(wanted):
-                connection = await held.enter_async_context(self._engine.connect())
-                connection.info.setdefault("used_at", time.monotonic())
-
-    async def _close_idle(self) -> None:
-        """Close connections that have been idle too long, down to the minimum, the least recently used first."""
-        expired = time.monotonic() - self._settings.db_idle_timeout / 1000
-        async with AsyncExitStack() as held:
-            idle = range(self.stats().idle)
-            connections = [await held.enter_async_context(self._engine.connect()) for _ in idle]
-            for connection in connections[self._settings.db_min_connections :]:
-                if connection.info["used_at"] <= expired:
-                    await connection.invalidate()
-
-    async def _sweep_forever(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            try:
-                await self._close_idle()
-                await self._keep_minimum()
-            except (*LOST, DBAPIError, PoolTimeout):
-                continue  # the server is unreachable; callers get their own errors
-
-    def _export(self) -> None:
-        for state in ("total", "in_use", "idle", "waiting"):
-            metrics.db_connections.labels(state).set_function(
-                lambda state=state: getattr(self.stats(), state)  # type: ignore[misc]
-            )
+            yield
+        except BaseException as error:
+            if isinstance(cause_of(error), (*LOST, asyncio.CancelledError)):
+                self._pool.retire(driver)
+                await connection.invalidate()
+            raise
 
 
 async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
@@ -212,39 +157,26 @@ async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
 
 
 @asynccontextmanager
-async def _as_tenant(driver: Any, role: str, tenant: str) -> AsyncIterator[None]:
+async def _as_tenant(driver: Driver, role: str, tenant: str, left_s: Callable[[], float]) -> AsyncIterator[None]:
     """Open a transaction as `tenant`. It sends three messages to the server; asyncpg's own would send four."""
     if "\x00" in tenant:
         raise ValueError("a tenant's name must not contain NUL")
     try:
-        await driver.execute(_ENTER.format(role, tenant.replace("'", "''")))
+        await driver.execute(_ENTER.format(role, tenant.replace("'", "''")), timeout=left_s())
         yield
-        await driver.execute("COMMIT")
+        await driver.execute("COMMIT", timeout=left_s())
     except asyncpg.PostgresError as error:
         if not isinstance(error, LOST):
-            await driver.execute("ROLLBACK")
-        raise
-    except BaseException:  # cancelled halfway: the open transaction must not go back to the pool
-        driver.terminate()
+            await driver.execute("ROLLBACK", timeout=left_s())
         raise
 
 
-async def _driver(connection: AsyncConnection) -> Any:
-    """asyncpg's connection behind `connection`; a new one if the server closed it while it was idle."""
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    if not driver.is_closed():
-        return driver
-    await connection.invalidate()
+async def _reach(database: Database) -> None:
     try:
-        return (await connection.get_raw_connection()).driver_connection
-    except (*LOST, DBAPIError, PoolTimeout) as error:
-        raise Unavailable(f"PostgreSQL: {message_of(error)}") from error
-
-
-async def _probe(database: Database) -> None:
-    try:
-        await database.fetch("SELECT 1")
-    except Unavailable as error:  # log it, as the process goes on waiting: the password may be wrong
+        await database.fetch("SELECT 1", timeout_s=STATEMENT_S)
+    except Unavailable as error:
+        if isinstance(error.__cause__, Misconfigured):
+            raise error.__cause__ from None
         logger.warning("database.waiting", error=str(error))
         raise
 
@@ -256,48 +188,29 @@ async def connect(
     """Open the connection pool of process `name` and close it after the block.
 
     Waits for a server that is not up yet or has not been migrated, for at most `patience_s` seconds (None: without
-    limit), then raises Unavailable. `name` shows in pg_stat_activity. The process acts as `role` (None: as the
-    user that it logs in as).
+    limit), then raises Unavailable. Raises Misconfigured at once if the server will never take this login. `name` shows
+    in pg_stat_activity. The process acts as `role` (None: as the user that it logs in as).
     """
-    timeout_s = settings.db_connection_timeout / 1000
-    role_setting = {} if role is None else {"role": role.name}
-
-    async def open_connection() -> Any:
-        try:
-            return await asyncpg.connect(
-                settings.database_url.get_secret_value(),
-                timeout=timeout_s,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings={
-                    "application_name": f"argosy-{name}",
-                    "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
-                    # Plans are cached: one made for a small table would still scan all of it when it is large.
-                    "enable_seqscan": "off",
-                    "jit": "off",  # it is decided by cost, and a disabled scan has an enormous cost
-                    **role_setting,
-                },
-            )
-        except asyncpg.InvalidParameterValueError as error:
-            raise ConnectionError(f"{error}: has the database been migrated?") from error
-
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=open_connection,
-        pool_size=settings.db_max_connections,
-        max_overflow=0,
-        pool_timeout=timeout_s,
-        pool_use_lifo=True,
-        hide_parameters=True,  # keeps callers' data out of error messages
-        json_deserializer=from_json,  # orjson turns integers beyond 64 bits into floats
+    session = {
+        "application_name": f"argosy-{name}",
+        "idle_in_transaction_session_timeout": str(int(FROZEN_AFTER_S * 1000)),
+        # Plans are cached: one made for a small table would still scan all of it when it is large.
+        "enable_seqscan": "off",
+        "jit": "off",  # it is decided by cost, and a disabled scan has an enormous cost
+    } | ({} if role is None else {"role": role.name})
+    servers = Servers(
+        settings.database_url.get_secret_value(),
+        session,
+        timeout_s=settings.db_connection_timeout / 1000,
+        command_timeout_s=STATEMENT_S,
     )
-    database = Database(engine, settings, role)
+    pool = Pool(servers, settings)
+    database = Database(pool, role)
     try:
-        await until_available(lambda: _probe(database), patience_s=patience_s)
-        await database._keep_minimum()
-        database._export()
-        async with background.alongside(background.optional(database._sweep_forever())):
+        await until_available(lambda: _reach(database), patience_s=patience_s)
+        await pool.keep_minimum()
+        pool.export()
+        async with background.alongside(background.optional(pool.sweep_forever())):
             yield database
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSED_WITHIN_S):
-                await engine.dispose()
+        await pool.close()

@@ -79,7 +79,7 @@ def main() -> None:
     log.setup("gateway")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every follower is an open connection
-    with suppress(asyncio.CancelledError):  # stopped before it had started
+    with suppress(asyncio.CancelledError), config.exit_if_refused():  # cancelled: stopped before it had started
         Server(create_app(settings), settings).run()
 
 

@@ -29,4 +29,5 @@ if __name__ == "__main__":
     secret = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if not PASSWORD_AT_LEAST <= len(secret) <= PASSWORD_AT_MOST:
         sys.exit(f"A password must have {PASSWORD_AT_LEAST} to {PASSWORD_AT_MOST} characters.")
-    asyncio.run(_main(arguments.tenant, arguments.email, arguments.role, secret))
+    with config.exit_if_refused():
+        asyncio.run(_main(arguments.tenant, arguments.email, arguments.role, secret))

@@ -27,4 +27,5 @@ if __name__ == "__main__":
     parser.add_argument("--role", type=Role, choices=list(Role), default=Role.ADMIN)
     parser.add_argument("--operator", action="store_true", help="may also manage queues and tenants of the fleet")
     arguments = parser.parse_args()
-    asyncio.run(_main(arguments.tenant, arguments.name, arguments.role, arguments.operator))
+    with config.exit_if_refused():
+        asyncio.run(_main(arguments.tenant, arguments.name, arguments.role, arguments.operator))

@@ -18,6 +18,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from libs.common import background, log, metrics
 from libs.common.db import Database
 from libs.common.errors import Unavailable
+from libs.common.ledger.durability import CONFIRMED
 from libs.common.worker.job import storable
 from services.mailer import suppressions
 from services.mailer.lmtp import ReportSession
@@ -25,14 +26,16 @@ from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientRef, Recipi
 from services.mailer.refusals import TokenInvalid, TooEarly
 from services.mailer.suppressions import is_hard
 
-_BOUNCED = """
+# The mail server that hands in a report forgets it: one that was recorded before must be replicated by now.
+_BOUNCED = f"""
 WITH ended AS (SELECT NOT EXISTS (SELECT FROM ledger.jobs WHERE id = $1 AND finished_at IS NULL) AS ended),
 bounced AS (
   UPDATE mail.recipients SET state = 'bounced', code = NULL, enhanced = $3, reply = $4, updated_at = now()
   FROM ended WHERE letter = $1 AND number = $2 AND (state IN ('sent', 'unknown') OR state = 'sending' AND ended))
 SELECT FROM mail.recipients, ended
 WHERE letter = $1 AND number = $2 AND state IN ('queued', 'deferred', 'sending') AND NOT ended
-"""
+UNION ALL SELECT WHERE NOT {CONFIRMED}
+"""  # noqa: S608 - made of constants
 
 logger = log.get("bounces")
 

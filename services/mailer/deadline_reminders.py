@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from libs.common import log
 from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload, Recipient, StoredLetter
-from libs.common.db import Database, fetch_within
+from libs.common.db import LONG_S, Database, fetch_within
 from libs.common.unnest import Columns
 from services.mailer import letters
 from services.mailer.delivery_hours import wait_s
@@ -221,7 +221,7 @@ async def remove(database: Database, tenant: str, name: str) -> bool:
 
 async def forget(database: Database) -> None:
     """Delete deadlines that passed more than KEPT_DAYS days ago. Raises Unavailable."""
-    while await database.fetch(_DELETE_OLD, KEPT_DAYS):
+    while await database.fetch(_DELETE_OLD, KEPT_DAYS, timeout_s=LONG_S):
         pass
 
 

@@ -18,7 +18,7 @@ from libs.common import metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.contracts.mail import AddressedRecipient, StoredLetter
-from libs.common.db import Connection, Database, fetch_within
+from libs.common.db import LONG_S, Connection, Database, fetch_within
 from libs.common.unnest import Columns
 from libs.common.worker.job import storable
 from services.mailer.refusals import LetterGone
@@ -262,7 +262,7 @@ async def forget(database: Database) -> None:
     """Delete letters whose jobs no longer exist. Checks all letters, 50 at a time. Raises Unavailable."""
     last = [(UUID(int=0),)]
     while last:
-        last = await database.fetch(_DELETE_ORPHANS, last[0][0])
+        last = await database.fetch(_DELETE_ORPHANS, last[0][0], timeout_s=LONG_S)
 
 
 class StateWriter:

@@ -8,8 +8,9 @@ from uuid import UUID
 import orjson
 
 from libs.common import metrics
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from libs.common.errors import Unavailable
+from libs.common.ledger.durability import CONFIRMED
 from libs.common.ledger.jobs import HEAD_START_S, NewJob, State
 from libs.common.unnest import Columns
 
@@ -65,7 +66,7 @@ _REQUESTED: Columns[NewJob] = Columns(
     unique_key=("text", lambda job: job.unique_key),
 )
 _EXISTING = f"""
-SELECT requested.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256
+SELECT requested.id, j.id, j.state, j.created_at, j.due_at, j.idempotency_key, j.request_sha256, {CONFIRMED}
 FROM {_REQUESTED.unnested("requested")}
 CROSS JOIN LATERAL (
   SELECT * FROM ledger.jobs WHERE id = requested.id
@@ -76,10 +77,6 @@ CROSS JOIN LATERAL (
     AND unique_key = requested.unique_key AND state IN ('scheduled', 'queued', 'running', 'waiting')
   LIMIT 1) j
 """  # noqa: S608
-
-
-ACCEPT_WITHIN_S = 5.0
-"""A commit that takes longer is retried on another connection."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,19 +96,20 @@ async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[boo
 
     A job whose Idempotency-Key or unique_for is taken is not inserted; its result is the job that has it.
     `ticketed[i]` means that the caller publishes the ticket of `jobs[i]` as soon as this returns; if it does not,
-    the dispatcher publishes it as a lost ticket. Raises Unavailable; it is safe to repeat the call with the same
+    the dispatcher publishes it as a lost ticket. Whether new or found, a job that is returned is replicated where
+    replication is synchronous. Raises Unavailable; it is safe to repeat the call with the same
     jobs.
     """
     new = list(zip(jobs, ticketed, strict=True))
-    rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=ACCEPT_WITHIN_S)
+    rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=PROMPT_S)
     known = {row[0]: Accepted(*row) for row in rows}
     for job in jobs:
         if job.id in known:
             metrics.jobs_accepted.labels(job.queue).inc()
     missing = [job for job in jobs if job.id not in known]
     if missing:
-        rows = await db.fetch(_EXISTING, *_REQUESTED.arrays(missing))
-        known |= {row[0]: Accepted(*row[1:]) for row in rows}
+        rows = await db.fetch(_EXISTING, *_REQUESTED.arrays(missing), timeout_s=PROMPT_S)
+        known |= {row[0]: Accepted(*row[1:-1]) for row in rows}
     if any(job.id not in known for job in jobs):
         raise Unavailable("The conflicting job has just ended.")  # a retry will succeed
     return [known[job.id] for job in jobs]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from libs.common.ledger.durability import LAZILY
 
 HEARTBEAT_EVERY_S = 5.0
@@ -42,7 +42,7 @@ ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
 
 async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: str, pid: int) -> None:
     """Register a worker process, so that it may claim jobs. Raises Unavailable."""
-    await db.fetch(_REGISTER, worker, queue, slots, host, pid)
+    await db.fetch(_REGISTER, worker, queue, slots, host, pid, timeout_s=PROMPT_S)
 
 
 # A worker that was considered dead has lost its row. It must not claim: no lease would protect the job.
@@ -65,7 +65,7 @@ async def claim(db: Database, worker: UUID, ids: Sequence[UUID]) -> list[Claim]:
 
     Raises Unavailable. If a claim commits and its reply is lost, the heartbeat finds the jobs and releases them.
     """
-    return [Claim._make(row) for row in await db.fetch(_CLAIM, ids, worker)]
+    return [Claim._make(row) for row in await db.fetch(_CLAIM, ids, worker, timeout_s=PROMPT_S)]
 
 
 _HEARTBEAT = "UPDATE ledger.workers SET heartbeat_at = now() WHERE id = $1 RETURNING id"
@@ -114,7 +114,7 @@ async def store_progress(
     """Store the latest progress of each (job id, attempt), except of jobs that the worker no longer holds."""
     ids, attempts = zip(*latest, strict=True)
     documents = [orjson.dumps(progress).decode() for progress in latest.values()]
-    await db.fetch(_PROGRESS, list(ids), list(attempts), documents, worker)
+    await db.fetch(_PROGRESS, list(ids), list(attempts), documents, worker, timeout_s=PROMPT_S)
 
 
 REMOVE_WORKERS = """

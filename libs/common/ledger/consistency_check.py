@@ -6,7 +6,7 @@ for each other. This module sums the entries up.
 
 from typing import Any
 
-from libs.common.db import Database
+from libs.common.db import LONG_S, Database
 from libs.common.ledger.queues import LIVE
 
 _BALANCE = f"""
@@ -32,7 +32,7 @@ async def balance(db: Database) -> list[dict[str, Any]]:
 
     It counts the unfinished jobs, so its cost grows with the backlog. Raises Unavailable.
     """
-    return [dict(row) for row in await db.fetch(_BALANCE)]
+    return [dict(row) for row in await db.fetch(_BALANCE, timeout_s=LONG_S)]
 
 
 _COMPACT = """
@@ -44,11 +44,11 @@ SELECT queue, what, sum(amount) FROM gone GROUP BY queue, what
 
 async def compact_entries(db: Database) -> None:
     """Replace the entries of each queue and kind by their sum. Raises Unavailable."""
-    await db.fetch(_COMPACT)
+    await db.fetch(_COMPACT, timeout_s=LONG_S)
 
 
 async def stored_bytes(db: Database) -> int:
     """The total bytes of uploads and artifacts of all jobs. Raises Unavailable."""
     sql = "SELECT coalesce(sum(amount), 0)::bigint FROM ledger.entries WHERE what = 'bytes'"
-    ((number,),) = await db.fetch(sql)
+    ((number,),) = await db.fetch(sql, timeout_s=LONG_S)
     return int(number)

@@ -7,8 +7,12 @@ from uuid import UUID
 import orjson
 
 from libs.common.db import Connection, Database, fetch_within
+from libs.common.ledger.durability import CONFIRMED
 from libs.common.ledger.jobs import State
 from libs.common.unnest import Columns
+
+FINISH_WITHIN_S = 10.0
+"""Longer than for other hot statements, as it writes up to a thousand results."""
 
 
 class Outcome(NamedTuple):
@@ -49,6 +53,7 @@ _OUTCOMES: Columns[Outcome] = Columns(
     bytes=("bigint", lambda outcome: sum(artifact["size"] for artifact in outcome.artifacts or ())),
 )
 # "IS NOT DISTINCT FROM" is "=" that no index supports: the plan must find rows by job id, not by worker.
+# If a row is missing, an earlier call may have written it: that one must have been replicated before this returns.
 # A requested cancel takes effect at the end of the attempt, unless the attempt ended the job anyway.
 _FINISH = f"""
 WITH ended AS (
@@ -78,7 +83,9 @@ entered AS (
   SELECT queue, 'ended', count(*) FROM ended WHERE finished_at IS NOT NULL GROUP BY queue
   UNION ALL
   SELECT queue, 'bytes', sum(bytes) FROM ended GROUP BY queue HAVING sum(bytes) > 0)
-SELECT id FROM ended
+SELECT id, false FROM ended
+UNION ALL
+SELECT NULL, {CONFIRMED} WHERE (SELECT count(*) FROM ended) < cardinality($1::uuid[])
 """  # noqa: S608 - made of constants
 
 
@@ -88,7 +95,8 @@ async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> lis
     False: the worker no longer held the job, or this is a repeated call and the first one has written it.
     Raises Unavailable.
     """
-    written = {row[0] for row in await db.fetch(_FINISH, *_OUTCOMES.arrays(outcomes), worker)}
+    rows = await db.fetch(_FINISH, *_OUTCOMES.arrays(outcomes), worker, timeout_s=FINISH_WITHIN_S)
+    written = {row[0] for row in rows}
     return [outcome.id in written for outcome in outcomes]
 
 
@@ -97,4 +105,5 @@ async def finish_within(connection: Connection, worker: UUID, outcome: Outcome) 
 
     If it returns False, the caller must roll back, so that a lost attempt has no effects.
     """
-    return bool(await fetch_within(connection, _FINISH, *_OUTCOMES.arrays([outcome]), worker))
+    ((written, _),) = await fetch_within(connection, _FINISH, *_OUTCOMES.arrays([outcome]), worker)
+    return written is not None

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from libs.common.ledger.durability import LAZILY
 from libs.common.ledger.jobs import State, new_id
 from libs.common.unnest import Columns
@@ -110,7 +110,7 @@ async def wake(db: Database, parents: Sequence[UUID] | None = None) -> list[tupl
 
     Returns (id, queue) of those whose tickets the caller must publish. Raises Unavailable.
     """
-    rows = await db.fetch(_WAKE, parents)
+    rows = await db.fetch(_WAKE, parents, timeout_s=PROMPT_S)
     return [(row[0], row[1]) for row in rows if row[2]]
 
 

@@ -7,8 +7,9 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.exc import IntegrityError
 
-from libs.common.db import Connection, Database, fetch_within
+from libs.common.db import STATEMENT_S, Connection, Database, fetch_within
 from libs.common.errors import ArgosyError
+from libs.common.ledger.durability import CONFIRMED
 from libs.common.ledger.jobs import OPEN_CHILDREN, Filter, State
 
 AT_A_TIME = 5_000
@@ -95,9 +96,11 @@ async def cancel_some(db: Database, tenant: str, wanted: Filter) -> list[Cancell
 
 
 async def _cancel(db: Database, tenant: str, condition: str, values: Sequence[object]) -> list[Cancelled]:
-    async with db.begin(tenant=tenant) as connection:
+    async with db.begin(tenant=tenant, timeout_s=STATEMENT_S) as connection:
         locked = await fetch_within(connection, _LOCK.format(condition=condition, limit=AT_A_TIME), *values)
         rows = await fetch_within(connection, _CANCEL, [row[0] for row in locked])
+        if not rows:  # an earlier call may have cancelled them, and the caller is told so
+            await fetch_within(connection, f"SELECT {CONFIRMED}")
     return [Cancelled(*row) for row in rows]
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat
 
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 
 
 class State(StrEnum):
@@ -129,7 +129,7 @@ def facts_of(row: Any) -> JobFacts:
 async def find(db: Database, tenant: str, job_id: UUID) -> JobHistory | None:
     """One job of `tenant` with all its `errors`, or None. Raises Unavailable."""
     sql = f"SELECT {FACTS}, errors FROM ledger.jobs WHERE id = $1 AND tenant = $2"  # noqa: S608
-    rows = await db.fetch(sql, job_id, tenant, tenant=tenant)
+    rows = await db.fetch(sql, job_id, tenant, tenant=tenant, timeout_s=PROMPT_S)
     return cast(JobHistory, facts_of(rows[0])) if rows else None
 
 
@@ -142,7 +142,8 @@ async def payload(db: Database, tenant: str, job_id: UUID, *, queue: str) -> dic
 
 async def read(db: Database, ids: Sequence[UUID]) -> dict[UUID, JobFacts]:
     """The FACTS of many jobs of any tenants, by id, in one statement. Raises Unavailable."""
-    rows = await db.fetch(f"SELECT {FACTS} FROM ledger.jobs WHERE id = ANY($1)", ids)  # noqa: S608
+    sql = f"SELECT {FACTS} FROM ledger.jobs WHERE id = ANY($1)"  # noqa: S608
+    rows = await db.fetch(sql, ids, timeout_s=PROMPT_S)
     return {row["id"]: facts_of(row) for row in rows}
 
 
@@ -155,7 +156,7 @@ async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, i
     They are id, state, attempt, failures, and the number of children that have ended (None unless it waits).
     """
     sql = f"SELECT id, state, attempt, failures, {_CHILDREN_ENDED} FROM ledger.jobs WHERE id = ANY($1)"  # noqa: S608
-    return [tuple(row) for row in await db.fetch(sql, ids)]
+    return [tuple(row) for row in await db.fetch(sql, ids, timeout_s=PROMPT_S)]
 
 
 @dataclass(slots=True, frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 from uuid import UUID
 
-from libs.common.db import Connection, Database, fetch_within
+from libs.common.db import PROMPT_S, Connection, Database, fetch_within
 from libs.common.ledger.durability import LAZILY
 from libs.common.ledger.requeueing import Demand
 
@@ -65,7 +65,7 @@ async def pick(db: Database, queue: str, wanted: int, demand: Demand, *, after: 
     The caller publishes the tickets. Caps count tickets as running jobs, so running jobs never exceed a cap. Only
     one dispatcher picks from a queue at a time; the others get an empty result. Raises Unavailable.
     """
-    async with db.begin() as connection:
+    async with db.begin(timeout_s=PROMPT_S) as connection:
         if not (await fetch_within(connection, _LOCK, queue))[0][0]:
             return Picked([], after)
         held: dict[str, int] = {}

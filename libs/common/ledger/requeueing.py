@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from libs.common.ledger.claim import LEASE_S, REMOVE_WORKERS
 
 POISON_AFTER_CRASHES = 3
 """A job that was running in this many workers when they died is considered the cause, and fails."""
+RECOVERED_AT_ONCE = 5_000
+"""The next round recovers the others."""
 
 _PROMOTE = """
 UPDATE ledger.jobs SET state = 'queued'
@@ -23,7 +25,7 @@ RETURNING id
 
 async def promote_due(db: Database) -> int:
     """Queue the scheduled jobs that are due. Return how many. Raises Unavailable."""
-    return len(await db.fetch(_PROMOTE))
+    return len(await db.fetch(_PROMOTE, timeout_s=PROMPT_S))
 
 
 _REISSUE_LOST = """
@@ -44,7 +46,8 @@ async def reissue_lost_tickets(
     they were published. So a ticket published before `oldest`, the time of the oldest ticket in the stream (None:
     it is empty), was taken or lost. `slack_s` seconds allow for tickets in transit and for clocks that differ.
     """
-    return [row[1] for row in sorted(await db.fetch(_REISSUE_LOST, queue, oldest, slack_s, limit))]
+    rows = await db.fetch(_REISSUE_LOST, queue, oldest, slack_s, limit, timeout_s=PROMPT_S)
+    return [row[1] for row in sorted(rows)]
 
 
 _DEMAND = """
@@ -75,7 +78,7 @@ class Demand:
 
 async def demand(db: Database, queue: str) -> Demand:
     """The current state of `queue`. Raises Unavailable."""
-    (row,) = await db.fetch(_DEMAND, queue)
+    (row,) = await db.fetch(_DEMAND, queue, timeout_s=PROMPT_S)
     return Demand(*row)
 
 
@@ -84,7 +87,7 @@ _RECOVER = """
 WITH stranded AS (
   SELECT id, crashes + 1 >= $1 AS poisonous, cancel_requested_at IS NOT NULL AS unwanted FROM ledger.jobs j
   WHERE state = 'running' AND NOT EXISTS (SELECT FROM ledger.workers w WHERE w.id = j.worker)
-  FOR UPDATE SKIP LOCKED),
+  LIMIT $2 FOR UPDATE SKIP LOCKED),
 recovered AS (
   UPDATE ledger.jobs j SET
     worker = NULL, crashes = crashes + 1, ticketed_at = NULL,
@@ -105,9 +108,9 @@ SELECT id FROM recovered
 
 
 async def recover(db: Database) -> int:
-    """Requeue the jobs of dead workers. Return how many jobs were recovered. Raises Unavailable.
+    """Requeue up to RECOVERED_AT_ONCE jobs of dead workers. Return how many were recovered. Raises Unavailable.
 
     A job with a requested cancel is cancelled. One that was running in POISON_AFTER_CRASHES dead workers fails.
     """
-    await db.fetch(_REMOVE_SILENT_WORKERS)
-    return len(await db.fetch(_RECOVER, POISON_AFTER_CRASHES))
+    await db.fetch(_REMOVE_SILENT_WORKERS, timeout_s=PROMPT_S)
+    return len(await db.fetch(_RECOVER, POISON_AFTER_CRASHES, RECOVERED_AT_ONCE, timeout_s=PROMPT_S))

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from libs.common.db import Database
+from libs.common.db import LONG_S, PROMPT_S, Database
+from libs.common.ledger.durability import CONFIRMED
 
 # One statement deletes the rows and marks their folders for removal. So a job that is retried at this moment keeps
 # its upload, and no crash leaves unknown files behind. The folder is that of blobs.job_folder.
@@ -38,7 +39,7 @@ async def remove_ended_jobs(db: Database, *, older_than_s: float, limit: int) ->
 
     Raises Unavailable.
     """
-    return len(await db.fetch(_REMOVE_ENDED, older_than_s, limit, CHILDREN_AT_A_TIME))
+    return len(await db.fetch(_REMOVE_ENDED, older_than_s, limit, CHILDREN_AT_A_TIME, timeout_s=LONG_S))
 
 
 UNCLAIMED_AFTER_S = 3600.0
@@ -62,7 +63,8 @@ async def announce_upload(db: Database, owner: UUID, folder: str) -> None:
 
     If the process dies before it creates the owner, the folder will be removed. Raises Unavailable.
     """
-    await db.fetch("INSERT INTO ledger.uploads (owner, folder) VALUES ($1, $2)", owner, folder)
+    sql = "INSERT INTO ledger.uploads (owner, folder) VALUES ($1, $2)"
+    await db.fetch(sql, owner, folder, timeout_s=PROMPT_S)
 
 
 async def mark_unclaimed_uploads(db: Database, limit: int) -> int:
@@ -70,27 +72,29 @@ async def mark_unclaimed_uploads(db: Database, limit: int) -> int:
 
     Raises Unavailable.
     """
-    return len(await db.fetch(_MARK_UNCLAIMED, UNCLAIMED_AFTER_S, limit))
+    return len(await db.fetch(_MARK_UNCLAIMED, UNCLAIMED_AFTER_S, limit, timeout_s=LONG_S))
 
 
-_UNNEEDED = """
-SELECT folder FROM ledger.trash t
+# Files cannot be brought back: the rows that named them must be gone from the standby too.
+_UNNEEDED = f"""
+SELECT folder, {CONFIRMED} FROM ledger.trash t
 WHERE schedule IS NULL OR NOT EXISTS (
   SELECT FROM ledger.jobs j WHERE j.schedule = t.schedule AND j.finished_at IS NULL)
 LIMIT $1
-"""
+"""  # noqa: S608 - built from constants
 
 
 async def unneeded_folders(db: Database, limit: int) -> list[str]:
     """Up to `limit` folders of the blob store that are no longer needed. Raises Unavailable."""
-    return [row[0] for row in await db.fetch(_UNNEEDED, limit)]
+    return [row[0] for row in await db.fetch(_UNNEEDED, limit, timeout_s=LONG_S)]
 
 
 async def mark_schedule_folder(db: Database, folder: str, schedule: UUID) -> None:
     """Mark a schedule's folder for removal as soon as the last of its jobs has ended. Raises Unavailable."""
-    await db.fetch("INSERT INTO ledger.trash (folder, schedule) VALUES ($1, $2)", folder, schedule)
+    sql = "INSERT INTO ledger.trash (folder, schedule) VALUES ($1, $2)"
+    await db.fetch(sql, folder, schedule, timeout_s=PROMPT_S)
 
 
 async def forget_folders(db: Database, folders: Sequence[str]) -> None:
     """Record that `folders` have been removed. Raises Unavailable."""
-    await db.fetch("DELETE FROM ledger.trash WHERE folder = ANY($1)", folders)
+    await db.fetch("DELETE FROM ledger.trash WHERE folder = ANY($1)", folders, timeout_s=LONG_S)

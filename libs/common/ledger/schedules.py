@@ -20,7 +20,7 @@ from cronsim import CronSim, CronSimError
 from pydantic_core import to_json
 
 from libs.common import log
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from libs.common.errors import ArgosyError
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
@@ -232,7 +232,7 @@ def _due_of(row: Any) -> Due:
 
 async def fire(db: Database) -> Fired:
     """Create the jobs of all schedules that are due. Several may run at the same time. Raises Unavailable."""
-    rows = await db.fetch(_DUE)
+    rows = await db.fetch(_DUE, timeout_s=PROMPT_S)
     if not rows:
         return Fired()
     dues = [_due_of(row) for row in rows]
@@ -245,7 +245,8 @@ async def fire(db: Database) -> Fired:
     for start in range(0, len(jobs), 1000):
         batch = jobs[start : start + 1000]
         await accept(db, batch, ticketed=[False] * len(batch))
-    recorded = await db.fetch(_RECORD_FIRED, *_MOVED_ON.arrays(list(zip(rows, dues, strict=True))))
+    moved_on = _MOVED_ON.arrays(list(zip(rows, dues, strict=True)))
+    recorded = await db.fetch(_RECORD_FIRED, *moved_on, timeout_s=PROMPT_S)
     by_us = {row[0] for row in recorded}
     ours = [(row["now"], due) for row, due in zip(rows, dues, strict=True) if row["id"] in by_us]
     late = tuple((now - moment).total_seconds() for now, due in ours for moment in due.fires)

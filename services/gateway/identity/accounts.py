@@ -4,7 +4,7 @@ import asyncio
 
 import argon2
 
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from services.gateway.identity.keys import ensure_tenant
 from services.gateway.identity.scopes import Role
 from services.gateway.identity.tokens import Identity
@@ -37,7 +37,7 @@ async def verify(database: Database, email: str, password: str) -> Identity | No
 
     An unknown account takes as long as a wrong password.
     """
-    rows = await database.fetch(_FIND, email)
+    rows = await database.fetch(_FIND, email, timeout_s=PROMPT_S)
     right = await _matches(rows[0]["password"] if rows else _NOBODY, password)
     if not rows or not right:
         return None

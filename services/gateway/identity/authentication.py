@@ -17,7 +17,7 @@ import orjson
 
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from services.gateway.identity.key_format import parse_key, secret_hash
 from services.gateway.identity.scopes import ROLES, Principal, Role, Scope
 from services.gateway.identity.tokens import Identity, Tokens
@@ -170,5 +170,6 @@ class Authenticator:
 
     async def _read(self, sql: str, ids: list[str]) -> list[Any]:
         read_at = time.monotonic()  # before the query, because later changes may not be in its result
-        rows = {row[0]: (read_at, tuple(row)) for row in await self._db.fetch(sql, list(dict.fromkeys(ids)))}
+        found = await self._db.fetch(sql, list(dict.fromkeys(ids)), timeout_s=PROMPT_S)
+        rows = {row[0]: (read_at, tuple(row)) for row in found}
         return [rows.get(id_) for id_ in ids]

@@ -7,6 +7,7 @@ import orjson
 
 from libs.common.db import Database
 from libs.common.errors import ArgosyError
+from libs.common.ledger.durability import CONFIRMED
 from services.gateway.identity.key_format import new_key, secret_hash
 from services.gateway.identity.scopes import ROLES, Role, Scope, Scopes
 
@@ -18,9 +19,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING {_COLUMNS}
 """  # noqa: S608 - made of constants
 _ALL = f"SELECT {_COLUMNS} FROM identity.keys WHERE tenant = $1 ORDER BY created_at, id"  # noqa: S608
-_REVOKE = """
-UPDATE identity.keys SET revoked_at = now() WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL RETURNING id
-"""
+_REVOKE = f"""
+WITH revoked AS (
+  UPDATE identity.keys SET revoked_at = now() WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL RETURNING id)
+SELECT true FROM revoked UNION ALL SELECT NOT {CONFIRMED} WHERE NOT EXISTS (SELECT FROM revoked)
+"""  # noqa: S608 - made of constants
 _VALID = """
 SELECT name, role, scopes, expires_at FROM identity.keys
 WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
@@ -74,7 +77,8 @@ async def list_all(database: Database, tenant: str) -> list[dict[str, Any]]:
 
 async def revoke(database: Database, tenant: str, key_id: str) -> bool:
     """Revoke a key; False if there is no such key or it is revoked already. Raises Unavailable."""
-    return bool(await database.fetch(_REVOKE, tenant, key_id, tenant=tenant))
+    ((revoked,),) = await database.fetch(_REVOKE, tenant, key_id, tenant=tenant)
+    return bool(revoked)
 
 
 async def rotate(

@@ -59,7 +59,7 @@ async def test_idle_connections_above_the_minimum_are_closed(database_url: str) 
         assert pool.stats().total == 6
 
         async def swept() -> bool:
-            await pool._close_idle()
+            pool._pool.close_idle()
             return pool.stats() == db.PoolStats(total=2, in_use=0, idle=2, waiting=0)
 
         await until(swept)
@@ -70,7 +70,7 @@ async def test_idle_connections_above_the_minimum_are_closed(database_url: str) 
 async def test_connections_in_use_lately_are_kept(database_url: str) -> None:
     async with db.connect(settings(database_url), "test", role=None) as pool:
         await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.05)") for _ in range(6)))
-        await pool._close_idle()
+        pool._pool.close_idle()
         assert pool.stats().total == 6
 
 

@@ -284,7 +284,7 @@ def counted(database: Database) -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement)
 
-    engine = database._engine.sync_engine
+    engine = database._pool._engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield statements
