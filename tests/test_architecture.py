@@ -21,7 +21,8 @@ WORKERS = sorted(folder.name for folder in (ROOT / "services").iterdir() if (fol
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "libs.common": (
         ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics"),
-        ("log", "backoff", "config", "batching"),
+        ("log", "backoff", "batching"),
+        ("config",),
         ("background", "blobs", "sandbox"),
         ("bus", "db", "probes"),
         ("rpc", "ledger"),

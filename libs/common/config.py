@@ -14,6 +14,14 @@ from typing import Annotated, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from libs.common import log
+from libs.common.errors import Misconfigured
+
+MISCONFIGURED_EXIT_CODE = 2
+"""Of a process whose settings cannot be read, or are refused by a server."""
+
+logger = log.get("config")
+
 
 class Environment(BaseSettings):
     """Reads fields from environment variables; an empty variable counts as not set."""
@@ -129,7 +137,17 @@ def load(settings: type[S]) -> S:
         for error in invalid.errors(include_input=False, include_context=False, include_url=False):
             name = ".".join(str(part) for part in error["loc"]).upper()
             print(f"{name}: {error['msg']}" if name else error["msg"], file=sys.stderr)
-        sys.exit(2)
+        sys.exit(MISCONFIGURED_EXIT_CODE)
+
+
+@contextmanager
+def exit_if_refused() -> Iterator[None]:
+    """End the process with one line in the log and exit code 2 if a server refuses its settings in the block."""
+    try:
+        yield
+    except Misconfigured as refused:
+        logger.error("config.refused", error=str(refused))
+        sys.exit(MISCONFIGURED_EXIT_CODE)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 ArgosyError
 ├── Unavailable        a server that this process depends on cannot be reached; a retry may work
+├── Misconfigured      a server refuses the settings of this process; a retry cannot work
 ├── Retry              a handler asks for a retry
 └── Reject             a handler refuses the job, without a retry; subclass it for each reason
 """
@@ -33,6 +34,10 @@ def message_of(error: BaseException) -> str:
 
 class Unavailable(ArgosyError):
     """A server that this operation needs cannot be reached."""
+
+
+class Misconfigured(ArgosyError):
+    """A server refuses this process because of its settings; a retry cannot work."""
 
 
 class Retry(ArgosyError):

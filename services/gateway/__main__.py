@@ -26,6 +26,7 @@ class Server(uvicorn.Server):
                 loop="uvloop",
                 http=HttpProtocol,
                 log_config=None,
+                lifespan="off",  # see _serve
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # see http/client_address.py
@@ -36,9 +37,17 @@ class Server(uvicorn.Server):
         self._drain_s = settings.gateway_drain_s
         self._starting: asyncio.Task[object] | None = None
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Start, and remember the loop and the task for `handle_exit`, which runs outside of them."""
+    async def _serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Serve while the application's resources are open, and let their errors pass: uvicorn would log them.
+
+        Remembers the loop and the task for `handle_exit`, which runs outside of them.
+        """
         self._loop, self._starting = asyncio.get_running_loop(), asyncio.current_task()
+        async with self._app.router.lifespan_context(self._app):
+            await super()._serve(sockets)  # type: ignore[arg-type]
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start to listen."""
         await super().startup(sockets)  # type: ignore[arg-type]
         gc_tuning.tune()
 
@@ -62,7 +71,7 @@ def main() -> None:
     log.setup("gateway")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every follower is an open connection
-    with suppress(asyncio.CancelledError):  # stopped before it had started
+    with suppress(asyncio.CancelledError), config.exit_if_refused():  # cancelled: stopped before it had started
         Server(create_app(settings), settings).run()
 
 

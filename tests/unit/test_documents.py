@@ -26,7 +26,8 @@ README_WORDS_AT_MOST = 700
 NOT_FAILURES = {
     "argosy_error",  # the base of all
     "bad_cron",  # the gateway answers with a problem
-    "name_taken",  # likewise
+    "misconfigured",  # ends the process
+    "name_taken",  # the gateway answers with a problem
     "not_found",  # an answer to the gateway's request
     "request_too_long",  # a problem
     "rpc_error",  # likewise

@@ -61,7 +61,8 @@ def main(service: Service[S, P, D]) -> None:
     if settings.argosy_run_dir is None:
         hide_process_memory()
     log.setup(service.name)
-    uvloop.run(_serve(service, settings))
+    with config.exit_if_refused():
+        uvloop.run(_serve(service, settings))
 
 
 async def _serve(service: Service[S, P, D], settings: S) -> None:

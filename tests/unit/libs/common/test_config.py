@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from libs.common.config import ShutdownSettings, load
+from libs.common.config import ShutdownSettings, exit_if_refused, load
+from libs.common.errors import Misconfigured
 from services.gateway.config import Settings as GatewaySettings
 from services.ocr.config import Settings as OcrSettings
 
@@ -64,3 +65,9 @@ def test_a_grace_time_that_the_platform_would_cut_short_is_refused() -> None:
     with pytest.raises(ValidationError, match="TERMINATION_GRACE_S"):
         ShutdownSettings(shutdown_grace_s=25, termination_grace_s=30)
     assert ShutdownSettings(shutdown_grace_s=22, termination_grace_s=30).shutdown_grace_s == 22
+
+
+def test_a_process_whose_settings_a_server_refuses_ends_as_if_they_could_not_be_read() -> None:
+    with pytest.raises(SystemExit) as stopped, exit_if_refused():
+        raise Misconfigured("The server refuses the password.")
+    assert stopped.value.code == 2
