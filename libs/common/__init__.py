@@ -18,6 +18,7 @@ metrics          every metric of the fleet, declared once
 probes           /livez, /readyz and /metrics, served by a thread beside the event loop
 rpc              request/reply from gateways to workers
 sandbox          runs functions on untrusted input in limited processes
+server_addresses  reads the addresses of NATS and Redis
 unnest           many rows as the parameters of one statement
 worker           the runtime of a worker process: claims jobs, runs handlers, records the results
 """

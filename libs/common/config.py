@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common import log
 from libs.common.errors import Misconfigured
+from libs.common.server_addresses import NatsAddresses, check_redis_address, nats_addresses
 
 MISCONFIGURED_EXIT_CODE = 2
 """Of a process whose settings cannot be read, or are refused by a server."""
@@ -43,10 +44,23 @@ class DatabaseSettings(Environment):
 
 
 class BusSettings(Environment):
-    """The NATS server."""
+    """The NATS server, or the servers of a cluster."""
 
     nats_url: SecretStr
-    """nats://token@host:port"""
+    """nats://user:password@host:port; several are separated by commas"""
+    nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """How many servers of a cluster keep a new stream of tickets; fewer if the cluster has fewer."""
+
+    @property
+    def nats_addresses(self) -> NatsAddresses:
+        """The servers, and the login that is the same for all of them."""
+        return nats_addresses(self.nats_url.get_secret_value())
+
+    @field_validator("nats_url")
+    @classmethod
+    def _nats_url_can_be_read(cls, url: SecretStr) -> SecretStr:
+        nats_addresses(url.get_secret_value())
+        return url
 
 
 class RedisSettings(Environment):
@@ -57,6 +71,13 @@ class RedisSettings(Environment):
     redis_port: int = 6379
     redis_password: SecretStr | None = None
     redis_db: int = 0
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_can_be_read(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_redis_address(url.get_secret_value())
+        return url
 
     @property
     def redis_address(self) -> str:

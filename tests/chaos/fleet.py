@@ -92,6 +92,11 @@ class ServerProcess:
             assert time.monotonic() < deadline, f"{self.server.name} does not answer"
             time.sleep(0.02)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self, number: signal.Signals) -> None:
         """Send it a signal and wait for its end."""
         assert self._process is not None

@@ -31,6 +31,7 @@ NOT_FAILURES = {
     "not_found",  # an answer to the gateway's request
     "request_too_long",  # a problem
     "rpc_error",  # likewise
+    "stream_unavailable",  # the dispatcher goes on with other queues
     "token_invalid",  # an answer to the gateway's request, or to LMTP
     "too_early",  # an answer to LMTP
     "unique_key_taken",  # a problem

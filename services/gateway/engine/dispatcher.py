@@ -16,7 +16,7 @@ from uuid import UUID
 from libs.common import log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
-from libs.common.bus import Bus, StreamState
+from libs.common.bus import Bus, StreamState, StreamUnavailable
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger import bulk_retries, flows, requeueing, schedules
@@ -67,6 +67,8 @@ class _QueueState:
     seen_at: float = float("-inf")
     last_tenant: str = ""
     """The tenant served last; the next round begins after it."""
+    stream_error: str = ""
+    """Why the stream is unavailable; empty if it is not."""
 
 
 class Dispatcher:
@@ -131,8 +133,9 @@ class Dispatcher:
                     ):
                         await self._run_part(part)
                     self._repaired_at = time.monotonic()
-                for queue, state in self._queues.items():
-                    next_s = await self._run_part(lambda q=queue, x=state: self._supply(q, x))  # type: ignore[misc]
+                streams = await self._run_part(self._streams) or {}
+                for queue, stream in streams.items():
+                    next_s = await self._run_part(lambda q=queue, s=stream: self._supply(q, s))  # type: ignore[misc]
                     wait_s = min(wait_s, ROUND_S if next_s is None else next_s)
             except Unavailable as error:
                 for state in self._queues.values():
@@ -185,17 +188,37 @@ class Dispatcher:
 
     async def _republish_lost(self) -> None:
         """Publish lost tickets again."""
-        for queue in self._queues:
-            stream = await self._bus.stream_state(queue)
+        for queue, stream in (await self._streams()).items():
             lost = await requeueing.reissue_lost_tickets(
-                self._db, queue, stream.oldest, LOST_AFTER_S, REPUBLISH_AT_MOST
+                self._db, queue, stream.oldest_age_s, LOST_AFTER_S, REPUBLISH_AT_MOST
             )
             await self._publish(queue, lost, "lost")
 
-    async def _supply(self, queue: str, state: _QueueState) -> float:
+    async def _streams(self) -> dict[str, StreamState]:
+        """The states of the queues' streams. One that is unavailable is left out, and does not stop the others."""
+        found = await asyncio.gather(*(self._look(queue) for queue in self._queues))
+        return {queue: stream for queue, stream in zip(self._queues, found, strict=True) if stream is not None}
+
+    async def _look(self, queue: str) -> StreamState | None:
+        """The state of the queue's stream; None if it is unavailable, which is logged as it begins and ends."""
+        state = self._queues[queue]
+        try:
+            stream = await self._bus.stream_state(queue)
+        except StreamUnavailable as error:
+            state.fast_path = False
+            if not state.stream_error:
+                logger.warning("dispatch.stream_unavailable", queue=queue, error=str(error))
+            state.stream_error = str(error)
+            return None
+        if state.stream_error:
+            state.stream_error = ""
+            logger.info("dispatch.stream_available", queue=queue)
+        return stream
+
+    async def _supply(self, queue: str, stream: StreamState) -> float:
         """Fill one queue's conveyor up to its window. Returns the seconds until the next round."""
+        state = self._queues[queue]
         demand = await requeueing.demand(self._db, queue)
-        stream = await self._bus.stream_state(queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
         _size_window(state, stream, demand)
         state.room = 0 if demand.paused else max(0, state.window - stream.depth)
