@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses"),
         ("log", "backoff", "batching"),
         ("config",),
-        ("background", "blobs", "sandbox"),
+        ("background", "blobs", "redis_health", "sandbox"),
         ("bus", "db", "probes"),
         ("rpc", "ledger"),
         ("worker",),

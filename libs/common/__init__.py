@@ -16,6 +16,7 @@ ledger           the record of every job, in PostgreSQL
 log              one JSON line per event, with job and trace ids
 metrics          every metric of the fleet, declared once
 probes           /livez, /readyz and /metrics, served by a thread beside the event loop
+redis_health     whether Redis can be used, and why not
 rpc              request/reply from gateways to workers
 sandbox          runs functions on untrusted input in limited processes
 server_addresses  reads the addresses of NATS and Redis

@@ -15,6 +15,12 @@ async def ready(request: Request) -> Response:
     """Whether requests can be served, which needs only the ledger. The other fields are for the operator."""
     state = state_of(request)
     database, redis = await state.readiness.check()
-    parts = {"postgres": database, "redis": redis, "nats": state.bus.connected, "limits": state.limiter.mode.value}
+    parts = {
+        "postgres": database,
+        "redis": redis,
+        "redis_eviction": state.limiter.eviction,
+        "nats": state.bus.connected,
+        "limits": state.limiter.mode.value,
+    }
     serving = database and not state.draining.is_set()
     return JSONResponse({"ready": serving, **parts}, status_code=200 if serving else 503)

@@ -143,10 +143,13 @@ class Outages:
             await self._release_pending()
         except (Lost, Wiped) as error:
             self._lose(error)
+            if isinstance(error, Lost):
+                await self._shared.health.note_error(error)
             return
         except Exception:  # a bug must not stop the loop
             logger.exception("limits.bug")
             return
+        await self._shared.health.note_answer()
         others = {gateway for gateway in seen.seen if gateway != self._gateway}
         if self.mode is Mode.SHARED:
             self.peers = others
