@@ -157,7 +157,7 @@ async def mailing(
 ) -> AsyncIterator[Mailer]:
     base = {
         "database_url": "x",
-        "nats_url": "x",
+        "nats_url": "nats://x",
         "blob_url": "x",
         "redis_url": servers.redis.url,
         "mail_relays": f"smtp://127.0.0.1:{relay.port}",

@@ -20,9 +20,9 @@ SOURCES = sorted(
 WORKERS = sorted(folder.name for folder in (ROOT / "services").iterdir() if (folder / "handler.py").exists())
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "libs.common": (
-        ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics"),
+        ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses"),
         ("log", "backoff", "config", "batching"),
-        ("background", "blobs", "sandbox"),
+        ("background", "blobs", "redis_health", "sandbox"),
         ("db_opening",),
         ("db_pool",),
         ("bus", "db", "probes"),
@@ -187,7 +187,7 @@ def test_one_module_imports_each_outside_thing() -> None:
     homes = {
         "sqlalchemy.ext": {"libs.common.db_pool"},
         "cronsim": {"libs.common.ledger.schedules"},
-        "nats": {"libs.common.bus"},
+        "nats": {f"libs.common.bus.{part}" for part in ("bus", "connection", "tickets")},
         "obstore": {"libs.common.blobs"},
         "pytesseract": {"services.ocr.tesseract"},
         "prometheus_client": {"libs.common.metrics", "libs.common.probes", "services.gateway.http.request_log"},
@@ -209,7 +209,8 @@ def test_every_task_is_awaited_or_in_the_background() -> None:
     waiting = {
         "libs.common.background",
         "libs.common.batching",  # callers await a future for each item, and every error goes there
-        "libs.common.bus",  # whoever subscribes awaits the connection; `rpc.serve` answers every error
+        "libs.common.bus.bus",
+        "libs.common.db_opening",
         "libs.common.sandbox.sandbox",
         "libs.common.worker.service",
         "services.gateway.limits.shared",

@@ -16,8 +16,10 @@ ledger           the record of every job, in PostgreSQL
 log              one JSON line per event, with job and trace ids
 metrics          every metric of the fleet, declared once
 probes           /livez, /readyz and /metrics, served by a thread beside the event loop
+redis_health     whether Redis can be used, and why not
 rpc              request/reply from gateways to workers
 sandbox          runs functions on untrusted input in limited processes
+server_addresses  reads the addresses of NATS and Redis
 unnest           many rows as the parameters of one statement
 worker           the runtime of a worker process: claims jobs, runs handlers, records the results
 """

@@ -60,7 +60,7 @@ async def alongside(*parts: Part) -> AsyncIterator[None]:
     block_runs = True
 
     def on_end(part: Part, task: asyncio.Task[object]) -> None:
-        error = None if task.cancelled() else task.exception()
+        error = _error_of(task)
         if block_runs or error is not None:
             _note_death(part, error)
         if block_runs and part.essential:
@@ -136,6 +136,38 @@ class Tasks:
                 task.result()
 
 
+@asynccontextmanager
+async def ended_by_failure_of(task: asyncio.Task[Any]) -> AsyncIterator[None]:
+    """If `task` fails while the block runs, cancel the block and raise the error of the task.
+
+    It is cancelled again and again until it has ended, for the reason that `end` gives.
+    """
+    block, loop = asyncio.current_task(), asyncio.get_running_loop()
+    if block is None:
+        raise RuntimeError("only a task can be cancelled")
+    again: asyncio.TimerHandle | None = None
+
+    def cancel_block(_task: asyncio.Task[Any] | None = None) -> None:
+        nonlocal again
+        if _error_of(task) is not None:
+            block.cancel()
+            again = loop.call_later(CANCEL_AGAIN_AFTER_S, cancel_block)
+
+    task.add_done_callback(cancel_block)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if (error := _error_of(task)) is None:
+            raise
+        while block.uncancel():
+            pass
+        raise error from None
+    finally:
+        task.remove_done_callback(cancel_block)
+        if again is not None:
+            again.cancel()
+
+
 async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel `tasks` and wait until each has ended, whether with a result, an error or a cancellation.
 
@@ -152,3 +184,7 @@ async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.errors import Misconfigured
+from libs.common.server_addresses import NatsAddresses, check_redis_address, nats_addresses
 
 
 def is_service_link(name: str, value: object) -> bool:
@@ -48,10 +49,23 @@ class DatabaseSettings(Environment):
 
 
 class BusSettings(Environment):
-    """The NATS server."""
+    """The NATS server, or the servers of a cluster."""
 
     nats_url: SecretStr
-    """nats://token@host:port"""
+    """nats://user:password@host:port; several are separated by commas"""
+    nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """How many servers of a cluster keep a new stream of tickets; fewer if the cluster has fewer."""
+
+    @property
+    def nats_addresses(self) -> NatsAddresses:
+        """The servers, and the login that is the same for all of them."""
+        return nats_addresses(self.nats_url.get_secret_value())
+
+    @field_validator("nats_url")
+    @classmethod
+    def _nats_url_can_be_read(cls, url: SecretStr) -> SecretStr:
+        nats_addresses(url.get_secret_value())
+        return url
 
 
 REDIS_PARTS = frozenset(("redis_host", "redis_port", "redis_password", "redis_db"))
@@ -73,6 +87,13 @@ class RedisSettings(Environment):
         if not values.get("redis_url"):
             return values
         return {name: value for name, value in values.items() if name not in REDIS_PARTS}
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_can_be_read(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_redis_address(url.get_secret_value())
+        return url
 
     @property
     def redis_address(self) -> str:

@@ -188,8 +188,8 @@ async def connect(
     """Open the connection pool of process `name` and close it after the block.
 
     Waits for a server that is not up yet or has not been migrated, for at most `patience_s` seconds (None: without
-    limit), then raises Unavailable. Raises Misconfigured at once if the server will never take this login. `name` shows
-    in pg_stat_activity. The process acts as `role` (None: as the user that it logs in as).
+    limit), then raises Unavailable. Raises Misconfigured at once if the server will never take this login. `name`
+    shows in pg_stat_activity. The process acts as `role` (None: as the user that it logs in as).
     """
     session = {
         "application_name": f"argosy-{name}",

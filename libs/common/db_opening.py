@@ -236,7 +236,7 @@ async def share_sessions(first: Driver, second: Driver) -> bool:
 
 
 def check_role(user: str, role: str | None) -> None:
-    """Raise Misconfigured if the server has made this process `user` though it works as `role` (None: as its login)."""
+    """Raise Misconfigured if the server has made us `user` though we work as `role` (None: as our login)."""
     if user != (role or user):
         raise Misconfigured(
             f"DATABASE_URL: the server has made this process {user}, not {role}. Something in between, such as "

@@ -60,6 +60,7 @@ requests_shed = Counter("argosy_http_requests_shed", "HTTP requests refused beca
 limiter_mode = Gauge(
     "argosy_limiter_mode", "1 for the current mode of the rate limiter: shared, alone or returning.", ["mode"]
 )
+redis_usable = Gauge("argosy_redis_usable", "1 while Redis can be used, 0 while not, by what for.", ["kind"])
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])
 
 mail_recipients = Counter(

@@ -95,12 +95,16 @@ class ServerProcess:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It says nothing while the block runs, and its connections stay open."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def stop(self, number: signal.Signals) -> None:
         """Send it a signal and wait for its end."""

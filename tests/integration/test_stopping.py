@@ -154,18 +154,3 @@ async def test_who_has_lost_a_server(servers: Trio, database_url: str, tmp_path:
             networks[server].hold_up()
             codes = await asyncio.gather(*(process.stops() for process in processes))
         assert codes == [-signal.SIGTERM, 0, 0], "uvicorn passes the signal on when it has served all"
-
-
-async def test_who_is_refused_by_the_database_ends_and_says_why(
-    servers: Trio, database_url: str, tmp_path: Path
-) -> None:
-    """It would wait for ever, and nobody would look."""
-    async with by_network(servers, database_url, tmp_path) as (environment, _):
-        wrong = {"DATABASE_URL": database_url.replace("//argosy:", "//argosy:x")}
-        with started(environment | wrong, tmp_path) as processes:
-            codes = await asyncio.gather(*(asyncio.to_thread(process.popen.wait) for process in processes))
-            said = [process.log.read_text() for process in processes]
-    assert codes == [2] * len(SERVICES)
-    for log in said:
-        assert log.splitlines()[-1].startswith("DATABASE_URL: the server refuses: password authentication failed")
-        assert "Traceback" not in log

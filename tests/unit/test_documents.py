@@ -26,10 +26,12 @@ README_WORDS_AT_MOST = 700
 NOT_FAILURES = {
     "argosy_error",  # the base of all
     "bad_cron",  # the gateway answers with a problem
-    "name_taken",  # likewise
+    "misconfigured",  # ends the process
+    "name_taken",  # the gateway answers with a problem
     "not_found",  # an answer to the gateway's request
     "request_too_long",  # a problem
     "rpc_error",  # likewise
+    "stream_unavailable",  # the dispatcher goes on with other queues
     "token_invalid",  # an answer to the gateway's request, or to LMTP
     "too_early",  # an answer to LMTP
     "unique_key_taken",  # a problem

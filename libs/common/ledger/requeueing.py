@@ -4,7 +4,6 @@ Any number of dispatchers may run these statements at the same time: they skip e
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from libs.common.db import PROMPT_S, Database
@@ -31,22 +30,24 @@ async def promote_due(db: Database) -> int:
 _REISSUE_LOST = """
 UPDATE ledger.jobs SET ticketed_at = now()
 WHERE id IN (SELECT id FROM ledger.jobs WHERE queue = $1 AND state = 'queued'
-               AND ticketed_at < least($2, now()) - $3 * interval '1 second'
+               AND ticketed_at < now() - ($2::float8 + $3::float8) * interval '1 second'
              ORDER BY ticketed_at LIMIT $4 FOR UPDATE SKIP LOCKED)
 RETURNING rank, id
 """
 
 
 async def reissue_lost_tickets(
-    db: Database, queue: str, oldest: datetime | None, slack_s: float, limit: int
+    db: Database, queue: str, oldest_age_s: float | None, slack_s: float, limit: int
 ) -> list[UUID]:
     """Find at most `limit` waiting jobs whose tickets were lost, mark them as ticketed now, and return their ids.
 
     The ids are in order of rank; the caller publishes the tickets. Tickets leave the stream in the order in which
-    they were published. So a ticket published before `oldest`, the time of the oldest ticket in the stream (None:
-    it is empty), was taken or lost. `slack_s` seconds allow for tickets in transit and for clocks that differ.
+    they were published. So a ticket older than the oldest one in the stream (None: it is empty) was taken or lost.
+    Ages are compared, not times: the clocks of PostgreSQL and NATS differ. `slack_s` seconds allow for tickets in
+    transit.
     """
-    rows = await db.fetch(_REISSUE_LOST, queue, oldest, slack_s, limit, timeout_s=PROMPT_S)
+    age_s = max(0.0, oldest_age_s or 0.0)
+    rows = await db.fetch(_REISSUE_LOST, queue, age_s, slack_s, limit, timeout_s=PROMPT_S)
     return [row[1] for row in sorted(rows)]
 
 

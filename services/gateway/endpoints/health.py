@@ -28,6 +28,7 @@ async def ready(request: Request) -> Response:
         "ready": is_ready,
         "version": state.settings.argosy_version,
         **await state.readiness.check(),
+        "redis_eviction": state.limiter.eviction,
         "nats": state.bus.connected,
         "limits": state.limiter.mode.value,
         "dispatcher": {"last_success_s": int(last_success_s) if isfinite(last_success_s) else None},

@@ -17,7 +17,7 @@ from uuid import UUID
 from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
-from libs.common.bus import Bus, StreamState
+from libs.common.bus import Bus, StreamState, StreamUnavailable
 from libs.common.db import Database
 from libs.common.errors import Unavailable
 from libs.common.ledger import bulk_retries, flows, requeueing, schedules
@@ -68,6 +68,8 @@ class _QueueState:
     seen_at: float = float("-inf")
     last_tenant: str = ""
     """The tenant served last; the next round begins after it."""
+    stream_error: str = ""
+    """Why the stream is unavailable; empty if it is not."""
 
 
 class Dispatcher:
@@ -185,25 +187,45 @@ class Dispatcher:
 
     async def _republish_lost(self) -> None:
         """Publish lost tickets again."""
-        for queue in self._queues:
-            stream = await self._bus.stream_state(queue)
+        for queue, stream in (await self._streams()).items():
             lost = await requeueing.reissue_lost_tickets(
-                self._db, queue, stream.oldest, LOST_AFTER_S, REPUBLISH_AT_MOST
+                self._db, queue, stream.oldest_age_s, LOST_AFTER_S, REPUBLISH_AT_MOST
             )
             await self._publish(queue, lost, "lost")
 
     async def _supply_all(self) -> float:
         """Fill the conveyors of all queues. Returns the seconds until the next round. Raises Unavailable."""
-        supplies = [partial(self._supply, queue, state) for queue, state in self._queues.items()]
-        waits = [await self._run_part(supply) for supply in supplies]
-        if None not in waits:
+        streams = await self._streams()
+        waits = [await self._run_part(partial(self._supply, *stream)) for stream in streams.items()]
+        if len(streams) == len(self._queues) and None not in waits:
             self._succeeded_at = time.monotonic()
         return min([ROUND_S, *(wait_s for wait_s in waits if wait_s is not None)])
 
-    async def _supply(self, queue: str, state: _QueueState) -> float:
+    async def _streams(self) -> dict[str, StreamState]:
+        """The states of the queues' streams. One that is unavailable is left out, and does not stop the others."""
+        found = await asyncio.gather(*(self._look(queue) for queue in self._queues))
+        return {queue: stream for queue, stream in zip(self._queues, found, strict=True) if stream is not None}
+
+    async def _look(self, queue: str) -> StreamState | None:
+        """The state of the queue's stream; None if it is unavailable, which is logged as it begins and ends."""
+        state = self._queues[queue]
+        try:
+            stream = await self._bus.stream_state(queue)
+        except StreamUnavailable as error:
+            state.fast_path = False
+            if not state.stream_error:
+                logger.warning("dispatch.stream_unavailable", queue=queue, error=str(error))
+            state.stream_error = str(error)
+            return None
+        if state.stream_error:
+            state.stream_error = ""
+            logger.info("dispatch.stream_available", queue=queue)
+        return stream
+
+    async def _supply(self, queue: str, stream: StreamState) -> float:
         """Fill one queue's conveyor up to its window. Returns the seconds until the next round."""
+        state = self._queues[queue]
         demand = await requeueing.demand(self._db, queue)
-        stream = await self._bus.stream_state(queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
         _size_window(state, stream, demand)
         state.room = 0 if demand.paused else max(0, state.window - stream.depth)

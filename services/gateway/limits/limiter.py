@@ -75,6 +75,11 @@ class Limiter:
         """Who decides now: Redis, this gateway's share, or both."""
         return self._outages.mode
 
+    @property
+    def eviction(self) -> str | None:
+        """Redis's maxmemory-policy, if it is known. With any but `noeviction` it may forget what counts."""
+        return self._shared.health.eviction
+
     async def take(self, charges: Charges) -> Decision:
         """Charge one request with all of `charges`, or with none and say which policies refuse it.
 

@@ -140,7 +140,10 @@ class Outages:
                 seen = await self._contact_redis()
             except (Lost, Wiped) as error:
                 self._lose(error)
+                if isinstance(error, Lost):
+                    await self._shared.health.note_error(error)
             else:
+                await self._shared.health.note_answer()
                 self._follow(seen)
 
     async def _contact_redis(self) -> CheckIn:

@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from libs.common.clock_offset import RemoteClock, monotonic_us
 from libs.common.errors import ArgosyError, message_of
+from libs.common.redis_health import RedisHealth
 from services.gateway.limits.decisions import HeldSlot
 from services.gateway.limits.memory import Admission
 from services.gateway.limits.policies import Charges, Policy
@@ -76,6 +77,7 @@ class Shared:
         self._shas: dict[str, str] = {}
         self._abandoned: set[asyncio.Future[Any]] = set()
         self.clock = RemoteClock()
+        self.health = RedisHealth(redis, "limits")
         self.epoch = ""
 
     async def take(self, groups: Sequence[Group], prefix: str) -> tuple[int, list[Granted]]:

@@ -19,9 +19,10 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from libs.common import background, log
+from libs.common import background
 from libs.common.batching import Batcher
 from libs.common.clock_offset import RemoteClock, monotonic_us
+from libs.common.redis_health import RedisHealth
 
 RATE = re.compile(r"(relay|tenant|domain)(?::([^=\s]+))?\s*=\s*(\d+)/(s|min|h|day)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
@@ -38,8 +39,6 @@ REDIS_TIMEOUT_S = 2.0
 COMMANDS_PER_CALL, MEMBERS_PER_CALL = 200, 5_000
 
 _SCRIPT = resources.files(__package__).joinpath("pace.lua").read_text()
-
-logger = log.get("pacing")
 
 
 class Rate(NamedTuple):
@@ -125,6 +124,7 @@ class Pacer:
         self._done = _EndedPermits()
         self._epoch = b""
         self._clock = RemoteClock()
+        self._health = RedisHealth(redis, "mail limits")
         self._batcher: Batcher[_Command, float] = Batcher(self._flush, max_size=COMMANDS_PER_CALL)
 
     def permit(self, relay: str, tenant: str, domain: str) -> Permit:
@@ -180,10 +180,11 @@ class Pacer:
         try:
             waits = await self._run_in_epoch(commands)
         except (RedisError, OSError, TimeoutError) as error:
-            logger.warning("pacing.redis_away", error=str(error) or type(error).__name__)
+            await self._health.note_error(error)
             if any(action != "take" for action, _ in commands):
                 self._epoch = b""  # forces a full report, which includes the commands lost here
             return [REDIS_RETRY_S] * len(commands)
+        await self._health.note_answer()
         return [wait / 1e6 for wait in waits]
 
     async def _run_in_epoch(self, commands: Sequence[_Command]) -> list[int]:

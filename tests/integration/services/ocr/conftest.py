@@ -79,7 +79,7 @@ async def reader(servers: Trio, template: str, tmp_path_factory: pytest.TempPath
     settings = Settings.model_validate(
         {
             "database_url": servers.postgres.url.rpartition("/")[0] + "/reading",
-            "nats_url": "x",
+            "nats_url": "nats://x",
             "blob_url": "x",
             "ocr_max_page_pixels": 4_000_000,
             "ocr_max_pages": 20,

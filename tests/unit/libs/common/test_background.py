@@ -14,7 +14,7 @@ from structlog import DropEvent, configure, get_config
 from structlog.testing import capture_logs
 from structlog.types import EventDict
 
-from libs.common.background import Tasks, alongside, end, optional, surviving
+from libs.common.background import Tasks, alongside, end, ended_by_failure_of, optional, surviving
 from libs.common.errors import Unavailable
 from libs.common.log import Subject, about
 
@@ -245,3 +245,35 @@ async def test_whoever_ends_others_and_is_ended_does_that_first() -> None:
     with pytest.raises(asyncio.CancelledError):
         await ending
     assert slow.done()
+
+
+async def test_a_block_ends_with_the_error_of_its_task_though_it_loses_a_cancellation() -> None:
+    async def fails() -> None:
+        raise ValueError("refused")
+
+    async def block_of_it() -> None:
+        async with ended_by_failure_of(asyncio.create_task(fails())):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ValueError, match="refused"):
+        await block_of_it()
+    block = asyncio.current_task()
+    assert block is not None
+    assert block.cancelling() == 0
+
+
+async def test_a_block_whose_task_succeeds_goes_on_and_can_be_cancelled() -> None:
+    async def block() -> None:
+        async with ended_by_failure_of(asyncio.create_task(asyncio.sleep(0))):
+            begun.set()
+            await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    running = asyncio.create_task(block())
+    await begun.wait()
+    await asyncio.sleep(0)
+    assert not running.done()
+    await end([running])
+    assert running.cancelled()

@@ -3,7 +3,15 @@
 import pytest
 from pydantic import ValidationError
 
-from libs.common.config import BusSettings, Environment, ProbeSettings, RedisSettings, ShutdownSettings, load
+from libs.common.config import (
+    Environment,
+    ProbeSettings,
+    RedisSettings,
+    ShutdownSettings,
+    exit_if_refused,
+    load,
+)
+from libs.common.errors import Misconfigured
 from services.gateway.config import Settings as GatewaySettings
 from services.mailer.config import Settings as MailerSettings
 from services.ocr.config import Settings as OcrSettings
@@ -89,8 +97,8 @@ def test_a_port_that_kubernetes_has_set_counts_as_not_set(
 
 
 def test_only_ports_can_be_links_of_kubernetes(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("NATS_URL", "tcp://10.96.0.1:4222")
-    assert BusSettings().nats_url.get_secret_value() == "tcp://10.96.0.1:4222"
+    environment.setenv("REDIS_HOST", "tcp://10.96.0.1:6379")
+    assert RedisSettings().redis_host == "tcp://10.96.0.1:6379"
     environment.setenv("PROBES_PORT", "http://10.96.0.1:80")
     with pytest.raises(ValidationError, match="probes_port"):
         ProbeSettings()
@@ -100,3 +108,9 @@ def test_a_grace_time_that_the_platform_would_cut_short_is_refused() -> None:
     with pytest.raises(ValidationError, match="TERMINATION_GRACE_S"):
         ShutdownSettings(shutdown_grace_s=25, termination_grace_s=30)
     assert ShutdownSettings(shutdown_grace_s=22, termination_grace_s=30).shutdown_grace_s == 22
+
+
+def test_a_process_whose_settings_a_server_refuses_ends_as_if_they_could_not_be_read() -> None:
+    with pytest.raises(SystemExit) as stopped, exit_if_refused():
+        raise Misconfigured("The server refuses the password.")
+    assert stopped.value.code == 2

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from services.mailer.config import Settings
 from services.mailer.smtp.pacing import Rate, Rates
 
-NEEDED = {"database_url": "x", "nats_url": "x", "blob_url": "x"}
+NEEDED = {"database_url": "x", "nats_url": "nats://x", "blob_url": "x"}
 SECRET = "not a secret, but long enough to be one"  # noqa: S105
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from services.ocr.config import Settings
 
-NEEDED = {"database_url": "x", "nats_url": "x", "blob_url": "x"}
+NEEDED = {"database_url": "x", "nats_url": "nats://x", "blob_url": "x"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,14 @@ from tests.integration.services.gateway.gateway import Gateway
 from tests.integration.services.gateway.live import serving
 from tests.polling import until
 
-FACTS = {"version": "unknown", "postgres": True, "redis": True, "nats": True, "limits": "shared"}
+FACTS = {
+    "version": "unknown",
+    "postgres": True,
+    "redis": True,
+    "redis_eviction": "noeviction",
+    "nats": True,
+    "limits": "shared",
+}
 
 
 async def test_ready_says_what_is_there(gateway: Gateway) -> None:

@@ -1,13 +1,18 @@
 """Accepting jobs: safe first, and their tickets on the way as soon as there is room."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from libs.common import background
+from deploy.local import servers as embedded
+from deploy.local.test_servers import free_port, running
+from libs.common import background, bus
 from libs.common.bus import Bus
+from libs.common.config import BusSettings
 from libs.common.db import Database
 from libs.common.ledger import jobs, queues, requeueing
 from libs.common.ledger.jobs import NewJob
@@ -50,6 +55,26 @@ async def test_a_waiting_job_gets_its_ticket(dispatcher: Dispatcher, database: D
     await dispatcher.accept(job)
     await until(lambda: ticketed(database, job))
     assert dispatcher.last_success_s < PATIENCE_S
+
+
+async def test_a_stream_that_is_unavailable_stops_no_other_queue(database: Database, tmp_path: Path) -> None:
+    """JetStream does not answer for a queue that this login has nothing to do with."""
+    server = embedded.nats(tmp_path, free_port(), "secret")
+    login = f"gateway:{embedded.password_of('gateway', 'secret')}"
+    settings = BusSettings.model_validate({"nats_url": server.url.replace("argosy:secret", login)})
+    with running(server, tmp_path):
+        async with bus.connect(settings, "gateway") as gateway_bus:
+            dispatcher, job = Dispatcher(database, gateway_bus, ["of_nobody", "ocr"]), new("ocr")
+            with capture_logs() as lines:
+                async with background.alongside(background.optional(dispatcher.run())):
+                    await dispatcher.accept(job)
+                    await until(lambda: ticketed(database, job))
+                    await until(lambda: _said(lines, "dispatch.stream_unavailable"))
+    assert {line["queue"] for line in lines if line["event"] == "dispatch.stream_unavailable"} == {"of_nobody"}
+
+
+async def _said(lines: Sequence[Mapping[str, object]], event: str) -> bool:
+    return any(line["event"] == event for line in lines)
 
 
 async def test_the_same_key_accepted_at_once_is_one_job(dispatcher: Dispatcher, queue: str) -> None:

@@ -35,7 +35,7 @@ async def test_tickets_arrive_once_in_order_and_leave_the_conveyor(nats_bus: Bus
         assert taken == ids
         assert await tickets.take(100, wait_s=0.01) == []
     state = await nats_bus.stream_state(queue)
-    assert (state.depth, state.taken, state.oldest) == (0, 250, None)
+    assert (state.depth, state.taken, state.oldest_age_s) == (0, 250, None)
 
 
 async def test_no_more_tickets_are_taken_than_there_is_room_for(nats_bus: Bus, queue: str) -> None:
@@ -70,12 +70,12 @@ async def test_two_workers_share_a_queue(nats_bus: Bus, queue: str) -> None:
 async def test_looking_at_a_conveyor_that_is_gone_lays_it_anew(nats_bus: Bus, queue: str) -> None:
     await _connected(nats_bus)
     state = await nats_bus.stream_state(queue)
-    assert (state.depth, state.taken, state.oldest) == (0, 0, None)
+    assert (state.depth, state.taken, state.oldest_age_s) == (0, 0, None)
     await nats_bus.publish_tickets(queue, [new_id()])
 
     async def there() -> bool:
         state = await nats_bus.stream_state(queue)
-        return state.depth == 1 and state.oldest is not None
+        return state.depth == 1 and state.oldest_age_s is not None
 
     await until(there)
 
