@@ -44,7 +44,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("refusals", "tables", "delivery_hours"),
         ("smtp", "compose", "recipient_tokens", "suppressions", "templates", "preview_slots"),
         ("config", "letters"),
-        ("sending", "bounces", "deadline_reminders"),
+        ("sending", "bounces", "deadline_reminders", "composing"),
         ("handler",),
         ("rpc_handlers",),
         ("__main__",),

@@ -11,6 +11,7 @@ from services.gateway.endpoints.health import alive, ready
 from services.gateway.endpoints.job_actions import (
     BulkCancel,
     BulkRetry,
+    RetryQuery,
     cancel_job,
     cancel_jobs,
     cancel_replay,
@@ -149,8 +150,8 @@ OPERATIONS = (
         answers={200: Answer(d.JobPage)}, problems=(NotFound,)),
     _op("GET", "/v1/jobs/{id}/events", follow_job, S.JOBS_READ, limits=("api", "streams"), urgency=Urgency.STATUS,
         deadline_s=None, answers={200: Answer(media_type="text/event-stream")}, problems=(NotFound,)),
-    _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, answers={202: Answer(d.Job)},
-        problems=(NotFound, Conflict)),
+    _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, query=RetryQuery,
+        answers={202: Answer(d.Job)}, problems=(NotFound, Conflict)),
     _op("GET", "/v1/jobs/{id}/why", explain_job, S.JOBS_READ, urgency=Urgency.STATUS,
         answers={200: Answer(d.Explanation)}, problems=(NotFound,)),
     _op("GET", "/v1/replays/{id}", show_replay, S.JOBS_READ, answers={200: Answer(d.Replay)},
