@@ -42,7 +42,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "services.mailer": (
         ("refusals", "tables", "delivery_hours"),
-        ("smtp", "compose", "recipient_tokens", "suppressions", "templates", "preview_slots"),
+        ("smtp", "compose", "recipient_tokens", "templates", "preview_slots"),
+        ("suppressions",),
         ("config", "letters"),
         ("sending", "bounces", "deadline_reminders", "composing"),
         ("handler",),

@@ -39,7 +39,7 @@ from services.mailer.config import Settings
 from services.mailer.delivery_hours import wait_s
 from services.mailer.letters import TEMPLATE_FAILED, Counts, Row, State, StateChange, StateWriter
 from services.mailer.preview_slots import PREVIEW_S, PreviewSlots
-from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientTokens
+from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientTokens, Subscriber
 from services.mailer.refusals import (
     ComposingCrashed,
     ComposingTooLarge,
@@ -276,7 +276,8 @@ def _addressee(job: Job[MailPayload], deps: Deps, letter_id: UUID, stored: Store
     name = f"argosy:{letter_id.hex}:{row.number}" if stored.is_template else f"argosy:{letter_id.hex}"
     unsubscribe = None
     if stored.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
-        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{deps.tokens.make(letter_id, row.number)}"
+        token = deps.tokens.make_link(Subscriber(letter_id, job.tenant, row.address))
+        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{token}"
     message_id = f"<{uuid5(NAMESPACE_URL, name).hex}@{sender.domain}>"
     return Addressee(row.number, Mailbox(row.name, row.address), row.variables, message_id, unsubscribe)
 

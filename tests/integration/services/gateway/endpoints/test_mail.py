@@ -84,7 +84,9 @@ async def test_one_click_and_no_more_mail(gateway: Gateway, mailer: Mailer, rela
     assert page.status_code == 200
     assert "<form" in page.text
     assert (await client.get("/v1/suppressions")).json()["suppressions"] == [], "looking is not clicking"
-    assert_problem(await anybody.post(path[:-1] + ("a" if path[-1] != "a" else "b")), 404, "not-found")
+    forged = path[:-2] + ("a" if path[-2] != "a" else "b") + path[-1]
+    assert_problem(await anybody.post(forged), 404, "not-found")
+    assert_problem(await anybody.get(forged), 404, "not-found")
     form = {"List-Unsubscribe": "One-Click"}
     assert (await anybody.post(path, data=form)).status_code == 200
     (suppression,) = (await client.get("/v1/suppressions")).json()["suppressions"]
