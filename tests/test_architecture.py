@@ -43,9 +43,10 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "services.mailer": (
         ("refusals", "tables", "delivery_hours"),
-        ("smtp", "compose", "recipient_tokens", "suppressions", "templates", "preview_slots", "lmtp"),
+        ("smtp", "compose", "recipient_tokens", "templates", "preview_slots", "lmtp"),
+        ("suppressions",),
         ("config", "letters"),
-        ("sending", "bounces", "deadline_reminders"),
+        ("sending", "bounces", "deadline_reminders", "composing"),
         ("handler",),
         ("rpc_handlers",),
         ("__main__",),

@@ -92,7 +92,8 @@ WITH due AS (
   ORDER BY d.due_at, d.name, lower(f.address) LIMIT $5
   FOR UPDATE OF d, f),
 taken_over AS (
-  UPDATE mail.recipients r SET state = 'cancelled', reply = coalesce(r.reply, 'taken over by a later letter')
+  UPDATE mail.recipients r
+  SET state = 'cancelled', reply = concat_ws(': ', 'taken over by a later letter', r.reply)
   FROM due WHERE NOT due.fresh AND r.letter = due.reminded_by AND r.number = due.reminded_number
     AND r.state IN ('queued', 'deferred', 'cancelled')
   RETURNING r.letter, r.number),

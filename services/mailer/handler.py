@@ -8,7 +8,7 @@ them is due.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -31,14 +31,21 @@ from services.mailer import deadline_reminders, letters, templates
 from services.mailer.bounces import ReportServer
 from services.mailer.compose import attachments, signing
 from services.mailer.compose.attachments import AttachmentParts
-from services.mailer.compose.content import Addressee, check, compose, needs_sandbox
+from services.mailer.compose.content import Addressee, check, needs_sandbox
 from services.mailer.compose.signing import Key
+from services.mailer.composing import Composer
 from services.mailer.config import Settings
 from services.mailer.delivery_hours import wait_s
-from services.mailer.letters import Counts, Row, State, StateChange, StateWriter
+from services.mailer.letters import TEMPLATE_FAILED, Counts, Row, State, StateChange, StateWriter
 from services.mailer.preview_slots import PREVIEW_S, PreviewSlots
-from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientTokens
-from services.mailer.refusals import ComposingCrashed, ComposingTooLarge, ComposingTooSlow, PartsFailed
+from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientTokens, Subscriber
+from services.mailer.refusals import (
+    ComposingCrashed,
+    ComposingTooLarge,
+    ComposingTooSlow,
+    NobodyReached,
+    PartsFailed,
+)
 from services.mailer.sending import DEFER_AT_MOST_S, Delivery, OutgoingMessage, Transport
 from services.mailer.smtp.connection import Relays
 from services.mailer.smtp.domain_slots import DomainSlots
@@ -157,7 +164,7 @@ async def _store(job: Job[MailPayload], deps: Deps) -> int:
         attachments=payload.attachments,
         is_template=payload.is_template,
     )
-    if stored.is_template:  # compiling already runs untrusted code: constants are folded
+    if needs_sandbox(stored):  # compiling already runs untrusted code: constants are folded
         await deps.sandbox.run(check, stored)
     if payload.days_before:
         return await until_available(
@@ -174,9 +181,11 @@ async def _store(job: Job[MailPayload], deps: Deps) -> int:
 async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) -> Done | Snooze:
     """Send to all recipients of the part that are due."""
     stored = await until_available(lambda: letters.load(deps.database, letter_id))
-    rows = await until_available(
-        lambda: letters.claim(deps.database, letter_id, part.first, part.last, job.attempt)
-    )
+    retried, first, last = job.retried, part.first, part.last
+    if retried is not None:
+        await until_available(lambda: letters.reopen(deps.database, letter_id, first, last, job.attempt, retried))
+    since = None if retried is None else retried.at
+    rows = await until_available(lambda: letters.claim(deps.database, letter_id, first, last, job.attempt, since))
     ended = part.last - part.first + 1 - len(rows)
     total = ended + len(rows)
     job.progress(ended, total)
@@ -186,7 +195,9 @@ async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) 
 
     async def supply() -> AsyncGenerator[list[OutgoingMessage], None]:
         for rows in _slices(stored, due):
-            yield await _compose_messages(job, deps, letter_id, stored, rows)
+            async with aclosing(_compose_messages(job, deps, letter_id, stored, rows)) as batches:
+                async for messages in batches:
+                    yield messages
 
     sending = Delivery(deps.transport, letter_id, job.attempt, job.tenant, supply(), len(due), finish)
     retry_in_s = await sending.run(lambda newly_ended: job.progress(ended + newly_ended, total))
@@ -198,6 +209,8 @@ async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) 
     job.progress(counts.ended, counts.total, sending.note)
     if counts.due_in_s is not None:
         return Snooze(max(SNOOZE_AT_LEAST_S, retry_in_s, counts.due_in_s))
+    if job.parent is None:
+        _refuse_if_nobody_was_reached(counts)
     return Done(_result(counts))
 
 
@@ -236,32 +249,36 @@ async def _select_due(
 
 async def _compose_messages(
     job: Job[MailPayload], deps: Deps, letter_id: UUID, stored: StoredLetter, rows: Sequence[Row]
-) -> list[OutgoingMessage]:
+) -> AsyncGenerator[list[OutgoingMessage], None]:
     """Compose the messages. Recipients whose message cannot be composed are cancelled."""
-    addressees = [_addressee(deps, letter_id, stored, row) for row in rows]
+    settings, since = deps.settings, None if job.retried is None else job.retried.at
+    limits = settings.mail_compose_timeout_s, settings.mail_compose_memory_mb
+    composer = Composer(deps.sandbox, *limits, deps.database, letter_id, since)
+    addressees = [_addressee(job, deps, letter_id, stored, row) for row in rows]
     date = format_datetime(datetime.now(UTC))
-    if needs_sandbox(stored):
-        composed = await deps.sandbox.run(compose, stored, addressees, date)
-    else:
-        composed = compose(stored, addressees, date)
-    messages, failed = list[OutgoingMessage](), list[StateChange]()
-    for row, result in zip(rows, composed, strict=True):
-        if result.problem is None:
-            messages.append(_outgoing_message(deps, letter_id, stored, row, result.content))
-        else:
-            reason = storable(f"template: {result.problem}")
-            failed.append(StateChange(letter_id, row.number, job.attempt, State.CANCELLED, reply=reason))
-    await asyncio.gather(*map(deps.transport.states.write, failed))
-    return messages
+    waiting = {row.number: row for row in rows}
+    async with aclosing(composer.compose(stored, addressees, date)) as batches:
+        async for composed in batches:
+            messages, failed = list[OutgoingMessage](), list[StateChange]()
+            for result in composed:
+                row = waiting[result.number]
+                if result.problem is None:
+                    messages.append(_outgoing_message(deps, letter_id, stored, row, result.content))
+                else:
+                    reason = storable(f"{TEMPLATE_FAILED}{result.problem}")
+                    failed.append(StateChange(letter_id, row.number, job.attempt, State.CANCELLED, reply=reason))
+            await asyncio.gather(*map(deps.transport.states.write, failed))
+            yield messages
 
 
-def _addressee(deps: Deps, letter_id: UUID, stored: StoredLetter, row: Row) -> Addressee:
+def _addressee(job: Job[MailPayload], deps: Deps, letter_id: UUID, stored: StoredLetter, row: Row) -> Addressee:
     """The Message-ID is the same for every try, so that receivers can recognise duplicates."""
     sender = parse_mailbox(stored.letter.sender)
     name = f"argosy:{letter_id.hex}:{row.number}" if stored.is_template else f"argosy:{letter_id.hex}"
     unsubscribe = None
     if stored.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
-        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{deps.tokens.make(letter_id, row.number)}"
+        token = deps.tokens.make_link(Subscriber(letter_id, job.tenant, row.address))
+        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{token}"
     message_id = f"<{uuid5(NAMESPACE_URL, name).hex}@{sender.domain}>"
     return Addressee(row.number, Mailbox(row.name, row.address), row.variables, message_id, unsubscribe)
 
@@ -291,7 +308,15 @@ async def _summarise(job: Job[MailPayload], deps: Deps) -> Done:
         raise PartsFailed(f"{len(failed)} of {len(job.children)} parts were not sent. The first: {reason}")
     counts = await until_available(lambda: letters.count(deps.database, job.id))
     job.progress(counts.ended, counts.total)
+    _refuse_if_nobody_was_reached(counts)
     return Done(_result(counts))
+
+
+def _refuse_if_nobody_was_reached(counts: Counts) -> None:
+    """Raises NobodyReached."""
+    if counts.reached_nobody:
+        numbers = ", ".join(f"{number} {state}" for state, number in sorted(counts.by_state.items()))
+        raise NobodyReached(f"Nobody was reached. Of {counts.total} recipients: {numbers}.")
 
 
 def _result(counts: Counts) -> dict[str, int]:

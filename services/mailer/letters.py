@@ -7,6 +7,7 @@ must write the state `sending` before each message.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.contracts.mail import AddressedRecipient, StoredLetter
 from libs.common.db import LONG_S, Connection, Database, fetch_within
+from libs.common.ledger.claim import Retried
 from libs.common.unnest import Columns
 from libs.common.worker.job import storable
 from services.mailer.refusals import LetterGone
@@ -40,6 +42,9 @@ class State(StrEnum):
 
 
 OPEN = (State.QUEUED, State.DEFERRED, State.SENDING)
+EXPIRED = "expired"
+TEMPLATE_FAILED = "template: "
+"""How the reason begins why a recipient was cancelled for whom the letter could not be composed."""
 
 _INSERT_LETTER = """
 INSERT INTO mail.letters (id, tenant, content, expires_at)
@@ -69,7 +74,7 @@ _CLAIM = """
 WITH known AS (
   SELECT r.letter, r.number, r.state AS was, l.content #>> '{letter,on_unknown}' = 'resend' AS again,
     s.address IS NOT NULL AS suppressed, coalesce(l.expires_at < now(), false) AS expired,
-    l.created_at AS letter_created_at
+    coalesce($5::timestamptz, l.created_at) AS begun_at
   FROM mail.recipients r JOIN mail.letters l ON l.id = r.letter
   LEFT JOIN mail.suppressions s ON s.tenant = r.tenant AND s.address = lower(r.address)
     AND (s.expires_at IS NULL OR s.expires_at > now())
@@ -86,11 +91,27 @@ UPDATE mail.recipients r SET
   updated_at = now()
 FROM known k WHERE r.letter = k.letter AND r.number = k.number
 RETURNING r.number, r.state, r.address, r.name, r.domain, r.variables::text, r.time_zone, r.tries,
-  extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.letter_created_at)::float8
+  extract(epoch FROM r.due_at - now())::float8, extract(epoch FROM now() - k.begun_at)::float8
 """
-_COUNT = """
-SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8 FROM mail.recipients
-WHERE letter = $1 AND number BETWEEN $2 AND $3 GROUP BY state
+# What an earlier attempt than the retry by hand has ended. $6: also what is in doubt.
+_REOPEN = f"""
+UPDATE mail.recipients SET state = 'queued', attempt = $4, tries = 0, due_at = now(), updated_at = now(),
+  doubts = doubts + (state IN ('unknown', 'sending'))::int
+WHERE letter = $1 AND number BETWEEN $2 AND $3 AND attempt <= $5
+  AND (state IN ('bounced', 'suppressed') OR state = 'cancelled' AND starts_with(reply, '{TEMPLATE_FAILED}')
+       OR $6 AND state IN ('unknown', 'sending'))
+"""  # noqa: S608 - made of constants
+# A recipient is withdrawn if the caller wanted it so: neither its template nor the time was to blame.
+_COUNT = f"""
+SELECT state, count(*), extract(epoch FROM min(due_at) - now())::float8,
+  count(*) FILTER (WHERE state = 'cancelled'
+    AND (starts_with(reply, '{TEMPLATE_FAILED}') OR reply = '{EXPIRED}') IS NOT TRUE)
+FROM mail.recipients WHERE letter = $1 AND number BETWEEN $2 AND $3 GROUP BY state
+"""  # noqa: S608
+_CHARGE = """
+UPDATE mail.letters SET composing_since = $2,
+  composing_s = $3 + CASE WHEN composing_since IS NOT DISTINCT FROM $2 THEN composing_s ELSE 0 END
+WHERE id = $1 RETURNING composing_s, (SELECT count(*) FROM mail.recipients WHERE letter = $1)
 """
 _DELETE_ORPHANS = """
 WITH next AS (
@@ -107,7 +128,7 @@ class Row:
     """A recipient claimed by this attempt.
 
     `variables`: the JSON as it was received; it is parsed only where the message is composed. `due_in_s` may be
-    negative. `age_s`: seconds since the letter was stored.
+    negative. `age_s`: seconds since the letter was stored, or retried by hand.
     """
 
     number: int
@@ -171,10 +192,14 @@ WHERE letter = $1 AND number BETWEEN $2 AND $3 AND attempt = $4 AND state = 'que
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Recipients by state, and the seconds until the first open one is due. None if none is open."""
+    """Recipients by state, and the seconds until the first open one is due. None if none is open.
+
+    `withdrawn`: those of the cancelled who were not to be written to any more.
+    """
 
     by_state: dict[str, int]
     due_in_s: float | None
+    withdrawn: int = 0
 
     @property
     def total(self) -> int:
@@ -185,6 +210,19 @@ class Counts:
     def ended(self) -> int:
         """Recipients in a final state."""
         return self.total - sum(self.by_state.get(state, 0) for state in OPEN)
+
+    @property
+    def reached_nobody(self) -> bool:
+        """Whether all have ended, and nobody has the letter who was to get it, not even perhaps."""
+        reached = self.by_state.get(State.SENT, 0) + self.by_state.get(State.UNKNOWN, 0)
+        return self.ended == self.total > self.withdrawn and not reached
+
+
+class Spent(NamedTuple):
+    """The seconds of CPU that composing a letter has used, and the number of its recipients."""
+
+    seconds: float
+    recipients: int
 
 
 async def store(
@@ -221,12 +259,16 @@ async def load(database: Database, letter_id: UUID) -> StoredLetter:
     return StoredLetter.model_validate_json(rows[0][0])
 
 
-async def claim(database: Database, letter_id: UUID, first: int, last: int, attempt: int) -> list[Row]:
+async def claim(
+    database: Database, letter_id: UUID, first: int, last: int, attempt: int, since: datetime | None = None
+) -> list[Row]:
     """Claim the open recipients with numbers `first` to `last`. Raises Unavailable.
+
+    `since`: the letter's last retry by hand; its age counts from then.
 
     Recipients that are suppressed, expired, or in doubt and not to be resent, get their final state instead.
     """
-    rows = await database.fetch(_CLAIM, letter_id, first, last, attempt)
+    rows = await database.fetch(_CLAIM, letter_id, first, last, attempt, since)
     claimed = [
         Row(number, State(state), address, name, domain, variables or "{}", *times)
         for number, state, address, name, domain, variables, *times in rows
@@ -241,7 +283,26 @@ async def count(database: Database, letter_id: UUID, first: int = 0, last: int =
     """Count the recipients with numbers `first` to `last` by state. Raises Unavailable."""
     rows = await database.fetch(_COUNT, letter_id, first, last)
     due = [row[2] for row in rows if row[0] in OPEN]
-    return Counts({row[0]: row[1] for row in rows}, min(due) if due else None)
+    return Counts({row[0]: row[1] for row in rows}, min(due) if due else None, sum(row[3] for row in rows))
+
+
+async def reopen(
+    database: Database, letter_id: UUID, first: int, last: int, attempt: int, retried: Retried
+) -> None:
+    """Queue again those of the recipients `first` to `last` whom the letter had not reached by the retry by hand.
+
+    They are bounced, suppressed, or have a template that failed; those in doubt too if the retry says so. Whoever
+    is still suppressed gets that state again when it is claimed. Idempotent. Raises Unavailable.
+    """
+    await database.fetch(_REOPEN, letter_id, first, last, attempt, retried.after, retried.in_doubt)
+
+
+async def charge(database: Database, letter_id: UUID, since: datetime | None, used_s: float) -> Spent:
+    """Add seconds of composing to those used since the last retry by hand. Raises LetterGone, Unavailable."""
+    rows = await database.fetch(_CHARGE, letter_id, since, used_s)
+    if not rows:
+        raise LetterGone
+    return Spent(*rows[0])
 
 
 async def note_refusal(

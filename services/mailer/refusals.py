@@ -27,6 +27,10 @@ class AttachmentMissing(Reject):
     """An attachment of the letter is no longer in the blob store."""
 
 
+class NobodyReached(Reject):
+    """The letter could not be sent to any recipient."""
+
+
 class PartsFailed(Reject):
     """The letter could not be sent to some recipients."""
 

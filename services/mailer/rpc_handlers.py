@@ -15,6 +15,7 @@ from libs.common.rpc import REPLY_BYTES_AT_MOST, Document, RpcHandler
 from services.mailer import deadline_reminders, suppressions, templates
 from services.mailer.compose import content
 from services.mailer.handler import Deps
+from services.mailer.recipient_tokens import Subscriber
 from services.mailer.refusals import NotFound, TokenInvalid
 
 P = ParamSpec("P")
@@ -126,13 +127,27 @@ async def list_templates(tenant: str, request: Document, deps: Deps) -> Document
 
 
 async def unsubscribe(_tenant: str, request: Document, deps: Deps) -> Document:
-    """`token` → {}. Suppresses the recipient that the token names. Raises TokenInvalid."""
+    """`token` → {}. Suppresses the address that the link is about. Raises TokenInvalid, Unavailable."""
+    await suppressions.suppress(deps.database, await _subscriber(request, deps), "unsubscribe")
+    return {}
+
+
+async def may_unsubscribe(_tenant: str, request: Document, deps: Deps) -> Document:
+    """`token` → {} if `unsubscribe` would do it. Changes nothing. Raises TokenInvalid, Unavailable."""
+    await _subscriber(request, deps)
+    return {}
+
+
+async def _subscriber(request: Document, deps: Deps) -> Subscriber:
     if deps.tokens is None:
         raise TokenInvalid
-    letter_id, number = deps.tokens.read(request["token"])
-    if not await suppressions.suppress_recipient(deps.database, letter_id, number, "unsubscribe"):
+    named = deps.tokens.read_link(request["token"])
+    if isinstance(named, Subscriber):
+        return named
+    found = await suppressions.find_subscriber(deps.database, *named)
+    if found is None:
         raise TokenInvalid("The letter is no longer kept.")
-    return {}
+    return found
 
 
 async def list_suppressions(tenant: str, request: Document, deps: Deps) -> Document:
@@ -191,6 +206,7 @@ HANDLERS: Mapping[str, RpcHandler[Deps]] = {
     "get_template": get_template,
     "list_templates": list_templates,
     "unsubscribe": unsubscribe,
+    "may_unsubscribe": may_unsubscribe,
     "list_suppressions": list_suppressions,
     "add_suppressions": add_suppressions,
     "remove_suppression": remove_suppression,

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from libs.common.contracts.mail import parse_mailbox
 from libs.common.db import Database
+from services.mailer.recipient_tokens import Subscriber
 
 HARD = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """Enhanced codes of hard bounces.
@@ -25,9 +26,8 @@ ON CONFLICT (tenant, address) DO UPDATE SET reason = excluded.reason, expires_at
 RETURNING xmax = 0
 """
 # Removes the expiry of an existing suppression: what the recipient asked for must not end by itself.
-_ADD_RECIPIENT = """
-INSERT INTO mail.suppressions (tenant, address, reason, letter)
-SELECT tenant, lower(address), $3, letter FROM mail.recipients WHERE letter = $1 AND number = $2
+_ADD_ONE = """
+INSERT INTO mail.suppressions (tenant, address, reason, letter) VALUES ($1, lower($2), $3, $4)
 ON CONFLICT (tenant, address) DO UPDATE SET reason = excluded.reason, letter = excluded.letter, expires_at = NULL
 RETURNING address
 """
@@ -69,4 +69,21 @@ def is_hard(enhanced: str | None) -> bool:
 
 async def suppress_recipient(database: Database, letter_id: UUID, number: int, reason: str) -> bool:
     """Suppress the address of a recipient. Returns False if there is no such recipient. Raises Unavailable."""
-    return bool(await database.fetch(_ADD_RECIPIENT, letter_id, number, reason))
+    subscriber = await find_subscriber(database, letter_id, number)
+    if subscriber is not None:
+        await suppress(database, subscriber, reason)
+    return subscriber is not None
+
+
+async def find_subscriber(database: Database, letter_id: UUID, number: int) -> Subscriber | None:
+    """Return whom a letter was sent to as recipient `number`, if it is still kept. Raises Unavailable."""
+    rows = await database.fetch(
+        "SELECT letter, tenant, address FROM mail.recipients WHERE letter = $1 AND number = $2", letter_id, number
+    )
+    return Subscriber(*rows[0]) if rows else None
+
+
+async def suppress(database: Database, subscriber: Subscriber, reason: str) -> None:
+    """Suppress an address for good. Raises Unavailable."""
+    letter_id, tenant, address = subscriber
+    await database.fetch(_ADD_ONE, tenant, address, reason, letter_id, tenant=tenant)

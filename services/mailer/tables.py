@@ -5,6 +5,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -27,6 +28,10 @@ letters = Table(
     Column("content", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("expires_at", DateTime(timezone=True)),
+    Column(
+        "composing_s", Double, nullable=False, server_default=text("0")
+    ),  # seconds of CPU, since its last retry
+    Column("composing_since", DateTime(timezone=True)),  # the time of that retry by hand
 )
 
 recipients = Table(

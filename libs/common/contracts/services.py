@@ -68,6 +68,8 @@ class ServiceRow:
     """Container ports by what is spoken there; `probes` is internal."""
     needs: frozenset[Need]
     scaled_by: ScaledBy = ScaledBy.BACKLOG
+    does_what_is_left: bool = False
+    """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
     may_enqueue: frozenset[str] = frozenset()
     """Kinds of jobs of other queues that it may make, as `queue:kind`."""
     may_read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -101,6 +103,7 @@ MAILER = ServiceRow(
     concurrency_variable="EMAIL_CONCURRENCY",
     ports={"lmtp": 8024, "probes": PROBES},
     needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),
+    does_what_is_left=True,  # recipients that a letter has not reached
     may_read={"ledger.jobs": ("*",)},  # whether a letter's job has ended
 )
 
@@ -114,6 +117,8 @@ def queues_of(services: Iterable[ServiceRow]) -> tuple[str, ...]:
 
 QUEUES = queues_of(SERVICES)
 """Every queue of the fleet."""
+QUEUES_THAT_DO_WHAT_IS_LEFT = queues_of(service for service in SERVICES if service.does_what_is_left)
+"""Those whose succeeded jobs may be retried."""
 
 
 def login_of(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -15,6 +16,18 @@ HEARTBEAT_WITHIN_S = 4.0
 """A heartbeat that takes longer is retried on another connection."""
 LEASE_S = 20.0
 """A worker without a heartbeat for this long is considered dead, and its jobs go back to the queue."""
+
+
+class Retried(NamedTuple):
+    """The last retry by hand. A retry that the worker decided on after an error is none.
+
+    `after`: the last attempt before it. `at`: its time, which is the same for a job and its children. `in_doubt`:
+    whether what may have been done already is to be done again.
+    """
+
+    after: int
+    at: datetime
+    in_doubt: bool
 
 
 class Claim(NamedTuple):
@@ -32,6 +45,7 @@ class Claim(NamedTuple):
     waited_s: float
     parent: UUID | None
     children: int
+    retried: Retried | None = None
 
 
 _REGISTER = """
@@ -56,7 +70,8 @@ WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
                   WHERE w.id = $2 AND q.paused_at IS NOT NULL)
   AND {LAZILY}
 RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind, payload::text, trace,
-          extract(epoch FROM started_at - due_at)::float8, parent, children
+          extract(epoch FROM started_at - due_at)::float8, parent, children,
+          (retried ->> 'after')::int, (retried ->> 'at')::timestamptz, (retried ->> 'in_doubt')::boolean
 """  # noqa: S608 - built from constants
 
 
@@ -65,7 +80,12 @@ async def claim(db: Database, worker: UUID, ids: Sequence[UUID]) -> list[Claim]:
 
     Raises Unavailable. If a claim commits and its reply is lost, the heartbeat finds the jobs and releases them.
     """
-    return [Claim._make(row) for row in await db.fetch(_CLAIM, ids, worker, timeout_s=PROMPT_S)]
+    return [_claimed(row) for row in await db.fetch(_CLAIM, ids, worker, timeout_s=PROMPT_S)]
+
+
+def _claimed(row: Sequence[Any]) -> Claim:
+    *facts, after, at, in_doubt = row
+    return Claim._make([*facts, None if after is None else Retried(after, at, in_doubt)])
 
 
 _HEARTBEAT = "UPDATE ledger.workers SET heartbeat_at = now() WHERE id = $1 RETURNING id"

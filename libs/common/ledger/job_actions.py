@@ -47,23 +47,25 @@ SELECT id, queue, state, parent FROM cancelled
 """  # noqa: S608 - built from constants
 # `attempt` is not reset, as it is part of the fencing token. The errors are kept, as they are the history. Of a
 # job with children, only those that have not succeeded run again, and the job waits for them. If all have
-# succeeded, only the job itself runs again.
+# succeeded, only the job itself runs again. $5: those that have succeeded run again too.
 _RETRY = f"""
 WITH selected AS (
   SELECT id FROM ledger.jobs j
-  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND state IN ('failed', 'cancelled') AND parent IS NULL
+  WHERE tenant = $1 AND id = ANY($2::uuid[]) AND parent IS NULL
+    AND (state IN ('failed', 'cancelled') OR $5 AND state = 'succeeded')
     AND NOT EXISTS (SELECT FROM ledger.jobs c
                     WHERE c.parent = j.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
   FOR UPDATE),
 retried AS (
   UPDATE ledger.jobs j SET
-    state = CASE WHEN EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = j.id AND c.state <> 'succeeded')
+    state = CASE WHEN EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = j.id AND ($5 OR c.state <> 'succeeded'))
             THEN 'waiting' ELSE 'queued' END,
     failures = 0, crashes = 0, due_at = now(), rank = now() - (due_at - rank),
-    finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL,
+    finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, result = NULL,
+    retried = jsonb_build_object('after', attempt, 'at', now(), 'in_doubt', $4::boolean),
     replay = CASE WHEN parent IS NULL THEN $3::uuid END,
     progress = (SELECT jsonb_build_object('done', 0, 'total', j.children, 'note', NULL) WHERE j.children > 0)
-  WHERE id IN ({_WITH_CHILDREN}) AND state IN ('failed', 'cancelled')
+  WHERE id IN ({_WITH_CHILDREN}) AND (state IN ('failed', 'cancelled') OR $5 AND state = 'succeeded')
   RETURNING id, queue, parent),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'ended', -count(*) FROM retried GROUP BY queue)
@@ -104,14 +106,17 @@ async def _cancel(db: Database, tenant: str, condition: str, values: Sequence[ob
     return [Cancelled(*row) for row in rows]
 
 
-async def retry(db: Database, tenant: str, job_id: UUID) -> bool:
+async def retry(
+    db: Database, tenant: str, job_id: UUID, *, in_doubt: bool = False, if_succeeded: bool = False
+) -> bool:
     """Requeue a failed or cancelled job, with all of its attempts again.
 
-    False if it is in another state, is a child, has unfinished children, or does not exist.
-    Raises UniqueKeyTaken, Unavailable.
+    `in_doubt`: its handler is to repeat what may have been done already. `if_succeeded`: requeue it also if it has
+    succeeded, with all of its children. False if it is in another state, is a child, has unfinished children, or
+    does not exist. Raises UniqueKeyTaken, Unavailable.
     """
     try:
-        return bool(await db.fetch(_RETRY, tenant, [job_id], None, tenant=tenant))
+        return bool(await db.fetch(_RETRY, tenant, [job_id], None, in_doubt, if_succeeded, tenant=tenant))
     except asyncpg.UniqueViolationError as error:
         raise UniqueKeyTaken from error
 
@@ -123,7 +128,7 @@ async def retry_within(connection: Connection, tenant: str, ids: Sequence[UUID],
     """
     try:
         async with connection.begin_nested():
-            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay))
+            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay, False, False))
     except IntegrityError:
         if len(ids) == 1:
             return 0

@@ -56,6 +56,7 @@ jobs = Table(
     Column("cancel_requested_at", Moment),
     Column("schedule", UUID),  # the schedule that created it
     Column("replay", UUID),  # the replay that last released it
+    Column("retried", JSONB),  # its last retry by hand: `after` which attempt, `at` what time, and `in_doubt`
     Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # size of its upload and artifacts
     Column("parent", UUID),  # the job that fanned out into this one
     Column("children", Integer, nullable=False, server_default=text("0")),  # how many it fanned out into

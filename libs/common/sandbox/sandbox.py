@@ -15,10 +15,12 @@ import pickle
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, suppress
 from copy import copy
 from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -36,6 +38,12 @@ TURNS_AT_MOST = 5
 BUSY_FROM = 0.5
 """The share of one CPU from which a process counts as busy."""
 RESULT_BYTES_AT_MOST = 16 * 1024**2
+TOGETHER_BYTES = 1024**2
+"""No more results are received together when they have so many bytes."""
+UNMEASURED_S = 0.05
+"""A result that comes within this time costs no look at the CPU that the process has had."""
+Message = tuple[bool, Any]
+"""What a process sends: `(True, result)` for each result, then `(False, error)`, or `(False, None)` at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,20 @@ class Sandbox:
         Result and arguments must be small and picklable. Raises the function's error if that is an ArgosyError,
         otherwise one of the Refusals.
         """
+        async with aclosing(self.stream(_once, partial(function, *args, **kwargs))) as results:
+            async for (result,) in results:
+                return result
+        raise self._refusals.crashed
+
+    async def stream(
+        self, function: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[list[T], None]:
+        """Run a generator function in a sandboxed process, and yield its results in order, as many as are there.
+
+        The limits on time and size are for each result. The errors are those of `run`, and are raised after all
+        results before them: so they are about the next result. A process that has used the time limit as CPU ends
+        early, after a result: call again for the others.
+        """
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_child, args=(sender, self._limits, self._refusals, function, args, kwargs), daemon=True
@@ -94,43 +116,57 @@ class Sandbox:
         try:
             await asyncio.to_thread(process.start)  # the first one waits until the fork server has loaded
             sender.close()
-            succeeded, value = await self._outcome(process.pid, receiver)
-            if not succeeded:
-                raise value
-            result: T = value
-            return result
+            goes_on, error = True, None
+            while goes_on:
+                messages = await self._next(process.pid, receiver)
+                if results := [value for is_result, value in messages if is_result]:
+                    yield results
+                goes_on, error = messages[-1]
+            if error is not None:
+                raise error
         finally:
             try:
                 await asyncio.to_thread(_kill, process)
-            finally:  # not earlier: the thread that reads the result gets EOF when the process is gone
+            finally:  # not earlier: the thread that reads the results gets EOF when the process is gone
                 receiver.close()
 
-    async def _outcome(self, group: int | None, receiver: Connection) -> tuple[bool, Any]:
+    async def _next(self, group: int | None, receiver: Connection) -> list[Message]:
+        """Wait for a message, and return all that have arrived. Raises Refusals.too_long."""
         received = asyncio.create_task(self._received(receiver))
         try:
+            done, _ = await asyncio.wait({received}, timeout=UNMEASURED_S)
+            if done:
+                return received.result()
+            used_before_s = _cpu_s(group)
             for turn in range(1, TURNS_AT_MOST + 1):
                 done, _ = await asyncio.wait({received}, timeout=self._limits.timeout_s)
                 if done:
                     return received.result()
-                if _cpu_s(group) >= BUSY_FROM * turn * self._limits.timeout_s:
+                if _cpu_s(group) - used_before_s >= BUSY_FROM * turn * self._limits.timeout_s:
                     break
             raise self._refusals.too_long(f"It took longer than {self._limits.timeout_s:g} s.")
         finally:
             received.cancel()
 
-    async def _received(self, receiver: Connection) -> tuple[bool, Any]:
+    async def _received(self, receiver: Connection) -> list[Message]:
         await _readable(receiver)
         # In a thread: a compromised process might send half a result and block the reader.
         return await asyncio.to_thread(self._receive, receiver)
 
-    def _receive(self, receiver: Connection) -> tuple[bool, Any]:
+    def _receive(self, receiver: Connection) -> list[Message]:
+        """Receive at least one message, and no more after the last result. Blocks."""
         os.set_blocking(receiver.fileno(), True)  # uvloop made it non-blocking, and large results come in parts
+        messages, size = list[Message](), 0
         try:
-            content = io.BytesIO(receiver.recv_bytes(RESULT_BYTES_AT_MOST))
-            result: tuple[bool, Any] = _ResultUnpickler(content, self._package).load()
+            while not messages or (messages[-1][0] and size < TOGETHER_BYTES and receiver.poll()):
+                content = receiver.recv_bytes(RESULT_BYTES_AT_MOST)
+                messages.append(_ResultUnpickler(io.BytesIO(content), self._package).load())
+                size += len(content)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            raise self._refusals.crashed from error
-        return result
+            crashed = self._refusals.crashed()
+            crashed.__cause__ = error
+            messages.append((False, crashed))
+        return messages
 
 
 class _ResultUnpickler(pickle.Unpickler):
@@ -184,7 +220,7 @@ def _child(
     sender: Connection,
     limits: Limits,
     refusals: Refusals,
-    function: Callable[..., object],
+    function: Callable[..., Iterable[object]],
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> None:
@@ -195,12 +231,20 @@ def _child(
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_AT_MOST, FILE_BYTES_AT_MOST))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     block_network()
+    error: ArgosyError | None = None
     try:
-        result = (True, function(*args, **kwargs))
-    except ArgosyError as error:
-        result = (False, error)
+        for result in function(*args, **kwargs):
+            sender.send((True, result))
+            if time.process_time() >= limits.timeout_s:
+                break
+    except ArgosyError as refused:
+        error = refused
     except MemoryError:
-        result = (False, refusals.too_large())
-    except Exception as error:
-        result = (False, refusals.crashed(f"{type(error).__name__}: {error}"))
-    sender.send(result)
+        error = refusals.too_large()
+    except Exception as failed:
+        error = refusals.crashed(f"{type(failed).__name__}: {failed}")
+    sender.send((False, error))
+
+
+def _once(function: Callable[[], T]) -> Iterator[T]:
+    yield function()

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from libs.common.blobs import job_folder
 from libs.common.db import Connection
+from libs.common.ledger.claim import Retried
 from libs.common.ledger.flows import Child, NewChild
 
 P = TypeVar("P", bound=BaseModel)
@@ -35,6 +36,8 @@ class Job(Generic[P]):
     parent: UUID | None = None
     children: tuple[Child, ...] = ()
     """All children in the order of their creation. All have ended. Empty before this job has fanned out."""
+    retried: Retried | None = None
+    """The last retry by hand, if there was one."""
 
     def progress(self, done: int, total: int | None, note: str | None = None) -> None:
         """Report progress. It is cheap: call it whenever something changes."""

@@ -208,6 +208,7 @@ class Worker(Generic[P, D]):
             self.lease.progressed(running, progress)
 
         job = Job(claimed.id, claimed.attempt, claimed.tenant, claimed.kind, payload, report, claimed.parent)
+        job.retried = claimed.retried
         if claimed.children:
             job.children = await until_available(lambda: flows.children_of(self._db, claimed.id))
         return job

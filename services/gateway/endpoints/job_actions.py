@@ -1,6 +1,6 @@
 """Cancel and retry: one job, or all jobs that match a filter."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from libs.common.contracts.events import cancel_subject, encode_cancels
 from libs.common.contracts.ids import parse_id, public_id
+from libs.common.contracts.services import QUEUES_THAT_DO_WHAT_IS_LEFT
 from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import bulk_retries, job_actions
 from libs.common.ledger.job_actions import Cancelled, UniqueKeyTaken
@@ -16,7 +17,7 @@ from libs.common.ledger.jobs import Filter, State
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, Text, json_response, read_json
+from services.gateway.http.json_io import Moment, Text, json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, NotFound
@@ -68,6 +69,15 @@ class BulkRetry(BulkCancel):
     """Stop the replay if this many jobs fail again before the first one has succeeded."""
 
 
+class RetryQuery(BaseModel):
+    """The query of POST /v1/jobs/{id}/retry."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on_unknown: Literal["keep", "resend"] = "keep"
+    """Of a letter: whether recipients that may have it already (`unknown`) get it again."""
+
+
 async def cancel_job(request: Request) -> Response:
     """Cancel a job. 200: it was waiting and is cancelled. 202: it runs and was told to stop. 409: it has ended."""
     principal, state = caller(request), state_of(request)
@@ -81,11 +91,21 @@ async def cancel_job(request: Request) -> Response:
 
 
 async def retry_job(request: Request) -> Response:
-    """Queue a failed or cancelled job again, with all its attempts. 409: it is neither failed nor cancelled."""
+    """Queue a failed or cancelled job again, with all its attempts; a letter also if it has succeeded.
+
+    A letter is then sent to those whom it has not reached. 409: the job is in another state.
+    """
     principal, state = caller(request), state_of(request)
+    wanted = read_query(request, RetryQuery)
     facts = await find_job(request)
     try:
-        retried = await job_actions.retry(state.database, principal.tenant, facts["id"])
+        retried = await job_actions.retry(
+            state.database,
+            principal.tenant,
+            facts["id"],
+            in_doubt=wanted.on_unknown == "resend",
+            if_succeeded=facts["queue"] in QUEUES_THAT_DO_WHAT_IS_LEFT,
+        )
     except UniqueKeyTaken as error:
         raise Conflict(str(error)) from error
     if facts["parent"] is not None:

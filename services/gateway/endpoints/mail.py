@@ -231,6 +231,7 @@ async def list_recipients(request: Request) -> Response:
 
 async def show_unsubscribe(request: Request) -> Response:
     """The page behind a letter's unsubscribe link: a button. GET changes nothing, as mail scanners open links."""
+    await call_service(request, "mailer", "may_unsubscribe", {"token": request.path_params["token"]}, tenant="")
     return HTMLResponse(_PAGE.substitute(action=escape(request.url.path), done="hidden", ask=""))
 
 

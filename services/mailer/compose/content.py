@@ -5,8 +5,9 @@ once. A letter without templates and HTML is composed in the worker itself.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import css_inline
@@ -48,6 +49,8 @@ class Composed:
     number: int
     content: bytes = b""
     problem: str | None = None
+    cpu_s: float = 0.0
+    """Seconds of CPU that it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,19 @@ def needs_sandbox(stored: StoredLetter) -> bool:
     return stored.is_template or stored.letter.html is not None
 
 
-def compose(stored: StoredLetter, addressees: Sequence[Addressee], date: str) -> list[Composed]:
-    """Compose a message for each addressee. `date`: value of the Date field. Raises TemplateInvalid."""
-    render = _compile_templates(stored) if stored.is_template else _fixed_text(stored)
-    return [_composed(stored, addressee, render, date) for addressee in addressees]
+def compose(stored: StoredLetter, addressees: Sequence[Addressee], date: str) -> Iterator[Composed]:
+    """Compose a message for each addressee. `date`: the value of Date. Raises TemplateInvalid, MemoryError."""
+    begun = time.process_time()
+    render = _prepare(stored)
+    for addressee in addressees:
+        composed = _composed(stored, addressee, render, date)
+        yield replace(composed, cpu_s=time.process_time() - begun)
+        begun = time.process_time()
 
 
 def preview(stored: StoredLetter, variables: dict[str, Any]) -> RenderedLetter:
     """Render the letter with `variables`. Raises TemplateInvalid, also if rendering fails."""
-    render = _compile_templates(stored) if stored.is_template else _fixed_text(stored)
+    render = _prepare(stored)
     try:
         return render(variables)
     except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
@@ -83,8 +90,12 @@ def preview(stored: StoredLetter, variables: dict[str, Any]) -> RenderedLetter:
 
 
 def check(stored: StoredLetter) -> None:
-    """Raise TemplateInvalid if a template of the letter cannot be compiled."""
-    _compile_templates(stored)
+    """Do what is done once for all recipients. Raises TemplateInvalid if a template cannot be compiled."""
+    _prepare(stored)
+
+
+def _prepare(stored: StoredLetter) -> Render:
+    return _compile_templates(stored) if stored.is_template else _fixed_text(stored)
 
 
 def _composed(stored: StoredLetter, addressee: Addressee, render: Render, date: str) -> Composed:
@@ -93,6 +104,8 @@ def _composed(stored: StoredLetter, addressee: Addressee, render: Render, date: 
         if addressee.unsubscribe is not None:
             variables.setdefault("unsubscribe_url", addressee.unsubscribe)
         return Composed(addressee.number, _message(stored, addressee, render(variables), date))
+    except MemoryError:  # what is left of it could be too little for the next one
+        raise
     except Exception as error:  # a template can fail in any way
         return Composed(addressee.number, problem=f"{type(error).__name__}: {error}"[:500])
 

@@ -95,27 +95,36 @@ async def test_large_variables_are_filled_in_a_few_at_a_time(
     assert {d.message.get_content().strip() for d in relay.deliveries} == {f"{n}: 150000" for n in range(10)}
 
 
-@pytest.mark.parametrize("bad", ["{{ name", "{% for %}", "{{ name.__class__.__mro__ }}", "{{ nobody }}"])
-async def test_a_bad_template_is_said_so(mailer: Mailer, bad: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        ("{{ name", "template_invalid"),
+        ("{% for %}", "template_invalid"),
+        ("{{ (9 ** (9 ** 8)) % 7 }}", "composing_too_slow"),  # constants are folded while it is read
+        ("{{ name.__class__.__mro__ }}", "nobody_reached"),
+        ("{{ nobody }}", "nobody_reached"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "nobody_reached"),
+    ],
+)
+async def test_a_bad_template_is_said_so(mailer: Mailer, bad: str, code: str) -> None:
+    await mailer.configured(mail_compose_timeout_s=1.0)
     job = await mailer.accept(letter={"subject": "x", "text": bad}, recipients=to("a"))
     facts = await mailer.finish(job)
-    if facts["state"] == "failed":
-        assert facts["error"]["code"] == "template_invalid"
-    else:
+    assert (facts["state"], facts["error"]["code"]) == ("failed", code)
+    if code == "nobody_reached":
+        assert facts["error"]["message"] == "Nobody was reached. Of 1 recipients: 1 cancelled."
         known = (await mailer.recipients(job))["a@example.test"]
         assert known["state"] == "cancelled"
         assert known["reply"].startswith("template: ")
 
 
-@pytest.mark.parametrize(
-    "endless",
-    [
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-        "{{ (9 ** (9 ** 8)) % 7 }}",  # this one while it is read: constants are folded
-    ],
-)
-async def test_a_template_that_runs_away_is_ended(mailer: Mailer, endless: str) -> None:
+async def test_one_slow_recipient_of_many_costs_the_others_nothing(mailer: Mailer, relay: Relay) -> None:
     await mailer.configured(mail_compose_timeout_s=1.0)
-    job = await mailer.accept(letter={"text": endless}, recipients=to("a"))
-    facts = await mailer.finish(job)
-    assert (facts["state"], facts["error"]["code"]) == ("failed", "composing_too_slow")
+    text = "{% for a in range(n) %}{% for b in range(n) %}{% endfor %}{% endfor %}Ahoy"
+    many = [{"to": f"r{place}@one.test", "variables": {"n": 1}} for place in range(600)]
+    many[250] = {"to": "slow@one.test", "variables": {"n": 99_999}}
+    job = await mailer.accept(letter={"subject": "Tides", "text": text}, recipients=many)
+    async with mailer.at_work():
+        assert (await mailer.ended(job))["result"] == {"recipients": 600, "sent": 599, "cancelled": 1}
+    assert (await mailer.recipients(job))["slow@one.test"]["reply"] == "template: took longer than 1 s"
+    assert set(relay.counts().values()) == {1}

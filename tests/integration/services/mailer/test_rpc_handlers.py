@@ -8,7 +8,8 @@ from pydantic_core import to_json
 from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import new_id
 from libs.common.rpc import REPLY_BYTES_AT_MOST, Document
-from services.mailer import rpc_handlers
+from services.mailer import letters, rpc_handlers
+from services.mailer.recipient_tokens import Subscriber
 from services.mailer.refusals import NotFound, TemplateInvalid, TemplateMissing, TokenInvalid
 from services.mailer.rpc_handlers import HANDLERS
 from tests.integration.services.mailer.sample_letters import PLAIN, to
@@ -76,16 +77,41 @@ async def test_an_answer_is_never_longer_than_may_be_sent_and_the_rest_is_on_the
 async def test_a_click_suppresses_whom_its_link_names_and_a_made_up_link_nobody(mailer: Mailer) -> None:
     job = await mailer.accept(letter=PLAIN | {"unsubscribe": True}, recipients=to("ada", "grace"))
     await mailer.finish(job)
+    tokens = mailer.deps.tokens
+    assert tokens is not None
+    ada, grace = tokens.make_link(Subscriber(job.id, TENANT, "Ada@example.test")), tokens.make(job.id, 1)
+    for wrong in (ada[:-2], grace[:-1], "x" * 48, tokens.make(job.id, 7), tokens.make(new_id(), 0)):
+        for name in ("may_unsubscribe", "unsubscribe"):
+            with pytest.raises(TokenInvalid):
+                await ask(mailer, name, tenant="", token=wrong)
+    for token in (ada, grace):
+        assert await ask(mailer, "may_unsubscribe", tenant="", token=token) == {}
+    assert await suppressed(mailer) == [], "looking is not clicking"
+    for token in (grace, ada, ada):
+        assert await ask(mailer, "unsubscribe", tenant="", token=token) == {}
+    assert await suppressed(mailer) == [("grace@example.test", "unsubscribe"), ("ada@example.test", "unsubscribe")]
+
+
+async def test_a_click_counts_when_the_letter_is_no_longer_kept(mailer: Mailer, relay: Relay) -> None:
+    job = await mailer.accept(letter=PLAIN | {"unsubscribe": True}, recipients=to("ada", "grace"))
+    await mailer.finish(job)
     assert mailer.deps.tokens is not None
-    token = mailer.deps.tokens.make(job.id, 1)
-    for wrong in (token[:-1], "x" * 48, mailer.deps.tokens.make(job.id, 7), mailer.deps.tokens.make(new_id(), 0)):
-        with pytest.raises(TokenInvalid):
-            await ask(mailer, "unsubscribe", tenant="", token=wrong)
-    assert await ask(mailer, "unsubscribe", tenant="", token=token) == {}
+    old = mailer.deps.tokens.make(job.id, 1)  # as links were before
+    links = {d.recipient: d.message["List-Unsubscribe"].strip("<>") for d in relay.deliveries}
+    link = links["ada@example.test"].rpartition("/")[2]
+    await mailer.database.fetch("DELETE FROM ledger.jobs")
+    await mailer.database.fetch("UPDATE mail.letters SET created_at = now() - interval '2 hours'")
+    await letters.forget(mailer.database)
+    for name in ("may_unsubscribe", "unsubscribe"):
+        assert await ask(mailer, name, tenant="", token=link) == {}
+        with pytest.raises(TokenInvalid, match="no longer kept"):
+            await ask(mailer, name, tenant="", token=old)
+    assert await suppressed(mailer) == [("ada@example.test", "unsubscribe")]
+
+
+async def suppressed(mailer: Mailer) -> list[tuple[str, str]]:
     found = await ask(mailer, "list_suppressions", after=0, limit=10, address=None)
-    assert [(known["address"], known["reason"]) for known in found["suppressions"]] == [
-        ("grace@example.test", "unsubscribe")
-    ]
+    return [(known["address"], known["reason"]) for known in found["suppressions"]]
 
 
 async def test_a_template_that_cannot_be_read_is_not_kept(mailer: Mailer) -> None:

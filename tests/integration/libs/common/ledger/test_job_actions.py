@@ -1,5 +1,7 @@
 """Cancel and retry by hand, of one job or of all that a filter means."""
 
+from datetime import UTC, datetime
+
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
 from libs.common.ledger import job_actions, requeueing
@@ -10,6 +12,7 @@ from tests.integration.libs.common.ledger.job_lifecycle import (
     end,
     facts,
     new_job,
+    ticket,
     unaccounted,
     worker,
 )
@@ -69,6 +72,23 @@ async def test_a_retry_by_hand_gives_all_tries_back_and_keeps_the_history(databa
     found = await facts(database, job_id)
     assert (found["error"], len(found["errors"])) == (None, 1)
     assert await unaccounted(database) == {"q": 0}
+
+
+async def test_a_succeeded_job_is_retried_only_if_that_is_said_and_knows_of_it(database: Database) -> None:
+    (job_id,) = await accepted(database, new_job())
+    await end(database, [job_id], State.SUCCEEDED)
+    assert not await job_actions.retry(database, "dev", job_id)
+    assert await job_actions.retry(database, "dev", job_id, if_succeeded=True, in_doubt=True)
+    assert await unaccounted(database) == {"q": 0}
+    for attempt in (2, 3):
+        await ticket(database, job_id)
+        worker_id = await worker(database)
+        (claim,) = await leases.claim(database, worker_id, [job_id])
+        assert claim.retried is not None
+        assert (claim.attempt, claim.retried.after, claim.retried.in_doubt) == (attempt, 1, True)
+        assert abs((datetime.now(UTC) - claim.retried.at).total_seconds()) < 3600
+        await finish(database, worker_id, [Outcome(job_id, attempt, State.QUEUED, failed=True)])
+    assert not await job_actions.retry(database, "dev", job_id, if_succeeded=True), "it has not ended"
 
 
 async def test_bulk_cancel_takes_what_the_filter_means_and_no_more(database: Database) -> None:

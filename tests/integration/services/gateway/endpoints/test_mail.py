@@ -8,6 +8,7 @@ import pytest
 from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger.jobs import new_id
 from tests.integration.services.gateway.gateway import Gateway, assert_problem
+from tests.integration.services.gateway.streams import becomes
 from tests.mailing import Mailer
 from tests.relay import Relay
 
@@ -83,7 +84,9 @@ async def test_one_click_and_no_more_mail(gateway: Gateway, mailer: Mailer, rela
     assert page.status_code == 200
     assert "<form" in page.text
     assert (await client.get("/v1/suppressions")).json()["suppressions"] == [], "looking is not clicking"
-    assert_problem(await anybody.post(path[:-1] + ("a" if path[-1] != "a" else "b")), 404, "not-found")
+    forged = path[:-2] + ("a" if path[-2] != "a" else "b") + path[-1]
+    assert_problem(await anybody.post(forged), 404, "not-found")
+    assert_problem(await anybody.get(forged), 404, "not-found")
     form = {"List-Unsubscribe": "One-Click"}
     assert (await anybody.post(path, data=form)).status_code == 200
     (suppression,) = (await client.get("/v1/suppressions")).json()["suppressions"]
@@ -91,6 +94,24 @@ async def test_one_click_and_no_more_mail(gateway: Gateway, mailer: Mailer, rela
     again = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
     assert again["result"] == {"recipients": 2, "sent": 1, "suppressed": 1}
     assert (await (await gateway.client("another")).get("/v1/suppressions")).json()["suppressions"] == []
+
+
+async def test_a_letter_that_has_succeeded_is_retried_for_those_it_did_not_reach(
+    gateway: Gateway, mailer: Mailer, relay: Relay
+) -> None:
+    client = await gateway.client()
+    body = LETTER | {"recipients": many("ada", "550end-b", "dropend-c")}
+    job = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
+    assert job["result"] == {"recipients": 3, "bounced": 1, "sent": 1, "unknown": 1}
+    relay.kind_at = 0.0
+    path = f"/v1/jobs/{job['id']}"
+    assert_problem(await client.post(f"{path}/retry?on_unknown=perhaps"), 422, "invalid")
+    for query, counts in (("", {"sent": 2, "unknown": 1}), ("?on_unknown=resend", {"sent": 3})):
+        retried = await client.post(f"{path}/retry{query}")
+        assert retried.status_code == 202, retried.text
+        assert (retried.json()["state"], retried.json()["result"]) == ("queued", None)
+        assert (await becomes(client, path, "succeeded"))["result"] == {"recipients": 3} | counts
+    assert relay.counts() == {"ada@example.test": 1, "550end-b@example.test": 1, "dropend-c@example.test": 2}
 
 
 async def test_a_letter_that_recurs(gateway: Gateway, mailer: Mailer, relay: Relay) -> None:

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -56,6 +57,9 @@ async def test_secrets_of_the_worker_do_not_reach_the_sandbox(monkeypatch: pytes
 def test_nor_when_its_server_dies_and_another_is_started() -> None:
     command = [sys.executable, "-c", KILL_THE_SERVER]
     subprocess.run(command, env={**os.environ, "SECRET": "canary"}, check=True)
+
+
+T = TypeVar("T")
 
 
 class Refused(ArgosyError):
@@ -167,6 +171,68 @@ async def test_what_goes_wrong_is_an_error_of_the_services(
 ) -> None:
     with pytest.raises(error, match=said):
         await sandbox.run(function)
+
+
+def count_to(number: int, end: Callable[[], object]) -> Iterator[Answer]:
+    for place in range(number):
+        yield Answer(place, Path())
+    end()
+
+
+def count_long_texts(*lengths: int) -> Iterator[str]:
+    for length in lengths:
+        yield "x" * length
+
+
+def count_slowly(number: int, cpu_s: float) -> Iterator[int]:
+    for place in range(number):
+        until_s = time.process_time() + cpu_s
+        while time.process_time() < until_s:
+            pass
+        yield place
+
+
+async def streamed(results: AsyncGenerator[list[T], None], into: list[T]) -> None:
+    async for some in results:
+        into += some
+
+
+async def test_results_come_in_order_as_they_are_made(sandbox: Sandbox) -> None:
+    found = list[Answer]()
+    await streamed(sandbox.stream(count_to, 300, object), found)
+    assert [one.number for one in found] == list(range(300))
+
+
+@pytest.mark.parametrize(
+    ("end", "error"), [(refuse, Refused), (fail, Crashed), (take_memory, TooLarge), (die, Crashed)]
+)
+async def test_what_was_made_before_an_error_is_kept(
+    sandbox: Sandbox, end: Callable[[], object], error: type[ArgosyError]
+) -> None:
+    found = list[Answer]()
+    with pytest.raises(error):
+        await streamed(sandbox.stream(count_to, 100, end), found)
+    assert len(found) == 100
+
+
+async def test_each_result_has_the_whole_time(sandbox: Sandbox) -> None:
+    found = list[Answer]()
+    with pytest.raises(TooLong):
+        await streamed(sandbox.lasting(0.02).stream(count_to, 5, never_end), found)
+    assert len(found) == 5
+
+
+async def test_each_result_has_the_whole_size(sandbox: Sandbox) -> None:
+    found = list[str]()
+    with pytest.raises(Crashed):
+        await streamed(sandbox.stream(count_long_texts, 9 * 1024**2, 9 * 1024**2, 17 * 1024**2, 1), found)
+    assert len(found) == 2
+
+
+async def test_a_process_that_has_used_its_time_leaves_the_rest_to_another(sandbox: Sandbox) -> None:
+    found = list[int]()
+    await streamed(sandbox.lasting(0.01).stream(count_slowly, 100, 0.25), found)  # 0.6 s
+    assert found in ([0, 1], [0, 1, 2]), "its start takes a little too"
 
 
 async def test_a_process_that_takes_too_long_is_ended(sandbox: Sandbox) -> None:

@@ -146,7 +146,7 @@ def made(letter: Mapping[str, object], *variables: object, **more: object) -> li
         Addressee(number, Mailbox("", f"r{number}@example.test"), json.dumps(own), f"<{number}@argosy.test>")
         for number, own in enumerate(variables)
     ]
-    return compose(head, addressees, "Thu, 01 Jan 1970 00:00:00 +0000")
+    return list(compose(head, addressees, "Thu, 01 Jan 1970 00:00:00 +0000"))
 
 
 def test_whose_template_goes_wrong_gets_none_and_the_others_get_theirs() -> None:
