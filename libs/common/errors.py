@@ -2,6 +2,8 @@
 
 ArgosyError
 ├── Unavailable        a server that this process depends on cannot be reached; a retry may work
+│   └── StorageUnavailable   this server is the blob store
+├── BlobMissing        a blob that must be there is not
 ├── Retry              a handler asks for a retry
 └── Reject             a handler refuses the job, without a retry; subclass it for each reason
 """
@@ -33,6 +35,21 @@ def message_of(error: BaseException) -> str:
 
 class Unavailable(ArgosyError):
     """A server that this operation needs cannot be reached."""
+
+
+class StorageUnavailable(Unavailable):
+    """The blob store cannot be used now.
+
+    `reason`: a label of the metric argosy_storage_errors, such as `full`; see blobs.py.
+    """
+
+    def __init__(self, message: str | None = None, *, reason: str = "other") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BlobMissing(ArgosyError):
+    """A file that must be in the blob store is not there."""
 
 
 class Retry(ArgosyError):

@@ -34,6 +34,9 @@ schedule_late_seconds = Histogram(
     buckets=_SECONDS,
 )
 schedule_missed = Counter("argosy_schedule_missed", "Fire times of schedules that were skipped.")
+storage_errors = Counter(
+    "argosy_storage_errors", "Operations on the blob store that failed.", ["operation", "error"]
+)
 followers = Gauge("argosy_followers", "Callers that follow a job through this gateway.")
 loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop ran its last tick.")
 conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets in the stream that no worker has taken.", ["queue"])

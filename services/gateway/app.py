@@ -81,6 +81,7 @@ def create_app(
                 background.alongside(
                     state.dispatcher.run(),
                     retention.run(),
+                    state.blobs.watch(),
                     state.load_shedder.watch(),
                     state.timeouts.watch(),
                     state.authenticator.listen(),

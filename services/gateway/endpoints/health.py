@@ -16,5 +16,6 @@ async def ready(request: Request) -> Response:
     state = state_of(request)
     database, redis = await state.readiness.check()
     parts = {"postgres": database, "redis": redis, "nats": state.bus.connected, "limits": state.limiter.mode.value}
+    parts |= {"storage": state.blobs.available}
     serving = database and not state.draining.is_set()
     return JSONResponse({"ready": serving, **parts}, status_code=200 if serving else 503)
