@@ -2,7 +2,9 @@
 
 ArgosyError
 ├── Unavailable        a server that this process depends on cannot be reached; a retry may work
+│   └── StorageUnavailable   this server is the blob store
 ├── Misconfigured      a server refuses the settings of this process; a retry cannot work
+├── BlobMissing        a blob that must be there is not
 ├── Retry              a handler asks for a retry
 └── Reject             a handler refuses the job, without a retry; subclass it for each reason
 """
@@ -36,8 +38,23 @@ class Unavailable(ArgosyError):
     """A server that this operation needs cannot be reached."""
 
 
+class StorageUnavailable(Unavailable):
+    """The blob store cannot be used now.
+
+    `reason`: a label of the metric argosy_storage_errors, such as `full`; see blobs.py.
+    """
+
+    def __init__(self, message: str | None = None, *, reason: str = "other") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Misconfigured(ArgosyError):
     """A server refuses this process because of its settings; a retry cannot work."""
+
+
+class BlobMissing(ArgosyError):
+    """A file that must be in the blob store is not there."""
 
 
 class Retry(ArgosyError):

@@ -34,6 +34,9 @@ schedule_late_seconds = Histogram(
     buckets=_SECONDS,
 )
 schedule_missed = Counter("argosy_schedule_missed", "Fire times of schedules that were skipped.")
+storage_errors = Counter(
+    "argosy_storage_errors", "Operations on the blob store that failed.", ["operation", "error"]
+)
 followers = Gauge("argosy_followers", "Callers that follow a job through this gateway.")
 background_deaths = Counter(
     "argosy_background_deaths", "Background parts that ended although the process went on, or ended it.", ["part"]

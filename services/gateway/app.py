@@ -102,6 +102,7 @@ def _beside_requests(state: GatewayState) -> AbstractAsyncContextManager[None]:
         background.essential(state.timeouts.watch()),  # requests would hang
         background.essential(state.load_shedder.watch()),  # the last lag seen might refuse for ever
         background.essential(state.job_updates.recheck()),  # followers would miss what was lost
+        background.essential(state.blobs.watch()),  # the end of an outage would not be noticed
         background.optional(state.job_updates.listen()),  # they are told all by `recheck`, but later
         background.optional(state.authenticator.listen()),  # what is cached ends by itself, but later
         background.optional(retention.run()),  # requests need none of it

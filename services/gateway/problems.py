@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from libs.common import log
+from libs.common import errors, log
 from libs.common.errors import ArgosyError, Unavailable, code_of
 
 logger = log.get("problems")
@@ -156,6 +156,14 @@ class ServiceUnavailable(Problem):
     always: ClassVar = {"Retry-After": "2"}
 
 
+class StorageUnavailable(Problem):
+    """Files cannot be stored or read now. Nothing was accepted; try again."""
+
+    status = 503
+    title = "Storage unavailable"
+    always: ClassVar = {"Retry-After": "5"}
+
+
 def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
     """All invalid fields of `within` as one problem, without their values."""
     fields = [
@@ -178,6 +186,8 @@ def response_to(error: Exception) -> Response:
         return render(problem(headers=dict(error.headers or {})))
     if isinstance(error, ClientDisconnect):  # nobody reads this; the request log shows 499
         return Response(status_code=499)
+    if isinstance(error, errors.StorageUnavailable):  # blobs.py logs it
+        return render(StorageUnavailable())
     logger.warning("request.unavailable", error=str(error))  # a server behind us is away
     return render(ServiceUnavailable())
 

@@ -86,6 +86,7 @@ from services.gateway.problems import (
     MethodNotAllowed,
     NotFound,
     RangeNotSatisfiable,
+    StorageUnavailable,
     response_to,
 )
 
@@ -102,9 +103,10 @@ def _op(method: str, path: str, endpoint: object, scope: S | None, **rest: objec
 OPERATIONS = (
     _op("POST", "/v1/ocr", submit_ocr, S.OCR_WRITE, limits=("ocr", "uploads"), urgency=Urgency.SUBMIT,
         multipart=OcrSubmission, headers=SUBMIT_HEADERS, deadline_s=SUBMIT_WITHIN_S, answers=SUBMIT,
-        problems=(Conflict, IdempotencyMismatch)),
+        problems=(Conflict, IdempotencyMismatch, StorageUnavailable)),
     _op("POST", "/v1/mail", submit_mail, S.MAIL_WRITE, urgency=Urgency.SUBMIT, body=MailSubmission,
-        headers=SUBMIT_HEADERS, deadline_s=120.0, answers=SUBMIT, problems=(Conflict, IdempotencyMismatch)),
+        headers=SUBMIT_HEADERS, deadline_s=120.0, answers=SUBMIT,
+        problems=(Conflict, IdempotencyMismatch, StorageUnavailable)),
     _op("POST", "/v1/mail/preview", preview_mail, S.MAIL_WRITE, body=Preview,
         answers={200: Answer(d.RenderedTemplate)}),
     _op("GET", "/v1/mail/{id}/recipients", list_recipients, S.MAIL_READ, query=RecipientListQuery,
@@ -144,7 +146,7 @@ OPERATIONS = (
         answers={200: Answer(d.JobWithErrors, headers=("ETag",)), 304: NO_CONTENT}, problems=(NotFound,)),
     _op("GET", "/v1/jobs/{id}/artifacts/{name}", download, S.JOBS_READ, deadline_s=None,
         answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
-        problems=(NotFound, RangeNotSatisfiable)),
+        problems=(NotFound, RangeNotSatisfiable, StorageUnavailable)),
     _op("POST", "/v1/jobs/{id}/cancel", cancel_job, S.JOBS_WRITE, urgency=Urgency.STATUS,
         answers={200: Answer(d.Job), 202: Answer(d.Job)}, problems=(NotFound, Conflict)),
     _op("GET", "/v1/jobs/{id}/children", list_children, S.JOBS_READ, query=PageQuery,
@@ -163,7 +165,7 @@ OPERATIONS = (
         problems=(NotFound, Conflict)),
     _op("GET", "/v1/schedules", list_schedules, S.SCHEDULES_READ, answers={200: Answer(d.Schedules)}),
     _op("POST", "/v1/schedules", create_schedule, S.SCHEDULES_WRITE, body=NewSchedule, deadline_s=60.0,
-        answers={201: Answer(d.Schedule, headers=("Location",))}, problems=(Conflict,)),
+        answers={201: Answer(d.Schedule, headers=("Location",))}, problems=(Conflict, StorageUnavailable)),
     _op("GET", "/v1/schedules/{id}", show_schedule, S.SCHEDULES_READ, answers={200: Answer(d.Schedule)},
         problems=(NotFound,)),
     _op("PATCH", "/v1/schedules/{id}", change_schedule, S.SCHEDULES_WRITE, body=ScheduleUpdate,

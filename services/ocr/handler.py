@@ -21,6 +21,7 @@ from libs.common import log, metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.db import Connection, Database
+from libs.common.errors import BlobMissing
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State
 from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
@@ -200,14 +201,14 @@ async def _cached(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles
         for suffix in PAGE_PARTS:
             if suffix != ".pdf" or cached.summary["recognised"]:
                 await deps.blobs.read_file(f"{cached.folder}{suffix}", files.path(suffix))
-    except FileNotFoundError:
+    except BlobMissing:
         return None
     await deps.sandbox.run(renumber, files)  # it may have had another page number
     return cached.summary | {"number": files.number, "read_before": True}
 
 
 async def _collect(job: Job[OcrPayload], deps: Deps, folder: Path) -> list[dict[str, Any]]:
-    """Fetch the parts that the page jobs have stored. Returns the summaries. Raises PagesFailed."""
+    """Fetch the parts that the page jobs have stored. Returns the summaries. Raises PagesFailed, BlobMissing."""
     failed = [child for child in job.children if child.state is not State.SUCCEEDED]
     if failed:
         job.progress(len(job.children) - len(failed), len(job.children))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from libs.common import background
 from libs.common.blobs import Blobs
+from libs.common.errors import BlobMissing
 from services.ocr.refusals import SourceMissing
 
 KEPT_IDLE = 4
@@ -32,7 +33,7 @@ class SourceCache:
 
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[Path]:
-        """Yield a local copy of the file `key`, valid while the block runs. Raises SourceMissing."""
+        """Yield a local copy of the file `key`, valid while the block runs. Raises SourceMissing, Unavailable."""
         cached = self._files.get(key)
         if cached is None:
             self._numbers += 1
@@ -54,7 +55,7 @@ class SourceCache:
     async def _download(self, key: str, path: Path) -> Path:
         try:
             await self._blobs.read_file(key, path)
-        except FileNotFoundError:
+        except BlobMissing:
             self._forget(key, path)
             raise SourceMissing from None
         except BaseException:

@@ -19,8 +19,8 @@ class Outcome(NamedTuple):
     """The outcome of attempt `attempt` of job `id`: an end state, or QUEUED for another attempt.
 
     `retry_in_s`: seconds until the next attempt. `failed`: whether this attempt counts as a failure; a release by
-    shutdown does not. `snoozed`: the attempt succeeded but the job is not done, so earlier failures and crashes no
-    longer count.
+    shutdown does not, nor does an attempt that met a server that is away. `snoozed`: the attempt succeeded but the
+    job is not done, so earlier failures and crashes no longer count.
     """
 
     id: UUID
@@ -54,6 +54,7 @@ _OUTCOMES: Columns[Outcome] = Columns(
 )
 # "IS NOT DISTINCT FROM" is "=" that no index supports: the plan must find rows by job id, not by worker.
 # If a row is missing, an earlier call may have written it: that one must have been replicated before this returns.
+# An error that does not count as a failure tells of a server that is away: an outage that goes on is one entry.
 # A requested cancel takes effect at the end of the attempt, unless the attempt ended the job anyway.
 _FINISH = f"""
 WITH ended AS (
@@ -66,7 +67,8 @@ WITH ended AS (
     crashes = CASE WHEN u.snoozed THEN 0 ELSE j.crashes END,
     result = u.result::jsonb, artifacts = u.artifacts::jsonb,
     errors = CASE WHEN u.error IS NULL THEN j.errors
-      ELSE CASE WHEN jsonb_array_length(j.errors) >= 50 THEN j.errors - 0 ELSE coalesce(j.errors, '[]') END ||
+      ELSE CASE WHEN NOT u.failed AND j.errors -> -1 ->> 'code' = u.error::jsonb ->> 'code' THEN j.errors - -1
+                WHEN jsonb_array_length(j.errors) >= 50 THEN j.errors - 0 ELSE coalesce(j.errors, '[]') END ||
       (u.error::jsonb || jsonb_build_object('at', now(), 'attempt', j.attempt)) END,
     progress = coalesce(u.progress::jsonb, j.progress),
     finished_at = CASE WHEN u.state <> 'queued' OR j.cancel_requested_at IS NOT NULL THEN now() END,

@@ -23,7 +23,7 @@ from libs.common.ledger.claim import Claim, claim
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import State
 from libs.common.log import Subject, about
-from libs.common.worker.failure import TimedOut, cancelled, outcome_of_failure, released
+from libs.common.worker.failure import Outages, TimedOut, cancelled, outcome_of_failure, postponed, released
 from libs.common.worker.job import Done, FanOut, HandlerResult, Job, Snooze
 from libs.common.worker.lease import Lease, Running, Stop
 
@@ -41,6 +41,9 @@ LET_GO_WITHIN_S = 2.0
 
 UNWRITTEN_AT_MOST = 3
 """The most jobs held per slot, counting those whose outcome is not written yet."""
+
+OUTAGE_REST_S = 1.0
+"""How long a slot rests whose job met a server that is away. So an outage does not turn over a long queue."""
 
 SOON_S = 0.001
 """The shortest delay of a snoozed job."""
@@ -86,6 +89,7 @@ class Worker(Generic[P, D]):
         self._tasks = background.Tasks()
         self._busy = 0
         self._throughput = _Throughput()
+        self._outages = Outages()
         self._freed = asyncio.Event()
         self._stopping = False
         self._record: Batcher[Outcome, bool] = Batcher(self._write_outcomes)
@@ -153,12 +157,15 @@ class Worker(Generic[P, D]):
     async def _run(self, running: Running) -> None:
         claimed = running.claim
         about.set(Subject(claimed.id, claimed.trace))
+        rests = False
         try:
             result = await self._attempt(running)
+            rests = isinstance(result, Outcome) and _is_postponed(result)
         finally:
-            self._busy -= 1
-            self._throughput.ended += 1
-            self._freed.set()
+            if rests:
+                asyncio.get_running_loop().call_later(OUTAGE_REST_S, self._free_slot)
+            else:
+                self._free_slot()
         self._run_seconds.observe(time.perf_counter() - running.started)
         try:
             if result is not None:
@@ -166,6 +173,11 @@ class Worker(Generic[P, D]):
         finally:
             self.lease.held.pop((claimed.id, claimed.attempt), None)
             self._freed.set()
+
+    def _free_slot(self) -> None:
+        self._busy -= 1
+        self._throughput.ended += 1
+        self._freed.set()
 
     async def _attempt(self, running: Running) -> HandlerResult | Outcome | None:
         """Run the handler. Returns what to record, or None if this worker no longer holds the job."""
@@ -195,6 +207,8 @@ class Worker(Generic[P, D]):
                 return self._failure(claimed, TimedOut(claimed.timeout_s))
 
     def _failure(self, claimed: Claim, error: BaseException) -> Outcome:
+        if isinstance(error, Unavailable):
+            return postponed(claimed, error, self._outages.wait_s(error.code))
         return outcome_of_failure(claimed, error, self._backoff(claimed.kind))
 
     async def _job(self, running: Running) -> Job[P]:
@@ -240,6 +254,8 @@ class Worker(Generic[P, D]):
         if not written:
             self._fenced.inc()
             logger.warning("job.fenced", attempt=claimed.attempt)
+        elif _is_postponed(outcome):
+            logger.info("job.postponed", attempt=claimed.attempt, wait_s=outcome.retry_in_s, error=outcome.error)
         elif outcome.error is not None:
             logger.warning("job.failed", attempt=claimed.attempt, state=outcome.state, **outcome.error)
 
@@ -327,6 +343,11 @@ class _Throughput:
 
 class _JobLost(Exception):
     """Rolls back the effects of an attempt whose worker no longer holds the job."""
+
+
+def _is_postponed(outcome: Outcome) -> bool:
+    """Whether the job waits for a server that is away."""
+    return outcome.error is not None and not outcome.failed
 
 
 def _success(claimed: Claim, done: Done) -> Outcome:

@@ -1,19 +1,24 @@
 """GET /v1/jobs/{id}/artifacts/{name}: a file that a job made, whole or in part."""
 
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from libs.common.errors import BlobMissing
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.state import state_of
 from services.gateway.problems import NotFound, RangeNotSatisfiable
 
 
 async def download(request: Request) -> Response:
-    """Download an artifact, with ETag, If-Range and Range (one range; several return the whole file)."""
+    """Download an artifact, with ETag, If-Range and Range (one range; several return the whole file).
+
+    A file that is no longer stored is 404. The answer begins when the first bytes are there.
+    """
     artifact = await _find(request)
     size: int = artifact["size"]
     etag = f'"{artifact["sha256"]}"'
@@ -35,10 +40,27 @@ async def download(request: Request) -> Response:
     if span:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     status = 206 if span else 200
-    if request.method == "HEAD" or start == end:
-        return Response(status_code=status, headers=headers)
-    content = state_of(request).blobs.read(artifact["key"], start=start, end=end if span else None)
+    blobs, key = state_of(request).blobs, artifact["key"]
+    try:
+        if request.method == "HEAD" or start == end:
+            await blobs.find(key)
+            return Response(status_code=status, headers=headers)
+        content = await _begun(blobs.read(key, start=start, end=end if span else None))
+    except BlobMissing as error:
+        raise NotFound("This file is no longer stored.") from error
     return StreamingResponse(content, status_code=status, headers=headers)
+
+
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`chunks`, of which the first one has been read. Raises what the reading raises."""
+    first = await anext(chunks, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return whole()
 
 
 async def _find(request: Request) -> dict[str, Any]:

@@ -30,6 +30,7 @@ async def ready(request: Request) -> Response:
         **await state.readiness.check(),
         "redis_eviction": state.limiter.eviction,
         "nats": state.bus.connected,
+        "storage": state.blobs.available,
         "limits": state.limiter.mode.value,
         "dispatcher": {"last_success_s": int(last_success_s) if isfinite(last_success_s) else None},
     }

@@ -51,6 +51,13 @@ def explain(facts: dict[str, Any]) -> Explanation:
 def _scheduled(facts: dict[str, Any]) -> Explanation:
     evidence = {"due_at": facts["due_at"], "failures": facts["failures"], "error": _message(facts)}
     moment = f"{facts['due_at']:%Y-%m-%d %H:%M:%S} UTC"
+    error = facts.get("error") or {}
+    if error.get("outage") and error["attempt"] == facts["attempt"]:
+        return (
+            error["code"],
+            f"It waits for a server that is away, and is tried again at {moment}: {error['message']}",
+            evidence,
+        )
     if facts["failures"]:
         return (
             "waiting_to_retry",

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 from binascii import Error as NotBase64
+from collections.abc import AsyncIterator
 from html import escape
 from importlib import resources
 from string import Template
@@ -204,7 +205,7 @@ async def submit_mail(request: Request) -> Response:
         )  # fmt: skip
         return await submit(request, job)
     except (Invalid, IdempotencyMismatch):
-        await state.blobs.delete_folder(folder)
+        await state.blobs.discard(folder)
         raise
 
 
@@ -244,16 +245,19 @@ async def unsubscribe(request: Request) -> Response:
 async def _attached(
     request: Request, folder: str, attachments: tuple[Attachment, ...]
 ) -> tuple[tuple[AttachedFile, ...], int]:
-    """Store the files. Returns them, and their total size in bytes."""
+    """Store the files. Returns them, and their total size in bytes. Raises StorageUnavailable, and leaves none."""
+    blobs = state_of(request).blobs
     files, size = [], 0
-    for number, attachment in enumerate(attachments):
-        content = base64.b64decode(attachment.content)
-
-        async def whole(content: bytes = content) -> Any:
-            yield content
-
-        stored = await state_of(request).blobs.write(f"{folder}/attachment-{number}", whole())
-        size += stored.size
-        named = attachment.model_dump(exclude={"content"})
-        files.append(AttachedFile(key=f"{folder}/attachment-{number}", **named))
+    try:
+        for number, attachment in enumerate(attachments):
+            key = f"{folder}/attachment-{number}"
+            size += (await blobs.write(key, _whole(base64.b64decode(attachment.content)))).size
+            files.append(AttachedFile(key=key, **attachment.model_dump(exclude={"content"})))
+    except BaseException:
+        await blobs.discard(folder)
+        raise
     return tuple(files), size
+
+
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    yield content

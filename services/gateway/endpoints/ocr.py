@@ -11,10 +11,11 @@ from starlette.responses import Response
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import parse_id
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.errors import BlobMissing
 from libs.common.ledger import jobs, retention
 from libs.common.ledger.jobs import new_id
 from services.gateway.endpoints.submission import JobFields, new_job, submit
-from services.gateway.endpoints.uploads import Upload, receive
+from services.gateway.endpoints.uploads import UPLOAD, Upload, receive
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import parse_json
 from services.gateway.http.state import state_of
@@ -33,12 +34,11 @@ async def submit_ocr(request: Request) -> Response:
     job_id = new_id()
     folder = job_folder(principal.tenant, job_id)
     await retention.announce_upload(state.database, job_id, folder)
-    key = f"{folder}/upload"
-    upload = await receive(request, state.blobs, key, max_bytes=state.settings.gateway_max_upload_bytes)
+    upload = await receive(request, state.blobs, folder, max_bytes=state.settings.gateway_max_upload_bytes)
     try:
         fields = _fields(upload.fields)
         payload = OcrPayload(
-            source=key,
+            source=f"{folder}/{UPLOAD}",
             filename=upload.filename.replace("\x00", "")[:255],
             media_type=upload.media_type,
             options=OcrOptions(**fields.model_dump(include=set(OcrOptions.model_fields))),
@@ -56,7 +56,7 @@ async def submit_ocr(request: Request) -> Response:
         )
         return await submit(request, job)
     except (Invalid, IdempotencyMismatch):
-        await state.blobs.delete(key)
+        await state.blobs.discard(folder)
         raise
 
 
@@ -92,12 +92,12 @@ async def recurring_document(
         raise invalid_fields(error, within="body.payload") from error
     job_id = parse_id(document.document)
     found = job_id and await jobs.payload(state.database, principal.tenant, job_id, queue="ocr")
-    source = f"{folder}/upload"
+    source = f"{folder}/{UPLOAD}"
     try:
         if not found:
-            raise FileNotFoundError
+            raise BlobMissing
         await state.blobs.copy(found["source"], source)
-    except FileNotFoundError:
+    except BlobMissing:
         raise Conflict("There is no OCR job with that id, or its document is no longer stored.") from None
     options = OcrOptions(**document.model_dump(exclude={"document"}))
     recurring = OcrPayload(

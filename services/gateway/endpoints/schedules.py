@@ -134,7 +134,7 @@ async def create_schedule(request: Request) -> Response:
             catch_up=body.catch_up,
         )
     except NameTaken as error:
-        await state.blobs.delete_folder(folder)
+        await state.blobs.discard(folder)
         raise Conflict(f"There is a schedule named {body.name!r} already.") from error
     document = _schedule_document(facts)
     return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}"})

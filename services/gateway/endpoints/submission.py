@@ -98,7 +98,7 @@ async def submit(request: Request, job: NewJob) -> Response:
     if accepted.id == job.id:
         facts: JobFacts | None = _facts(job, accepted)
     else:
-        await state.blobs.delete_folder(job_folder(job.tenant, job.id))
+        await state.blobs.discard(job_folder(job.tenant, job.id))
         if job.idempotency_key is not None and accepted.idempotency_key == job.idempotency_key:
             if accepted.request_sha256 != job.request_sha256:
                 raise IdempotencyMismatch

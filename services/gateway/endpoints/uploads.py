@@ -20,6 +20,9 @@ FRAMING_AT_MOST = 64 * 1024
 SNIFFED = 1024
 """Bytes that decide a file's type. A PDF's header may be anywhere in them (ISO 32000, annex H)."""
 
+UPLOAD = "upload"
+"""The name of the file in its folder."""
+
 Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
 
 
@@ -51,10 +54,10 @@ def media_type_of(head: bytes) -> str | None:
     return "application/pdf" if b"%PDF-" in head[:SNIFFED] else None
 
 
-async def receive(request: Request, blobs: Blobs, key: str, *, max_bytes: int) -> Upload:
-    """Store the part `file` of `request`, of at most `max_bytes`, under `key`. Other parts are fields.
+async def receive(request: Request, blobs: Blobs, folder: str, *, max_bytes: int) -> Upload:
+    """Store the part `file` of `request`, of at most `max_bytes`, in `folder`. Other parts are fields.
 
-    Raises a Problem for anything wrong with the request, and then leaves nothing under `key`.
+    Raises a Problem for anything wrong with the request, and StorageUnavailable. Then nothing is left in `folder`.
     """
     upload: Upload | None = None
     fields: dict[str, str] = {}
@@ -68,12 +71,11 @@ async def receive(request: Request, blobs: Blobs, key: str, *, max_bytes: int) -
                 elif upload is not None:
                     raise Invalid(errors=[{"field": "file", "message": "There must be only one file."}])
                 else:
-                    upload = await _store(blobs, key, event.filename or "", events, max_bytes)
-    except MultipartError as error:
-        await blobs.delete(key)
-        raise BadRequest(f"The multipart body is malformed: {error}") from error
-    except BaseException:
-        await blobs.delete(key)
+                    upload = await _store(blobs, f"{folder}/{UPLOAD}", event.filename or "", events, max_bytes)
+    except BaseException as error:
+        await blobs.discard(folder)
+        if isinstance(error, MultipartError):
+            raise BadRequest(f"The multipart body is malformed: {error}") from error
         raise
     if upload is None:
         raise Invalid(errors=[{"field": "file", "message": "Field required"}])

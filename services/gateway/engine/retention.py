@@ -9,6 +9,7 @@ import time
 from libs.common import background, log, metrics
 from libs.common.blobs import Blobs
 from libs.common.db import Database
+from libs.common.errors import BlobMissing, StorageUnavailable
 from libs.common.ledger import consistency_check, retention
 from services.gateway.config import RetentionSettings
 
@@ -86,12 +87,13 @@ class Retention:
             emptied = [folder for folder in folders if await self._empty(folder)]
             await retention.forget_folders(self._db, emptied)
             if len(emptied) < len(folders):
+                logger.warning("retention.folders_not_removed", folders=len(folders) - len(emptied))
                 return
 
     async def _empty(self, folder: str) -> bool:
+        """Whether the folder could be emptied. If not, the next round tries again."""
         try:
             await self._blobs.delete_folder(folder)
-        except Exception as error:  # any error of the store: remove the other folders, and retry this one later
-            logger.warning("retention.folder_not_removed", folder=folder, error=str(error))
+        except (StorageUnavailable, BlobMissing):
             return False
         return True

@@ -105,10 +105,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._start_head_timer()
 
     def on_message_begin(self) -> None:
-        """Note that a request's head begins."""
+        """Note that a request's head begins. Its scope gets `argosy.reset`, which ends the connection at once."""
         self._in_head, self._head_bytes = True, 0
         self._connection.mid_request = True
         super().on_message_begin()
+        self.scope["argosy.reset"] = self._abort  # type: ignore[typeddict-unknown-key]
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`. Aborts if the head is too large, and starts its timer if it is incomplete."""

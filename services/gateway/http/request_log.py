@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import log, metrics
+from libs.common.errors import message_of
 from services.gateway.http.state import state_of
 from services.gateway.problems import InternalError, render
 
@@ -58,7 +59,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 if status:
-                    raise RuntimeError("An error after the response had begun.")
+                    raise _ResponseCut
                 status = message["status"]
                 message["headers"] = _completed(message["headers"], scope, trace.request_id)
                 if state_of(scope).draining.is_set():  # the next request goes to another gateway
@@ -67,6 +68,10 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_marked)
+        except _ResponseCut as cut:
+            why = message_of(cut.__context__ or cut)
+            logger.warning("response.cut", path=scope["path"], error=why, **trace._asdict())
+            await _break_off(scope, receive)
         except Exception:  # a bug: the traceback goes to the log, not to the caller
             logger.exception("request.bug", **trace._asdict())
             if status:
@@ -74,6 +79,17 @@ class RequestLog:
             await render(InternalError())(scope, receive, send_marked)
         finally:
             _record(scope, status or 499, time.perf_counter() - started, trace)
+
+
+class _ResponseCut(Exception):
+    """A foreseen error, which is the context of this one, came when the response had begun."""
+
+
+async def _break_off(scope: Scope, receive: Receive) -> None:
+    """Reset the connection, so that the caller does not take what it has for the whole."""
+    scope["argosy.reset"]()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:

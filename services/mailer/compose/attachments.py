@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import AttachedFile
+from libs.common.errors import BlobMissing
 from services.mailer.compose.header_fields import parameter
 from services.mailer.refusals import AttachmentMissing
 
@@ -39,7 +40,7 @@ async def fetch(blobs: Blobs, files: Sequence[AttachedFile]) -> AttachmentParts:
     for file in files:
         try:
             content = b"".join([chunk async for chunk in blobs.read(file.key)])
-        except FileNotFoundError:
+        except BlobMissing:
             raise AttachmentMissing from None
         part = await asyncio.to_thread(_part, file, content)
         (attached if file.content_id is None else inline).append(part)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from libs.common.contracts.ocr import OcrPayload
-from libs.common.errors import Reject
+from libs.common.errors import Reject, StorageUnavailable
 from libs.common.worker.job import Done, Job
 from libs.common.worker.worker import Worker
 from tests.integration.services.gateway.gateway import Gateway
@@ -18,13 +18,15 @@ from tests.polling import until
 
 @asynccontextmanager
 async def working(gateway: Gateway, gate: asyncio.Event) -> AsyncIterator[None]:
-    """A worker whose jobs report, wait for `gate`, and fail if their file is named bad."""
+    """A worker whose jobs report, wait for `gate`, and fail if their file is named bad, or wait if away."""
 
     async def handle(job: Job[OcrPayload], _deps: None) -> Done:
         job.progress(1, 2, "half")
         await gate.wait()
         if job.payload.filename == "bad.png":
             raise Reject("No good.")
+        if job.payload.filename == "away.png":
+            raise StorageUnavailable
         return Done({"pages": 1})
 
     state = gateway.app.state

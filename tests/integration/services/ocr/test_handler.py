@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pikepdf
@@ -10,14 +11,22 @@ import psutil
 import pypdfium2
 import pytest
 
+from libs.common.blobs import Blobs
+from libs.common.config import BlobSettings
 from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.errors import StorageUnavailable
 from libs.common.handler_testkit import run_inline
+from libs.common.ledger.flows import Child
+from libs.common.ledger.jobs import State, new_id
 from libs.common.sandbox.seccomp import network_is_closed
+from libs.common.worker.job import Job
 from services.ocr import refusals
 from services.ocr.handler import handle
 from services.ocr.refusals import PageCrashed
+from services.ocr.source_cache import SourceCache
 from tests import pictures
 from tests.integration.services.ocr.conftest import Reader
+from tests.integration.services.ocr.read_words import committed
 from tests.pictures import word_f1
 from tests.polling import until
 
@@ -72,6 +81,28 @@ async def test_a_missing_page_and_a_missing_upload_are_refused(reader: Reader) -
     payload = OcrPayload(source="nowhere", filename="f", media_type="image/png", options=OcrOptions())
     with pytest.raises(refusals.SourceMissing):
         await run_inline(handle, payload, reader.deps)
+
+
+async def test_a_store_that_is_away_is_an_outage_at_every_step(reader: Reader, tmp_path: Path) -> None:
+    """When the upload is fetched, a page known from before, and the parts of the pages."""
+    content = pictures.encoded(pictures.page(["Known before the outage."]), "PNG")
+    await committed(reader, await reader.read(content))
+    away = Blobs(BlobSettings.model_validate({"blob_url": (tmp_path / "away").as_uri()}))
+    (tmp_path / "away").rmdir()
+    without_upload = replace(reader.deps, sources=SourceCache(away, tmp_path))
+    with pytest.raises(StorageUnavailable):
+        await Reader(without_upload, reader.blobs).read(content)
+    without_cache = replace(reader.deps, blobs=away)
+    with pytest.raises(StorageUnavailable):
+        await Reader(without_cache, reader.blobs).read(content)
+    payload = OcrPayload(source="upload/kept", filename="f", media_type="image/png", options=OcrOptions())
+    (tmp_path / "kept").write_bytes(content)
+    await reader.blobs.write_file("upload/kept", tmp_path / "kept")
+    job = Job(new_id(), 2, "test", "document", payload, lambda _progress: None)
+    part = {"key": "part", "name": "page.txt"}
+    job.children = tuple(Child(new_id(), State.SUCCEEDED, {"page": page}, {}, [part], None) for page in (1, 2))
+    with pytest.raises(StorageUnavailable):
+        await handle(job, without_cache)
 
 
 async def test_cancelling_ends_the_processes_of_the_pages(reader: Reader) -> None:

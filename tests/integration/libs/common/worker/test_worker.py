@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from libs.common.errors import Reject, Retry
+from libs.common.errors import Reject, Retry, StorageUnavailable, Unavailable
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker.job import Done, Job
 from tests.integration.libs.common.worker.working_fleet import Fleet, Payload
+from tests.polling import until
 
 
 async def test_a_job_succeeds_with_its_result_and_progress(fleet: Fleet) -> None:
@@ -63,6 +64,32 @@ async def test_errors(fleet: Fleet, error: Exception, state: str, code: str, fai
         (attempt, code, type(error).__qualname__) for attempt in range(1, failures + 1)
     ]
     assert all(kept["at"] and kept["message"] for kept in facts["errors"])
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable(), Unavailable("Redis is away.")])
+async def test_a_server_that_is_away_costs_no_attempt(fleet: Fleet, error: Unavailable) -> None:
+    away, told = True, False
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        if away:
+            raise error
+        return Done({"after": "all"})
+
+    job_id = await fleet.submit(max_attempts=1)
+
+    async def tried_twice() -> bool:
+        nonlocal told
+        facts = await fleet.facts(job_id)
+        told = told or (facts["state"], facts["failures"]) == ("scheduled", 0)
+        return facts["attempt"] >= 2 and told
+
+    async with fleet.working(handle):
+        await until(tried_twice)
+        assert (await fleet.facts(job_id))["error"]["code"] == error.code
+        away = False
+        facts = await fleet.ended(job_id)
+    assert (facts["state"], facts["failures"], facts["result"]) == ("succeeded", 0, {"after": "all"})
+    assert len(facts["errors"]) == 1, "an outage is one entry, however often the job was tried"
 
 
 async def test_a_payload_of_another_shape_is_refused(fleet: Fleet) -> None:

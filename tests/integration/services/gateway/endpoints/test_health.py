@@ -20,6 +20,7 @@ FACTS = {
     "redis": True,
     "redis_eviction": "noeviction",
     "nats": True,
+    "storage": True,
     "limits": "shared",
 }
 

@@ -30,3 +30,16 @@ async def test_why_names_the_time_and_the_missing_worker(gateway: Gateway) -> No
     assert (why["code"], why["sentence"]) == ("scheduled", "It is scheduled for 2999-01-01 00:00:00 UTC.")
     waiting = await submitted(client)
     assert (await client.get(waiting + "/why")).json()["code"] == "no_worker"
+
+
+async def test_why_names_the_server_that_is_away(gateway: Gateway) -> None:
+    client, gate = await gateway.client(), asyncio.Event()
+    gate.set()
+    path = await submitted(client, name="away.png")
+    async with working(gateway, gate):
+        await becomes(client, path, "scheduled")
+        job, why = (await client.get(path)).json(), (await client.get(path + "/why")).json()
+        assert (job["failures"], job["error"]["code"]) == (0, "storage_unavailable")
+        assert job["error"]["retryable"]
+        assert why["code"] == "storage_unavailable"
+        assert why["facts"]["error"] == "The blob store cannot be used now."

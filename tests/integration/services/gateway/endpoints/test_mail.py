@@ -174,6 +174,29 @@ async def test_what_cannot_be_a_letter_is_refused(gateway: Gateway, changed: dic
     assert gateway.blobs() == []
 
 
+async def test_a_letter_whose_files_cannot_be_stored_is_refused_and_leaves_none(gateway: Gateway) -> None:
+    client = await gateway.client()
+    blobs = gateway.app.state.blobs
+    write = blobs.write
+
+    async def away_after_the_first(key: str, chunks: Any) -> Any:
+        if key.endswith("attachment-1"):
+            blobs.write = write
+            gateway.folder.rename(gateway.folder.with_name("aside"))
+        return await write(key, chunks)
+
+    files = [{"filename": name, "media_type": "text/plain", "content": "aGk="} for name in ("a", "b")]
+    body = LETTER | {"to": ["ada@one.test"], "attachments": files}
+    blobs.write = away_after_the_first
+    assert_problem(await client.post("/v1/mail", json=body), 503, "storage-unavailable")
+    assert await gateway.database.fetch("SELECT FROM ledger.jobs") == []
+    gateway.folder.with_name("aside").rename(gateway.folder)
+    await gateway.database.fetch("UPDATE ledger.uploads SET announced_at = now() - interval '2 hours'")
+    await gateway.retention.go_round()
+    assert gateway.blobs() == []
+    assert (await client.post("/v1/mail", json=body)).status_code == 202
+
+
 async def test_a_letter_that_is_too_large_is_refused(gateway: Gateway) -> None:
     client = await gateway.client()
     files = [{"filename": "a", "media_type": "text/plain", "content": "A" * 27_000_000}]

@@ -2,7 +2,8 @@
 
 from starlette.types import Message
 
-from tests.integration.services.gateway.gateway import PNG, Gateway
+from tests.integration.services.gateway.gateway import PNG, Gateway, assert_problem, upload
+from tests.polling import until
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(gateway: Gateway) -> None:
@@ -29,3 +30,40 @@ async def test_an_upload_that_breaks_off_leaves_nothing(gateway: Gateway) -> Non
     await gateway.app(scope, receive, send)
     assert answers[0]["status"] == 499
     assert gateway.blobs() == []
+
+
+async def test_an_upload_while_the_store_is_away_is_refused_and_the_return_is_noticed(gateway: Gateway) -> None:
+    client = await gateway.client()
+    aside = gateway.folder.rename(gateway.folder.with_name("aside"))
+    refused = await client.post("/v1/ocr", **upload())
+    assert_problem(refused, 503, "storage-unavailable")
+    assert refused.headers["retry-after"] == "5"
+    assert str(gateway.folder) not in refused.text
+    assert not gateway.folder.exists(), "nothing is written where nobody looks later"
+    told = await gateway.anonymous().get("/readyz")
+    assert (told.status_code, told.json()["storage"]) == (200, False)
+    wrong = await client.post("/v1/ocr", **upload(b"neither picture nor PDF"))
+    assert_problem(wrong, 415, "unsupported-media-type")
+    aside.rename(gateway.folder)
+
+    async def is_back() -> bool:
+        return bool((await gateway.anonymous().get("/readyz")).json()["storage"])
+
+    await until(is_back)
+    assert gateway.blobs() == []
+    assert (await client.post("/v1/ocr", **upload())).status_code == 202
+
+
+async def test_a_repeated_upload_is_answered_though_its_copy_cannot_be_removed(gateway: Gateway) -> None:
+    client = await gateway.client()
+    client.headers["Idempotency-Key"] = "once"
+    first = await client.post("/v1/ocr", **upload())
+    accept = gateway.app.state.dispatcher.accept
+
+    async def away_meanwhile(job: object) -> object:
+        gateway.folder.rename(gateway.folder.with_name("aside"))
+        return await accept(job)
+
+    gateway.app.state.dispatcher.accept = away_meanwhile
+    again = await client.post("/v1/ocr", **upload())
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])

@@ -3,10 +3,18 @@
 import pytest
 
 from libs.common.backoff import Backoff
-from libs.common.errors import Reject, Retry
+from libs.common.errors import Reject, Retry, StorageUnavailable
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.jobs import State, new_id
-from libs.common.worker.failure import TimedOut, outcome_of_failure, released
+from libs.common.worker.failure import (
+    OUTAGE_WAIT_AT_MOST_S,
+    OUTAGE_WAIT_S,
+    Outages,
+    TimedOut,
+    outcome_of_failure,
+    postponed,
+    released,
+)
 
 
 def claim(failures: int = 0, max_attempts: int = 3) -> Claim:
@@ -50,3 +58,30 @@ def test_the_last_try_fails_the_job(error: Exception) -> None:
 def test_a_release_costs_no_retry() -> None:
     outcome = released(claim())
     assert (outcome.state, outcome.failed, outcome.retry_in_s) == (State.QUEUED, False, 0.0)
+
+
+def test_a_server_that_is_away_costs_no_retry_and_is_told() -> None:
+    outcome = postponed(claim(failures=2), StorageUnavailable("The blob store is full."), 3.0)
+    assert (outcome.state, outcome.failed, outcome.retry_in_s) == (State.QUEUED, False, 3.0)
+    assert outcome.error == {
+        "code": "storage_unavailable",
+        "type": "StorageUnavailable",
+        "message": "The blob store is full.",
+        "retryable": True,
+        "outage": True,
+    }
+
+
+def test_jobs_wait_as_long_as_an_outage_has_lasted_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("libs.common.worker.failure.time.monotonic", lambda: now)
+    outages = Outages()
+    assert OUTAGE_WAIT_S <= outages.wait_s("storage_unavailable") <= 2 * OUTAGE_WAIT_S
+    now += 20
+    assert 10 <= outages.wait_s("storage_unavailable") <= 20
+    for _ in range(20):
+        now += 20
+        assert outages.wait_s("storage_unavailable") <= OUTAGE_WAIT_AT_MOST_S
+    assert outages.wait_s("unavailable") <= 2 * OUTAGE_WAIT_S, "another server"
+    now += 3 * OUTAGE_WAIT_AT_MOST_S
+    assert outages.wait_s("storage_unavailable") <= 2 * OUTAGE_WAIT_S, "another outage"
