@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__", "keys", "accounts"),
     ),
     "services.mailer": (
-        ("refusals", "tables", "delivery_hours"),
+        ("refusals", "tables", "delivery_hours", "bounce_brake"),
         ("smtp", "compose", "recipient_tokens", "templates", "preview_slots", "lmtp"),
         ("suppressions",),
         ("config", "letters"),

@@ -28,6 +28,7 @@ from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
 from libs.common.worker.job import Done, FanOut, Job, Snooze, storable
 from libs.common.worker.service import Platform
 from services.mailer import deadline_reminders, letters, templates
+from services.mailer.bounce_brake import BounceBrake
 from services.mailer.bounces import ReportServer
 from services.mailer.compose import attachments, signing
 from services.mailer.compose.attachments import AttachmentParts
@@ -43,6 +44,7 @@ from services.mailer.refusals import (
     ComposingCrashed,
     ComposingTooLarge,
     ComposingTooSlow,
+    MostBounced,
     NobodyReached,
     PartsFailed,
 )
@@ -199,8 +201,8 @@ async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) 
                 async for messages in batches:
                     yield messages
 
-    sending = Delivery(deps.transport, letter_id, job.attempt, job.tenant, supply(), len(due), finish)
-    retry_in_s = await sending.run(lambda newly_ended: job.progress(ended + newly_ended, total))
+    sending = Delivery(deps.transport, letter_id, job.attempt, job.tenant, supply(), len(due), ended, finish)
+    retry_in_s = await sending.run(lambda ended: job.progress(ended, total))
     if sending.is_held and (refusal := sending.refusal) is not None:
         await until_available(
             lambda: letters.note_refusal(deps.database, letter_id, part.first, part.last, job.attempt, refusal)
@@ -208,6 +210,7 @@ async def _send(job: Job[MailPayload], deps: Deps, letter_id: UUID, part: Part) 
     counts = await until_available(lambda: letters.count(deps.database, letter_id, part.first, part.last))
     job.progress(counts.ended, counts.total, sending.note)
     if counts.due_in_s is not None:
+        _refuse_if_most_bounce(counts)
         return Snooze(max(SNOOZE_AT_LEAST_S, retry_in_s, counts.due_in_s))
     if job.parent is None:
         _refuse_if_nobody_was_reached(counts)
@@ -310,6 +313,13 @@ async def _summarise(job: Job[MailPayload], deps: Deps) -> Done:
     job.progress(counts.ended, counts.total)
     _refuse_if_nobody_was_reached(counts)
     return Done(_result(counts))
+
+
+def _refuse_if_most_bounce(counts: Counts) -> None:
+    """Raises MostBounced."""
+    bounced = counts.by_state.get(State.BOUNCED, 0)
+    if BounceBrake(counts.ended, bounced).is_on:
+        raise MostBounced(f"Of the first {counts.ended} recipients, {bounced} bounced. The others were not tried.")
 
 
 def _refuse_if_nobody_was_reached(counts: Counts) -> None:

@@ -27,6 +27,10 @@ class AttachmentMissing(Reject):
     """An attachment of the letter is no longer in the blob store."""
 
 
+class MostBounced(Reject):
+    """Most recipients so far have bounced, so the letter has stopped."""
+
+
 class NobodyReached(Reject):
     """The letter could not be sent to any recipient."""
 

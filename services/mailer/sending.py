@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.backoff import Backoff
+from services.mailer.bounce_brake import BounceBrake
 from services.mailer.letters import State, StateChange, StateWriter, stored_text
 from services.mailer.refusals import NoLongerOurs
 from services.mailer.smtp.connection import ConnectionLease, Relays, Unreachable
@@ -120,8 +121,8 @@ class Transport:
 class Delivery:
     """One turn of a job, in which its messages are sent.
 
-    `supply`: yields the messages in batches; `at_most`: how many there are at most; `finish`: adds attachments and
-    signatures to a message, None if there are none.
+    `supply`: yields the messages in batches; `at_most`: how many there are at most; `ended`: how many recipients
+    have ended before; `finish`: adds attachments and signatures to a message, None if there are none.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Delivery:
         tenant: str,
         supply: AsyncGenerator[list[OutgoingMessage], None],
         at_most: int,
+        ended: int,
         finish: Callable[[bytes], bytes] | None,
     ) -> None:
         self._transport = transport
@@ -151,7 +153,7 @@ class Delivery:
         self._failure: Exception | None = None
         self._stopping = False
         self._retry_in_s = 0.0
-        self._ended = 0
+        self._brake = BounceBrake(ended)
         self._sender_refusals = 0
         """In a row."""
         self.refusal: Reply | None = None
@@ -162,9 +164,9 @@ class Delivery:
     async def run(self, report: Callable[[int], None]) -> float:
         """Send what can be sent now. Returns 0.0, or the seconds to wait before the rest should be tried.
 
-        `report` is called with the number of recipients whose delivery has ended. If this is cancelled, messages
-        in flight get STOP_GRACE_S to end. Raises NoLongerOurs. An exception from `supply` is raised after all
-        messages before it have been sent.
+        `report` is called with the number of recipients that have ended, in earlier turns too. If this is
+        cancelled, messages in flight get STOP_GRACE_S to end. Raises NoLongerOurs. An exception from `supply` is
+        raised after all messages before it have been sent.
         """
         self._report = report
         senders = [self._send() for _ in range(min(self._at_most, self._transport.connections))]
@@ -346,8 +348,11 @@ class Delivery:
 
     def _state_change(self, message: OutgoingMessage, reply: Reply, subject: About) -> StateChange:
         state, retry_in_s = self._outcome(message, reply, subject)
-        self._ended += state not in (State.DEFERRED, State.QUEUED)
-        self._report(self._ended)
+        if state not in (State.DEFERRED, State.QUEUED):
+            self._brake.count(bounced=state is State.BOUNCED)
+            if self._brake.is_on:
+                self._stop()
+        self._report(self._brake.ended)
         possible_duplicates = int(reply.in_doubt and message.again)
         at_recipient = reply.phase is Phase.RCPT
         return StateChange(

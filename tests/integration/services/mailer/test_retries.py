@@ -60,6 +60,21 @@ async def test_a_letter_that_reached_nobody_has_failed_and_can_be_retried(
     assert (await mailer.finish(job))["result"] == {"recipients": 2, "sent": 2}
 
 
+async def test_a_letter_most_of_which_bounces_stops_and_goes_on_when_retried(
+    mailer: Mailer, gateway_database: Database, relay: Relay
+) -> None:
+    recipients = [f"550end-{number}" for number in range(400)]
+    job = await mailer.accept(letter=PLAIN, recipients=to(*recipients))
+    facts = await mailer.finish(job)
+    assert (facts["state"], facts["error"]["code"]) == ("failed", "most_bounced")
+    assert facts["error"]["message"].endswith("bounced. The others were not tried.")
+    tried = len(await mailer.database.fetch("SELECT FROM mail.recipients WHERE state = 'bounced'"))
+    assert 50 <= tried < 400
+    relay.kind_at = 0.0
+    assert await retry(gateway_database, job)
+    assert (await mailer.finish(job))["result"] == {"recipients": 400, "sent": 400}
+
+
 async def test_all_parts_of_a_letter_to_many_are_looked_through(
     mailer: Mailer, gateway_database: Database, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
