@@ -35,8 +35,9 @@ T = TypeVar("T")
 FILE_BYTES_AT_MOST = 4 * 1024**3
 TURNS_AT_MOST = 5
 """A process that gets little of the CPU may take this many times its limit: the machine is slow, not the input."""
-BUSY_FROM = 0.5
-"""The share of one CPU from which a process counts as busy."""
+USED_UP_FROM = 0.9
+"""The share of its time limit that a process has had as CPU when its time is over. A little is not its fault; it
+is lost to others even where it has a CPU of its own."""
 RESULT_BYTES_AT_MOST = 16 * 1024**2
 TOGETHER_BYTES = 1024**2
 """No more results are received together when they have so many bytes."""
@@ -52,7 +53,7 @@ class Limits:
 
     memory_bytes: int
     timeout_s: float
-    """By the clock, while it has a CPU for at least BUSY_FROM of the time; else up to TURNS_AT_MOST times that."""
+    """Of CPU, looked at after each such time by the clock; and up to TURNS_AT_MOST times that by the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +139,11 @@ class Sandbox:
             if done:
                 return received.result()
             used_before_s = _cpu_s(group)
-            for turn in range(1, TURNS_AT_MOST + 1):
+            for _ in range(TURNS_AT_MOST):
                 done, _ = await asyncio.wait({received}, timeout=self._limits.timeout_s)
                 if done:
                     return received.result()
-                if _cpu_s(group) - used_before_s >= BUSY_FROM * turn * self._limits.timeout_s:
+                if _cpu_s(group) - used_before_s >= USED_UP_FROM * self._limits.timeout_s:
                     break
             raise self._refusals.too_long(f"It took longer than {self._limits.timeout_s:g} s.")
         finally:

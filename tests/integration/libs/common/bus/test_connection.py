@@ -106,7 +106,7 @@ async def test_one_server_of_a_list_is_enough(servers: Trio) -> None:
 async def test_a_wrong_password_ends_the_block(servers: Trio) -> None:
     place = servers.nats.url.partition("@")[2]
     settings = BusSettings.model_validate({"nats_url": f"nats://argosy:wr0ng@{place}"})
-    with pytest.raises(Misconfigured, match=f"NATS at {place} refuses") as refused:
+    with pytest.raises(Misconfigured, match=f"NATS_URL: {place} refuses") as refused:
         async with bus.connect(settings, "test"), asyncio.timeout(60):
             await asyncio.Event().wait()
     assert "wr0ng" not in str(refused.value)

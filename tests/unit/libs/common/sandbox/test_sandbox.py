@@ -3,12 +3,9 @@
 import asyncio
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,15 +13,37 @@ import pytest
 
 from libs.common.errors import ArgosyError
 from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
-from libs.common.sandbox.seccomp import network_is_closed
 from tests.polling import until
+from tests.unit.libs.common.sandbox.sandboxed import (
+    Answer,
+    Crashed,
+    Refused,
+    TooLarge,
+    TooLong,
+    answer,
+    answer_at_length,
+    answer_later,
+    answer_with_something_foreign,
+    count_long_texts,
+    count_slowly,
+    count_to,
+    die,
+    environment,
+    fail,
+    leave_a_child_behind,
+    never_end,
+    open_a_socket,
+    refuse,
+    take_memory,
+    work_for_ever,
+)
 
 KILL_THE_SERVER = """
 import asyncio, multiprocessing.forkserver as server, os, signal
 from libs.common import config
 from libs.common.errors import ArgosyError
 from libs.common.sandbox import Limits, Refusals, Sandbox
-from tests.unit.libs.common.sandbox.test_sandbox import environment
+from tests.unit.libs.common.sandbox.sandboxed import environment
 
 async def main():
     refusals = Refusals(ArgosyError, ArgosyError, ArgosyError)
@@ -36,11 +55,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def environment() -> tuple[dict[str, str], bytes]:
-    """As the process was started with, and as it is."""
-    return dict(os.environ), Path("/proc/self/environ").read_bytes()
 
 
 async def test_secrets_of_the_worker_do_not_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,88 +74,6 @@ def test_nor_when_its_server_dies_and_another_is_started() -> None:
 
 
 T = TypeVar("T")
-
-
-class Refused(ArgosyError):
-    """It is not to be done."""
-
-
-class TooLong(ArgosyError):
-    """It took too long."""
-
-
-class TooLarge(ArgosyError):
-    """It needed too much memory."""
-
-
-class Crashed(ArgosyError):
-    """It died."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Something a service's function returns."""
-
-    number: int
-    path: Path
-
-
-class Foreign:
-    """Something it does not."""
-
-
-def answer(number: int, *, folder: str) -> Answer:
-    return Answer(number, Path(folder))
-
-
-def refuse() -> None:
-    raise Refused("Because.")
-
-
-def fail() -> None:
-    raise ValueError("a bug")
-
-
-def take_memory() -> int:
-    return len(bytearray(2 * 1024**3))
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def answer_with_something_foreign() -> Foreign:
-    return Foreign()
-
-
-def answer_at_length() -> bytes:
-    return bytes(17 * 1024**2)
-
-
-def never_end() -> None:
-    while True:
-        signal.pause()
-
-
-def work_for_ever() -> None:
-    while True:
-        pass
-
-
-def answer_later(seconds: float) -> Answer:
-    time.sleep(seconds)  # as a process that waits for its turn
-    return Answer(7, Path())
-
-
-def leave_a_child_behind(pid_file: str) -> None:
-    child = os.fork()
-    if child == 0:
-        never_end()
-    Path(pid_file).write_text(str(child))
-
-
-def open_a_socket() -> bool:
-    return network_is_closed()
 
 
 @pytest.fixture(scope="module")
@@ -171,25 +103,6 @@ async def test_what_goes_wrong_is_an_error_of_the_services(
 ) -> None:
     with pytest.raises(error, match=said):
         await sandbox.run(function)
-
-
-def count_to(number: int, end: Callable[[], object]) -> Iterator[Answer]:
-    for place in range(number):
-        yield Answer(place, Path())
-    end()
-
-
-def count_long_texts(*lengths: int) -> Iterator[str]:
-    for length in lengths:
-        yield "x" * length
-
-
-def count_slowly(number: int, cpu_s: float) -> Iterator[int]:
-    for place in range(number):
-        until_s = time.process_time() + cpu_s
-        while time.process_time() < until_s:
-            pass
-        yield place
 
 
 async def streamed(results: AsyncGenerator[list[T], None], into: list[T]) -> None:
