@@ -40,8 +40,13 @@ async def test_an_upload_while_the_store_is_away_is_refused_and_the_return_is_no
     assert refused.headers["retry-after"] == "5"
     assert str(gateway.folder) not in refused.text
     assert not gateway.folder.exists(), "nothing is written where nobody looks later"
-    told = await gateway.anonymous().get("/readyz")
-    assert (told.status_code, told.json()["storage"]) == (200, False)
+
+    async def is_told_by_a_ready_gateway() -> bool:
+        told = await gateway.anonymous().get("/readyz")
+        assert told.json()["storage"] is False
+        return told.status_code == 200
+
+    await until(is_told_by_a_ready_gateway)
     wrong = await client.post("/v1/ocr", **upload(b"neither picture nor PDF"))
     assert_problem(wrong, 415, "unsupported-media-type")
     aside.rename(gateway.folder)

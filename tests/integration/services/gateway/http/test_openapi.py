@@ -68,7 +68,7 @@ async def fuzz(gateway: LiveGateway, credential: str, *options: str, **environme
     }
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")), "run", f"{gateway.url}/openapi.json",
-        "--checks", "all", "--seed", "1",
+        "--checks", "all", "--seed", "1", "--request-timeout", "120",  # by default 10 s, on a machine of any speed
         "--max-examples", str(EXAMPLES), "--no-color", *options,
         cwd=gateway.log.parent, env={**os.environ, **hooks, **environment},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
