@@ -5,6 +5,7 @@ from contextlib import suppress
 from deploy.local import supervisor
 from deploy.local.errors import CannotRun
 from deploy.local.program_specs import CATCHER, SERVERS
+from deploy.local.state import RUN
 from deploy.local.waiting import wait_for
 
 
@@ -17,7 +18,7 @@ def down() -> None:
         supervised = False
     if supervised:
         _stop_in_order()
-        print("The fleet is down. Its data is kept in .run/; `make up` goes on with it.")
+        print(f"The fleet is down. Its data is kept in {RUN}; `make up` goes on with it.")
     elif swept := supervisor.sweep():
         print(f"No supervisor was in charge; {swept} processes that were left have been stopped.")
     else:
