@@ -39,10 +39,10 @@ def port_of(found: Bus) -> int | None:
 
 
 async def _moved(found: Bus, before: int | None) -> None:
-    """Wait until the bus is connected to another port than `before`."""
+    """Wait until the bus is connected to another port than `before`, and knows it."""
 
     async def moved() -> bool:
-        return found.connected and port_of(found) != before
+        return found.connected and port_of(found) != before and found.epoch > 0
 
     await until(moved)
 
