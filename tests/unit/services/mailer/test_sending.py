@@ -8,6 +8,7 @@ import pytest
 from services.mailer import sending
 from services.mailer.sending import OutgoingMessage, SendQueue
 from services.mailer.smtp.domain_slots import DomainSlots
+from tests.unit.services.mailer.stopped_clock import StoppedClock, stop_clock
 
 
 def mail(number: int, domain: str = "a.test", content: bytes = b"x") -> OutgoingMessage:
@@ -16,21 +17,9 @@ def mail(number: int, domain: str = "a.test", content: bytes = b"x") -> Outgoing
     )
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(sending, "time", clock)
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    return stop_clock(monkeypatch, sending)
 
 
 def taken(outbox: SendQueue, slots: DomainSlots) -> list[int]:
@@ -62,7 +51,7 @@ def test_count_and_size_are_those_of_what_waits() -> None:
     assert (outbox.count, outbox.size, outbox.waiting) == (0, 0, {})
 
 
-def test_a_domain_that_must_wait_holds_up_no_other(clock: Clock) -> None:
+def test_a_domain_that_must_wait_holds_up_no_other(clock: StoppedClock) -> None:
     outbox, slots = SendQueue(), DomainSlots(most=100)
     for number in range(2):
         outbox.put(mail(number, "slow.test"))

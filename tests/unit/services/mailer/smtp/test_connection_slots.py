@@ -11,20 +11,12 @@ from services.mailer.smtp.connection_slots import (
     OPENINGS_AT_ONCE,
     ConnectionSlots,
 )
-
-
-class Clock:
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.unit.services.mailer.stopped_clock import StoppedClock, stop_clock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(connection_slots, "time", clock)
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    return stop_clock(monkeypatch, connection_slots)
 
 
 def slots(most: int = 30) -> ConnectionSlots:
@@ -52,7 +44,7 @@ async def test_until_one_is_open_only_one_is_opened_then_a_few_at_once() -> None
     await asyncio.gather(*turns, return_exceptions=True)
 
 
-async def test_after_a_refusal_it_keeps_to_those_that_work_and_grows_one_by_one(clock: Clock) -> None:
+async def test_after_a_refusal_it_keeps_to_those_that_work_and_grows_one_by_one(clock: StoppedClock) -> None:
     made = slots()
     await opened(made, 5)
     await made.enter()
@@ -66,7 +58,7 @@ async def test_after_a_refusal_it_keeps_to_those_that_work_and_grows_one_by_one(
     assert made.may_open
 
 
-async def test_a_relay_that_goes_on_to_refuse_is_asked_ever_more_rarely(clock: Clock) -> None:
+async def test_a_relay_that_goes_on_to_refuse_is_asked_ever_more_rarely(clock: StoppedClock) -> None:
     made = slots()
     await opened(made, 5)
     refusals, end = 0, clock.now + 3600
@@ -82,7 +74,7 @@ async def test_a_relay_that_goes_on_to_refuse_is_asked_ever_more_rarely(clock: C
     assert made.may_open, "it never stops to ask"
 
 
-async def test_no_more_than_most(clock: Clock) -> None:
+async def test_no_more_than_most(clock: StoppedClock) -> None:
     made = slots(3)
     await opened(made, 3)
     clock.now += 10 * GROW_AFTER_AT_MOST_S

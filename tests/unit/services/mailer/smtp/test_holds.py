@@ -5,25 +5,17 @@ import pytest
 from services.mailer.smtp import holds
 from services.mailer.smtp.dialogue import Phase, Reply
 from services.mailer.smtp.holds import BRIEF, LONG, Hold
+from tests.unit.services.mailer.stopped_clock import StoppedClock, stop_clock
 
 REPLY = Reply(Phase.AUTH, 535, "5.7.8 no")
 
 
-class Clock:
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(holds, "time", clock)
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    return stop_clock(monkeypatch, holds)
 
 
-def test_the_wait_doubles_with_each_failure_up_to_a_bound(clock: Clock) -> None:
+def test_the_wait_doubles_with_each_failure_up_to_a_bound(clock: StoppedClock) -> None:
     hold, waits = Hold(), []
     for _ in range(8):
         assert hold.begin(BRIEF, REPLY)
@@ -38,7 +30,7 @@ def test_the_wait_doubles_with_each_failure_up_to_a_bound(clock: Clock) -> None:
     assert hold.left_s == 1
 
 
-def test_a_refusal_weighs_more_than_a_failure_that_may_pass(clock: Clock) -> None:
+def test_a_refusal_weighs_more_than_a_failure_that_may_pass(clock: StoppedClock) -> None:
     hold = Hold()
     hold.begin(BRIEF, REPLY)
     assert hold.begin(LONG, REPLY)
@@ -50,7 +42,7 @@ def test_a_refusal_weighs_more_than_a_failure_that_may_pass(clock: Clock) -> Non
     assert hold.left_s == LONG.most_s
 
 
-def test_a_login_is_refused_less_often_than_locks_an_account(clock: Clock) -> None:
+def test_a_login_is_refused_less_often_than_locks_an_account(clock: StoppedClock) -> None:
     hold, tries = Hold(), []
     while clock.now < 1000.0 + 3600:
         hold.begin(LONG, REPLY)
