@@ -74,7 +74,7 @@ class Mailer:
         """Run all that waits and is due."""
         await drain(self.database, self.bus, "mailer", MailPayload, handle, self.deps)
 
-    async def finish(self, job: NewJob, *, within_s: float = 60) -> dict[str, Any]:
+    async def finish(self, job: NewJob, *, within_s: float = 300) -> dict[str, Any]:
         """Work until the job has ended; its facts."""
         deadline = time.monotonic() + within_s
         while True:
