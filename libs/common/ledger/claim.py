@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+from pydantic_core import from_json
 
 from libs.common.db import PROMPT_S, Database
 from libs.common.ledger.durability import LAZILY
@@ -70,8 +71,7 @@ WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
                   WHERE w.id = $2 AND q.paused_at IS NOT NULL)
   AND {LAZILY}
 RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind, payload::text, trace,
-          extract(epoch FROM started_at - due_at)::float8, parent, children,
-          (retried ->> 'after')::int, (retried ->> 'at')::timestamptz, (retried ->> 'in_doubt')::boolean
+          extract(epoch FROM started_at - due_at)::float8, parent, children, retried::text
 """  # noqa: S608 - built from constants
 
 
@@ -84,8 +84,12 @@ async def claim(db: Database, worker: UUID, ids: Sequence[UUID]) -> list[Claim]:
 
 
 def _claimed(row: Sequence[Any]) -> Claim:
-    *facts, after, at, in_doubt = row
-    return Claim._make([*facts, None if after is None else Retried(after, at, in_doubt)])
+    claimed = Claim._make(row)
+    if row[-1] is None:
+        return claimed
+    retried = from_json(row[-1])
+    at = datetime.fromisoformat(retried["at"])
+    return claimed._replace(retried=Retried(retried["after"], at, retried["in_doubt"]))
 
 
 _HEARTBEAT = "UPDATE ledger.workers SET heartbeat_at = now() WHERE id = $1 RETURNING id"
