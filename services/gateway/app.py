@@ -21,9 +21,10 @@ from services.gateway.engine.readiness import Readiness
 from services.gateway.engine.retention import Retention
 from services.gateway.http.client_address import ClientAddresses
 from services.gateway.http.early_answers import EarlyAnswers
-from services.gateway.http.load_shedding import LoadShedder
+from services.gateway.http.load_shedding import LargeBodies, LoadShedder
 from services.gateway.http.openapi import document, page
 from services.gateway.http.operations import Operation
+from services.gateway.http.reading_processes import ReadingProcesses
 from services.gateway.http.request_log import RequestLog
 from services.gateway.http.state import GatewayState
 from services.gateway.http.timeouts import Timeouts
@@ -55,6 +56,10 @@ def create_app(
         state.policies = settings.policies
         state.blobs = Blobs(settings)
         state.load_shedder = LoadShedder(settings.gateway_max_in_flight)
+        state.large_bodies = LargeBodies(settings.gateway_large_bodies)
+        state.reading_processes = ReadingProcesses(
+            settings.gateway_max_mail_bytes, preload="services.gateway.endpoints.letters"
+        )
         state.timeouts = Timeouts()
         state.tokens = Tokens(settings, settings.gateway_env)
 

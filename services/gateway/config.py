@@ -108,6 +108,8 @@ class Settings(
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
     gateway_max_mail_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
     """The maximum body of POST /v1/mail, with recipients and files. Base64 makes files a third larger."""
+    gateway_large_bodies: Annotated[int, Field(ge=2)] = 8
+    """The maximum of concurrent JSON bodies of more than 1 MB in this process, half of them of one tenant."""
     gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds after SIGTERM in which requests are still accepted, until load balancers send them elsewhere."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000

@@ -164,12 +164,21 @@ class StorageUnavailable(Problem):
     always: ClassVar = {"Retry-After": "5"}
 
 
+ERRORS_AT_MOST = 100
+"""Invalid fields that one answer names. There may be a quarter of a million."""
+NAME_AT_MOST = 200
+"""Characters of a field's name in an answer. Callers make them up."""
+
+
 def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
-    """All invalid fields of `within` as one problem, without their values."""
+    """The first ERRORS_AT_MOST invalid fields of `within` as one problem, without their values."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
     fields = [
-        {"field": ".".join([within, *(str(part) for part in item["loc"])]), "message": item["msg"]}
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
+        {"field": ".".join([within, *(str(part) for part in item["loc"])])[:NAME_AT_MOST], "message": item["msg"]}
+        for item in found[:ERRORS_AT_MOST]
     ]
+    if len(found) > ERRORS_AT_MOST:
+        return Invalid(f"{len(found)} fields are invalid. These are the first.", errors=fields)
     return Invalid(errors=fields)
 
 

@@ -23,6 +23,7 @@ from services.gateway.endpoints.job_events import follow_job
 from services.gateway.endpoints.job_why import explain_job
 from services.gateway.endpoints.jobs import JobListQuery, PageQuery, list_children, list_jobs, show_job
 from services.gateway.endpoints.keys import KeyRotation, NewKey, create_key, list_keys, revoke_key, rotate_key
+from services.gateway.endpoints.letters import MailSubmission
 from services.gateway.endpoints.limits import (
     TenantLimitsUpdate,
     set_tenant_limits,
@@ -30,7 +31,6 @@ from services.gateway.endpoints.limits import (
     show_tenant_limits,
 )
 from services.gateway.endpoints.mail import (
-    MailSubmission,
     RecipientListQuery,
     list_recipients,
     show_unsubscribe,

@@ -91,7 +91,9 @@ class Accepted:
     request_sha256: bytes | None
 
 
-async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[bool]) -> list[Accepted]:
+async def accept(
+    db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[bool], timeout_s: float = PROMPT_S
+) -> list[Accepted]:
     """Commit `jobs` in one statement, and return one result for each, in the same order.
 
     A job whose Idempotency-Key or unique_for is taken is not inserted; its result is the job that has it.
@@ -101,7 +103,7 @@ async def accept(db: Database, jobs: Sequence[NewJob], *, ticketed: Sequence[boo
     jobs.
     """
     new = list(zip(jobs, ticketed, strict=True))
-    rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=PROMPT_S)
+    rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=timeout_s)
     known = {row[0]: Accepted(*row) for row in rows}
     for job in jobs:
         if job.id in known:

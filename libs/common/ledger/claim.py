@@ -19,6 +19,10 @@ LEASE_S = 20.0
 """A worker without a heartbeat for this long is considered dead, and its jobs go back to the queue."""
 
 
+PAYLOAD_BYTES_AT_MOST = 64 * 1024
+"""As stored, which may be compressed. Many large payloads together would take longer than a claim may."""
+
+
 class Retried(NamedTuple):
     """The last retry by hand. A retry that the worker decided on after an error is none.
 
@@ -32,7 +36,7 @@ class Retried(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A job that a worker has claimed. `payload` is JSON text; `waited_s` is the seconds from due to started."""
+    """A job that a worker has claimed. `waited_s` is the seconds from due to started."""
 
     id: UUID
     attempt: int
@@ -41,7 +45,8 @@ class Claim(NamedTuple):
     timeout_s: float
     tenant: str
     kind: str
-    payload: str
+    payload: str | None
+    """JSON text; None if it is large, see `large_payload`."""
     trace: str | None
     waited_s: float
     parent: UUID | None
@@ -70,7 +75,8 @@ WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
   AND NOT EXISTS (SELECT FROM ledger.workers w JOIN ledger.queues q ON q.name = w.queue
                   WHERE w.id = $2 AND q.paused_at IS NOT NULL)
   AND {LAZILY}
-RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind, payload::text, trace,
+RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind,
+          CASE WHEN pg_column_size(payload) <= {PAYLOAD_BYTES_AT_MOST} THEN payload::text END, trace,
           extract(epoch FROM started_at - due_at)::float8, parent, children, retried::text
 """  # noqa: S608 - built from constants
 
@@ -81,6 +87,12 @@ async def claim(db: Database, worker: UUID, ids: Sequence[UUID]) -> list[Claim]:
     Raises Unavailable. If a claim commits and its reply is lost, the heartbeat finds the jobs and releases them.
     """
     return [_claimed(row) for row in await db.fetch(_CLAIM, ids, worker, timeout_s=PROMPT_S)]
+
+
+async def large_payload(db: Database, job_id: UUID) -> str:
+    """The payload of a claimed job, as JSON text. Raises Unavailable."""
+    rows = await db.fetch("SELECT payload::text FROM ledger.jobs WHERE id = $1", job_id)
+    return str(rows[0][0]) if rows else "null"
 
 
 def _claimed(row: Sequence[Any]) -> Claim:

@@ -54,6 +54,8 @@ class Limits:
     memory_bytes: int
     timeout_s: float
     """Of CPU, looked at after each such time by the clock; and up to TURNS_AT_MOST times that by the clock."""
+    result_bytes: int = RESULT_BYTES_AT_MOST
+    """The size of one result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ class Sandbox:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in a sandboxed process and return its result.
 
-        Result and arguments must be small and picklable. Raises the function's error if that is an ArgosyError,
-        otherwise one of the Refusals.
+        Result and arguments must be picklable, and the result no larger than the limits allow. Raises the
+        function's error if that is an ArgosyError, otherwise one of the Refusals.
         """
         async with aclosing(self.stream(_once, partial(function, *args, **kwargs))) as results:
             async for (result,) in results:
@@ -122,10 +124,11 @@ class Sandbox:
                 messages = await self._next(process.pid, receiver)
                 if results := [value for is_result, value in messages if is_result]:
                     yield results
-                goes_on, error = messages[-1]
+                goes_on, error = messages.pop()
             if error is not None:
                 raise error
         finally:
+            error = None  # it refers to this frame, and so to the arguments
             try:
                 await asyncio.to_thread(_kill, process)
             finally:  # not earlier: the thread that reads the results gets EOF when the process is gone
@@ -160,7 +163,7 @@ class Sandbox:
         messages, size = list[Message](), 0
         try:
             while not messages or (messages[-1][0] and size < TOGETHER_BYTES and receiver.poll()):
-                content = receiver.recv_bytes(RESULT_BYTES_AT_MOST)
+                content = receiver.recv_bytes(self._limits.result_bytes)
                 messages.append(_ResultUnpickler(io.BytesIO(content), self._package).load())
                 size += len(content)
         except (EOFError, OSError, pickle.UnpicklingError) as error:

@@ -19,7 +19,7 @@ from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
 from libs.common.ledger import flows
-from libs.common.ledger.claim import Claim, claim
+from libs.common.ledger.claim import Claim, claim, large_payload
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import State
 from libs.common.log import Subject, about
@@ -92,6 +92,7 @@ class Worker(Generic[P, D]):
         self._outages = Outages()
         self._freed = asyncio.Event()
         self._stopping = False
+        self._reading = asyncio.Lock()
         self._record: Batcher[Outcome, bool] = Batcher(self._write_outcomes)
         self._finished = {state: metrics.attempts_finished.labels(queue, state.value) for state in State}
         self._fenced = metrics.jobs_fenced.labels(queue)
@@ -213,10 +214,7 @@ class Worker(Generic[P, D]):
 
     async def _job(self, running: Running) -> Job[P]:
         claimed = running.claim
-        try:
-            payload = self._payload.model_validate_json(claimed.payload)
-        except ValidationError as error:
-            raise InvalidPayload(str(error)) from error
+        payload = await self._read_payload(claimed)
 
         def report(progress: dict[str, Any]) -> None:
             self.lease.progressed(running, progress)
@@ -226,6 +224,17 @@ class Worker(Generic[P, D]):
         if claimed.children:
             job.children = await until_available(lambda: flows.children_of(self._db, claimed.id))
         return job
+
+    async def _read_payload(self, claimed: Claim) -> P:
+        """Large payloads are read one at a time, in a thread: heartbeats go out meanwhile."""
+        try:
+            if claimed.payload is not None:
+                return self._payload.model_validate_json(claimed.payload)
+            async with self._reading:
+                text = await until_available(lambda: large_payload(self._db, claimed.id))
+                return await asyncio.to_thread(self._payload.model_validate_json, text)
+        except ValidationError as error:
+            raise InvalidPayload(str(error)) from error
 
     async def _end(self, running: Running, result: HandlerResult | Outcome) -> None:
         claimed = running.claim

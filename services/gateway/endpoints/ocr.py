@@ -70,7 +70,7 @@ def _fields(fields: dict[str, str]) -> OcrSubmission:
     if unknown:
         raise Invalid(errors=[{"field": name, "message": "Unknown field"} for name in unknown])
     try:
-        return parse_json(fields.get("options") or "{}", OcrSubmission, within="options")
+        return parse_json((fields.get("options") or "{}").encode(), OcrSubmission, within="options")
     except BadRequest as error:
         raise Invalid(errors=[{"field": "options", "message": str(error)}]) from error
 

@@ -13,7 +13,8 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger import retention, schedules
 from libs.common.ledger.jobs import new_id
 from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
-from services.gateway.endpoints.mail import AddressedLetter, recurring_letter
+from services.gateway.endpoints.letters import AddressedLetter
+from services.gateway.endpoints.mail import recurring_letter
 from services.gateway.endpoints.ocr import RecurringDocument, recurring_document
 from services.gateway.endpoints.submission import JobFields, as_requested, submit
 from services.gateway.http.admission import caller, charge_user

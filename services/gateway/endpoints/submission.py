@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,14 +86,25 @@ def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
     )
 
 
-async def submit(request: Request, job: NewJob) -> Response:
-    """Commit the job and return 202; with `Prefer: wait`, return 200 and the finished job if it ends in time.
+class Committed(NamedTuple):
+    """A job that is in the ledger, and header fields of the response."""
 
-    A repeated request returns the job of the first one. Raises IdempotencyMismatch, Conflict, Unavailable.
+    facts: JobFacts
+    headers: dict[str, str]
+
+
+async def submit(request: Request, job: NewJob) -> Response:
+    """Commit the job and respond. Raises what `commit` raises."""
+    return await respond(request, await commit(request, job))
+
+
+async def commit(request: Request, job: NewJob) -> Committed:
+    """Commit the job. A repeated request has the job of the first one.
+
+    Raises IdempotencyMismatch, Conflict, Unavailable.
     """
     state = state_of(request)
     headers: dict[str, str] = {}
-    wait_s = _wait_s(request)
     accepted: Accepted = await state.dispatcher.accept(job)
     if accepted.id == job.id:
         facts: JobFacts | None = _facts(job, accepted)
@@ -106,6 +117,13 @@ async def submit(request: Request, job: NewJob) -> Response:
         facts = await jobs.find(state.database, job.tenant, accepted.id)
     if facts is None:
         raise Conflict("The job that this request created before has been removed.")
+    return Committed(facts, headers)
+
+
+async def respond(request: Request, committed: Committed) -> Response:
+    """Return 202; with `Prefer: wait`, return 200 and the finished job if it ends in time."""
+    state, wait_s = state_of(request), _wait_s(request)
+    facts, headers = committed
     if wait_s:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
         facts = await _until_ended(state.job_updates, facts, wait_s, state.draining)

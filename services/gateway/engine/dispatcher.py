@@ -18,7 +18,7 @@ from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus, StreamState, StreamUnavailable
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, STATEMENT_S, Database
 from libs.common.errors import Unavailable
 from libs.common.ledger import bulk_retries, flows, requeueing, schedules
 from libs.common.ledger.accept import Accepted, accept
@@ -44,6 +44,8 @@ LOST_AFTER_S = 3.0
 REPUBLISH_AT_MOST = 5_000
 COMMITS = 2
 """Concurrent commits: while the disk writes one, the next is prepared."""
+LARGE_PAYLOAD_BYTES = 256 * 1024
+"""A job with a larger payload is committed on its own: PostgreSQL takes a second for 24 MB."""
 ACCEPT_PATIENCE_S = 3.0
 """Seconds that an accept waits for PostgreSQL to come back before the caller gets 503."""
 
@@ -80,6 +82,7 @@ class Dispatcher:
         self._bus = bus
         self._queues = {queue: _QueueState() for queue in queues}
         self._accepting = Batcher(self._accept, at_once=COMMITS)
+        self._accepting_large = Batcher(partial(self._accept, timeout_s=STATEMENT_S), max_size=1)
         self._repaired_at = float("-inf")
         self._reached_at = float("-inf")
         self._succeeded_at = float("-inf")
@@ -92,16 +95,18 @@ class Dispatcher:
 
     def accept(self, job: NewJob) -> "asyncio.Future[Accepted]":
         """Commit `job`; done when it is durable. Raises Unavailable: it may then be committed or not."""
+        if len(job.payload) > LARGE_PAYLOAD_BYTES:
+            return self._accepting_large(job)
         return self._accepting(job)
 
     def close_fast_path(self, queue: str) -> None:
         """Publish no ticket of new jobs before the next round, because the queue was paused or capped."""
         self._queues[queue].fast_path = False
 
-    async def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
+    async def _accept(self, jobs: list[NewJob], timeout_s: float = PROMPT_S) -> list[Accepted]:
         ticketed = [self._claim_room(job) for job in jobs]
         accepted = await until_available(
-            lambda: accept(self._db, jobs, ticketed=ticketed), patience_s=ACCEPT_PATIENCE_S
+            lambda: accept(self._db, jobs, ticketed=ticketed, timeout_s=timeout_s), patience_s=ACCEPT_PATIENCE_S
         )
         by_queue: dict[str, list[UUID]] = {}
         for job, has_ticket, result in zip(jobs, ticketed, accepted, strict=True):

@@ -5,7 +5,8 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -175,6 +176,18 @@ async def charge_user(request: Request, *names: str) -> None:
         request.scope,
         await state_of(request).limiter.take(charges(principal.policies, names, user=principal.user)),
     )
+
+
+@asynccontextmanager
+async def charged_while(request: Request, name: str) -> AsyncIterator[None]:
+    """Hold one of the caller's slots of an `at once` policy while the block runs. Raises LimitExceeded."""
+    principal, limiter = caller(request), state_of(request).limiter
+    decision = await limiter.take(charges(principal.policies, (name,), user=principal.user))
+    try:
+        _admit(request.scope, decision)
+        yield
+    finally:
+        limiter.give_back(decision)
 
 
 def _admit(scope: Connection, decision: Decision) -> None:

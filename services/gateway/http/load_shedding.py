@@ -6,7 +6,10 @@ are refused first, then lists and management, and status and cancel last (https:
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
+from weakref import WeakValueDictionary
 
 from libs.common import metrics
 from services.gateway.problems import Overloaded
@@ -14,6 +17,8 @@ from services.gateway.problems import Overloaded
 CHECK_EVERY_S = 0.1
 LATE_AFTER_S = 1.0
 """Seconds of event-loop lag, averaged over about a second, from which the process is overloaded."""
+PLACE_WITHIN_S = 10.0
+"""How long a request waits for a place for its large body. The time that the body has to arrive goes on."""
 
 
 class Urgency(Enum):
@@ -51,3 +56,26 @@ class LoadShedder:
             due = time.monotonic() + CHECK_EVERY_S
             await asyncio.sleep(CHECK_EVERY_S)
             self._late_s += (time.monotonic() - due - self._late_s) / 10
+
+
+class LargeBodies:
+    """The places for large bodies in this process: `at_once`, half of them for one tenant."""
+
+    def __init__(self, at_once: int) -> None:
+        self._of_a_tenant = max(1, at_once // 2)
+        self._free = asyncio.Semaphore(at_once)
+        self._tenants: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def place(self, tenant: str) -> AsyncIterator[None]:
+        """Hold a place for `tenant` while the block runs. Raises Overloaded if none is free in time."""
+        of_tenant = self._tenants.setdefault(tenant, asyncio.Semaphore(self._of_a_tenant))
+        async with AsyncExitStack() as places:
+            try:
+                async with asyncio.timeout(PLACE_WITHIN_S):
+                    await places.enter_async_context(of_tenant)
+                    await places.enter_async_context(self._free)
+            except TimeoutError:
+                metrics.requests_shed.labels("large_body").inc()
+                raise Overloaded("There are too many large bodies at once. Try again in a moment.") from None
+            yield

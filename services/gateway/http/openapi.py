@@ -15,6 +15,7 @@ from starlette.responses import Response
 from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
 from libs.common.contracts.services import QUEUES
 from services.gateway import problems as p
+from services.gateway.http import json_budgets
 from services.gateway.http.operations import Operation
 from services.gateway.http.schemas import InvalidField
 from services.gateway.http.state import state_of
@@ -144,7 +145,7 @@ def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
         described["security"] = []
     if operation.body is not None:
         content = {"application/json": {"schema": schemas[_name(operation.body)]}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"description": json_budgets.WORDS, "required": True, "content": content}
     if operation.multipart is not None:
         described["requestBody"] = {
             "required": True,

@@ -15,7 +15,8 @@ from services.gateway.engine.dispatcher import Dispatcher
 from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.engine.readiness import Readiness
 from services.gateway.http.client_address import ClientAddresses
-from services.gateway.http.load_shedding import LoadShedder
+from services.gateway.http.load_shedding import LargeBodies, LoadShedder
+from services.gateway.http.reading_processes import ReadingProcesses
 from services.gateway.http.timeouts import Timeouts
 from services.gateway.identity.authentication import Authenticator
 from services.gateway.identity.tokens import Tokens
@@ -44,6 +45,8 @@ class GatewayState(State):
     authenticator: Authenticator
     limiter: Limiter
     load_shedder: LoadShedder
+    large_bodies: LargeBodies
+    reading_processes: ReadingProcesses
     timeouts: Timeouts
     client_addresses: ClientAddresses
     dispatcher: Dispatcher

@@ -79,7 +79,7 @@ class Tokens:
                 return Identity(claims["sub"], claims["tenant"], Role(claims["role"]))
             if issuer is not None and issuer == self._settings.jwt_issuer:
                 return self._external_identity(await self._decode_external(token))
-        except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Unauthenticated(_REFUSED) from error
         raise Unauthenticated(_REFUSED)
 

@@ -115,6 +115,7 @@ DEFAULTS = {
         Policy("ai", Per.USER, 20, 60),
         Policy("ocr", Per.USER, 50, 3600),
         Policy("uploads", Per.USER, 8, 900, at_once=True),
+        Policy("large-bodies", Per.USER, 4, 900, at_once=True),
         Policy("streams", Per.USER, 200, 3600, at_once=True),
         Policy("reconnects", Per.USER, 600, 60),  # each of 200 streams is cut three times a minute
     )

@@ -1,11 +1,14 @@
 """Claims and the lease: one worker gets a job, and shows that it still lives."""
 
 import asyncio
+import secrets
+from dataclasses import replace
 
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
 from libs.common.ledger import jobs, requeueing
 from libs.common.ledger.accept import accept
+from libs.common.ledger.claim import PAYLOAD_BYTES_AT_MOST
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
@@ -31,6 +34,15 @@ async def test_a_claim_knows_the_job(database: Database) -> None:
     assert (claim.attempt, claim.failures, claim.max_attempts, claim.timeout_s) == (1, 0, 2, 7.0)
     assert (claim.tenant, claim.kind, claim.payload, claim.trace) == ("dev", "k", '{"n": 1}', "t")
     assert claim.waited_s >= 0
+
+
+async def test_a_claim_does_not_carry_a_large_payload(database: Database) -> None:
+    """Many together would take longer than a claim may. What is large is asked for by itself."""
+    text = f'{{"n": "{secrets.token_hex(PAYLOAD_BYTES_AT_MOST)}"}}'  # it cannot be compressed to less than half
+    small, large = new_job(), replace(new_job(), payload=text.encode())
+    claims = await claimed(database, await worker(database), small, large)
+    assert {claim.id: claim.payload for claim in claims} == {small.id: '{"n": 1}', large.id: None}
+    assert await leases.large_payload(database, large.id) == text
 
 
 async def test_a_worker_that_was_struck_out_claims_nothing(database: Database) -> None:

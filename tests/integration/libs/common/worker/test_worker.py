@@ -1,6 +1,7 @@
 """The worker runtime on real servers: every job to one end, whatever the handler does."""
 
 import asyncio
+import secrets
 from uuid import UUID
 
 import pytest
@@ -234,3 +235,19 @@ async def test_a_handler_that_will_not_let_go_does_not_keep_the_worker_from_stop
         await fleet.becomes(job_id, "running")
     assert (await fleet.facts(job_id))["state"] == "queued"
     over.set()
+
+
+async def test_large_payloads_are_read_and_the_lease_is_kept_meanwhile(fleet: Fleet) -> None:
+    seen = list[int]()
+
+    async def handle(job: Job[Payload], _deps: None) -> Done:
+        seen.append(len(job.payload.do))
+        return Done({})
+
+    sizes = [4_000_000 + 2 * number for number in range(6)]
+    ids = [await fleet.submit(secrets.token_hex(size // 2)) for size in sizes]
+    async with fleet.working(handle, slots=6):
+        for job_id in ids:
+            facts = await fleet.ended(job_id)
+            assert (facts["state"], facts["attempt"], facts["failures"]) == ("succeeded", 1, 0)
+    assert sorted(seen) == sizes

@@ -16,7 +16,7 @@ from libs.common.config import BusSettings
 from libs.common.db import Database
 from libs.common.ledger import jobs, queues, requeueing
 from libs.common.ledger.jobs import NewJob
-from services.gateway.engine.dispatcher import Dispatcher
+from services.gateway.engine.dispatcher import LARGE_PAYLOAD_BYTES, Dispatcher
 from tests.polling import PATIENCE_S, until
 
 
@@ -145,3 +145,12 @@ async def test_a_queue_that_cannot_be_supplied_is_no_success(
     assert made.last_success_s == float("inf")
     await made._go_round()
     assert made.last_success_s < PATIENCE_S
+
+
+async def test_a_large_job_is_committed_on_its_own(database: Database, nats_bus: Bus, queue: str) -> None:
+    """So the others do not wait for it: what is committed together has the same time."""
+    dispatcher = Dispatcher(database, nats_bus, [queue])
+    large = NewJob("dev", "key", queue, "test", b'{"x": "%s"}' % (b"x" * LARGE_PAYLOAD_BYTES))
+    accepted = await asyncio.gather(*map(dispatcher.accept, (new(queue), large, new(queue))))
+    first, alone, second = (one.created_at for one in accepted)
+    assert first == second != alone

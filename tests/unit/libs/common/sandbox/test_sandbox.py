@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from libs.common.errors import ArgosyError
-from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox.sandbox import RESULT_BYTES_AT_MOST, Limits, Refusals, Sandbox
 from tests.polling import until
 from tests.unit.libs.common.sandbox.sandboxed import (
     Answer,
@@ -103,6 +103,18 @@ async def test_what_goes_wrong_is_an_error_of_the_services(
 ) -> None:
     with pytest.raises(error, match=said):
         await sandbox.run(function)
+
+
+async def test_a_result_may_be_as_large_as_the_limits_say() -> None:
+    refusals = Refusals(TooLong, TooLarge, Crashed)
+    for result_bytes, fits in ((RESULT_BYTES_AT_MOST * 2, True), (1024, False)):
+        limits = Limits(1024**3, 60.0, result_bytes=result_bytes)
+        sandbox = Sandbox(limits, refusals, package="tests", preload=[])
+        if fits:
+            assert len(await sandbox.run(bytes, RESULT_BYTES_AT_MOST + 1)) == RESULT_BYTES_AT_MOST + 1
+        else:
+            with pytest.raises(Crashed):
+                await sandbox.run(bytes, 2048)
 
 
 async def streamed(results: AsyncGenerator[list[T], None], into: list[T]) -> None:

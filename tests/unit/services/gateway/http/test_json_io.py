@@ -45,7 +45,7 @@ class Thing(BaseModel):
 )
 def test_every_wrong_field_is_named(text: str, fields: set[str]) -> None:
     with pytest.raises(Invalid) as refused:
-        parse_json(text, Thing, within="body")
+        parse_json(text.encode(), Thing, within="body")
     assert {error["field"] for error in refused.value.members["errors"]} == fields
 
 
@@ -72,7 +72,7 @@ def test_no_infinity_gets_in(number: str) -> None:
     """Neither where a field is read nor where anything is kept as it came."""
     for text in (f'{{"count": 1, "ratio": {number}}}', f'{{"count": 1, "rest": {{"x": [{number}]}}}}'):
         with pytest.raises(BadRequest):
-            parse_json(text, Thing, within="body")
+            parse_json(text.encode(), Thing, within="body")
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), WRITABLE)

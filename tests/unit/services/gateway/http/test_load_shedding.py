@@ -2,14 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from libs.common import background, metrics
 from services.gateway.http import load_shedding
-from services.gateway.http.load_shedding import LoadShedder, Urgency
+from services.gateway.http.load_shedding import LargeBodies, LoadShedder, Urgency
 from services.gateway.problems import Overloaded
-from tests.polling import until
+from tests.polling import PATIENCE_S, until
 
 
 def test_submits_are_shed_first_and_status_last() -> None:
@@ -85,3 +86,43 @@ async def test_a_loop_that_comes_round_late_is_noticed_and_forgiven(monkeypatch:
         load_shedder.admit(Urgency.STATUS)
         await until(is_in_time)
         load_shedder.admit(Urgency.MANAGE)
+
+
+async def test_one_tenant_gets_half_of_the_places_for_large_bodies_and_gives_them_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load_shedding, "PLACE_WITHIN_S", PATIENCE_S)
+    places, held, release = LargeBodies(4), list[str](), asyncio.Event()
+
+    async def hold(tenant: str) -> None:
+        async with places.place(tenant):
+            held.append(tenant)
+            await release.wait()
+
+    holding = [asyncio.create_task(hold(tenant)) for tenant in "aaaabbbb"]
+    await until(_has(held, 4))
+    assert sorted(held) == list("aabb")
+    release.set()
+    await asyncio.gather(*holding)
+    assert sorted(held) == list("aaaabbbb")
+
+
+async def test_who_gets_no_place_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_shedding, "PLACE_WITHIN_S", 0.01)
+    places = LargeBodies(2)
+    async with places.place("a"):
+        with pytest.raises(Overloaded) as refused:
+            async with places.place("a"):
+                pytest.fail("there was no place")
+        assert refused.value.headers["Retry-After"]
+        async with places.place("b"):
+            pass
+    async with places.place("a"):
+        pass
+
+
+def _has(held: list[str], number: int) -> Callable[[], Awaitable[bool]]:
+    async def has() -> bool:
+        return len(held) >= number
+
+    return has

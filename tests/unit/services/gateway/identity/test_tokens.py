@@ -1,5 +1,6 @@
 """Our own tokens, and what is read from an outside one."""
 
+import base64
 import time
 from typing import Any
 
@@ -71,6 +72,15 @@ async def test_what_is_signed_but_not_as_it_should_be_opens_nothing(token: str) 
     with pytest.raises(Unauthenticated):
         await tokens().verify(token)
     assert (await tokens().verify(signed())).tenant == "acme", "while the whole one does"
+
+
+@pytest.mark.parametrize("part", [0, 1])
+async def test_what_is_nested_too_deeply_opens_nothing(part: int) -> None:
+    deep = base64.urlsafe_b64encode(b'{"iss":' + b"[" * 20_000 + b"]" * 20_000 + b"}").decode().rstrip("=")
+    parts = signed().split(".")
+    parts[part] = deep
+    with pytest.raises(Unauthenticated):
+        await tokens().verify(".".join(parts))
 
 
 async def test_without_a_secret_there_are_none() -> None:

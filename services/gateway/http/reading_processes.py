@@ -1,0 +1,49 @@
+"""Child processes that read long bodies: none holds up other requests, and its memory goes with its process."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from libs.common.errors import ArgosyError
+from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from services.gateway.problems import TooLarge
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+AT_ONCE = 2
+"""Processes. Each keeps a CPU busy."""
+NICENESS = 10
+MEMORY_BYTES = 768 * 1024 * 1024
+"""The largest letters need 550 MB, most of it for text in which each character takes four bytes."""
+CPU_S = 20.0
+"""Ten times what the largest letters need."""
+RESULT_PER_BYTE = 2
+"""What is made of a body may have so many times its size."""
+
+
+class ReadingCrashed(ArgosyError):
+    """The process that read a body has crashed."""
+
+
+class ReadingProcesses:
+    """Runs functions that read bodies of at most `max_bytes`, each in a process of its own."""
+
+    def __init__(self, max_bytes: int, *, preload: str) -> None:
+        limits = Limits(MEMORY_BYTES, CPU_S, result_bytes=RESULT_PER_BYTE * max_bytes)
+        refusals = Refusals(TooLarge, TooLarge, ReadingCrashed)
+        self._sandbox = Sandbox(limits, refusals, package="services.gateway", preload=[preload])
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `function`, or its Problem. Raises TooLarge, ReadingCrashed."""
+        async with self._free:
+            return await self._sandbox.run(_yielding, partial(function, *args, **kwargs))
+
+
+def _yielding(function: Callable[[], T]) -> T:
+    """Run `function` with the CPU that nobody else wants: the event loop has shorter things to do."""
+    os.nice(NICENESS)
+    return function()
