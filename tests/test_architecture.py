@@ -190,7 +190,6 @@ def test_one_module_imports_each_outside_thing() -> None:
         "cronsim": {"libs.common.ledger.schedules"},
         "nats": {f"libs.common.bus.{part}" for part in ("bus", "connection", "tickets")},
         "obstore": {"libs.common.blobs"},
-        "pytesseract": {"services.ocr.tesseract"},
         "prometheus_client": {"libs.common.metrics", "libs.common.probes", "services.gateway.http.request_log"},
         "multipart": {"services.gateway.endpoints.uploads"},
         "circus": {"deploy.local.supervisor"},

@@ -242,11 +242,13 @@ def environment_of(service: str, state: State) -> dict[str, str]:
             "MAIL_UNSUBSCRIBE_URL": f"{gateway_url(state)}/v1/unsubscribe",
         },
     }
+    confinement = {"SANDBOX_CONFINEMENT": "if-available"} if "SANDBOX_CONFINEMENT" in variables_of(service) else {}
     ours = {
         "DATABASE_URL": f"postgresql://{login_of(service)}:{password}@127.0.0.1:{state.postgres_port}/postgres",
         "NATS_URL": f"nats://{service}:{password}@127.0.0.1:{state.nats_port}",
         "BLOB_URL": (RUN / "blobs").as_uri(),
         "PROBES_PORT": "0",
+        **confinement,
         **redis,
         **own.get(service, {}),
     }

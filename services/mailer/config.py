@@ -6,10 +6,11 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.config import RedisSettings, WorkerSettings
+from libs.common.sandbox.settings import SandboxSettings
 from services.mailer.smtp.pacing import Rates, parse_rates
 
 
-class Settings(WorkerSettings, RedisSettings):
+class Settings(WorkerSettings, RedisSettings, SandboxSettings):
     """What the mailer reads from the environment."""
 
     email_concurrency: Annotated[int, Field(ge=1, le=256)] = 5

@@ -24,7 +24,7 @@ from libs.common.contracts.mail import Mailbox, MailPayload, Part, StoredLetter,
 from libs.common.db import Database
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
-from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.worker.job import Done, FanOut, Job, Snooze, storable
 from libs.common.worker.service import Platform
 from services.mailer import deadline_reminders, letters, templates

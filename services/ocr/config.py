@@ -5,10 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from libs.common.config import WorkerSettings
+from libs.common.sandbox.settings import SandboxSettings
 from services.ocr.tesseract import Kind
 
 
-class Settings(WorkerSettings):
+class Settings(WorkerSettings, SandboxSettings):
     """What the OCR worker reads from the environment."""
 
     ocr_concurrency: Annotated[int, Field(ge=1, le=256)] = 2
@@ -23,6 +24,8 @@ class Settings(WorkerSettings):
     ocr_page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     ocr_memory_mb: Annotated[int, Field(ge=256)] = 3072
     """Address space of the sandboxed process of a page."""
+    ocr_scratch_mb: Annotated[int, Field(ge=64)] = 4096
+    """Room for the temporary files of one job, in the folder for temporary files (TMPDIR)."""
 
     @property
     def slots(self) -> int:

@@ -17,15 +17,14 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from libs.common import log, metrics
+from libs.common import metrics
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.db import Connection, Database
 from libs.common.errors import BlobMissing
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State
-from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
-from libs.common.sandbox.seccomp import network_is_closed
+from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.worker.job import Artifact, Done, Effects, FanOut, Job
 from libs.common.worker.service import Platform
 from services.ocr import page_cache, tesseract
@@ -40,6 +39,7 @@ from services.ocr.refusals import (
     PageCrashed,
     PagesFailed,
     PageTimeout,
+    ScratchFolderFull,
 )
 from services.ocr.scratch_folder import scratch_folder
 from services.ocr.source_cache import SourceCache
@@ -52,7 +52,8 @@ PAGES_ASSEMBLED_PER_TIMEOUT = 20
 EXTRA_PASSES_WITHIN = 0.4
 """The share of a page's time limit after which no further pass is begun, lest a timeout lose the first result."""
 
-logger = log.get("ocr")
+FONTS = tuple(map(Path, ("/usr/share/fonts", "/usr/local/share/fonts", "/usr/share/X11/fonts")))
+"""Where pdfium looks for fonts that a PDF names but does not contain."""
 
 PAGE_PARTS = {".txt": "text/plain; charset=utf-8", ".json": "application/json", ".pdf": PDF}
 """Files of a page. The PDF, a layer of recognised text, is missing if only the page's own text is used."""
@@ -66,6 +67,7 @@ class Deps:
     database: Database
     blobs: Blobs
     sandbox: Sandbox
+    """Its processes can read the engine's models."""
     sources: SourceCache
     folder: Path
     """For temporary files of this process."""
@@ -77,14 +79,13 @@ class Deps:
 @asynccontextmanager
 async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
     """Open the dependencies of `handle`. Raises EngineFailed if Tesseract is not installed."""
-    limits = Limits(settings.ocr_memory_mb * 1024 * 1024, settings.ocr_page_timeout_s)
-    refusals = Refusals(PageTimeout, OutOfMemory, PageCrashed)
+    limits = Limits(settings.ocr_memory_mb << 20, settings.ocr_page_timeout_s, settings.ocr_scratch_mb << 20)
+    refusals = Refusals(PageTimeout, OutOfMemory, PageCrashed, ScratchFolderFull)
     preload = ["services.ocr.page_reading", "services.ocr.assembly"]
     sandbox = Sandbox(limits, refusals, package="services.ocr", preload=preload)
-    languages = frozenset(await sandbox.run(tesseract.installed_languages))
-    engine = await sandbox.run(tesseract.installed_engine, settings.ocr_engine)
-    if not await sandbox.run(network_is_closed):
-        logger.warning("sandbox.network_open", why="this system has no seccomp filters")
+    engine = await asyncio.to_thread(tesseract.installed_engine, settings.ocr_engine)
+    sandbox = sandbox.reading(engine.models, *FONTS)
+    languages = frozenset(await sandbox.starting(engine.program).run(tesseract.installed_languages, engine))
     with scratch_folder() as folder:
         sources = SourceCache(platform.blobs, folder)
         try:
@@ -113,6 +114,7 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
                 summaries, cache_effects = [page.result], page.effects
             numbers = [summary["number"] for summary in summaries]
             sandbox = deps.sandbox.lasting(1 + len(numbers) / PAGES_ASSEMBLED_PER_TIMEOUT)
+            sandbox = sandbox.reading(source).writing(folder)
             preview = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
@@ -136,7 +138,8 @@ def wanted_pages(pages: str | None, total: int) -> list[int]:
 
 
 async def _wanted(deps: Deps, source: Path, payload: OcrPayload) -> list[int]:
-    total = await deps.sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
+    sandbox = deps.sandbox.reading(source)
+    total = await sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
     return wanted_pages(payload.options.pages, total)
 
 
@@ -168,7 +171,8 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
         settings.ocr_max_page_pixels,
         extra_passes_s,
     )
-    prepared = await deps.sandbox.run(prepare_page, task, files, task.dpi)
+    sandbox = deps.sandbox.reading(source).writing(files.folder)
+    prepared = await sandbox.run(prepare_page, task, files, task.dpi)
     effects = None
     if prepared.summary is not None:
         summary = prepared.summary.document()
@@ -180,7 +184,8 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
         if cached is not None:
             summary = cached
         else:
-            read = await deps.sandbox.run(recognise_page, task, prepared, files)
+            reader = sandbox.starting(deps.engine.program)
+            read = await reader.run(recognise_page, task, prepared, files)
             summary = read.document()
             effects = page_cache.insert_effects(job.tenant, key, job.blob_key("page"), summary)
     artifacts = [
@@ -203,7 +208,7 @@ async def _cached(job: Job[OcrPayload], deps: Deps, key: bytes, files: PageFiles
                 await deps.blobs.read_file(f"{cached.folder}{suffix}", files.path(suffix))
     except BlobMissing:
         return None
-    await deps.sandbox.run(renumber, files)  # it may have had another page number
+    await deps.sandbox.writing(files.folder).run(renumber, files)  # it may have had another page number
     return cached.summary | {"number": files.number, "read_before": True}
 
 

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ class PageFiles:
 
     folder: Path
     number: int
+    prefix: str = "page"
 
     def path(self, suffix: str) -> Path:
         """Return a path such as `page-000007.json`."""
-        return self.folder / f"page-{self.number:06d}{suffix}"
+        return self.folder / f"{self.prefix}-{self.number:06d}{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +140,15 @@ def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSumm
     passes = reading.passes
     may_be_larger = task.media_type == PDF and task.options.dpi is None and time.monotonic() < deadline
     if may_be_larger and reading.has_small_print:
-        larger = PageFiles(files.folder / "larger", files.number)
-        larger.folder.mkdir()
+        larger = replace(files, prefix="larger")
         with suppress(EngineFailed):  # the first result stays
             again = prepare_page(task, larger, FULL_DPI)
             other = _read(task, again, larger, deadline)
             passes += other.passes
             if other.score > reading.score:
                 prepared, reading = again, other
-                for part in larger.folder.iterdir():
-                    part.rename(files.folder / part.name)
+                for part in files.folder.glob(f"{larger.path('').name}.*"):
+                    part.rename(files.path(part.suffix))
     return _finish(prepared, reading, files, passes)
 
 

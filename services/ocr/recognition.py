@@ -100,7 +100,7 @@ class Reader:
         return best
 
     def _other_orientations(self) -> Iterator[int]:
-        guess = tesseract.orientation(self._path)
+        guess = tesseract.orientation(self._engine, self._path)
         yield from sorted((180, 90, 270), key=lambda quarters: quarters != guess)
 
     def _keep_better(

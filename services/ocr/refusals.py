@@ -47,6 +47,10 @@ class OutOfMemory(Reject):
     """A page needs too much memory."""
 
 
+class ScratchFolderFull(Reject):
+    """A page or document needs too much room for temporary files."""
+
+
 class PageCrashed(ArgosyError):
     """The process that read a page died."""
 

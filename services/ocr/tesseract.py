@@ -1,4 +1,4 @@
-"""The OCR engine: Tesseract, as a program or as a library. The only module that imports pytesseract.
+"""The OCR engine: Tesseract, as a program or as a library.
 
 One run of Tesseract gives all outputs: text, words and the invisible text layer. Tesseract runs on one thread. On
 few cores its own threads cost more than they gain, and pages are read in parallel anyway.
@@ -7,18 +7,15 @@ few cores its own threads cost more than they gain, and pages are read in parall
 import csv
 import os
 import re
-import subprocess
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-import pytesseract
-from pytesseract import TesseractError
-from pytesseract import pytesseract as program
-
 from libs.common.contracts.ocr import Block, Box, Line, Word
+from libs.common.sandbox.launcher import run_program
 from services.ocr import tesseract_library
 from services.ocr.refusals import EngineFailed
 
@@ -36,12 +33,13 @@ Kind = Literal["tesseract", "tesserocr"]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An installed OCR engine, with its models in the folder `models`.
+    """An installed OCR engine, with its models in the folder `models`. Both kinds ask `program` for orientations.
 
     `identity` changes when results might change: it contains the version, and the models' sizes and times.
     """
 
     kind: Kind
+    program: Path
     models: Path
     identity: str
 
@@ -76,37 +74,30 @@ class Recognised:
         self.pdf.unlink(missing_ok=True)
 
 
-def installed_languages() -> list[str]:
-    """List the languages that Tesseract has models for. Raises EngineFailed if it is not installed."""
-    try:
-        return sorted(pytesseract.get_languages())
-    except (OSError, TesseractError) as error:
-        raise EngineFailed(f"Tesseract cannot be run: {error}") from error
-
-
 def installed_engine(kind: Kind) -> Engine:
     """Find the engine of that kind. Both use the program's models. Raises EngineFailed if it is not installed."""
-    command = [program.tesseract_cmd, "--list-langs"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
-        version = str(pytesseract.get_tesseract_version())
-    except (OSError, SystemExit, subprocess.CalledProcessError) as error:
-        raise EngineFailed(f"Tesseract cannot be run: {error}") from error
-    folder = re.search(r'"(.+)"', listed)
+    program = Path(shutil.which("tesseract") or "tesseract")
+    folder = re.search(r'"(.+)"', _output(program, "--list-langs"))
     if folder is None:
         raise EngineFailed("Tesseract does not say where its models are.")
-    if kind == "tesserocr":
-        version = tesseract_library.version()
+    said = _output(program, "--version").split()
+    version = tesseract_library.version() if kind == "tesserocr" else said[1].partition("-")[0].lstrip("v")
     files = [(file, file.stat()) for file in sorted(Path(folder[1]).rglob("*.traineddata"))]
     identity = [version, *(f"{file.stem}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in files)]
-    return Engine(kind, Path(folder[1]), " ".join(identity))
+    return Engine(kind, program, Path(folder[1]), " ".join(identity))
 
 
-def orientation(image: Path) -> int | None:
+def installed_languages(engine: Engine) -> list[str]:
+    """List the languages that there are models for. Raises EngineFailed if the program cannot be run."""
+    listed = _output(engine.program, "--list-langs").splitlines()
+    return sorted(line for line in map(str.strip, listed) if re.fullmatch("[a-z_]+", line))
+
+
+def orientation(engine: Engine, image: Path) -> int | None:
     """Detect by how many degrees counterclockwise to rotate the image upright. None: Tesseract cannot tell."""
     try:
-        found = pytesseract.image_to_osd(str(image), config="--dpi 300")
-    except (TesseractError, OSError):
+        found = _output(engine.program, image, "stdout", "-l", "osd", "--psm", "0", "--dpi", "300")
+    except EngineFailed:
         return None
     clockwise = re.search(r"^Rotate: (\d+)$", found, re.M)
     return (360 - int(clockwise[1])) % 360 if clockwise else None
@@ -117,7 +108,8 @@ def recognise(engine: Engine, image: Path, base: Path, *, languages: str, psm: i
     if engine.kind == "tesserocr":
         tesseract_library.write(image, base, models=engine.models, languages=languages, psm=psm, dpi=dpi)
     else:
-        _run_program(image, base, languages=languages, psm=psm, dpi=dpi)
+        options = ("--psm", str(psm), "--dpi", str(dpi), "-c", "tessedit_create_tsv=1", "-c", "textonly_pdf=1")
+        _output(engine.program, image, base, "-l", languages, *options, "txt", "pdf")
     text_file, tsv = base.with_suffix(".txt"), base.with_suffix(".tsv")
     found = Recognised(text_file.read_text().removesuffix("\f"), _blocks(tsv), base.with_suffix(".pdf"))
     for file in (text_file, tsv):
@@ -126,18 +118,15 @@ def recognise(engine: Engine, image: Path, base: Path, *, languages: str, psm: i
     return found
 
 
-def _run_program(image: Path, base: Path, *, languages: str, psm: int, dpi: int) -> None:
-    settings = (f"--psm {psm}", f"--dpi {dpi}", "-c tessedit_create_tsv=1", "-c textonly_pdf=1")
+def _output(*command: str | Path) -> str:
+    """What the program prints. Raises EngineFailed."""
     try:
-        program.run_tesseract(
-            input_filename=str(image),
-            output_filename_base=str(base),
-            extension="txt pdf",
-            lang=languages,
-            config=" ".join(settings),
-        )
-    except TesseractError as error:
-        raise EngineFailed(f"Tesseract failed: {error.message}") from error
+        ended = run_program(command)
+    except OSError as error:
+        raise EngineFailed(f"Tesseract cannot be run: {error}") from error
+    if ended.code:
+        raise EngineFailed(f"Tesseract failed: {' '.join(ended.errors.split())}")
+    return ended.output
 
 
 def _blocks(tsv: Path) -> list[Block]:

@@ -1,5 +1,6 @@
-"""Processing untrusted input in limited processes: sandbox.py runs them, seccomp.py blocks their network."""
+"""Processing untrusted input in confined processes: sandbox.py runs them, process.py is what they are."""
 
-from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox.process import Limits, Refusals
+from libs.common.sandbox.sandbox import Sandbox
 
 __all__ = ["Limits", "Refusals", "Sandbox"]

@@ -1,8 +1,9 @@
-"""Runs a function on untrusted input in a separate process: limited memory, time and file size, no network.
+"""Runs a function on untrusted input in a separate process: limited memory, time and files, no network.
 
-The processes are forked from a fork server that has loaded the libraries, so each costs only milliseconds. Each
-process leads its own process group. The whole group is killed when the function has ended, when it takes too long,
-or when the caller is cancelled.
+The processes are forked from a fork server that has loaded the libraries, so each costs only milliseconds. What
+they may use is in process.py. Each leads its own process group, which nobody can leave. The whole group is killed
+when the function has ended, when it takes too long or writes too much, or when the caller is cancelled; and by the
+kernel when the worker dies.
 """
 
 import asyncio
@@ -12,84 +13,87 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import pickle
-import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from copy import copy
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from libs.common import log
 from libs.common.config import without_secrets
 from libs.common.errors import ArgosyError
-from libs.common.sandbox.seccomp import block_network
+from libs.common.sandbox import confinement, fork_server, process, written
+from libs.common.sandbox.confinement import Reach
+from libs.common.sandbox.process import TURNS_AT_MOST, Limits, Orders, Refusals
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FILE_BYTES_AT_MOST = 4 * 1024**3
-TURNS_AT_MOST = 5
-"""A process that gets little of the CPU may take this many times its limit: the machine is slow, not the input."""
 USED_UP_FROM = 0.9
 """The share of its time limit that a process has had as CPU when its time is over. A little is not its fault; it
 is lost to others even where it has a CPU of its own."""
-RESULT_BYTES_AT_MOST = 16 * 1024**2
 TOGETHER_BYTES = 1024**2
 """No more results are received together when they have so many bytes."""
 UNMEASURED_S = 0.05
 """A result that comes within this time costs no look at the CPU that the process has had."""
+LOOK_S = 0.25
+"""How often it is looked at what a process has written, if it may write."""
+GONE_WITHIN_S = 1.0
+"""It is waited for so long that killed processes are gone; that takes milliseconds."""
 Message = tuple[bool, Any]
 """What a process sends: `(True, result)` for each result, then `(False, error)`, or `(False, None)` at its end."""
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of one sandboxed process."""
-
-    memory_bytes: int
-    timeout_s: float
-    """Of CPU, looked at after each such time by the clock; and up to TURNS_AT_MOST times that by the clock."""
-    result_bytes: int = RESULT_BYTES_AT_MOST
-    """The size of one result."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusals:
-    """The errors to raise for a process that took too long, needed too much memory, or crashed."""
-
-    too_long: type[ArgosyError]
-    too_large: type[ArgosyError]
-    crashed: type[ArgosyError]
+logger = log.get("sandbox")
 
 
 class Sandbox:
     """Starts sandboxed processes. They cannot reach the open files, sockets and secrets of this process.
 
-    `package`: the service's package; results may contain only dataclasses and errors defined in it, and paths.
-    `preload`: the modules that the fork server loads in advance.
+    They can read the interpreter, its libraries, and the code of `package`, the service's package, and no other
+    file unless `reading`, `writing` or `starting` says so. Their results may contain only dataclasses and errors
+    defined in `package`, and paths. `preload`: the modules that the fork server loads in advance.
     """
 
     def __init__(self, limits: Limits, refusals: Refusals, *, package: str, preload: list[str]) -> None:
         self._limits = limits
         self._refusals = refusals
         self._package = package
+        self._reach = Reach()
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(
-            [__name__, *preload]
-        )  # otherwise each process would load this module again
+        # Without __name__ each process would load this module again.
+        self._context.set_forkserver_preload([fork_server.__name__, __name__, *preload])
         with without_secrets():  # a process could read the initial environment, whatever is removed later
             multiprocessing.forkserver.ensure_running()
+        if missing := confinement.what_is_missing():
+            logger.warning("sandbox.open", why=missing)
 
     def lasting(self, times: float) -> "Sandbox":
         """A copy of this sandbox whose processes may take `times` as long."""
-        limits = replace(self._limits, timeout_s=self._limits.timeout_s * times)
         other = copy(self)
-        other._limits = limits
+        other._limits = replace(self._limits, timeout_s=self._limits.timeout_s * times)
+        return other
+
+    def reading(self, *paths: Path) -> "Sandbox":
+        """A copy of this sandbox whose processes may also read these files, and folders with all in them."""
+        return self._reaching(replace(self._reach, reads=(*self._reach.reads, *paths)))
+
+    def writing(self, folder: Path) -> "Sandbox":
+        """A copy of this sandbox whose processes may read and write files in `folder`, but make no folders."""
+        return self._reaching(replace(self._reach, folder=folder))
+
+    def starting(self, *programs: Path) -> "Sandbox":
+        """A copy of this sandbox whose processes may run these programs (launcher.py), which reach the same."""
+        return self._reaching(replace(self._reach, programs=programs))
+
+    def _reaching(self, reach: Reach) -> "Sandbox":
+        other = copy(self)
+        other._reach = reach
         return other
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -113,15 +117,16 @@ class Sandbox:
         early, after a result: call again for the others.
         """
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=_child, args=(sender, self._limits, self._refusals, function, args, kwargs), daemon=True
+        orders = Orders(self._limits, self._refusals, self._reach, self._package)
+        child = self._context.Process(
+            target=process.main, args=(sender, orders, function, args, kwargs), daemon=True
         )
         try:
-            await asyncio.to_thread(process.start)  # the first one waits until the fork server has loaded
+            await asyncio.to_thread(child.start)  # the first one waits until the fork server has loaded
             sender.close()
             goes_on, error = True, None
             while goes_on:
-                messages = await self._next(process.pid, receiver)
+                messages = await self._next(child.pid or 0, receiver)
                 if results := [value for is_result, value in messages if is_result]:
                     yield results
                 goes_on, error = messages.pop()
@@ -130,27 +135,38 @@ class Sandbox:
         finally:
             error = None  # it refers to this frame, and so to the arguments
             try:
-                await asyncio.to_thread(_kill, process)
+                await asyncio.to_thread(_kill, child)
             finally:  # not earlier: the thread that reads the results gets EOF when the process is gone
                 receiver.close()
 
-    async def _next(self, group: int | None, receiver: Connection) -> list[Message]:
-        """Wait for a message, and return all that have arrived. Raises Refusals.too_long."""
+    async def _next(self, pid: int, receiver: Connection) -> list[Message]:
+        """Wait for a message, and return all that have arrived. Raises Refusals.too_long and Refusals.filled."""
         received = asyncio.create_task(self._received(receiver))
         try:
-            done, _ = await asyncio.wait({received}, timeout=UNMEASURED_S)
-            if done:
+            if await _done(received, UNMEASURED_S):
                 return received.result()
-            used_before_s = _cpu_s(group)
+            used_before_s = _cpu_s(pid)
             for _ in range(TURNS_AT_MOST):
-                done, _ = await asyncio.wait({received}, timeout=self._limits.timeout_s)
-                if done:
+                if await self._done_within_folder(received, pid):
                     return received.result()
-                if _cpu_s(group) - used_before_s >= USED_UP_FROM * self._limits.timeout_s:
+                if _cpu_s(pid) - used_before_s >= USED_UP_FROM * self._limits.timeout_s:
                     break
             raise self._refusals.too_long(f"It took longer than {self._limits.timeout_s:g} s.")
         finally:
             received.cancel()
+
+    async def _done_within_folder(self, received: "asyncio.Task[list[Message]]", pid: int) -> bool:
+        """Wait for the time limit. Whether there is a message. Raises Refusals.filled."""
+        folder, at_most = self._reach.folder, self._limits.folder_bytes
+        if folder is None:
+            return await _done(received, self._limits.timeout_s)
+        until_s = time.monotonic() + self._limits.timeout_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            if await _done(received, min(LOOK_S, left_s)):
+                return True
+            if await asyncio.to_thread(written.exceeds, pid, folder, at_most):
+                raise self._refusals.filled(f"It wrote more than {at_most // 1024**2} MB.")
+        return False
 
     async def _received(self, receiver: Connection) -> list[Message]:
         await _readable(receiver)
@@ -190,6 +206,11 @@ class _ResultUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a result")
 
 
+async def _done(task: "asyncio.Task[Any]", within_s: float) -> bool:
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    return bool(done)
+
+
 async def _readable(receiver: Connection) -> None:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
@@ -211,43 +232,19 @@ def _cpu_s(group: int | None) -> float:
     return ticks / os.sysconf("SC_CLK_TCK") if Path("/proc/self/stat").exists() else math.inf
 
 
-def _kill(process: multiprocessing.process.BaseProcess) -> None:
-    if process.pid is None:
+def _kill(child: multiprocessing.process.BaseProcess) -> None:
+    """Kill the process and all that it has started, and wait until they are gone."""
+    if child.pid is None:
         return
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()  # in case it had not created its process group yet
-    process.join()
-
-
-def _child(
-    sender: Connection,
-    limits: Limits,
-    refusals: Refusals,
-    function: Callable[..., Iterable[object]],
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
-) -> None:
-    os.setsid()
-    cpu_s = math.ceil(limits.timeout_s * TURNS_AT_MOST) + 1
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_AT_MOST, FILE_BYTES_AT_MOST))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    block_network()
-    error: ArgosyError | None = None
-    try:
-        for result in function(*args, **kwargs):
-            sender.send((True, result))
-            if time.process_time() >= limits.timeout_s:
-                break
-    except ArgosyError as refused:
-        error = refused
-    except MemoryError:
-        error = refusals.too_large()
-    except Exception as failed:
-        error = refusals.crashed(f"{type(failed).__name__}: {failed}")
-    sender.send((False, error))
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()  # in case it had not created its process group yet
+    child.join()
+    until = time.monotonic() + GONE_WITHIN_S
+    with suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(child.pid, 0)
+            time.sleep(0.001)
 
 
 def _once(function: Callable[[], T]) -> Iterator[T]:

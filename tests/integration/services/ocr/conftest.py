@@ -58,7 +58,7 @@ class Reader:
 
     async def with_engine(self, kind: Kind) -> "Reader":
         """The same, but read by that engine."""
-        engine = await self.deps.sandbox.run(installed_engine, kind)
+        engine = installed_engine(kind)
         return Reader(replace(self.deps, engine=engine), self.blobs)
 
     async def text(self, done: Done) -> str:

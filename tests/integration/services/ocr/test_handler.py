@@ -18,8 +18,10 @@ from libs.common.errors import StorageUnavailable
 from libs.common.handler_testkit import run_inline
 from libs.common.ledger.flows import Child
 from libs.common.ledger.jobs import State, new_id
+from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.sandbox.seccomp import network_is_closed
 from libs.common.worker.job import Job
+from services import mailer
 from services.ocr import refusals
 from services.ocr.handler import handle
 from services.ocr.refusals import PageCrashed
@@ -127,6 +129,29 @@ async def test_real_scans(reader: Reader, scans: Path) -> None:
     assert word_f1(await reader.text(done), (scans / "linn.txt").read_text()) >= 0.95
     done = await reader.read((scans / "multipage.pdf").read_bytes())
     assert done.result["pages"] == 6
+
+
+async def test_a_document_that_fills_its_folder_is_refused_and_leaves_nothing(reader: Reader) -> None:
+    limits = Limits(1 << 30, 60.0, folder_bytes=1 << 20)  # the page's image alone takes twice that
+    refuses = Refusals(refusals.PageTimeout, refusals.OutOfMemory, PageCrashed, refusals.ScratchFolderFull)
+    sandbox = Sandbox(limits, refuses, package="services.ocr", preload=[])
+    small = Reader(replace(reader.deps, sandbox=sandbox.reading(reader.deps.engine.models)), reader.blobs)
+    with pytest.raises(refusals.ScratchFolderFull):
+        await small.read(pictures.encoded(pictures.page(), "PDF", resolution=150))
+    assert not [path for path in reader.deps.folder.iterdir() if path.is_dir()]
+
+
+async def test_a_page_reaches_neither_other_documents_nor_other_services(reader: Reader) -> None:
+    """Its own document is in its reach; the one beside it, which another tenant sent, is not."""
+    own, others = reader.deps.folder / "own", reader.deps.folder / "others"
+    own.write_text("own")
+    others.write_text("others")
+    sandbox = reader.deps.sandbox.reading(own)
+    assert await sandbox.run(Path.read_text, own) == "own"
+    with pytest.raises(PageCrashed, match="PermissionError"):
+        await sandbox.run(Path.read_text, others)
+    with pytest.raises(PageCrashed, match="PermissionError"):
+        await sandbox.run(Path.read_text, Path(mailer.__file__))
 
 
 async def test_no_network_in_the_sandbox(reader: Reader) -> None:

@@ -23,7 +23,8 @@ async def written(reader: Reader, picture: Path, *, languages: str = "eng") -> P
     base = picture.with_name("read")
     models = reader.deps.engine.models
     write = tesseract_library.write
-    await reader.deps.sandbox.run(write, picture, base, models=models, languages=languages, psm=3, dpi=150)
+    sandbox = reader.deps.sandbox.writing(picture.parent)
+    await sandbox.run(write, picture, base, models=models, languages=languages, psm=3, dpi=150)
     return base
 
 

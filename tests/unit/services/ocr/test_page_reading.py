@@ -21,7 +21,7 @@ from services.ocr.page_reading import (
 from services.ocr.tesseract import Engine
 from tests import pictures
 
-ENGINE = Engine("tesseract", Path("none"), "none")
+ENGINE = Engine("tesseract", Path("none"), Path("none"), "none")
 
 
 def task(folder: Path, content: bytes, media_type: str = PDF, **options: int) -> Task:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.common.errors import ArgosyError
+from libs.common.sandbox.launcher import run_program
 from libs.common.sandbox.seccomp import network_is_closed
 
 
@@ -26,6 +27,10 @@ class TooLong(ArgosyError):
 
 class TooLarge(ArgosyError):
     """It needed too much memory."""
+
+
+class Filled(ArgosyError):
+    """It wrote too much."""
 
 
 class Crashed(ArgosyError):
@@ -61,7 +66,7 @@ def take_memory() -> int:
 
 
 def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.abort()
 
 
 def answer_with_something_foreign() -> Foreign:
@@ -87,11 +92,38 @@ def answer_later(seconds: float) -> Answer:
     return Answer(7, Path())
 
 
-def leave_a_child_behind(pid_file: str) -> None:
-    child = os.fork()
-    if child == 0:
-        never_end()
-    Path(pid_file).write_text(str(child))
+def write_again_and_again(folder: str, *, unlinked: bool) -> None:
+    """Into one file after the other; or into files without a name."""
+    kept = list[int]()
+    for number in range(100_000):
+        path = Path(folder, str(number))
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT)
+        if unlinked:
+            path.unlink()
+        os.write(opened, bytes(1024**2))
+        kept.append(opened)
+        time.sleep(0.001)
+        if len(kept) > 100:
+            os.close(kept.pop(0))
+
+
+def write_one_large_file(folder: str) -> None:
+    Path(folder, "large").write_bytes(bytes(64 * 1024**2))
+
+
+def launch(*command: str) -> str:
+    return run_program(command).output
+
+
+def launch_in_vain(*command: str) -> str:
+    try:
+        return run_program(command).output
+    except OSError as error:
+        return str(error)
+
+
+def launch_a_shell_that_forks(*command: str) -> str:
+    return run_program(command).errors
 
 
 def open_a_socket() -> bool:

@@ -1,6 +1,7 @@
 """What a process of the sandbox can get hold of: nothing that its worker knows."""
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 import subprocess
@@ -9,14 +10,17 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import pytest
 
 from libs.common.errors import ArgosyError
-from libs.common.sandbox.sandbox import RESULT_BYTES_AT_MOST, Limits, Refusals, Sandbox
+from libs.common.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox.process import RESULT_BYTES_AT_MOST
 from tests.polling import until
 from tests.unit.libs.common.sandbox.sandboxed import (
     Answer,
     Crashed,
+    Filled,
     Refused,
     TooLarge,
     TooLong,
@@ -30,16 +34,21 @@ from tests.unit.libs.common.sandbox.sandboxed import (
     die,
     environment,
     fail,
-    leave_a_child_behind,
+    launch,
+    launch_a_shell_that_forks,
+    launch_in_vain,
     never_end,
     open_a_socket,
     refuse,
     take_memory,
     work_for_ever,
+    write_again_and_again,
+    write_one_large_file,
 )
 
 KILL_THE_SERVER = """
 import asyncio, multiprocessing.forkserver as server, os, signal
+from pathlib import Path
 from libs.common import config
 from libs.common.errors import ArgosyError
 from libs.common.sandbox import Limits, Refusals, Sandbox
@@ -51,7 +60,7 @@ async def main():
     config.forget_secrets()  # as a worker does when it has read everything
     os.kill(server._forkserver._forkserver_pid, signal.SIGKILL)
     os.waitid(os.P_PID, server._forkserver._forkserver_pid, os.WEXITED | os.WNOWAIT)
-    assert b"SECRET" not in (await sandbox.run(environment))[1]
+    assert b"SECRET" not in (await sandbox.reading(Path("/proc")).run(environment))[1]
 
 asyncio.run(main())
 """
@@ -61,7 +70,7 @@ async def test_secrets_of_the_worker_do_not_reach_the_sandbox(monkeypatch: pytes
     monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:canary@localhost/argosy")
     refusals = Refusals(ArgosyError, ArgosyError, ArgosyError)
     sandbox = Sandbox(Limits(1024**3, 30.0), refusals, package="tests", preload=[])
-    found, begun_with = await sandbox.run(environment)
+    found, begun_with = await sandbox.reading(Path("/proc")).run(environment)
     assert "DATABASE_URL" not in found
     assert found["PATH"] == os.environ["PATH"]
     assert b"DATABASE_URL" not in begun_with
@@ -79,7 +88,9 @@ T = TypeVar("T")
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
     """With a gigabyte, and all the time of the world."""
-    return Sandbox(Limits(1024**3, 60.0), Refusals(TooLong, TooLarge, Crashed), package="tests", preload=[])
+    return Sandbox(
+        Limits(1024**3, 60.0), Refusals(TooLong, TooLarge, Crashed, Filled), package="tests", preload=[]
+    )
 
 
 async def test_a_function_gets_its_arguments_and_its_result_comes_back(sandbox: Sandbox) -> None:
@@ -188,15 +199,89 @@ async def test_whoever_is_cancelled_leaves_no_process_behind(sandbox: Sandbox) -
     assert not _processes()
 
 
-async def test_what_a_process_has_started_ends_with_it(sandbox: Sandbox, tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    await sandbox.run(leave_a_child_behind, str(pid_file))
+NUMBERS = itertools.count()
+SLEEP, SHELL = Path("/bin/sleep"), Path("/bin/sh")
+
+
+def running(*command: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == list(command)]
+
+
+def unique_sleep() -> tuple[str, str]:
+    return str(SLEEP), f"{10**6 + next(NUMBERS)}.{os.getpid()}"
+
+
+async def test_what_a_process_has_started_ends_with_it(sandbox: Sandbox) -> None:
+    command = unique_sleep()
+    waiting = asyncio.create_task(sandbox.starting(SLEEP).run(launch, *command))
+
+    async def begun() -> bool:
+        return bool(running(*command))
+
+    await until(begun)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not running(*command), "it is gone when its sandbox is"
+
+
+SLEEP_IN_A_SANDBOX = """
+import asyncio, sys
+from pathlib import Path
+from libs.common.errors import ArgosyError
+from libs.common.sandbox import Limits, Refusals, Sandbox
+from tests.unit.libs.common.sandbox.sandboxed import launch
+
+async def main():
+    refusals = Refusals(ArgosyError, ArgosyError, ArgosyError)
+    sandbox = Sandbox(Limits(1024**3, 600.0), refusals, package="tests.unit", preload=[])
+    await sandbox.starting(Path(sys.argv[1])).run(launch, *sys.argv[1:])
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_worker_takes_everything_with_it() -> None:
+    """Sandbox, launcher and program: whatever was started within is gone, though nobody was left to kill it."""
+    command = unique_sleep()
+    with subprocess.Popen([sys.executable, "-c", SLEEP_IN_A_SANDBOX, *command]) as worker:
+
+        async def begun() -> bool:
+            return bool(running(*command))
+
+        await until(begun)
+        within = psutil.Process(worker.pid).children(recursive=True)
+        assert len(within) >= 4, "the resource tracker, the fork server, the process, its launcher, the program"
+        worker.kill()
 
     async def gone() -> bool:
-        status = Path(f"/proc/{pid_file.read_text()}/stat")
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+        return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in within)
 
     await until(gone)
+
+
+async def test_only_the_programs_it_was_given_can_be_started(sandbox: Sandbox) -> None:
+    assert await sandbox.starting(Path("/bin/echo")).run(launch, "/bin/echo", "hello") == "hello\n"
+    assert "not to be started" in await sandbox.starting(Path("/bin/echo")).run(launch_in_vain, "/bin/ls", "/")
+    assert "Permission denied" in await sandbox.run(launch_in_vain, "/bin/echo", "hello")
+
+
+async def test_a_program_is_confined_as_its_process_is(sandbox: Sandbox, tmp_path: Path) -> None:
+    command = (str(SHELL), "-c", "read line < /etc/passwd; (true); echo > " + str(tmp_path / "planted"))
+    said = await sandbox.starting(SHELL).run(launch_a_shell_that_forks, *command)
+    assert "cannot open /etc/passwd" in said
+    assert "Cannot fork" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("unlinked", [False, True])
+async def test_a_process_that_fills_its_folder_is_ended(tmp_path: Path, unlinked: bool) -> None:
+    limits = Limits(1024**3, 600.0, 16 * 1024**2)
+    filling = Sandbox(limits, Refusals(TooLong, TooLarge, Crashed, Filled), package="tests", preload=[])
+    with pytest.raises(Filled, match="more than 16 MB"):
+        await filling.writing(tmp_path).run(write_again_and_again, str(tmp_path), unlinked=unlinked)
+    with pytest.raises(Filled):
+        await filling.writing(tmp_path).run(write_one_large_file, str(tmp_path))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
