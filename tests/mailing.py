@@ -36,6 +36,9 @@ class Mailer:
     """Takes letters and works them off; says how their recipients stand."""
 
     database: Database
+    """As the mailer has it."""
+    gateway: Database
+    """As a gateway has it, which takes letters and asks how they stand."""
     bus: Bus
     blobs: Blobs
     relay: Relay
@@ -67,7 +70,7 @@ class Mailer:
         job = NewJob(
             tenant, "key", "mailer", "letter", body.model_dump_json(by_alias=True).encode(), max_attempts=1
         )
-        await accept(self.database, [job], ticketed=[False])
+        await accept(self.gateway, [job], ticketed=[False])
         return job
 
     async def work(self) -> None:
@@ -79,7 +82,7 @@ class Mailer:
         deadline = time.monotonic() + within_s
         while True:
             await self.work()
-            facts = await jobs.find(self.database, job.tenant, job.id)
+            facts = await jobs.find(self.gateway, job.tenant, job.id)
             assert facts is not None
             if facts["finished_at"]:
                 return dict(facts)
@@ -90,7 +93,7 @@ class Mailer:
     async def at_work(self, *, workers: int = 1) -> AsyncIterator[None]:
         """Workers and a dispatcher, while the block runs; each worker with resources of its own."""
         stop = asyncio.Event()
-        dispatcher = Dispatcher(self.database, self.bus, ["mailer"])
+        dispatcher = Dispatcher(self.gateway, self.bus, ["mailer"])
 
         async def work() -> None:
             settings = self.deps.settings
@@ -122,7 +125,7 @@ class Mailer:
         """Its facts, when it has ended."""
 
         async def facts() -> dict[str, Any] | None:
-            found = await jobs.find(self.database, job.tenant, job.id)
+            found = await jobs.find(self.gateway, job.tenant, job.id)
             return dict(found) if found is not None and found["finished_at"] else None
 
         found = await until(facts)
@@ -153,7 +156,7 @@ class Mailer:
 
 @asynccontextmanager
 async def mailing(
-    database: Database, bus: Bus, servers: Trio, folder: Path, relay: Relay
+    database: Database, gateway: Database, bus: Bus, servers: Trio, folder: Path, relay: Relay
 ) -> AsyncIterator[Mailer]:
     base = {
         "database_url": "x",
@@ -168,4 +171,4 @@ async def mailing(
     }
     blobs = Blobs(BlobSettings.model_validate({"blob_url": folder.as_uri()}))
     async with AsyncExitStack() as stack:
-        yield await Mailer(database, bus, blobs, relay, base, stack).configured()
+        yield await Mailer(database, gateway, bus, blobs, relay, base, stack).configured()

@@ -18,9 +18,11 @@ from pathlib import Path
 
 from deploy.local.test_servers import Trio, trio
 from deploy.migrations.__main__ import upgrade
+from deploy.migrations.provisioning import QUEUE_COLUMNS
 from libs.common import background, bus, db
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload
+from libs.common.contracts.services import MAILER
 from libs.common.db import Database
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
@@ -33,6 +35,11 @@ RECIPIENTS = 30
 STEPS = ("CONNECT", "MAIL", "RCPT", "DATA", "BODY", "END", "OVER")
 """A connection made; a command received; the body received but for its end; all received; and answered."""
 AT_ONCE = 20
+QUEUES_OF_ITS_OWN = [
+    f"CREATE POLICY of_chaos ON ledger.{table} TO {MAILER.role.name} USING ({column} LIKE 'mail\\_%')"
+    for table, column in QUEUE_COLUMNS.items()
+]
+"""The mailer's role is let into the queues of all runs: its own is one only."""
 
 
 @dataclass
@@ -140,6 +147,8 @@ async def matrix(
         db.connect(database_settings, "chaos", role=None) as database,
         bus.connect(BusSettings.model_validate({"nats_url": servers.nats.url}), "chaos") as nats,
     ):
+        for statement in QUEUES_OF_ITS_OWN:
+            await database.fetch(statement)
         for start in range(0, len(runs), AT_ONCE):
             playing = runs[start : start + AT_ONCE]
             dispatcher = Dispatcher(database, nats, [run.queue for run in playing])

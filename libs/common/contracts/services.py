@@ -33,7 +33,8 @@ class Role:
 
     GATEWAY: ClassVar["Role"]
     WORKER: ClassVar["Role"]
-    """The ledger, and no tables of its own. The role of every worker is a member of it."""
+    """The ledger of all queues, and no tables of its own: for a worker without a row below, and for a login that
+    serves all workers. The role of a worker with a row is no member of it."""
 
     name: str
     of_a_tenant: str | None = None
@@ -71,9 +72,9 @@ class ServiceRow:
     does_what_is_left: bool = False
     """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
     may_enqueue: frozenset[str] = frozenset()
-    """Kinds of jobs of other queues that it may make, as `queue:kind`."""
+    """Kinds of jobs of other queues that it may make, as `queue:kind`. Nothing else leads into another queue."""
     may_read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Columns (`*`: all) of tables outside its schema that it may read on behalf of a tenant, by table."""
+    """Columns of tables of the ledger that it may read on behalf of a tenant, by table. Of its own queue only."""
 
 
 PROBES = 9100
@@ -104,7 +105,7 @@ MAILER = ServiceRow(
     ports={"lmtp": 8024, "probes": PROBES},
     needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),
     does_what_is_left=True,  # recipients that a letter has not reached
-    may_read={"ledger.jobs": ("*",)},  # whether a letter's job has ended
+    may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a letter's job has ended
 )
 
 SERVICES = (GATEWAY, OCR, MAILER)

@@ -57,6 +57,9 @@ async def live(servers: Trio, database_url: str, tmp_path: Path) -> AsyncIterato
 async def mailer(
     gateway: Gateway, mail_database: Database, nats_bus: Bus, servers: Trio, relay: Relay
 ) -> AsyncIterator[Mailer]:
-    async with mailing(mail_database, nats_bus, servers, gateway.folder, relay) as made, made.at_work():
+    async with (
+        mailing(mail_database, gateway.database, nats_bus, servers, gateway.folder, relay) as made,
+        made.at_work(),
+    ):
         made.blobs = Blobs(BlobSettings.model_validate({"blob_url": gateway.folder.as_uri()}))
         yield made

@@ -34,7 +34,10 @@ async def test_s5_what_another_tenant_has_is_not_there(
     }
     bodies: dict[str, Any] = {"change_schedule": {"paused": True}, "rotate_key": {}}
     tried = 0
-    async with mailing(mail_database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
+    async with (
+        mailing(mail_database, gateway.database, nats_bus, servers, tmp_path, Relay()) as mailer,
+        mailer.answering(),
+    ):
         for operation in OPERATIONS:
             kind = operation.path.split("/")[2]
             if "{id}" in operation.path and kind in ids:

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.test_servers import Trio
-from libs.common import db
 from libs.common.bus import Bus
-from libs.common.config import DatabaseSettings
-from libs.common.db import Database, Role
+from libs.common.db import Database
 from tests.mailing import Mailer, mailing
 from tests.relay import Relay
 
@@ -21,15 +19,8 @@ def database(mail_database: Database) -> Database:
 
 
 @pytest.fixture
-async def gateway_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
-    """As a gateway has it, which cancels."""
-    async with db.connect(database_settings, "gateway", role=Role.GATEWAY) as connected:
-        yield connected
-
-
-@pytest.fixture
 async def mailer(
-    database: Database, nats_bus: Bus, servers: Trio, tmp_path: Path, relay: Relay
+    database: Database, gateway_database: Database, nats_bus: Bus, servers: Trio, tmp_path: Path, relay: Relay
 ) -> AsyncIterator[Mailer]:
-    async with mailing(database, nats_bus, servers, tmp_path / "blobs", relay) as made:
+    async with mailing(database, gateway_database, nats_bus, servers, tmp_path / "blobs", relay) as made:
         yield made

@@ -37,7 +37,7 @@ async def test_letters_go_when_their_jobs_have_gone(mailer: Mailer) -> None:
     kept, gone = [await mailer.accept(letter=PLAIN, recipients=to("a")) for _ in range(2)]
     await mailer.work()
     await mailer.database.fetch("UPDATE mail.letters SET created_at = now() - interval '2 hours'")
-    await mailer.database.fetch("DELETE FROM ledger.jobs WHERE id = $1", gone.id)
+    await mailer.gateway.fetch("DELETE FROM ledger.jobs WHERE id = $1", gone.id)
     await letters.forget(mailer.database)
     rows = await mailer.database.fetch("SELECT DISTINCT letter FROM mail.recipients")
     assert [row[0] for row in rows] == [kept.id]

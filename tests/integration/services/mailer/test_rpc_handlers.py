@@ -99,7 +99,7 @@ async def test_a_click_counts_when_the_letter_is_no_longer_kept(mailer: Mailer, 
     old = mailer.deps.tokens.make(job.id, 1)  # as links were before
     links = {d.recipient: d.message["List-Unsubscribe"].strip("<>") for d in relay.deliveries}
     link = links["ada@example.test"].rpartition("/")[2]
-    await mailer.database.fetch("DELETE FROM ledger.jobs")
+    await mailer.gateway.fetch("DELETE FROM ledger.jobs")
     await mailer.database.fetch("UPDATE mail.letters SET created_at = now() - interval '2 hours'")
     await letters.forget(mailer.database)
     for name in ("may_unsubscribe", "unsubscribe"):

@@ -41,7 +41,10 @@ async def test_every_operation_keeps_its_word(
             document, ended = [(await client.post("/v1/ocr", **upload())).json()["id"] for _ in range(2)]
         await succeed(database, ended)
         known = {"FUZZ_DOCUMENT": document, "FUZZ_ENDED": ended}
-        async with mailing(mail_database, nats_bus, servers, tmp_path, Relay()) as mailer, mailer.answering():
+        async with (
+            mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
+            mailer.answering(),
+        ):
             await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
         # Keys are fuzzed with a token, which nothing that the fuzzer does to keys can end.
         settings = TokenSettings.model_validate({"token_secret": SECRET})
