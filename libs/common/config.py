@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -68,7 +69,7 @@ class BusSettings(Environment):
         return url
 
 
-REDIS_PARTS = frozenset(("redis_host", "redis_port", "redis_password", "redis_db"))
+REDIS_PARTS = frozenset(("redis_host", "redis_port", "redis_username", "redis_password", "redis_db"))
 
 
 class RedisSettings(Environment):
@@ -77,6 +78,8 @@ class RedisSettings(Environment):
     redis_url: SecretStr | None = None
     redis_host: str = "127.0.0.1"
     redis_port: int = 6379
+    redis_username: str = ""
+    """The user of this service; the default user if it is empty."""
     redis_password: SecretStr | None = None
     redis_db: int = 0
 
@@ -97,11 +100,12 @@ class RedisSettings(Environment):
 
     @property
     def redis_address(self) -> str:
-        """redis://:password@host:port/db"""
+        """redis://user:password@host:port/db"""
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
-        password = f":{self.redis_password.get_secret_value()}@" if self.redis_password else ""
-        return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        login = f"{quote(self.redis_username, safe='')}:{quote(password, safe='')}@"
+        return f"redis://{login.removeprefix(':@')}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
 
 class BlobSettings(Environment):

@@ -34,7 +34,7 @@ def nats_addresses(text: str) -> NatsAddresses:
 
 
 def check_redis_address(text: str) -> None:
-    """Raises ValueError if `text` is not like `redis://:password@host:port/db`."""
+    """Raises ValueError if `text` is not like `redis://user:password@host:port/db`."""
     if urlsplit(text).scheme.startswith("redis+sentinel"):
         raise ValueError("Sentinel is not supported; give an address that always leads to the primary")
     if text.startswith("unix://"):

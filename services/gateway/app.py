@@ -46,7 +46,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         redis = Redis.from_url(
-            settings.redis_address, client_name="argosy-gateway", socket_connect_timeout=1, socket_timeout=1
+            settings.redis_address,
+            client_name="argosy-gateway",
+            protocol=2,  # RESP3 and driver_info begin with commands that our user may not use, and need not
+            driver_info=None,
+            socket_connect_timeout=1,
+            socket_timeout=1,
         )
         state.settings = settings
         described = document(OPERATIONS)

@@ -90,7 +90,9 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
         timeout_s=settings.mail_timeout_s,
         helo=settings.mail_helo,
     )
-    redis = Redis.from_url(settings.redis_address)
+    redis = Redis.from_url(  # as in the gateway
+        settings.redis_address, client_name="argosy-mailer", protocol=2, driver_info=None
+    )
     pacer = Pacer(redis, settings.rates)
     states = StateWriter(platform.database)
     retry = Backoff(settings.mail_retry_s, DEFER_AT_MOST_S)

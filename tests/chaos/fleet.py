@@ -157,7 +157,7 @@ class Fleet:
             self._key = (await issue(database, "dev", "chaos", "chaos", Role.ADMIN)).key
         environment = {
             "DATABASE_URL": self.database_url,
-            "REDIS_URL": self.redis.server.url,
+            "REDIS_URL": self.redis.server.urls["gateway"],
             "NATS_URL": self.nats.server.url,
             "BLOB_URL": (self.folder / "blobs").as_uri(),
             "PROBES_PORT": "0",

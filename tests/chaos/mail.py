@@ -139,9 +139,10 @@ async def matrix(
 ) -> list[Run]:
     """Every step with every seed."""
     runs = [Run(step, seed) for seed in seeds for step in steps]
-    settings = {"DATABASE_URL": database_url, "NATS_URL": servers.nats.url, "REDIS_URL": servers.redis.url,
-                "BLOB_URL": (folder / "blobs").as_uri(), "PROBES_PORT": "0", "DB_MIN_CONNECTIONS": "1",
-                "DB_MAX_CONNECTIONS": "3", "MAIL_CONNECTIONS": "3"}  # fmt: skip
+    settings = {"DATABASE_URL": database_url, "NATS_URL": servers.nats.url,
+                "REDIS_URL": servers.redis.urls["mailer"], "BLOB_URL": (folder / "blobs").as_uri(),
+                "PROBES_PORT": "0", "DB_MIN_CONNECTIONS": "1", "DB_MAX_CONNECTIONS": "3",
+                "MAIL_CONNECTIONS": "3"}  # fmt: skip
     database_settings = DatabaseSettings.model_validate({"database_url": database_url})
     async with (
         db.connect(database_settings, "chaos", role=None) as database,

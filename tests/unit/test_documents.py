@@ -173,6 +173,13 @@ def test_every_file_named_in_the_architecture_exists() -> None:
     assert [name for name in mentioned if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
 
 
+def test_every_promise_of_security_has_a_test_or_says_why_not() -> None:
+    promises = [row for row in rows(text_of("SECURITY.md")) if re.fullmatch(r"S\d+", row[0])]
+    assert [row[0] for row in promises] == [f"S{number}" for number in range(1, 32)]
+    bare = [number for number, _, proof in promises if not re.search(r"`tests/[^`]+::|^Not yet\. \w", proof)]
+    assert bare == []
+
+
 def test_every_test_named_in_the_security_document_exists() -> None:
     references = re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)`", text_of("SECURITY.md"))
     assert references

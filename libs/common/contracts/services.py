@@ -50,6 +50,16 @@ Role.GATEWAY = Role("argosy_gateway", "argosy_tenant")
 Role.WORKER = Role("argosy_worker")
 
 
+@dataclass(frozen=True, slots=True)
+class RedisRights:
+    """What a process may do in Redis besides running scripts, in which it may do no more."""
+
+    prefixes: tuple[str, ...]
+    """How the keys begin that it, and no other service, reads and writes."""
+    commands: tuple[str, ...]
+    """What it does with them, also in scripts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRow:
     """What the rest of the fleet has to know of a service.
@@ -68,6 +78,8 @@ class ServiceRow:
     ports: Mapping[str, int]
     """Container ports by what is spoken there; `probes` is internal."""
     needs: frozenset[Need]
+    redis: RedisRights | None = None
+    """With Need.REDIS."""
     scaled_by: ScaledBy = ScaledBy.BACKLOG
     does_what_is_left: bool = False
     """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
@@ -87,6 +99,13 @@ GATEWAY = ServiceRow(
     concurrency_variable=None,
     ports={"http": 8080, "probes": PROBES},
     needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),  # egress: the keys of an outside token issuer
+    redis=RedisRights(
+        prefixes=("argosy:limit:", "argosy:limits:"),
+        commands=(
+            *("get", "set", "hget", "hset", "hgetall", "hdel", "hincrby", "pexpire"),
+            *("zadd", "zcard", "zrange", "zrem", "zremrangebyscore"),
+        ),
+    ),
     scaled_by=ScaledBy.CPU,
 )
 OCR = ServiceRow(
@@ -104,6 +123,10 @@ MAILER = ServiceRow(
     concurrency_variable="EMAIL_CONCURRENCY",
     ports={"lmtp": 8024, "probes": PROBES},
     needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),
+    redis=RedisRights(
+        prefixes=("argosy:mail:",),
+        commands=("get", "set", "expire", "pexpire", "zadd", "zcard", "zrange", "zremrangebyscore"),
+    ),
     does_what_is_left=True,  # recipients that a letter has not reached
     may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a letter's job has ended
 )

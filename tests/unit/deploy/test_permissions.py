@@ -1,5 +1,6 @@
 """The accounts and logins that are printed for servers of one's own."""
 
+import hashlib
 import json
 import re
 import sys
@@ -64,6 +65,29 @@ def test_no_password_is_printed_but_where_it_comes_from(
     printed = capsys.readouterr().out
     for service in (row.name for row in SERVICES):
         assert printed.count(place.format(service.upper() if what == "nats" else service)) == 1
+
+
+def test_users_of_redis_are_printed_with_the_hashes_of_their_passwords(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["permissions", "redis"])
+    users = [row.name for row in SERVICES if row.redis is not None]
+    for user in users:
+        monkeypatch.setenv(f"REDIS_{user.upper()}_PASSWORD", f"hush-{user}")
+    permissions.main()
+    printed = capsys.readouterr().out
+    assert [line.split()[:2] for line in printed.splitlines()] == [["user", user] for user in users]
+    for user, line in zip(users, printed.splitlines(), strict=True):
+        assert f" on #{hashlib.sha256(f'hush-{user}'.encode()).hexdigest()} resetchannels ~argosy:" in line
+    assert "hush" not in printed
+
+
+def test_a_password_of_redis_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["permissions", "redis"])
+    monkeypatch.setenv("REDIS_GATEWAY_PASSWORD", "hush")
+    monkeypatch.delenv("REDIS_MAILER_PASSWORD", raising=False)
+    with pytest.raises(SystemExit, match=r"users: REDIS_MAILER_PASSWORD$"):
+        permissions.main()
 
 
 @pytest.mark.parametrize("arguments", [[], ["mysql"], ["nats", "postgres"]])

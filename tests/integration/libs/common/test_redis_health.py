@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import REGISTRY
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from deploy.local import servers as embedded
 from deploy.local.servers import write_secret
+from deploy.local.settings import NEED_REDIS
 from deploy.local.test_servers import free_port
 from libs.common.bus import Bus
 from libs.common.redis_health import RedisHealth
@@ -24,6 +26,13 @@ from services.mailer.smtp.pacing import Pacer, Rate, Rates
 from tests.chaos.fleet import ServerProcess
 from tests.integration.services.gateway.limits.charging import PATIENT_S
 from tests.polling import until
+
+
+async def all_users(admin: Redis, rule: str) -> None:
+    """Give or take a right of every service."""
+    for service in NEED_REDIS:
+        await admin.execute_command("ACL", "SETUSER", service, rule)  # type: ignore[no-untyped-call]
+
 
 Trouble = Callable[[Redis], Awaitable[object]]
 TROUBLES: dict[str, tuple[Trouble, Trouble, str]] = {
@@ -38,8 +47,8 @@ TROUBLES: dict[str, tuple[Trouble, Trouble, str]] = {
         "read only replica",
     ),
     "permissions": (
-        lambda admin: admin.execute_command("ACL", "SETUSER", "argosy", "-info"),  # type: ignore[no-untyped-call]
-        lambda admin: admin.execute_command("ACL", "SETUSER", "argosy", "+info"),  # type: ignore[no-untyped-call]
+        lambda admin: all_users(admin, "-info"),
+        lambda admin: all_users(admin, "+info"),
         "can't run this command",
     ),
 }
@@ -47,13 +56,10 @@ TROUBLES: dict[str, tuple[Trouble, Trouble, str]] = {
 
 
 @asynccontextmanager
-async def clients(server: ServerProcess) -> AsyncIterator[tuple[Redis, Redis]]:
+async def clients(server: ServerProcess, service: str) -> AsyncIterator[tuple[Redis, Redis]]:
     """One who may do everything, and one as a service has it."""
-    async with Redis.from_url(server.server.url) as admin:
-        await admin.execute_command("ACL", "SETUSER", "argosy", "on", ">s3cret", "~*", "+@all")  # type: ignore[no-untyped-call]
-        url = f"redis://argosy:s3cret@{server.server.url.partition('@')[2]}"
-        async with Redis.from_url(url) as client:
-            yield admin, client
+    async with Redis.from_url(server.server.url) as admin, Redis.from_url(server.server.urls[service]) as client:
+        yield admin, client
 
 
 def told(lines: list[MutableMapping[str, Any]]) -> list[str]:
@@ -66,7 +72,7 @@ async def test_a_limiter_tells_once_that_redis_is_unusable_and_once_that_it_is_u
     redis_server: ServerProcess, nats_bus: Bus, trouble: str
 ) -> None:
     begin, end, reason = TROUBLES[trouble]
-    async with clients(redis_server) as (admin, client):
+    async with clients(redis_server, "gateway") as (admin, client):
         limiter = Limiter(client, nats_bus, budget_s=PATIENT_S)
 
         async def checked_in(mode: Mode) -> bool:
@@ -87,13 +93,13 @@ async def test_a_limiter_tells_once_that_redis_is_unusable_and_once_that_it_is_u
     assert told(lines) == ["redis.unusable", "redis.usable"]
     (why,) = [line["reason"] for line in lines if line["event"] == "redis.unusable"]
     assert reason in why
-    assert "s3cret" not in why
+    assert str(urlsplit(redis_server.server.urls["gateway"]).password) not in why
 
 
 @pytest.mark.parametrize("trouble", ["replica", "permissions"])  # a script that has written may fill the memory
 async def test_a_mailer_tells_it_too(redis_server: ServerProcess, trouble: str) -> None:
     begin, end, reason = TROUBLES[trouble]
-    async with clients(redis_server) as (admin, client):
+    async with clients(redis_server, "mailer") as (admin, client):
         pacer = Pacer(client, Rates(relay=Rate(1_000_000, 60)))
 
         async def waits_no_more() -> bool:

@@ -31,7 +31,7 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
     settings = Settings.model_validate(
         {
             "database_url": database_url,
-            "redis_url": servers.redis.url,
+            "redis_url": servers.redis.urls["gateway"],
             "nats_url": servers.nats.url,
             "blob_url": (tmp_path / "blobs").as_uri(),
             "probes_port": 0,

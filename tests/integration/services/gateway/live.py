@@ -65,7 +65,7 @@ async def serving(
     """`number` gateways while the block runs, without limits but for what `settings` say; ready, if `wait`."""
     environment = {
         "DATABASE_URL": database_url,
-        "REDIS_URL": servers.redis.url,
+        "REDIS_URL": servers.redis.urls["gateway"],
         "NATS_URL": servers.nats.url,
         "BLOB_URL": (folder / "blobs").as_uri(),
         "PROBES_PORT": "0",

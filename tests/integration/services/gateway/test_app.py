@@ -90,7 +90,7 @@ main()
 
 async def test_a_gateway_whose_dispatcher_has_died_ends(servers: Trio, database_url: str, tmp_path: Path) -> None:
     environment = os.environ | {
-        "DATABASE_URL": database_url, "REDIS_URL": servers.redis.url, "NATS_URL": servers.nats.url,
+        "DATABASE_URL": database_url, "REDIS_URL": servers.redis.urls["gateway"], "NATS_URL": servers.nats.url,
         "BLOB_URL": (tmp_path / "blobs").as_uri(), "PROBES_PORT": "0", "GATEWAY_PORT": str(free_port()),
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(

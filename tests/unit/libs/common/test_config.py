@@ -65,6 +65,12 @@ def test_redis_is_one_address_or_its_parts(environment: pytest.MonkeyPatch) -> N
     ).items():
         environment.setenv(name, value)
     assert load(GatewaySettings).redis_address == "redis://:p@r:7/3"
+    environment.setenv("REDIS_USERNAME", "gateway")
+    environment.setenv("REDIS_PASSWORD", "p@s/s")
+    assert load(GatewaySettings).redis_address == "redis://gateway:p%40s%2Fs@r:7/3"
+    for name in ("REDIS_USERNAME", "REDIS_PASSWORD"):
+        environment.delenv(name)
+    assert load(GatewaySettings).redis_address == "redis://r:7/3"
     environment.setenv("REDIS_URL", "redis://elsewhere/1")
     assert load(GatewaySettings).redis_address == "redis://elsewhere/1"
 

@@ -57,7 +57,7 @@ async def test_a_frozen_redis_is_told_and_does_not_make_a_gateway_unready(
     servers: Trio, database_url: str, redis_server: ServerProcess, tmp_path: Path
 ) -> None:
     async with (
-        serving(servers, database_url, tmp_path, REDIS_URL=redis_server.server.url) as (live,),
+        serving(servers, database_url, tmp_path, REDIS_URL=redis_server.server.urls["gateway"]) as (live,),
         httpx.AsyncClient(timeout=60, base_url=live.url) as client,
     ):
 

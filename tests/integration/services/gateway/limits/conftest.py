@@ -13,7 +13,7 @@ from tests.integration.services.gateway.limits.charging import PATIENT_S
 
 @pytest.fixture
 async def redis(servers: Trio) -> AsyncIterator[Redis]:
-    client = Redis.from_url(servers.redis.url)
+    client = Redis.from_url(servers.redis.urls["gateway"])
     yield client
     await client.aclose()
 

@@ -18,7 +18,7 @@ from tests.polling import until
 
 async def test_after_a_stop_nobody_asks_redis_any_more(servers: Trio, nats_bus: Bus) -> None:
     """A request that ends late must not open what has been closed."""
-    client, user = Redis.from_url(servers.redis.url), new_user()
+    client, user = Redis.from_url(servers.redis.urls["gateway"]), new_user()
     limiter = Limiter(client, nats_bus, budget_s=PATIENT_S)
     charges = Charges([Charge.of(Policy("uploads", Per.USER, 2, 60, at_once=True), user)])
     async with limiter.running():

@@ -27,7 +27,7 @@ _users = count()
 @pytest.fixture
 async def two(redis_server: ServerProcess, nats_bus: Bus, servers: Trio) -> AsyncIterator[tuple[Limiter, Limiter]]:
     """The limiters of two gateways that know of each other."""
-    redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
+    redis = Redis.from_url(redis_server.server.urls["gateway"], socket_connect_timeout=1, socket_timeout=1)
     first, second = (Limiter(redis, nats_bus, budget_s=1.0) for _ in range(2))
     async with first.running(), second.running():
 
@@ -191,7 +191,7 @@ async def test_who_starts_in_an_outage_lets_nobody_in_on_a_guess(
     signing_in = charged(6, strict=True)
     assert await admitted(first, signing_in, 6) == 6
     await killed(redis_server, first, second)
-    redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
+    redis = Redis.from_url(redis_server.server.urls["gateway"], socket_connect_timeout=1, socket_timeout=1)
     newcomer = Limiter(redis, nats_bus, budget_s=1.0)
     async with newcomer.running():
         assert await admitted(newcomer, signing_in, 6) == 0
@@ -273,7 +273,7 @@ async def test_through_a_kill_a_wipe_and_the_return(servers: Trio, redis_server:
     """Four gateways with wrong clocks under random traffic: at most 1.05 of the limit in any window."""
     limit, window_s, seconds = 60, 3, 14
     orders = {
-        "redis": redis_server.server.url,
+        "redis": redis_server.server.urls["gateway"],
         "nats": servers.nats.url,
         "user": "through",
         "policies": [("api", limit, window_s)],

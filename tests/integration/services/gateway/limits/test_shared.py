@@ -26,7 +26,7 @@ async def test_never_more_than_the_limit_in_any_window(servers: Trio, seed: int)
     dice = random.Random(seed)  # noqa: S311
     limit, window_s = dice.randint(3, 40), dice.choice((1, 2))
     orders = {
-        "redis": servers.redis.url,
+        "redis": servers.redis.urls["gateway"],
         "nats": servers.nats.url,
         "user": f"exact-{seed}",
         "policies": [("api", limit, window_s), ("large", 2_000, 1)],

@@ -104,7 +104,7 @@ async def test_a_redis_that_forgot_all_is_no_fresh_start(
     Telling it what it forgot breaks off, and is begun again.
     """
     rates = Rates(domain=Rate(6, window_s=15))
-    redis = Redis.from_url(redis_server.server.url, socket_connect_timeout=1, socket_timeout=1)
+    redis = Redis.from_url(redis_server.server.urls["mailer"], socket_connect_timeout=1, socket_timeout=1)
     first, second = (Pacer(redis, rates) for _ in range(2))
     let_go = list[float]()
 

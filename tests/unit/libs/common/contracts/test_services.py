@@ -5,17 +5,19 @@ import re
 import tomllib
 from dataclasses import replace
 from importlib import import_module
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
-from deploy.permissions import nats_accounts, postgres_logins
+from deploy.permissions import REDIS_COMMANDS, nats_accounts, postgres_logins, redis_users
 from libs.common.contracts.services import (
     MAILER,
     OCR,
     PROBES,
     SERVICES,
     Need,
+    RedisRights,
     Role,
     ServiceRow,
     queues_of,
@@ -31,8 +33,10 @@ CUSTOMS = replace(
     schema="customs",
     role=Role("argosy_customs", "argosy_customs_tenant"),
     concurrency_variable="CUSTOMS_CONCURRENCY",
+    redis=RedisRights(prefixes=("argosy:customs:",), commands=("get",)),
 )
 """A worker that does not exist."""
+SERVICES_WITH_REDIS = [service for service in SERVICES if Need.REDIS in service.needs]
 
 
 def missing(service: ServiceRow) -> list[str]:
@@ -96,6 +100,8 @@ def test_a_new_row_has_its_logins_and_its_account_without_another_word() -> None
     ]
     assert all(subject.endswith(".customs") or "TICKETS_customs." in subject for subject in exported_to_it)
     assert "tickets.customs" in exported_to_it
+    user = redis_users(lambda service: f">{service}", services)[-1]
+    assert user.startswith("user customs reset on >customs resetchannels ~argosy:customs:* -@all +evalsha ")
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py")))
@@ -118,12 +124,33 @@ def test_a_row_fits_the_services_settings(service: ServiceRow) -> None:
         pytest.skip("the test above says that it is missing")
     settings = import_module(f"services.{service.name}.config").Settings
     fields = settings.model_fields
-    assert ("redis_url" in fields) == (Need.REDIS in service.needs)
+    assert ("redis_url" in fields) == (Need.REDIS in service.needs) == (service.redis is not None)
     assert ("blob_url" in fields) == (Need.BLOBS in service.needs)
     assert fields["probes_port"].default == service.ports["probes"] == PROBES
     if service.concurrency_variable is not None:
         assert service.concurrency_variable.lower() in fields
     assert service.is_worker == (service.concurrency_variable is not None)
+
+
+@pytest.mark.parametrize("service", SERVICES_WITH_REDIS, ids=lambda service: service.name)
+def test_a_service_may_do_in_redis_what_its_scripts_and_modules_do(service: ServiceRow) -> None:
+    """`+zadd` and the like; a command that nobody sends any more is a right too many."""
+    assert service.redis is not None
+    folder = ROOT / "services" / service.name
+    scripts = "".join(path.read_text() for path in folder.rglob("*.lua"))
+    modules = "".join(path.read_text() for path in folder.rglob("*.py"))
+    in_scripts = {command.lower() for command in re.findall(r"redis\.p?call\('(\w+)'", scripts)}
+    in_modules = set(re.findall(r"(?:redis|pipeline)\.([a-z]+)\(", modules)) - {"pipeline", "execute", "aclose"}
+    assert scripts.count("redis.call(") == len(re.findall(r"redis\.call\('", scripts))
+    assert {*service.redis.commands, *REDIS_COMMANDS} >= in_scripts | in_modules
+    assert {*service.redis.commands} <= in_scripts | in_modules
+
+
+def test_no_key_of_redis_belongs_to_two_services() -> None:
+    prefixes = [prefix for row in SERVICES_WITH_REDIS if row.redis is not None for prefix in row.redis.prefixes]
+    for one, other in permutations(prefixes, 2):
+        assert not one.startswith(other)
+    assert all(prefix.startswith("argosy:") and prefix.endswith(":") for prefix in prefixes)
 
 
 @pytest.mark.parametrize("service", [row for row in SERVICES if row.is_worker], ids=lambda service: service.name)
