@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from libs.common import errors, log
 from libs.common.errors import ArgosyError, Unavailable, code_of
+from libs.common.redaction import redacted
 
 logger = log.get("problems")
 
@@ -207,7 +208,7 @@ def render(problem: Problem) -> Response:
         **problem.members,
     }
     return Response(
-        orjson.dumps(document),
+        redacted(orjson.dumps(document)),
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",

@@ -18,6 +18,7 @@ import orjson
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.db import PROMPT_S, Database
+from libs.common.redaction import KEY_PREFIX
 from services.gateway.identity.key_format import parse_key, secret_hash
 from services.gateway.identity.scopes import ROLES, Principal, Role, Scope
 from services.gateway.identity.tokens import Identity, Tokens
@@ -74,7 +75,7 @@ class Authenticator:
         credential = credential.strip()
         if not credential or scheme.lower() != "bearer":
             raise Unauthenticated
-        if credential.startswith("argosy_"):
+        if credential.startswith(KEY_PREFIX):
             return await self._by_key(credential)
         return await self._by_token(await self._tokens.verify(credential))
 
