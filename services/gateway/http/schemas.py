@@ -221,7 +221,7 @@ class Limit(TypedDict):
     """What remains of one of the caller's limits. `window_s` is null for a concurrency limit."""
 
     policy: str
-    per: Literal["all", "ip", "account", "user"]
+    per: Literal["all", "ip", "account", "user", "tenant"]
     limit: int
     window_s: int | None
     remaining: int

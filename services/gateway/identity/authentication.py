@@ -22,7 +22,7 @@ from libs.common.redaction import KEY_PREFIX
 from services.gateway.identity.key_format import parse_key, secret_hash
 from services.gateway.identity.scopes import ROLES, Principal, Role, Scope
 from services.gateway.identity.tokens import Identity, Tokens
-from services.gateway.limits.policies import BadLimit, Policy, adjusted
+from services.gateway.limits.policies import BadLimit, Policy, adjusted_for_tenant
 from services.gateway.problems import Unauthenticated
 
 CACHED_FOR_S = 0.8
@@ -161,7 +161,7 @@ class Authenticator:
         policies = self._adjusted_policies.get(name)
         if policies is None:
             try:
-                policies = adjusted(self._policies, limits)
+                policies = adjusted_for_tenant(self._policies, limits)
             except BadLimit:  # written by a newer version: this one ignores limits that it cannot read
                 policies = self._policies
             if len(self._adjusted_policies) >= LIMITS_CACHED_AT_MOST:
