@@ -19,6 +19,9 @@ from libs.common.config import (
 )
 from services.gateway.limits.policies import DEFAULTS, Policy, adjusted
 
+KEYS_AT_MOST = 100
+"""Keys of one tenant that can be used at the same time, unless GATEWAY_MAX_KEYS says otherwise."""
+
 
 class LimitSettings(RedisSettings):
     """The rate limits, and the Redis that counts them."""
@@ -108,6 +111,8 @@ class Settings(
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
     gateway_max_mail_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
     """The maximum body of POST /v1/mail, with recipients and files. Base64 makes files a third larger."""
+    gateway_max_keys: Annotated[int, Field(ge=1)] = KEYS_AT_MOST
+    """The maximum of keys of one tenant that are neither revoked nor expired."""
     gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds after SIGTERM in which requests are still accepted, until load balancers send them elsewhere."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000

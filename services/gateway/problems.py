@@ -119,6 +119,13 @@ class Conflict(Problem):
     title = "Conflict"
 
 
+class TooManyKeys(Problem):
+    """The tenant may not have more keys."""
+
+    status = 409
+    title = "Too many keys"
+
+
 class LimitExceeded(Problem):
     """You have reached a rate limit."""
 

@@ -211,10 +211,11 @@ class IssuedKey(Key):
     key: str
 
 
-class Keys(TypedDict):
-    """All keys of the tenant."""
+class KeyPage(TypedDict):
+    """A page of the tenant's keys. `next_cursor` is null on the last page."""
 
     keys: list[Key]
+    next_cursor: str | None
 
 
 class Limit(TypedDict):
