@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
+from redis.asyncio import Redis
 
 from deploy.local import servers as embedded
 from deploy.local.test_servers import Trio, free_port, trio
@@ -60,7 +61,9 @@ async def template(servers: Trio) -> str:
 
 @pytest.fixture
 async def database_url(servers: Trio, template: str) -> AsyncIterator[str]:
-    """A migrated, empty database of this test's own."""
+    """A migrated, empty database of this test's own; and Redis has nothing of the tenants of other tests."""
+    async with Redis.from_url(servers.redis.url) as redis:
+        await redis.flushall()
     name = f"test_{next(_numbers)}"
     await _admin(servers, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _url(servers, name)

@@ -20,7 +20,7 @@ SOURCES = sorted(
 WORKERS = sorted(folder.name for folder in (ROOT / "services").iterdir() if (folder / "handler.py").exists())
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "libs.common": (
-        ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses"),
+        ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses", "redaction"),
         ("log", "backoff", "config", "batching"),
         ("background", "blobs", "redis_health", "sandbox"),
         ("db_opening",),

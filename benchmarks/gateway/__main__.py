@@ -1,6 +1,6 @@
 """make bench-gateway: requests per second with 64 and 1,000 connections, one process each, in three rounds.
 
-Bare Starlette is the baseline. The gateway authenticates every request, applies four rate limit policies, and
+Bare Starlette is the baseline. The gateway authenticates every request, applies six rate limit policies, and
 writes metrics and logs. A small job is committed with fsync on before the 202. The peers accept the same job
 without authentication and limits, and their Redis writes it to its append-only file up to a second later.
 """

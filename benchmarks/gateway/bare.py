@@ -18,7 +18,8 @@ from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import DEFAULTS, adjusted
 
 POLICIES = adjusted(DEFAULTS, {"global": "900000/s", "ip": "900000/s", "burst": "900000/s", "api": "900000/s"})
-CHARGES = charges(POLICIES, ("global", "ip", "burst", "api"), address="127.0.0.1", user="bench")
+NAMES = ("global", "ip", "burst", "api")
+CHARGES = charges(POLICIES, NAMES, address="127.0.0.1", tenant="bench", user="bench")
 """Computed once per caller, as in the gateway."""
 
 
@@ -39,7 +40,7 @@ async def hello(_request: Request) -> Response:
 
 
 async def limited(request: Request) -> Response:
-    """Return the same response, charged to four policies."""
+    """Return the same response, charged to six policies."""
     decision = await request.app.state.limiter.take(CHARGES)
     response = Response(b'{"hello":"world"}', media_type="application/json")
     response.raw_headers += (

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,19 @@ from deploy.local.state import State
 from deploy.permissions import postgres_logins
 from libs.common import db
 from libs.common.config import DatabaseSettings
+from libs.common.db import Database
 from libs.common.db_opening import Servers
 from libs.common.errors import Misconfigured
 from libs.common.ledger.claim import LEASE_S
 from libs.common.ledger.queues import overview
+from services.gateway.config import KEYS_AT_MOST
 from services.gateway.identity.key_format import parse_key
-from services.gateway.identity.keys import Issued, issue, list_all
-from services.gateway.identity.scopes import OPERATOR, ROLES, Role
+from services.gateway.identity.keys import Issued, issue, page
+from services.gateway.identity.scopes import OPERATOR, ROLES, Role, Scopes
+from services.gateway.problems import TooManyKeys
 
 TENANT = "dev"
+KEYS_AT_A_TIME = 1000
 TIMEOUT_S = 10.0
 _REVISION = "SELECT version_num FROM public.alembic_version"
 _WORKERS = """
@@ -109,7 +113,7 @@ async def _have_key(state: State) -> None:
     if parsed is None or state.key_database != where or parsed.env != _env(state):
         async with db.connect(settings_of(state), "up", role=db.Role.GATEWAY, patience_s=10) as database:
             everything = ROLES[Role.ADMIN] | OPERATOR
-            issued = await issue(database, _env(state), TENANT, "make up", Role.ADMIN, scopes=everything)
+            issued = await _issued(state, database, "make up", Role.ADMIN, everything)
         state.key, state.key_database = issued.key, where
         state.save()
 
@@ -142,16 +146,32 @@ def keys(state: State) -> list[dict[str, Any]]:
 
     async def ask() -> list[dict[str, Any]]:
         async with db.connect(settings_of(state), "keys", role=db.Role.GATEWAY, patience_s=5) as database:
-            return await list_all(database, TENANT)
+            return [key async for key in _all_keys(database)]
 
     return asyncio.run(ask())
 
 
+async def _all_keys(database: Database) -> AsyncIterator[dict[str, Any]]:
+    after = ""
+    while found := await page(database, TENANT, after=after, limit=KEYS_AT_A_TIME):
+        for key in found:
+            yield key
+        after = found[-1]["id"]
+
+
 def new_key(state: State, name: str, role: Role) -> Issued:
-    """A new API key of the tenant `dev`."""
+    """A new API key of the tenant `dev`. Raises CannotRun: it has as many as it may."""
 
     async def make() -> Issued:
         async with db.connect(settings_of(state), "keys", role=db.Role.GATEWAY, patience_s=5) as database:
-            return await issue(database, _env(state), TENANT, name, role)
+            return await _issued(state, database, name, role)
 
     return asyncio.run(make())
+
+
+async def _issued(state: State, database: Database, name: str, role: Role, scopes: Scopes | None = None) -> Issued:
+    at_most = int(state.settings.get("GATEWAY_MAX_KEYS", KEYS_AT_MOST))
+    try:
+        return await issue(database, _env(state), TENANT, name, role, scopes=scopes, at_most=at_most)
+    except TooManyKeys as refused:
+        raise CannotRun(f"{refused} Revoke some of them (/v1/keys), or raise GATEWAY_MAX_KEYS.") from refused

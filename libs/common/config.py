@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.errors import Misconfigured
+from libs.common.redaction import redacted
 from libs.common.server_addresses import NatsAddresses, check_redis_address, nats_addresses
 
 
@@ -180,8 +181,12 @@ def load(settings: type[S]) -> S:
     except ValidationError as invalid:
         for error in invalid.errors(include_input=False, include_context=False, include_url=False):
             name = ".".join(str(part) for part in error["loc"]).upper()
-            print(f"{name}: {error['msg']}" if name else error["msg"], file=sys.stderr)
+            _complain(f"{name}: {error['msg']}" if name else error["msg"])
         sys.exit(MISCONFIGURED_EXIT_CODE)
+
+
+def _complain(text: str) -> None:
+    print(redacted(text.encode()).decode(), file=sys.stderr)
 
 
 @contextmanager
@@ -201,7 +206,7 @@ def exit_if_refused() -> Iterator[None]:
     try:
         yield
     except Misconfigured as refused:
-        print(refused, file=sys.stderr)
+        _complain(str(refused))
         sys.exit(MISCONFIGURED_EXIT_CODE)
 
 

@@ -1,4 +1,4 @@
-"""Logging: one JSON line per event on standard output, with the ids of its job and trace."""
+"""Logging: one JSON line per event on standard output, with the ids of its job and trace, and without secrets."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from libs.common.contracts.ids import public_id
+from libs.common.redaction import redacted
 
 
 class Subject(NamedTuple):
@@ -66,9 +68,8 @@ def setup(service: str) -> None:
         _add_subject,
         structlog.processors.format_exc_info,
     ]
-    render = structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str))
     structlog.configure(
-        processors=[*shared, render],
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_rendered)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
         cache_logger_on_first_use=True,
@@ -79,13 +80,24 @@ def setup(service: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(
-                    serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
-                ),
+                structlog.processors.JSONRenderer(serializer=lambda event, **_: _rendered(event).decode()),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    sys.excepthook = _log_uncaught
+
+
+def _rendered(event: EventDict, **_: object) -> bytes:
+    return redacted(orjson.dumps(event, default=str))
+
+
+def _log_uncaught(type_: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Log the error that ends this process. The interpreter would print it with all secrets."""
+    if issubclass(type_, KeyboardInterrupt):
+        sys.__excepthook__(type_, error, traceback)
+        return
+    get("log").critical("process.died", exc_info=(type_, error, traceback))
 
 
 class _Lines:
@@ -106,7 +118,7 @@ class _Lines:
 
     def _write(self) -> None:
         lines, self._waiting = self._waiting, []
-        sys.stdout.buffer.write(b"".join(lines))
+        sys.stdout.buffer.write(redacted(b"".join(lines)))
         sys.stdout.buffer.flush()
 
 

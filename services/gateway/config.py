@@ -19,6 +19,9 @@ from libs.common.config import (
 )
 from services.gateway.limits.policies import DEFAULTS, Policy, adjusted
 
+KEYS_AT_MOST = 100
+"""Keys of one tenant that can be used at the same time, unless GATEWAY_MAX_KEYS says otherwise."""
+
 
 class LimitSettings(RedisSettings):
     """The rate limits, and the Redis that counts them."""
@@ -110,6 +113,8 @@ class Settings(
     """The maximum body of POST /v1/mail, with recipients and files. Base64 makes files a third larger."""
     gateway_large_bodies: Annotated[int, Field(ge=2)] = 8
     """The maximum of concurrent JSON bodies of more than 1 MB in this process, half of them of one tenant."""
+    gateway_max_keys: Annotated[int, Field(ge=1)] = KEYS_AT_MOST
+    """The maximum of keys of one tenant that are neither revoked nor expired."""
     gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0
     """Seconds after SIGTERM in which requests are still accepted, until load balancers send them elsewhere."""
     gateway_max_in_flight: Annotated[int, Field(ge=10)] = 4000

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from libs.common import errors, log
 from libs.common.errors import ArgosyError, Unavailable, code_of
+from libs.common.redaction import redacted
 
 logger = log.get("problems")
 
@@ -118,6 +119,13 @@ class Conflict(Problem):
     title = "Conflict"
 
 
+class TooManyKeys(Problem):
+    """The tenant may not have more keys."""
+
+    status = 409
+    title = "Too many keys"
+
+
 class LimitExceeded(Problem):
     """You have reached a rate limit."""
 
@@ -216,7 +224,7 @@ def render(problem: Problem) -> Response:
         **problem.members,
     }
     return Response(
-        orjson.dumps(document),
+        redacted(orjson.dumps(document)),
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",

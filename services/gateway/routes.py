@@ -22,7 +22,15 @@ from services.gateway.endpoints.job_actions import (
 from services.gateway.endpoints.job_events import follow_job
 from services.gateway.endpoints.job_why import explain_job
 from services.gateway.endpoints.jobs import JobListQuery, PageQuery, list_children, list_jobs, show_job
-from services.gateway.endpoints.keys import KeyRotation, NewKey, create_key, list_keys, revoke_key, rotate_key
+from services.gateway.endpoints.keys import (
+    KeyListQuery,
+    KeyRotation,
+    NewKey,
+    create_key,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
 from services.gateway.endpoints.letters import MailSubmission
 from services.gateway.endpoints.limits import (
     TenantLimitsUpdate,
@@ -87,6 +95,7 @@ from services.gateway.problems import (
     NotFound,
     RangeNotSatisfiable,
     StorageUnavailable,
+    TooManyKeys,
     response_to,
 )
 
@@ -179,12 +188,12 @@ OPERATIONS = (
         answers={200: Answer(d.Limits)}),
     _op("POST", "/v1/auth/token", sign_in, None, body=SignIn, answers={200: Answer(d.Token)},
         problems=(NotFound,)),
-    _op("GET", "/v1/keys", list_keys, S.KEYS_READ, answers={200: Answer(d.Keys)}),
+    _op("GET", "/v1/keys", list_keys, S.KEYS_READ, query=KeyListQuery, answers={200: Answer(d.KeyPage)}),
     _op("POST", "/v1/keys", create_key, S.KEYS_WRITE, body=NewKey,
-        answers={201: Answer(d.IssuedKey, headers=("Location",))}),
+        answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(TooManyKeys,)),
     _op("DELETE", "/v1/keys/{id}", revoke_key, S.KEYS_WRITE, answers={204: NO_CONTENT}, problems=(NotFound,)),
     _op("POST", "/v1/keys/{id}/rotate", rotate_key, S.KEYS_WRITE, body=KeyRotation,
-        answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(NotFound,)),
+        answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(NotFound, TooManyKeys)),
     _op("GET", "/v1/queues", list_queues, S.QUEUES_READ, answers={200: Answer(d.Queues)}),
     _op("PATCH", "/v1/queues/{name}", cap_queue, S.QUEUES_WRITE, body=QueueCapsUpdate,
         answers={200: Answer(d.Queue)}, problems=(NotFound,)),

@@ -9,6 +9,7 @@ from libs.common.errors import ArgosyError, Reject, Retry, Unavailable
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome
 from libs.common.ledger.jobs import State
+from libs.common.redaction import redacted
 from libs.common.worker.job import storable
 
 TRACEBACK_LIMIT = 8_000
@@ -36,12 +37,12 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
     retryable = not isinstance(error, Reject) and failures < claim.max_attempts
     document: dict[str, object] = {"retryable": retryable, "type": type(error).__qualname__}
     if isinstance(error, ArgosyError):
-        document |= {"code": error.code, "message": storable(str(error))[:MESSAGE_LIMIT]}
+        document |= {"code": error.code, "message": _told(str(error))[:MESSAGE_LIMIT]}
     else:
-        trace = storable("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
+        trace = _told("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
         document |= {
             "code": "bug",
-            "message": storable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
+            "message": _told(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
             "traceback": trace,
         }
     if not retryable:
@@ -51,6 +52,11 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
     return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=delay_s, failed=True)
 
 
+def _told(text: str) -> str:
+    """`text` as it may be stored and shown to the job's tenant, who must not see the passwords of our servers."""
+    return redacted(storable(text).encode()).decode()
+
+
 def postponed(claim: Claim, error: Unavailable, wait_s: float) -> Outcome:
     """Back to the queue for `wait_s` seconds, because a server is away. This does not count as a failure."""
     document = {
@@ -58,7 +64,7 @@ def postponed(claim: Claim, error: Unavailable, wait_s: float) -> Outcome:
         "outage": True,
         "type": type(error).__qualname__,
         "code": error.code,
-        "message": storable(str(error))[:MESSAGE_LIMIT],
+        "message": _told(str(error))[:MESSAGE_LIMIT],
     }
     return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=wait_s)
 

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, json_response, read_json
+from services.gateway.http.json_io import Moment, json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity import keys
-from services.gateway.identity.keys import Issued, ScopesExceeded
-from services.gateway.identity.scopes import ROLES, Role, Scope
+from services.gateway.identity.keys import Issued
+from services.gateway.identity.scopes import Role, Scope
 from services.gateway.problems import Forbidden, NotFound
 
 
@@ -25,6 +25,15 @@ class NewKey(BaseModel):
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=50)] | None = None
     """Some of the role's scopes; None means all. A caller can only give scopes that the caller has."""
     expires_at: Moment | None = None
+
+
+class KeyListQuery(BaseModel):
+    """The query of GET /v1/keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: Annotated[str, Field(pattern="^[A-Za-z0-9]{12}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
 
 
 class KeyRotation(BaseModel):
@@ -41,11 +50,8 @@ async def create_key(request: Request) -> Response:
     principal, state = caller(request), state_of(request)
     body = await read_json(request, NewKey)
     fewer = None if body.scopes is None else frozenset(body.scopes)
-    given = ROLES[body.role] if fewer is None else fewer
-    if not ROLES[body.role] <= ROLES[principal.role]:
-        raise Forbidden(f"You do not have the role {body.role} yourself.")
-    if not given <= principal.scopes:
-        raise Forbidden(f"You do not have these scopes yourself: {', '.join(sorted(given - principal.scopes))}.")
+    if lacking := principal.lacks(body.role, fewer):
+        raise Forbidden(f"You do not have {', '.join(lacking)} yourself.")
     issued = await keys.issue(
         state.database,
         state.settings.gateway_env,
@@ -54,20 +60,24 @@ async def create_key(request: Request) -> Response:
         body.role,
         scopes=fewer,
         expires_at=body.expires_at,
+        at_most=state.settings.gateway_max_keys,
     )
     return _issued(issued)
 
 
 async def list_keys(request: Request) -> Response:
-    """All keys of the tenant, without their secrets."""
-    principal = caller(request)
-    return json_response({"keys": await keys.list_all(state_of(request).database, principal.tenant)})
+    """The tenant's keys, without their secrets, oldest first, in pages."""
+    wanted = read_query(request, KeyListQuery)
+    database, tenant = state_of(request).database, caller(request).tenant
+    found = await keys.page(database, tenant, after=wanted.cursor or "", limit=wanted.limit + 1)
+    page, more = found[: wanted.limit], len(found) > wanted.limit
+    return json_response({"keys": page, "next_cursor": page[-1]["id"] if more else None})
 
 
 async def revoke_key(request: Request) -> Response:
-    """Revoke a key. Within a second no gateway accepts it."""
+    """Revoke a key: the caller's own, or one that it could make. Within a second no gateway accepts it."""
     principal, state = caller(request), state_of(request)
-    key_id = _key_id(request)
+    key_id = await _changeable(request)
     if not await keys.revoke(state.database, principal.tenant, key_id):
         raise NotFound("There is no such key, or it has been revoked already.")
     await state.authenticator.changed(key=key_id)
@@ -78,22 +88,30 @@ async def rotate_key(request: Request) -> Response:
     """Create a key that replaces this one, which works until the overlap is over."""
     principal, state = caller(request), state_of(request)
     body = await read_json(request, KeyRotation)
-    key_id = _key_id(request)
-    try:
-        issued = await keys.rotate(
-            state.database,
-            state.settings.gateway_env,
-            principal.tenant,
-            key_id,
-            overlap_s=body.overlap_s,
-            within=principal.scopes,
-        )
-    except ScopesExceeded as error:
-        raise Forbidden("That key has scopes that yours does not have, so yours cannot rotate it.") from error
+    key_id = await _changeable(request)
+    issued = await keys.rotate(
+        state.database,
+        state.settings.gateway_env,
+        principal.tenant,
+        key_id,
+        overlap_s=body.overlap_s,
+        at_most=state.settings.gateway_max_keys,
+    )
     if issued is None:
         raise NotFound("There is no such key, or it has expired or been revoked.")
     await state.authenticator.changed(key=key_id)
     return _issued(issued)
+
+
+async def _changeable(request: Request) -> str:
+    """The id of the key in the path: the caller's own, or one that it could make. Raises NotFound, Forbidden."""
+    principal, key_id = caller(request), _key_id(request)
+    rights = await keys.rights(state_of(request).database, principal.tenant, key_id)
+    if rights is None:
+        raise NotFound("There is no such key.")
+    if key_id != principal.user and (lacking := principal.lacks(*rights)):
+        raise Forbidden(f"Yours cannot change that key, which has {', '.join(lacking)}.")
+    return key_id
 
 
 def _key_id(request: Request) -> str:

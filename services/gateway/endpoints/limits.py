@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.db import Database
-from services.gateway.http.admission import EVERY_CALLER, EVERY_REQUEST, caller, charges
+from services.gateway.http.admission import EVERY_REQUEST, caller, charges
 from services.gateway.http.json_io import json_response, read_json
 from services.gateway.http.schemas import Limit, Limits, TenantLimits
 from services.gateway.http.state import state_of
 from services.gateway.limits.decisions import LimitStatus
-from services.gateway.limits.policies import BadLimit, Per, adjusted
+from services.gateway.limits.policies import BadLimit, Per, adjusted_for_tenant
 from services.gateway.problems import Invalid, NotFound
 
 LimitText = Annotated[str, StringConstraints(min_length=1, max_length=40)]
@@ -37,16 +37,16 @@ class TenantLimitsUpdate(BaseModel):
 
 
 async def show_limits(request: Request) -> Response:
-    """The caller's limits: what remains, and when there is more. This request is not charged to them."""
+    """The caller's limits and those of all keys of its tenant together: what remains, and when there is more.
+
+    This request is not charged to them.
+    """
     principal, state = caller(request), state_of(request)
     address = state.client_addresses.of(request.scope)
-    names = [name for name, policy in principal.policies.items() if policy.per in (Per.USER, Per.IP)]
-    names = [
-        name
-        for name in names
-        if name in (*EVERY_REQUEST, *EVERY_CALLER) or principal.policies[name].per is Per.USER
-    ]
-    statuses = await state.limiter.status(charges(principal.policies, names, address=address, user=principal.user))
+    of_address = [name for name in EVERY_REQUEST if principal.policies[name].per is Per.IP]
+    names = [*of_address, *(name for name, policy in principal.policies.items() if policy.per is Per.USER)]
+    charged = charges(principal.policies, names, address=address, tenant=principal.tenant, user=principal.user)
+    statuses = await state.limiter.status(charged)
     document: Limits = {"mode": state.limiter.mode.value, "limits": [_limit(status) for status in statuses]}
     return json_response(document)
 
@@ -58,16 +58,20 @@ async def show_tenant_limits(request: Request) -> Response:
 
 
 async def set_tenant_limits(request: Request) -> Response:
-    """Replace a tenant's own limits. They take effect at every gateway within a second."""
+    """Replace a tenant's own limits. They take effect at every gateway within a second.
+
+    One that is lower than everybody's holds for each key, and for all keys of the tenant together.
+    """
     state = state_of(request)
     tenant = await _known(request)
     body = await read_json(request, TenantLimitsUpdate)
-    others = [name for name in body.limits if name in state.policies and state.policies[name].per is not Per.USER]
+    known = [name for name in body.limits if name in state.policies]
+    others = [name for name in known if state.policies[name].per not in (Per.USER, Per.TENANT)]
     if others:
         message = f"{', '.join(others)}: counted for all tenants together, so a tenant cannot have its own."
         raise Invalid(errors=[{"field": "body.limits", "message": message}])
     try:
-        adjusted(state.policies, body.limits)
+        adjusted_for_tenant(state.policies, body.limits)
     except BadLimit as error:
         raise Invalid(errors=[{"field": "body.limits", "message": str(error)}]) from error
     await state.database.fetch(_CLEAR, tenant, list(body.limits), tenant=tenant)

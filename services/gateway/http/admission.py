@@ -19,7 +19,7 @@ from services.gateway.http.state import state_of
 from services.gateway.http.timeouts import Timeouts
 from services.gateway.identity.scopes import Principal
 from services.gateway.limits.decisions import Decision
-from services.gateway.limits.policies import Charge, Charges, Per, Policy
+from services.gateway.limits.policies import Charge, Charges, Per, Policy, tenant_policy
 from services.gateway.problems import (
     Forbidden,
     LimitExceeded,
@@ -56,7 +56,7 @@ class Admission:
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.__name__ = operation.endpoint.__name__  # its name in the metrics
-        self._charges_by_caller: dict[tuple[str, str, bool], tuple[Mapping[str, Policy], Charges]] = {}
+        self._charges_by_caller: dict[tuple[str, str, str, bool], tuple[Mapping[str, Policy], Charges]] = {}
         self._charges_by_address: dict[str, Charges] = {}
         self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits) if operation.scope else EVERY_REQUEST
         self._reconnect_limits = (*EVERY_REQUEST, *operation.reconnect_limits)
@@ -77,11 +77,12 @@ class Admission:
     async def _pass(self, scope: Connection, receive: Receive, send: Send) -> None:
         state = state_of(scope)
         address = state.client_addresses.of(scope)
-        policies, user = state.policies, ""
+        policies, tenant, user = state.policies, "", ""
         if self.operation.scope is not None:
             principal = await self._authenticated(scope, address)
-            policies, user = principal.policies, principal.user
-        decision = await state.limiter.take(self._charges(policies, address, user, self._is_reconnect(scope)))
+            policies, tenant, user = principal.policies, principal.tenant, principal.user
+        charged = self._charges(policies, address, tenant, user, self._is_reconnect(scope))
+        decision = await state.limiter.take(charged)
         try:
             _admit(scope, decision)
             await self._serve(scope, receive, send)
@@ -95,13 +96,15 @@ class Admission:
             name == b"last-event-id" for name, _ in scope["headers"]
         )
 
-    def _charges(self, policies: Mapping[str, Policy], address: str, user: str, is_reconnect: bool) -> Charges:
+    def _charges(
+        self, policies: Mapping[str, Policy], address: str, tenant: str, user: str, is_reconnect: bool
+    ) -> Charges:
         """What this request is charged with; the same object for the same caller until its policies change."""
-        name = (user, address, is_reconnect)
+        name = (user, tenant, address, is_reconnect)
         known = self._charges_by_caller.get(name)
         if known is None or known[0] is not policies:
             limits = self._reconnect_limits if is_reconnect else self._limits
-            charged = charges(policies, limits, address=address, user=user)
+            charged = charges(policies, limits, address=address, tenant=tenant, user=user)
             known = self._store(self._charges_by_caller, name, (policies, charged))
         return known[1]
 
@@ -151,12 +154,22 @@ class Admission:
 
 
 def charges(
-    policies: Mapping[str, Policy], names: Sequence[str], *, address: str = "", user: str = "", account: str = ""
+    policies: Mapping[str, Policy],
+    names: Sequence[str],
+    *,
+    address: str = "",
+    tenant: str = "",
+    user: str = "",
+    account: str = "",
 ) -> Charges:
-    """The charges of a request: to its address, to the key or token that sent it, to the account it names."""
-    subjects = {Per.ALL: "-", Per.IP: address, Per.USER: user, Per.ACCOUNT: account}
+    """The charges of a request: to its address, to the key or token that sent it, to the account it names.
+
+    What charges a key charges its `tenant` too.
+    """
+    subjects = {Per.ALL: "-", Per.IP: address, Per.TENANT: tenant, Per.USER: user, Per.ACCOUNT: account}
+    pairs = [(policies[name], tenant_policy(policies, name) if tenant else None) for name in names]
     return Charges(
-        [Charge.of(policies[name], subjects[policies[name].per]) for name in names if policies[name].limit]
+        [Charge.of(policy, subjects[policy.per]) for pair in pairs for policy in pair if policy and policy.limit]
     )
 
 
@@ -172,10 +185,8 @@ async def charge_account(request: Request, email: str) -> None:
 async def charge_user(request: Request, *names: str) -> None:
     """Charge the caller under policies that depend on the request's content. Raises LimitExceeded."""
     principal = caller(request)
-    _admit(
-        request.scope,
-        await state_of(request).limiter.take(charges(principal.policies, names, user=principal.user)),
-    )
+    charged = charges(principal.policies, names, tenant=principal.tenant, user=principal.user)
+    _admit(request.scope, await state_of(request).limiter.take(charged))
 
 
 @asynccontextmanager
@@ -195,9 +206,8 @@ def _admit(scope: Connection, decision: Decision) -> None:
     known = scope.get("argosy.headers")
     scope["argosy.headers"] = decision.raw_headers if known is None else _merged(known, decision.raw_headers)
     if not decision.admitted:
-        violated = [s.policy for s in decision.statuses if s.policy.name in decision.violated]
-        detail = " ".join([_explained(policy) for policy in violated])
-        members: dict[str, Any] = {"violated-policies": list(decision.violated)}
+        detail = " ".join([_explained(policy) for policy in decision.told])
+        members: dict[str, Any] = {"violated-policies": [policy.name for policy in decision.told]}
         raise LimitExceeded(detail, **members)
 
 
@@ -211,9 +221,10 @@ def _merged(known: list[tuple[bytes, bytes]], more: list[tuple[bytes, bytes]]) -
 
 
 def _explained(policy: Policy) -> str:
+    whose = ", for all keys of the tenant together" if policy.per is Per.TENANT else ""
     if policy.at_once:
-        return f"{policy.name}: at most {policy.limit} at the same time."
-    return f"{policy.name}: at most {policy.limit} in {policy.window_s} seconds."
+        return f"{policy.name}: at most {policy.limit} at the same time{whose}."
+    return f"{policy.name}: at most {policy.limit} in {policy.window_s} seconds{whose}."
 
 
 def _receive_in_time(receive: Receive, timeouts: Timeouts) -> Receive:

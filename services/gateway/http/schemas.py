@@ -211,17 +211,18 @@ class IssuedKey(Key):
     key: str
 
 
-class Keys(TypedDict):
-    """All keys of the tenant."""
+class KeyPage(TypedDict):
+    """A page of the tenant's keys. `next_cursor` is null on the last page."""
 
     keys: list[Key]
+    next_cursor: str | None
 
 
 class Limit(TypedDict):
     """What remains of one of the caller's limits. `window_s` is null for a concurrency limit."""
 
     policy: str
-    per: Literal["all", "ip", "account", "user"]
+    per: Literal["all", "ip", "account", "user", "tenant"]
     limit: int
     window_s: int | None
     remaining: int

@@ -18,10 +18,11 @@ import orjson
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.db import PROMPT_S, Database
+from libs.common.redaction import KEY_PREFIX
 from services.gateway.identity.key_format import parse_key, secret_hash
 from services.gateway.identity.scopes import ROLES, Principal, Role, Scope
 from services.gateway.identity.tokens import Identity, Tokens
-from services.gateway.limits.policies import BadLimit, Policy, adjusted
+from services.gateway.limits.policies import BadLimit, Policy, adjusted_for_tenant
 from services.gateway.problems import Unauthenticated
 
 CACHED_FOR_S = 0.8
@@ -74,7 +75,7 @@ class Authenticator:
         credential = credential.strip()
         if not credential or scheme.lower() != "bearer":
             raise Unauthenticated
-        if credential.startswith("argosy_"):
+        if credential.startswith(KEY_PREFIX):
             return await self._by_key(credential)
         return await self._by_token(await self._tokens.verify(credential))
 
@@ -160,7 +161,7 @@ class Authenticator:
         policies = self._adjusted_policies.get(name)
         if policies is None:
             try:
-                policies = adjusted(self._policies, limits)
+                policies = adjusted_for_tenant(self._policies, limits)
             except BadLimit:  # written by a newer version: this one ignores limits that it cannot read
                 policies = self._policies
             if len(self._adjusted_policies) >= LIMITS_CACHED_AT_MOST:

@@ -10,6 +10,8 @@ import string
 import zlib
 from dataclasses import dataclass
 
+from libs.common.redaction import KEY_ID_LENGTH, KEY_PREFIX
+
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -24,18 +26,18 @@ class ParsedKey:
 
 def new_key(env: str) -> tuple[str, ParsedKey]:
     """A new random key as text, which is shown once, and its parts."""
-    parts = ParsedKey(env, _random(12), _random(32))
-    body = f"argosy_{parts.env}_{parts.id}_{parts.secret}"
+    parts = ParsedKey(env, _random(KEY_ID_LENGTH), _random(32))
+    body = f"{KEY_PREFIX}{parts.env}_{parts.id}_{parts.secret}"
     return f"{body}_{_checksum(body)}", parts
 
 
 def parse_key(text: str) -> ParsedKey | None:
     """The parts of a key, or None if the format or the checksum is wrong."""
     body, _, checksum = text.rpartition("_")
-    parts = body.split("_")
-    if len(parts) != 4 or parts[0] != "argosy" or _checksum(body) != checksum:
+    parts = body.removeprefix(KEY_PREFIX).split("_")
+    if not body.startswith(KEY_PREFIX) or len(parts) != 3 or _checksum(body) != checksum:
         return None
-    return ParsedKey(*parts[1:])
+    return ParsedKey(*parts)
 
 
 def secret_hash(secret: str) -> bytes:

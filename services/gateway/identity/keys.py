@@ -1,41 +1,61 @@
 """API keys in the database: issue, list, rotate with an overlap, revoke."""
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 
-from libs.common.db import Database
-from libs.common.errors import ArgosyError
+from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.durability import CONFIRMED
+from services.gateway.config import KEYS_AT_MOST
 from services.gateway.identity.key_format import new_key, secret_hash
-from services.gateway.identity.scopes import ROLES, Role, Scope, Scopes
+from services.gateway.identity.scopes import Role, Scope, Scopes
+from services.gateway.problems import TooManyKeys
 
 _COLUMNS = "id, name, role, scopes, created_at, expires_at, revoked_at"
+_LIVING = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > statement_timestamp())"
+"""By the time of the statement: that of the transaction is from before its turn came."""
 _TENANT = "INSERT INTO identity.tenants (id) VALUES ($1) ON CONFLICT DO NOTHING"
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('keys of ' || $1, 0))"
+"""Nobody else makes keys for the tenant until the transaction ends, so its next statement counts all."""
 _KEY = f"""
 INSERT INTO identity.keys (id, tenant, name, role, secret_sha256, expires_at, scopes)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::timestamptz, $7::jsonb
+WHERE (SELECT count(*) FROM identity.keys WHERE tenant = $2 AND {_LIVING}) < $8::int
 RETURNING {_COLUMNS}
 """  # noqa: S608 - made of constants
-_ALL = f"SELECT {_COLUMNS} FROM identity.keys WHERE tenant = $1 ORDER BY created_at, id"  # noqa: S608
+_PAGE = f"""
+SELECT {_COLUMNS} FROM identity.keys
+WHERE tenant = $1 AND (created_at, id) > (
+  CASE $2::text WHEN '' THEN '-infinity'
+  ELSE (SELECT created_at FROM identity.keys WHERE tenant = $1 AND id = $2) END, $2::text)
+ORDER BY created_at, id LIMIT $3
+"""  # noqa: S608 - made of constants
+_RIGHTS = "SELECT role, scopes FROM identity.keys WHERE tenant = $1 AND id = $2"
 _REVOKE = f"""
 WITH revoked AS (
   UPDATE identity.keys SET revoked_at = now() WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL RETURNING id)
 SELECT true FROM revoked UNION ALL SELECT NOT {CONFIRMED} WHERE NOT EXISTS (SELECT FROM revoked)
 """  # noqa: S608 - made of constants
-_VALID = """
-SELECT name, role, scopes, expires_at FROM identity.keys
-WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-"""
+_VALID = f"SELECT name, role, scopes, expires_at FROM identity.keys WHERE tenant = $1 AND id = $2 AND {_LIVING}"  # noqa: S608
 _EXPIRE = """
-UPDATE identity.keys SET expires_at = least(expires_at, now() + $3 * interval '1 second')
+UPDATE identity.keys SET expires_at = least(expires_at, statement_timestamp() + $3::float8 * interval '1 second')
 WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL
 """
 
 
-class ScopesExceeded(ArgosyError):
-    """The key has scopes that the caller does not have, so the caller may not issue one like it."""
+class Rights(NamedTuple):
+    """What a key may do. `scopes` None means all scopes of the role."""
+
+    role: Role
+    scopes: Scopes | None
+
+    @classmethod
+    def of(cls, role: str, scopes: Iterable[str] | None) -> "Rights":
+        """The rights in a row of the table."""
+        return cls(Role(role), None if scopes is None else frozenset(Scope(scope) for scope in scopes))
 
 
 class Issued(NamedTuple):
@@ -59,20 +79,26 @@ async def issue(
     *,
     scopes: Scopes | None = None,
     expires_at: datetime | None = None,
+    at_most: int = KEYS_AT_MOST,
 ) -> Issued:
-    """Create a key for `tenant`. `scopes` None means all scopes of the role. Raises Unavailable."""
-    text, parts = new_key(env)
+    """Create a key for `tenant`. `scopes` None means all scopes of the role.
+
+    Raises TooManyKeys if `at_most` keys of the tenant can be used; Unavailable.
+    """
     await ensure_tenant(database, tenant)
-    listed = None if scopes is None else orjson.dumps(sorted(scopes)).decode()
-    rows = await database.fetch(
-        _KEY, parts.id, tenant, name, role.value, secret_hash(parts.secret), expires_at, listed, tenant=tenant
-    )
-    return Issued(text, dict(rows[0]))
+    async with _making(database, tenant) as connection:
+        return await _insert(connection, env, tenant, name, Rights(role, scopes), expires_at, at_most)
 
 
-async def list_all(database: Database, tenant: str) -> list[dict[str, Any]]:
-    """All keys of `tenant`, oldest first, including revoked ones. Raises Unavailable."""
-    return [dict(row) for row in await database.fetch(_ALL, tenant, tenant=tenant)]
+async def page(database: Database, tenant: str, *, after: str = "", limit: int) -> list[dict[str, Any]]:
+    """Keys of `tenant` behind the key `after`, oldest first, including revoked ones. Raises Unavailable."""
+    return [dict(row) for row in await database.fetch(_PAGE, tenant, after, limit, tenant=tenant)]
+
+
+async def rights(database: Database, tenant: str, key_id: str) -> Rights | None:
+    """What a key may do, or might while it could be used; None if there is no such key. Raises Unavailable."""
+    rows = await database.fetch(_RIGHTS, tenant, key_id, tenant=tenant)
+    return Rights.of(*rows[0]) if rows else None
 
 
 async def revoke(database: Database, tenant: str, key_id: str) -> bool:
@@ -82,20 +108,46 @@ async def revoke(database: Database, tenant: str, key_id: str) -> bool:
 
 
 async def rotate(
-    database: Database, env: str, tenant: str, key_id: str, *, overlap_s: float, within: Scopes
+    database: Database, env: str, tenant: str, key_id: str, *, overlap_s: float, at_most: int = KEYS_AT_MOST
 ) -> Issued | None:
     """Replace a key by a new one; the old one works for `overlap_s` seconds more. None if there is no such key.
 
-    The new key has the same scopes and expiry. Raises ScopesExceeded if its scopes are not all in `within`;
+    The new key has the same rights and expiry. Both count until the old one has ended. Raises TooManyKeys,
     Unavailable.
     """
-    rows = await database.fetch(_VALID, tenant, key_id, tenant=tenant)
+    async with _making(database, tenant) as connection:
+        rows = await fetch_within(connection, _VALID, tenant, key_id)
+        if not rows:
+            return None
+        name, role, scopes, expires_at = rows[0]
+        await fetch_within(connection, _EXPIRE, tenant, key_id, overlap_s)
+        return await _insert(connection, env, tenant, name, Rights.of(role, scopes), expires_at, at_most)
+
+
+@asynccontextmanager
+async def _making(database: Database, tenant: str) -> AsyncIterator[Connection]:
+    """A transaction for `tenant` in which nobody else makes keys for it."""
+    async with database.begin(tenant=tenant) as connection:
+        await fetch_within(connection, _ALONE, tenant)
+        yield connection
+
+
+async def _insert(
+    connection: Connection,
+    env: str,
+    tenant: str,
+    name: str,
+    given: Rights,
+    expires_at: datetime | None,
+    at_most: int,
+) -> Issued:
+    text, parts = new_key(env)
+    listed = None if given.scopes is None else orjson.dumps(sorted(given.scopes)).decode()
+    secret = secret_hash(parts.secret)
+    values = (parts.id, tenant, name, given.role.value, secret, expires_at, listed, at_most)
+    rows = await fetch_within(connection, _KEY, *values)
     if not rows:
-        return None
-    name, role, scopes, expires_at = rows[0]
-    kept = None if scopes is None else frozenset(Scope(scope) for scope in scopes)
-    if not (ROLES[Role(role)] if kept is None else kept) <= within:
-        raise ScopesExceeded
-    issued = await issue(database, env, tenant, name, Role(role), scopes=kept, expires_at=expires_at)
-    await database.fetch(_EXPIRE, tenant, key_id, overlap_s, tenant=tenant)
-    return issued
+        raise TooManyKeys(
+            f"The tenant has {at_most} keys that can be used, and may not have more.", max_keys=at_most
+        )
+    return Issued(text, dict(rows[0]._mapping))

@@ -59,3 +59,12 @@ class Principal:
     role: Role
     scopes: Scopes
     policies: Mapping[str, Policy]
+
+    def lacks(self, role: Role, scopes: Scopes | None) -> list[str]:
+        """What a key with `role` and `scopes` (None: all of the role) has and this caller does not.
+
+        Whoever lacks something may not make such a key, nor change one that somebody else has.
+        """
+        wanted = ROLES[role] if scopes is None else scopes
+        role_lacks = [] if ROLES[role] <= ROLES[self.role] else [f"the role {role}"]
+        return role_lacks + [f"the scope {scope}" for scope in sorted(wanted - self.scopes)]

@@ -1,6 +1,17 @@
 """The tables of the schema `identity`. Only the gateway writes to them."""
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData(schema="identity")
@@ -27,6 +38,8 @@ keys = Table(
     Column("expires_at", Moment),
     Column("revoked_at", Moment),
     CheckConstraint("role IN ('admin', 'member', 'read')", name="keys_role"),
+    Index("keys_living", "tenant", "expires_at", postgresql_where=text("revoked_at IS NULL")),
+    Index("keys_listed", "tenant", "created_at", "id"),
 )
 
 limits = Table(

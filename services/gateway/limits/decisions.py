@@ -2,13 +2,16 @@
 
 RateLimit-Policy and RateLimit are structured fields (draft-ietf-httpapi-ratelimit-headers-10): `q` is the quota,
 `w` its window, `r` what remains, `t` the time until more is available. Times are whole seconds.
+
+The limit of a whole tenant is shown when less remains of it than of the key's own, or nothing, because then it
+decides. Otherwise every response would show each limit twice.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from services.gateway.limits.policies import Charges, Policy
+from services.gateway.limits.policies import Charges, Per, Policy
 
 SLOT_RETRY_S = 1
 """Retry-After for a concurrency limit, because nobody knows when a slot becomes free."""
@@ -33,8 +36,8 @@ class HeldSlot(NamedTuple):
 class Decision:
     """Whether a request is admitted, the policies that refused it, and what remains under each policy.
 
-    `fields` is the value of RateLimit-Policy. Requests that were decided together share one Decision and its
-    cached headers.
+    `fields` is the value of RateLimit-Policy for what is always shown. Requests that were decided together share
+    one Decision and its cached headers.
     """
 
     admitted: bool
@@ -53,10 +56,19 @@ class Decision:
     def headers(self) -> dict[str, str]:
         """RateLimit-Policy and RateLimit; also Retry-After if the request was refused."""
         headers = {} if self.admitted else {"Retry-After": str(self.retry_after_s)}
-        if self.fields:
-            headers["RateLimit-Policy"] = self.fields
-            headers["RateLimit"] = ", ".join([_remaining(s) for s in self.statuses if s.policy.is_shown])
+        always = [s for s in self.statuses if s.policy.is_always_shown]
+        of_tenant = [s for s in self.statuses if s.policy.per is Per.TENANT and _decides(s, always)]
+        if always or of_tenant:
+            quotas = [self.fields] if self.fields else []
+            headers["RateLimit-Policy"] = ", ".join([*quotas, *[s.policy.quota for s in of_tenant]])
+            headers["RateLimit"] = ", ".join([_remaining(s) for s in (*always, *of_tenant)])
         return headers
+
+    @property
+    def told(self) -> list[Policy]:
+        """The policies that refused, but a tenant's only if that of its key did not."""
+        policies = [s.policy for s in self.statuses if s.policy.name in self.violated]
+        return [p for p in policies if p.per is not Per.TENANT or p.key_policy not in self.violated]
 
     @cached_property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
@@ -67,8 +79,16 @@ class Decision:
 def refused(charges: Charges, violated: list[tuple[int, int]]) -> Decision:
     """A refusal. `violated` lists pairs: the position of a charge, and the seconds until it has room."""
     statuses = tuple(LimitStatus(charges.each[position].policy, 0, free_s) for position, free_s in violated)
-    fields = ", ".join([s.policy.quota for s in statuses if s.policy.is_shown])
+    fields = ", ".join([s.policy.quota for s in statuses if s.policy.is_always_shown])
     return Decision(False, statuses, tuple(s.policy.name for s in statuses), fields=fields)
+
+
+def _decides(of_tenant: LimitStatus, others: list[LimitStatus]) -> bool:
+    """Whether less remains of the limit of a tenant than of that of its key, which is among `others`."""
+    if of_tenant.policy.shadow:
+        return False
+    of_key = [s.remaining for s in others if s.policy.name == of_tenant.policy.key_policy]
+    return of_tenant.remaining <= 0 or of_tenant.remaining < min(of_key, default=of_tenant.remaining + 1)
 
 
 def _remaining(status: LimitStatus) -> str:

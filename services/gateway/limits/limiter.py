@@ -6,7 +6,8 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -147,7 +148,7 @@ class Limiter:
             over = self._over.get(key)
             if over is not None and over.until > now and over.limit_text == policy.limit_text:
                 violated.append((position, math.ceil(over.until - now)))
-                metrics.limit_decisions.labels(policy.name, "refused").inc()
+                _decided(policy.name, "refused").inc()
         return refused(charges, violated) if violated else None
 
     async def _decide(self, requests: list[Charges]) -> list[Decision]:
@@ -297,10 +298,18 @@ def _refuses(status: LimitStatus) -> bool:
 
 
 def _measure(requested: int, admitted: int, statuses: Sequence[LimitStatus]) -> None:
-    for status in statuses:
+    for policy, remaining, _ in statuses:
         if admitted:
-            metrics.limit_decisions.labels(status.policy.name, "admitted").inc(admitted)
-        if status.policy.shadow and status.remaining < 0:
-            metrics.limit_decisions.labels(status.policy.name, "would_refuse").inc(-status.remaining)
-        elif _refuses(status) and admitted < requested:
-            metrics.limit_decisions.labels(status.policy.name, "refused").inc(requested - admitted)
+            _decided(policy.name, "admitted").inc(admitted)
+        if remaining > 0:
+            continue
+        if not policy.shadow and admitted < requested:
+            _decided(policy.name, "refused").inc(requested - admitted)
+        elif policy.shadow and remaining < 0:
+            _decided(policy.name, "would_refuse").inc(-remaining)
+
+
+@cache
+def _decided(policy: str, decision: str) -> Any:
+    """The counter of such decisions; to look it up takes as long as to count."""
+    return metrics.limit_decisions.labels(policy, decision)

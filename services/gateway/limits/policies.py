@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 LOG_AT_MOST = 1_000
 """Limits up to this are counted in a log of every admission; larger ones are counted in buckets."""
+TENANT_TIMES = 10
+"""All keys of a tenant together may so many times what one of them may."""
+TENANT_PREFIX = "tenant-"
+"""The policy of a tenant has the name of its keys' policy behind this."""
 BUCKETS = 16
 """Parts of a window. An admission counts until its whole bucket has left the window. So no window has more than
 the limit, and room may become free up to a sixteenth of the window late."""
@@ -27,6 +31,7 @@ class Per(StrEnum):
     IP = "ip"
     ACCOUNT = "account"
     USER = "user"
+    TENANT = "tenant"
 
 
 class BadLimit(ValueError):
@@ -81,6 +86,16 @@ class Policy:
         return self.per is not Per.ALL and not self.shadow
 
     @property
+    def is_always_shown(self) -> bool:
+        """Whether callers see it in every response. A tenant's limit is shown when it decides."""
+        return self.is_shown and self.per is not Per.TENANT
+
+    @property
+    def key_policy(self) -> str:
+        """The name of the policy of one key that this policy, of all keys of a tenant, stands beside."""
+        return self.name.removeprefix(TENANT_PREFIX)
+
+    @property
     def quota(self) -> str:
         """The item for the RateLimit-Policy header."""
         if self.at_once:
@@ -101,38 +116,84 @@ class Policy:
             raise BadLimit(f"{self.name}: {BadLimit.__doc__}")
         return replace(self, limit=limit, window_s=window_s, shadow=shadow)
 
+    def for_tenant(self, times: int = TENANT_TIMES) -> "Policy":
+        """The policy of all keys of a tenant together: so many times as much as this one, of one key."""
+        name = TENANT_PREFIX + self.name
+        return replace(self, name=name, per=Per.TENANT, limit=self.limit * times)
 
-DEFAULTS = {
-    policy.name: policy
-    for policy in (
-        Policy("global", Per.ALL, 100_000, 10),
-        Policy("ip", Per.IP, 1_200, 60),
-        Policy("burst", Per.USER, 30, 1),
-        Policy("auth", Per.ACCOUNT, 5, 900, strict=True),
-        Policy("auth-ip", Per.IP, 5, 900, strict=True),
-        Policy("api", Per.USER, 60, 60),
-        Policy("search", Per.USER, 120, 60),
-        Policy("ai", Per.USER, 20, 60),
-        Policy("ocr", Per.USER, 50, 3600),
-        Policy("uploads", Per.USER, 8, 900, at_once=True),
-        Policy("large-bodies", Per.USER, 4, 900, at_once=True),
-        Policy("streams", Per.USER, 200, 3600, at_once=True),
-        Policy("reconnects", Per.USER, 600, 60),  # each of 200 streams is cut three times a minute
-    )
-}
-"""The limits, unless LIMITS or the tenant sets others."""
+    def admits_all_of(self, other: "Policy") -> bool:
+        """Whether nothing that `other` admits is refused: it has as many at least, in a window no longer."""
+        if not self.limit or self.shadow:
+            return True
+        return bool(
+            other.limit and not other.shadow and self.limit >= other.limit and self.window_s <= other.window_s
+        )
+
+
+_DEFAULTS = (
+    Policy("global", Per.ALL, 100_000, 10),
+    Policy("ip", Per.IP, 1_200, 60),
+    Policy("burst", Per.USER, 30, 1),
+    Policy("auth", Per.ACCOUNT, 5, 900, strict=True),
+    Policy("auth-ip", Per.IP, 5, 900, strict=True),
+    Policy("api", Per.USER, 60, 60),
+    Policy("search", Per.USER, 120, 60),
+    Policy("ai", Per.USER, 20, 60),
+    Policy("ocr", Per.USER, 50, 3600),
+    Policy("uploads", Per.USER, 8, 900, at_once=True),
+    Policy("large-bodies", Per.USER, 4, 900, at_once=True),
+    Policy("streams", Per.USER, 200, 3600, at_once=True),
+    Policy("reconnects", Per.USER, 600, 60),  # each of 200 streams is cut three times a minute
+)
+_OF_TENANTS = (policy.for_tenant() for policy in _DEFAULTS if policy.per is Per.USER)
+DEFAULTS = {policy.name: policy for policy in (*_DEFAULTS, *_OF_TENANTS)}
+"""The limits, unless LIMITS or the tenant sets others. A policy `tenant-…` stands beside each one of a key."""
 
 
 def adjusted(policies: Mapping[str, Policy], limits: Mapping[str, str]) -> dict[str, Policy]:
-    """`policies` with other `limits` (texts by policy name). Raises BadLimit: a bad text or an unknown policy."""
+    """`policies` with other `limits` (texts by policy name). Raises BadLimit: a bad text or an unknown policy.
+
+    The policy of a tenant follows that of a key, until it is set by itself.
+    """
     unknown = sorted(set(limits) - set(policies))
     if unknown:
         raise BadLimit(f"There is no policy {unknown[0]!r}; there are {', '.join(policies)}.")
-    return {**policies, **{name: policies[name].with_limit(limit_text) for name, limit_text in limits.items()}}
+    changed = {name: policies[name].with_limit(limit_text) for name, limit_text in limits.items()}
+    following = {
+        beside.name: policy.for_tenant()
+        for policy in changed.values()
+        if (beside := tenant_policy(policies, policy.name)) and _follows(beside, policies[policy.name])
+    }
+    return {**policies, **following, **changed}
+
+
+def adjusted_for_tenant(policies: Mapping[str, Policy], limits: Mapping[str, str]) -> dict[str, Policy]:
+    """`policies` with the own `limits` of one tenant. Raises BadLimit.
+
+    An own limit of a key that is lower than everybody's also holds for all keys of the tenant together, however
+    many it makes; unless the tenant has an own limit for those.
+    """
+    chosen = adjusted(policies, limits)
+    for name in limits:
+        whole, own = tenant_policy(chosen, name), chosen[name]
+        if whole is None or whole.name in limits or own.admits_all_of(policies[name]):
+            continue
+        if whole.admits_all_of(own):
+            chosen[whole.name] = own.for_tenant(times=1)
+    return chosen
+
+
+def tenant_policy(policies: Mapping[str, Policy], name: str) -> Policy | None:
+    """The policy of a tenant that stands beside the policy `name`, if that is one of a key."""
+    return policies.get(TENANT_PREFIX + name)
+
+
+def _follows(whole: Policy, of_key: Policy) -> bool:
+    return whole.limit_text == of_key.for_tenant().limit_text
 
 
 class Charge(NamedTuple):
-    """One request counted by one policy for one subject: an API key, an address or an account."""
+    """One request counted by one policy for one subject: an API key, a tenant, an address or an account."""
 
     policy: Policy
     key: str
@@ -151,8 +212,8 @@ class Charges:
     def __init__(self, each: Iterable[Charge]) -> None:
         self.each = tuple(each)
         self.name = tuple([charge.key for charge in self.each])
-        self.fields = ", ".join([charge.policy.quota for charge in self.each if charge.policy.is_shown])
-        """The value of RateLimit-Policy."""
+        self.fields = ", ".join([charge.policy.quota for charge in self.each if charge.policy.is_always_shown])
+        """The value of RateLimit-Policy, unless a tenant's limit is shown too (decisions.py)."""
         self.holds_slots = any(charge.policy.at_once for charge in self.each)
         """Whether the request holds slots that must be released at its end."""
 

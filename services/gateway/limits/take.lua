@@ -1,8 +1,8 @@
 -- Decides the limits of many requests in one atomic step, on Redis's own clock (the gateways' clocks differ).
 --
 --   KEYS  {epoch, counter…}
---   ARGV  {epoch, gateway, prefix, (algorithm, enforced, limit, window in µs) for each counter,
---          (requests, number of counters, their positions…) for each group}
+--   ARGV  {epoch, gateway, prefix, JSON: [[[is a log, is enforced, limit, window in µs] for each counter],
+--          [[requests, [position of each of its counters]] for each group]]}
 --   ->    {now in µs, (granted, (remaining, µs until one more is free) for each of its counters) for each group}
 --   or    {now in µs} alone if the epoch differs (see checkin.lua): the gateways must restore their admissions first
 --
@@ -17,11 +17,11 @@ local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if (redis.call('GET', KEYS[1]) or '') .. ':' .. run ~= ARGV[1] then return {now} end
 
-local counters, at = {}, 4
-for i = 2, #KEYS do
-  local c = {key = KEYS[i], log = ARGV[at] == 'log', enforced = ARGV[at + 1] == '1',
-             limit = tonumber(ARGV[at + 2]), window = tonumber(ARGV[at + 3]), used = 0, free = 0}
-  at = at + 4
+local parameters, groups = unpack(cjson.decode(ARGV[4]))
+local counters = {}
+for i, of_counter in ipairs(parameters) do
+  local log, enforced, limit, window = unpack(of_counter)
+  local c = {key = KEYS[i + 1], log = log, enforced = enforced, limit = limit, window = window, used = 0, free = 0}
   if c.log then
     redis.call('ZREMRANGEBYSCORE', c.key, '-inf', string.format('%.0f', now - c.window))
     c.used = redis.call('ZCARD', c.key)
@@ -44,7 +44,7 @@ for i = 2, #KEYS do
     end
     if first then c.free = (first + BUCKETS + 1) * c.width - now end
   end
-  counters[i - 1] = c
+  counters[i] = c
 end
 
 local function charge(c, amount, group)
@@ -65,22 +65,20 @@ local function charge(c, amount, group)
   redis.call('PEXPIRE', c.key, math.ceil(c.window / 1000 * (1 + 2 / BUCKETS)))
 end
 
-local reply, group = {now}, 0
-while at <= #ARGV do
-  local granted, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  for i = at + 2, at + 1 + count do
-    local c = counters[tonumber(ARGV[i])]
+local reply = {now}
+for group, of_group in ipairs(groups) do
+  local granted, positions = unpack(of_group)
+  for _, position in ipairs(positions) do
+    local c = counters[position]
     if c.enforced then granted = math.max(0, math.min(granted, c.limit - c.used)) end
   end
   reply[#reply + 1] = granted
-  for i = at + 2, at + 1 + count do
-    local c = counters[tonumber(ARGV[i])]
+  for _, position in ipairs(positions) do
+    local c = counters[position]
     local fits = math.min(granted, math.max(0, c.limit - c.used))
-    charge(c, fits, group)
+    charge(c, fits, group - 1)
     reply[#reply + 1] = c.limit - c.used - (granted - fits)
     reply[#reply + 1] = math.ceil(c.free)
   end
-  at = at + 2 + count
-  group = group + 1
 end
 return reply

@@ -54,3 +54,14 @@ async def test_any_other_key_may_what_its_role_may(
         monkeypatch.setenv(name, value)
     await keys._main("acme", "grafana", Role.READ, False)
     assert await kept(database, capsys.readouterr().out) == ("acme", "grafana", "read", None)
+
+
+async def test_the_command_keeps_to_the_maximum_and_says_what_to_do(
+    database: Database, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (environment | {"GATEWAY_MAX_KEYS": "1"}).items():
+        monkeypatch.setenv(name, value)
+    await keys._main("acme", "first", Role.ADMIN, False)
+    with pytest.raises(SystemExit, match="GATEWAY_MAX_KEYS"):
+        await keys._main("acme", "second", Role.ADMIN, True)
+    assert [row["name"] for row in await database.fetch("SELECT name FROM identity.keys")] == ["first"]

@@ -120,3 +120,9 @@ def test_a_process_whose_settings_a_server_refuses_ends_as_if_they_could_not_be_
     with pytest.raises(SystemExit) as stopped, exit_if_refused():
         raise Misconfigured("The server refuses the password.")
     assert stopped.value.code == 2
+
+
+def test_what_a_server_refuses_is_told_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), exit_if_refused():
+        raise Misconfigured("nats://me:hidden@host refuses the password.")
+    assert capsys.readouterr().err == "nats://[redacted]@host refuses the password.\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,14 +35,14 @@ class Output:
 def logging_as(service: str, captured: pytest.CaptureFixture[bytes]) -> Iterator[Output]:
     """What it writes while the block runs. Afterwards logs go where they went before."""
     root = logging.getLogger()
-    handlers, level, structlogs = root.handlers[:], root.level, structlog.get_config()
+    handlers, level, structlogs, hook = root.handlers[:], root.level, structlog.get_config(), sys.excepthook
     root.handlers.clear()
     log.setup(service)
     try:
         yield Output(captured)
     finally:
         structlog.configure(**structlogs)
-        root.handlers[:], root.level = handlers, level
+        root.handlers[:], root.level, sys.excepthook = handlers, level, hook
 
 
 def about(job_id: UUID, trace: str | None) -> None:
@@ -118,6 +119,42 @@ async def test_frequent_lines_are_written_together_in_order(capsysbinary: pytest
         log.line(event="request", number=3)
         await asyncio.sleep(0)
         assert [line["number"] for line in output.lines()] == [3]
+
+
+async def test_no_way_into_the_log_lets_a_secret_through(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    secret = "Zk3PqV7tYw9BxNc5Rd1LmJh8Zk3PqV7t"  # noqa: S105
+    text = f"a argosy_dev_a1B2c3D4e5F6_{secret}_0a1b2c3d b redis://:{secret}@localhost c"
+    with logging_as("ocr", capsysbinary) as output:
+        log.get("engine").info(text, path=text, deep={text: [text]}, odd=ValueError(text))
+        logging.getLogger("a.library").warning("%s", text)
+        log.line(event="request", path=text)
+        await asyncio.sleep(0)
+        try:
+            raise KeyError(text)
+        except KeyError as error:
+            log.get("engine").exception("engine.bug")
+            logging.getLogger("a.library").exception("bug")
+            sys.excepthook(KeyError, error, error.__traceback__)
+        written = capsysbinary.readouterr()
+        lines = [orjson.loads(line) for line in written.out.splitlines()]
+        assert len(lines) == 6
+        assert lines[-1].items() >= {"event": "process.died", "level": "critical", "service": "ocr"}.items()
+        assert all(
+            "argosy_dev_a1B2c3D4e5F6_[redacted] b redis://[redacted]@localhost c" in str(line) for line in lines
+        )
+        assert secret not in (written.out + written.err).decode()
+        assert output.lines() == []
+
+
+async def test_what_ends_a_process_is_a_line_of_its_log() -> None:
+    program = "from libs.common import log; log.setup('x'); raise OSError('nats://me:hidden@host is away')"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    (line,) = [orjson.loads(line) for line in output.splitlines()]
+    assert line["exception"].endswith("OSError: nats://[redacted]@host is away")
+    assert (process.returncode, errors) == (1, b"")
 
 
 @pytest.mark.parametrize("text", ["", "00-abc", f"{TRACE}-more"])

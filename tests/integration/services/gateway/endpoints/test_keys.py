@@ -1,11 +1,13 @@
 """/v1/keys: made, shown once, rotated with an overlap, revoked; by admins only, and only their tenant's."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
-from services.gateway.identity.scopes import Role
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role, Scope
 from tests.integration.services.gateway.gateway import Gateway, assert_problem
 from tests.polling import until
 
@@ -70,6 +72,66 @@ async def test_keys_are_for_admins_and_their_own_tenant(gateway: Gateway) -> Non
         for request in (client.get("/v1/keys"), client.post("/v1/keys", json={"name": "x", "role": "admin"})):
             assert_problem(await request, 403, "forbidden")
     assert await status(gateway, theirs["key"]) == 200
+
+
+async def test_s4_a_key_changes_no_key_that_it_could_not_make(gateway: Gateway) -> None:
+    admin = await gateway.client(role=Role.ADMIN)
+    operators = await gateway.client(operator=True)
+    listed = (await admin.get("/v1/keys")).json()["keys"]
+    operator_id = next(key["id"] for key in listed if "queues:write" in (key["scopes"] or ()))
+    full, member = await made(admin, role="admin"), await made(admin, role="member")
+    narrow = await made(admin, role="admin", scopes=["jobs:read"])
+    keeper = await made(admin, role="admin", scopes=["keys:write", "jobs:read"])
+    lowly = (await issue(gateway.database, "dev", "dev", "x", Role.MEMBER, scopes=KEEPING)).key
+    async with bearing(gateway, keeper["key"]) as weak, bearing(gateway, lowly) as lower:
+        for client, key_id in (
+            (weak, full["id"]),
+            (weak, member["id"]),
+            (lower, narrow["id"]),
+            (admin, operator_id),
+        ):
+            for call in (client.delete(f"/v1/keys/{key_id}"), client.post(f"/v1/keys/{key_id}/rotate", json={})):
+                assert_problem(await call, 403, "forbidden")
+        assert (await weak.delete(f"/v1/keys/{narrow['id']}")).status_code == 204, "it could have made that one"
+        assert (await weak.delete(f"/v1/keys/{keeper['id']}")).status_code == 204, "itself"
+    assert [await status(gateway, key["key"]) for key in (full, member)] == [200, 200]
+    assert (await operators.delete(f"/v1/keys/{operator_id}")).status_code == 403, "needs keys:write"
+
+
+KEEPING = frozenset({Scope.KEYS_WRITE, Scope.JOBS_READ})
+
+
+def bearing(gateway: Gateway, key: str) -> httpx.AsyncClient:
+    return gateway.anonymous(Authorization=f"Bearer {key}")
+
+
+async def test_a_tenant_has_so_many_keys_at_most(gateway: Gateway) -> None:
+    state = gateway.app.state
+    state.settings = state.settings.model_copy(update={"gateway_max_keys": 5})
+    admin = await gateway.client(role=Role.ADMIN)
+    answers = await asyncio.gather(*(admin.post("/v1/keys", json={"name": "web"}) for _ in range(9)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 4 + [409] * 5
+    refusal = next(answer for answer in answers if answer.status_code == 409)
+    assert assert_problem(refusal, 409, "too-many-keys")["max_keys"] == 5
+    key = next(answer.json() for answer in answers if answer.status_code == 201)
+    assert_problem(await admin.post(f"/v1/keys/{key['id']}/rotate", json={}), 409, "too-many-keys")
+    assert await status(gateway, key["key"]) == 200
+    assert (await admin.post(f"/v1/keys/{key['id']}/rotate", json={"overlap_s": 0})).status_code == 201
+    await made(await gateway.client("other", role=Role.ADMIN))
+
+
+async def test_keys_are_listed_in_pages(gateway: Gateway) -> None:
+    admin = await gateway.client(role=Role.ADMIN)
+    for _ in range(4):
+        await made(admin)
+    first = (await admin.get("/v1/keys?limit=3")).json()
+    assert len(first["keys"]) == 3
+    rest = (await admin.get(f"/v1/keys?limit=3&cursor={first['next_cursor']}")).json()
+    assert len(rest["keys"]) == 2
+    assert rest["next_cursor"] is None
+    assert [*first["keys"], *rest["keys"]] == (await admin.get("/v1/keys")).json()["keys"]
+    for query in ("limit=0", "limit=101", "cursor=x", "cursor='%3B--", "page=2"):
+        assert_problem(await admin.get(f"/v1/keys?{query}"), 422, "invalid")
 
 
 @pytest.mark.parametrize(

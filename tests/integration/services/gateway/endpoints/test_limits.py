@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from services.gateway.identity.scopes import Role
+from services.gateway.identity.tokens import Identity
 from tests.integration.services.gateway.gateway import LIMIT, Gateway, assert_problem, upload
 
 
@@ -81,3 +82,42 @@ async def test_too_many_uploads_at_once(gateway: Gateway) -> None:
     for answer in refused:
         assert assert_problem(answer, 429, "limit-exceeded")["violated-policies"] == ["uploads"]
     assert (await client.post("/v1/ocr", **upload())).status_code == 202, "the places are free again"
+
+
+async def test_keys_do_not_multiply_a_tenants_limit(gateway: Gateway) -> None:
+    operator, keys = await gateway.client(operator=True), [await gateway.client("acme") for _ in range(4)]
+    await operator.put("/v1/tenants/acme/limits", json={"limits": {"ocr": "3/h"}})
+    answers = await asyncio.gather(*(key.post("/v1/ocr", **upload()) for key in keys * 3))
+    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 9
+    fresh = await (await gateway.client("acme")).post("/v1/ocr", **upload())
+    problem = assert_problem(fresh, 429, "limit-exceeded")
+    assert problem["violated-policies"] == ["tenant-ocr"]
+    assert problem["detail"] == "tenant-ocr: at most 3 in 3600 seconds, for all keys of the tenant together."
+    assert fresh.headers["ratelimit-policy"] == '"tenant-ocr";q=3;w=3600'
+    assert fresh.headers["ratelimit"] == f'"tenant-ocr";r=0;t={fresh.headers["retry-after"]}'
+    assert (await (await gateway.client("other")).post("/v1/ocr", **upload())).status_code == 202
+
+
+async def test_a_tenants_limit_is_set_by_itself_and_its_refusals_cost_no_key(gateway: Gateway) -> None:
+    operator, keys = await gateway.client(operator=True), [await gateway.client("acme") for _ in range(2)]
+    await operator.put("/v1/tenants/acme/limits", json={"limits": {"search": "9/h", "tenant-search": "5/h"}})
+    answers = await asyncio.gather(*(key.get("/v1/jobs") for key in keys * 4))
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 3
+    shown = [(await key.get("/v1/limits")).json()["limits"] for key in keys]
+    standing = [{limit["policy"]: limit for limit in limits} for limits in shown]
+    assert sum(9 - limits["search"]["remaining"] for limits in standing) == 5, (
+        "what was refused is charged to none"
+    )
+    for limits in standing:
+        assert limits["search"]["per"] == "user"
+        assert limits["tenant-search"].items() >= {"per": "tenant", "limit": 5, "remaining": 0}.items()
+
+
+async def test_who_has_signed_in_shares_the_limit_of_the_tenant(gateway: Gateway) -> None:
+    operator, key = await gateway.client(operator=True), await gateway.client("acme")
+    await operator.put("/v1/tenants/acme/limits", json={"limits": {"search": "4/h"}})
+    people = [Identity(f"account:{number}", "acme", Role.MEMBER) for number in range(2)]
+    tokens = [gateway.app.state.tokens.issue(person) for person in people]
+    clients = [key, *(gateway.anonymous(Authorization=f"Bearer {token}") for token in tokens)]
+    answers = await asyncio.gather(*(client.get("/v1/jobs") for client in clients * 3))
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 5

@@ -1,13 +1,18 @@
 """Keys as they are kept and replaced."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
+from libs.common import db
+from libs.common.config import DatabaseSettings
 from libs.common.db import Database
-from services.gateway.identity.keys import issue
+from services.gateway.config import KEYS_AT_MOST
+from services.gateway.identity.keys import issue, page, revoke, rotate
 from services.gateway.identity.scopes import Role, Scope
+from services.gateway.problems import TooManyKeys
 from tests.integration.services.gateway.gateway import Gateway, assert_problem, upload
 from tests.integration.services.gateway.live import LiveGateway
 
@@ -57,3 +62,70 @@ async def test_no_secret_is_kept_anywhere(gateway: Gateway, capsys: pytest.Captu
     kept = str(await gateway.database.fetch("SELECT * FROM identity.keys"))
     kept += str(await gateway.database.fetch("SELECT * FROM ledger.jobs"))
     assert secret not in kept + "".join(capsys.readouterr())
+
+
+async def living(database: Database, tenant: str) -> int:
+    ((number,),) = await database.fetch(
+        "SELECT count(*) FROM identity.keys WHERE tenant = $1 AND revoked_at IS NULL"
+        " AND (expires_at IS NULL OR expires_at > now())",
+        tenant,
+    )
+    return int(number)
+
+
+async def test_a_thousand_at_once_make_as_many_keys_as_a_tenant_may_have(
+    database: Database, database_settings: DatabaseSettings
+) -> None:
+    at_once = asyncio.Semaphore(50)
+
+    async def is_made(process: Database) -> bool:
+        async with at_once:
+            try:
+                await issue(process, "dev", "acme", "one of many", Role.READ)
+            except TooManyKeys:
+                return False
+            return True
+
+    async with db.connect(database_settings, "other", role=db.Role.GATEWAY) as other:
+        made = await asyncio.gather(*(is_made(process) for _ in range(500) for process in (database, other)))
+    assert sum(made) == await living(database, "acme") == KEYS_AT_MOST
+    assert (await issue(database, "dev", "other", "one", Role.READ)).key, "another tenant has its own"
+
+
+async def test_what_cannot_be_used_does_not_count(database: Database) -> None:
+    made = [await issue(database, "dev", "acme", "one", Role.READ, at_most=2) for _ in range(2)]
+    with pytest.raises(TooManyKeys):
+        await issue(database, "dev", "acme", "one", Role.READ, at_most=2)
+    assert await revoke(database, "acme", made[0].facts["id"])
+    over = datetime.now(UTC) - timedelta(days=1)
+    for _ in range(3):
+        await issue(database, "dev", "acme", "over", Role.READ, expires_at=over, at_most=2)
+    await issue(database, "dev", "acme", "one", Role.READ, at_most=2)
+    assert await living(database, "acme") == 2
+
+
+async def test_rotating_is_no_way_around_the_maximum(database: Database) -> None:
+    kept, old = [await issue(database, "dev", "acme", "one", Role.READ, at_most=2) for _ in range(2)]
+    key_id = old.facts["id"]
+    with pytest.raises(TooManyKeys):
+        await rotate(database, "dev", "acme", key_id, overlap_s=60, at_most=2)
+    (before,) = await database.fetch("SELECT expires_at FROM identity.keys WHERE id = $1", key_id)
+    assert before["expires_at"] is None, "the key that was to be replaced has not been touched"
+    rotated = await asyncio.gather(
+        *(rotate(database, "dev", "acme", key_id, overlap_s=0, at_most=2) for _ in range(5))
+    )
+    assert sum(new is not None for new in rotated) == 1
+    assert await living(database, "acme") == 2
+    assert await rotate(database, "dev", "acme", kept.facts["id"], overlap_s=60, at_most=3)
+    assert await living(database, "acme") == 3
+
+
+async def test_keys_come_in_pages_oldest_first(database: Database) -> None:
+    made = [(await issue(database, "dev", "acme", f"{n}", Role.READ)).facts["id"] for n in range(7)]
+    await issue(database, "dev", "other", "theirs", Role.READ)
+    seen: list[str] = []
+    while found := await page(database, "acme", after=seen[-1] if seen else "", limit=3):
+        assert len(found) <= 3
+        seen += [key["id"] for key in found]
+    assert seen == made
+    assert await page(database, "acme", after="unknown", limit=3) == []

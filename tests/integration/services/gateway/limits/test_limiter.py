@@ -51,6 +51,28 @@ async def test_all_or_nothing(both: list[Limiter], limits: list[int], bursts: li
     assert [status.remaining for status in statuses] == [limit - admitted for limit in limits]
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    of_key=st.integers(1, 8),
+    of_tenant=st.integers(1, 20),
+    asked=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), min_size=1, max_size=6),
+)
+async def test_keys_of_a_tenant_share_its_limit(
+    both: list[Limiter], of_key: int, of_tenant: int, asked: list[tuple[int, int]]
+) -> None:
+    """However many keys ask at however many gateways: a request that is refused costs neither key nor tenant."""
+    whole = Charge.of(Policy("tenant-api", Per.TENANT, of_tenant, 60), new_user())
+    keys = [Charges([Charge.of(Policy("api", Per.USER, of_key, 60), new_user()), whole]) for _ in asked]
+    requests = [
+        both[who].take(charges) for charges, (who, many) in zip(keys, asked, strict=True) for _ in range(many)
+    ]
+    admitted = sum(decision.admitted for decision in await asyncio.gather(*requests))
+    assert admitted == min(of_tenant, sum(min(of_key, many) for _, many in asked))
+    remaining = [await both[0].status(charges) for charges in keys]
+    assert {of_all.remaining for _, of_all in remaining} == {of_tenant - admitted}
+    assert sum(of_key - own.remaining for own, _ in remaining) == admitted
+
+
 async def test_what_redis_knows_is_not_asked_again(limiter: Limiter, redis: Redis) -> None:
     """A key over its limit is refused without Redis, until its time comes; another limit of its own ends that."""
     ((policy, key),) = charges = charged(("api", 1, 5))

@@ -101,6 +101,25 @@ async def test_what_was_left_is_shared_out_and_merged_on_return(
     assert await admitted(first, fresh, 50) == 1
 
 
+async def test_what_a_tenant_had_left_is_shared_out_whatever_keys_ask(
+    two: tuple[Limiter, Limiter], redis_server: ServerProcess
+) -> None:
+    whole = Charge.of(Policy("tenant-api", Per.TENANT, 20, 60), f"outage-{next(_users)}")
+
+    def key() -> Charges:
+        return Charges([Charge.of(Policy("api", Per.USER, 20, 60), f"outage-{next(_users)}"), whole])
+
+    first, second = two
+    assert await admitted(first, key(), 5) == 5
+    assert await admitted(second, key(), 3) == 3
+    await killed(redis_server, first, second)
+    assert [await admitted(limiter, key(), 4) for limiter in (*two, *two, *two)] == [4, 4, 2, 2, 0, 0]
+    redis_server.start()
+    for limiter in two:
+        await mode(limiter, Mode.SHARED)
+    assert [await admitted(limiter, key(), 4) for limiter in two] == [0, 0]
+
+
 async def test_what_was_granted_but_not_yet_noticed_is_told_too(
     two: tuple[Limiter, Limiter], redis_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,18 @@ def test_a_bug_is_tried_again_with_its_traceback_kept() -> None:
     assert "\x00" not in str(outcome.error)
 
 
+def test_the_tenant_of_a_job_does_not_see_passwords_of_our_servers() -> None:
+    try:
+        raise OSError("smtp://argosy:hidden@relay is away")
+    except OSError as error:
+        outcomes = [outcome_of_failure(claim(), error, Backoff())]
+    outcomes.append(outcome_of_failure(claim(), Retry("http://argosy:hidden@relay"), Backoff()))
+    outcomes.append(postponed(claim(), StorageUnavailable("s3://argosy:hidden@relay"), 3.0))
+    for outcome in outcomes:
+        assert "://[redacted]@relay" in str(outcome.error)
+        assert "hidden" not in str(outcome.error)
+
+
 @pytest.mark.parametrize("error", [Retry("again"), ValueError("bug"), TimedOut(5)])
 def test_the_last_try_fails_the_job(error: Exception) -> None:
     outcome = outcome_of_failure(claim(failures=2), error, Backoff())

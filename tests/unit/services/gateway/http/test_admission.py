@@ -24,6 +24,14 @@ def test_each_policy_charges_whom_it_counts() -> None:
     ]  # fmt: skip
 
 
+def test_what_charges_a_key_charges_its_tenant_too() -> None:
+    charged = charges(DEFAULTS, ("global", "ip", "burst", "api"), address="192.0.2.1", user="key", tenant="acme")
+    assert [(charge.policy.name, charge.key.rpartition(":")[2]) for charge in charged] == [
+        ("global", "-"), ("ip", "192.0.2.1"), ("burst", "key"), ("tenant-burst", "acme"), ("api", "key"),
+        ("tenant-api", "acme"),
+    ]  # fmt: skip
+
+
 def test_a_policy_that_is_off_charges_nobody() -> None:
     policies = adjusted(DEFAULTS, {"ip": "off", "api": "off"})
     assert [charge.policy.name for charge in charges(policies, ("ip", "burst", "api"), user="key")] == ["burst"]

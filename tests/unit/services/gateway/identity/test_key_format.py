@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.redaction import redacted
 from services.gateway.identity.key_format import new_key, parse_key
 
 
@@ -31,3 +32,10 @@ def test_no_text_breaks_the_parser(text: str) -> None:
 
 def test_a_key_that_is_not_ascii_is_no_key() -> None:
     assert parse_key("argosy_dev_x_y_é") is None
+
+
+def test_every_key_is_blotted_out_of_logs_but_for_its_public_part() -> None:
+    for env in ("dev", "staging", "prod7"):
+        for _ in range(50):
+            text, parts = new_key(env)
+            assert redacted(text.encode()).decode() == f"argosy_{env}_{parts.id}_[redacted]"

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from services.gateway.identity.scopes import OPERATOR, ROLES, Role, Scope
+from services.gateway.identity.scopes import OPERATOR, ROLES, Principal, Role, Scope, Scopes
 from services.gateway.routes import OPERATIONS
 
 
@@ -34,3 +34,18 @@ def test_what_changes_something_is_not_for_who_only_reads() -> None:
     for one in OPERATIONS:
         if one.scope is not None and one.method != "GET":
             assert one.scope.endswith(":write"), one.path
+
+
+def holder(role: Role, scopes: Scopes | None = None) -> Principal:
+    return Principal("key", "acme", role, ROLES[role] if scopes is None else scopes, {})
+
+
+def test_what_one_lacks_is_named() -> None:
+    admin, keeper = holder(Role.ADMIN), holder(Role.ADMIN, frozenset({Scope.KEYS_WRITE}))
+    for role in Role:
+        assert admin.lacks(role, None) == []
+        assert holder(role).lacks(role, frozenset({Scope.JOBS_READ})) == []
+    assert admin.lacks(Role.ADMIN, ROLES[Role.ADMIN] | {Scope.QUEUES_READ}) == ["the scope queues:read"]
+    assert keeper.lacks(Role.READ, frozenset({Scope.KEYS_WRITE})) == []
+    assert keeper.lacks(Role.READ, None) == [f"the scope {scope}" for scope in sorted(ROLES[Role.READ])]
+    assert holder(Role.MEMBER).lacks(Role.ADMIN, frozenset({Scope.JOBS_READ})) == ["the role admin"]

@@ -55,3 +55,39 @@ def test_a_refusal_from_memory_names_only_what_refused() -> None:
     ]  # fmt: skip
     hidden = refused(charges(GLOBAL), [(0, 3)])
     assert hidden.raw_headers == [(b"retry-after", b"3")]
+
+
+TENANT_API = DEFAULTS["tenant-api"]
+
+
+def told(of_key: int, of_tenant: int) -> dict[str, str]:
+    statuses = (LimitStatus(API, of_key, 9), LimitStatus(TENANT_API, of_tenant, 30))
+    return Decision(True, statuses, fields=charges(API, TENANT_API).fields).headers
+
+
+def test_a_tenants_limit_is_told_when_it_decides() -> None:
+    for of_key, of_tenant in ((60, 600), (9, 10), (9, 9)):
+        assert told(of_key, of_tenant)["RateLimit"] == f'"api";r={of_key};t=9'
+        assert told(of_key, of_tenant)["RateLimit-Policy"] == '"api";q=60;w=60'
+    for of_key, of_tenant in ((60, 59), (1, 0), (0, 0)):
+        assert told(of_key, of_tenant)["RateLimit"] == f'"api";r={of_key};t=9, "tenant-api";r={of_tenant};t=30'
+        assert told(of_key, of_tenant)["RateLimit-Policy"] == '"api";q=60;w=60, "tenant-api";q=600;w=60'
+
+
+def test_a_tenants_limit_alone_is_told() -> None:
+    decision = Decision(True, (LimitStatus(TENANT_API, 599, 30),), fields=charges(TENANT_API).fields)
+    assert decision.headers == {
+        "RateLimit-Policy": '"tenant-api";q=600;w=60',
+        "RateLimit": '"tenant-api";r=599;t=30',
+    }
+    shadow = LimitStatus(TENANT_API.with_limit("shadow 5/min"), -2, 30)
+    assert Decision(True, (shadow,)).headers == {}
+
+
+def test_who_is_refused_by_both_is_told_of_the_key_and_waits_for_both() -> None:
+    decision = refused(charges(API, TENANT_API), [(0, 9), (1, 30)])
+    assert [policy.name for policy in decision.told] == ["api"]
+    assert decision.headers["Retry-After"] == "30"
+    alone = refused(charges(API, TENANT_API), [(1, 30)])
+    assert [policy.name for policy in alone.told] == ["tenant-api"]
+    assert alone.headers["RateLimit"] == '"tenant-api";r=0;t=30'

@@ -1,10 +1,24 @@
 """Figures as they are written."""
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.limits.policies import BUCKETS, DEFAULTS, LOG_AT_MOST, BadLimit, Charge, Charges, adjusted
+from services.gateway.limits.policies import (
+    BUCKETS,
+    DEFAULTS,
+    LOG_AT_MOST,
+    TENANT_TIMES,
+    BadLimit,
+    Charge,
+    Charges,
+    Per,
+    Policy,
+    adjusted,
+    adjusted_for_tenant,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +85,71 @@ def test_what_the_fleet_can_carry_and_a_shadow_are_not_shown() -> None:
 
 def test_signing_in_is_guarded_strictly() -> None:
     assert {name for name, policy in DEFAULTS.items() if policy.strict} == {"auth", "auth-ip"}
+
+
+def texts(policies: Mapping[str, Policy], *names: str) -> list[str]:
+    return [policies[name].limit_text for name in names]
+
+
+def test_beside_each_policy_of_a_key_stands_one_of_its_tenant() -> None:
+    of_keys = {name for name, policy in DEFAULTS.items() if policy.per is Per.USER}
+    of_tenants = {policy.key_policy: policy for policy in DEFAULTS.values() if policy.per is Per.TENANT}
+    assert of_keys
+    assert of_keys == of_tenants.keys()
+    for name, whole in of_tenants.items():
+        of_key = DEFAULTS[name]
+        assert (whole.limit, whole.window_s) == (of_key.limit * TENANT_TIMES, of_key.window_s)
+        assert (whole.at_once, whole.strict) == (of_key.at_once, of_key.strict)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"ocr": "3/h"}, ["3/3600s", "30/3600s"]),
+        ({"ocr": "shadow 3/h"}, ["shadow 3/3600s", "shadow 30/3600s"]),
+        ({"ocr": "off"}, ["0/3600s", "0/3600s"]),
+        ({"tenant-ocr": "70/h"}, ["50/3600s", "70/3600s"]),
+        ({"ocr": "3/h", "tenant-ocr": "off"}, ["3/3600s", "0/3600s"]),
+    ],
+    ids=str,
+)
+def test_a_tenants_limit_follows_its_keys_until_it_is_set(limits: dict[str, str], expected: list[str]) -> None:
+    assert texts(adjusted(DEFAULTS, limits), "ocr", "tenant-ocr") == expected
+
+
+@pytest.mark.parametrize(
+    ("everybodys", "own", "expected"),
+    [
+        ({}, {"ocr": "3/h"}, ["3/3600s", "3/3600s"]),
+        ({}, {"ocr": "3/min"}, ["3/60s", "3/60s"]),
+        ({}, {"ocr": "60/d"}, ["60/86400s", "60/86400s"]),
+        ({}, {"ocr": "70/h"}, ["70/3600s", "700/3600s"]),
+        ({}, {"ocr": "off"}, ["0/3600s", "0/3600s"]),
+        ({}, {"ocr": "shadow 3/h"}, ["shadow 3/3600s", "shadow 30/3600s"]),
+        ({}, {"tenant-ocr": "70/h"}, ["50/3600s", "70/3600s"]),
+        ({}, {"ocr": "3/h", "tenant-ocr": "9/h"}, ["3/3600s", "9/3600s"]),
+        ({"ocr": "off"}, {"ocr": "3/h"}, ["3/3600s", "3/3600s"]),
+        ({"ocr": "shadow 3/h"}, {"ocr": "3/h"}, ["3/3600s", "3/3600s"]),
+        ({"tenant-ocr": "off"}, {"ocr": "3/h"}, ["3/3600s", "3/3600s"]),
+        ({"tenant-ocr": "70/h"}, {"ocr": "60/h"}, ["60/3600s", "70/3600s"]),
+        ({"tenant-ocr": "2/h"}, {"ocr": "3/h"}, ["3/3600s", "2/3600s"]),
+    ],
+    ids=str,
+)
+def test_an_own_limit_that_is_lower_holds_for_the_tenant_as_a_whole(
+    everybodys: dict[str, str], own: dict[str, str], expected: list[str]
+) -> None:
+    policies = adjusted_for_tenant(adjusted(DEFAULTS, everybodys), own)
+    assert texts(policies, "ocr", "tenant-ocr") == expected
+    others = DEFAULTS.keys() - {"ocr", "tenant-ocr"}
+    assert all(policies[name] is DEFAULTS[name] for name in others)
+
+
+@given(st.integers(1, 2000), st.sampled_from(["s", "min", "h", "d"]))
+def test_no_number_of_keys_gets_more_than_a_lower_limit(limit: int, unit: str) -> None:
+    policies = adjusted_for_tenant(DEFAULTS, {"ocr": f"{limit}/{unit}"})
+    own, whole = policies["ocr"], policies["tenant-ocr"]
+    if own.admits_all_of(DEFAULTS["ocr"]):
+        assert whole.limit_text == own.for_tenant().limit_text
+    else:
+        assert whole.limit_text == own.limit_text
