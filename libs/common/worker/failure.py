@@ -5,11 +5,10 @@ import time
 import traceback
 
 from libs.common.backoff import Backoff
-from libs.common.errors import ArgosyError, Reject, Retry, Unavailable
+from libs.common.errors import ArgosyError, Reject, Retry, Unavailable, storable, without_addresses
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome
 from libs.common.ledger.jobs import State
-from libs.common.worker.job import storable
 
 TRACEBACK_LIMIT = 8_000
 """Characters kept of a traceback: the last ones."""
@@ -38,10 +37,10 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
     if isinstance(error, ArgosyError):
         document |= {"code": error.code, "message": storable(str(error))[:MESSAGE_LIMIT]}
     else:
-        trace = storable("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
+        trace = _told("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
         document |= {
             "code": "bug",
-            "message": storable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
+            "message": _told(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
             "traceback": trace,
         }
     if not retryable:
@@ -49,6 +48,11 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
     requested_s = error.after if isinstance(error, Retry) else None
     delay_s = backoff.delay_s(failures) if requested_s is None else requested_s
     return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=delay_s, failed=True)
+
+
+def _told(text: str) -> str:
+    """What a caller is told of a bug."""
+    return without_addresses(storable(text))
 
 
 def postponed(claim: Claim, error: Unavailable, wait_s: float) -> Outcome:

@@ -48,6 +48,12 @@ def test_a_bug_is_tried_again_with_its_traceback_kept() -> None:
     assert "\x00" not in str(outcome.error)
 
 
+def test_a_bug_tells_nobody_where_things_are_in_memory() -> None:
+    outcome = outcome_of_failure(claim(), RuntimeError(f"cannot use {object()!r}"), Backoff())
+    assert "object" in str(outcome.error)
+    assert "0x" not in str(outcome.error)
+
+
 @pytest.mark.parametrize("error", [Retry("again"), ValueError("bug"), TimedOut(5)])
 def test_the_last_try_fails_the_job(error: Exception) -> None:
     outcome = outcome_of_failure(claim(failures=2), error, Backoff())
