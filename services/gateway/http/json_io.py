@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.http.nul import nul_in_json
 from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
 
 M = TypeVar("M", bound=BaseModel)
@@ -50,8 +51,6 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
         body += chunk
         if len(body) > at_most:
             raise too_large
-    if b"\\u0000" in body:
-        raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text cannot store it
     if len(body) > LARGE_BYTES:
         return await asyncio.to_thread(parse_json, bytes(body), model, within="body")
     return parse_json(bytes(body), model, within="body")
@@ -59,22 +58,24 @@ async def read_json(request: Request, model: type[M], *, at_most: int = 256 * 10
 
 def parse_json(text: bytes | str, model: type[M], *, within: str) -> M:
     """`text` as a `model`. Types are strict: "5" is not a number. Raises BadRequest, Invalid."""
+    text = text if isinstance(text, bytes) else text.encode()
     try:
-        if _PERHAPS_NO_NUMBER.search(text if isinstance(text, bytes) else text.encode()):
+        if _PERHAPS_NO_NUMBER.search(text):
             orjson.loads(text)
-        return model.model_validate_json(text, strict=True)
+        read = model.model_validate_json(text, strict=True)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The {within} is not JSON: {error.msg}") from error
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise BadRequest(f"The {within} is not JSON: {error.errors()[0]['msg']}") from error
         raise invalid_fields(error, within=within) from error
+    if nul_in_json(text):
+        raise BadRequest(f"The {within} has a NUL character in a string.")
+    return read
 
 
 def read_query(request: Request, model: type[M]) -> M:
-    """The request's query as a `model`. Raises BadRequest, Invalid."""
-    if any("\x00" in value for value in request.query_params.values()):
-        raise BadRequest("The query has a NUL character.")
+    """The request's query as a `model`. Raises Invalid."""
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:

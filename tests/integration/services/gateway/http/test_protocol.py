@@ -11,10 +11,11 @@ import pytest
 import uvicorn
 
 from libs.common.db import Database
-from services.gateway.http import draining, protocol
+from services.gateway.http import draining, protocol, transport
 from services.gateway.http.protocol import HttpProtocol
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import Role
+from services.gateway.problems import response_to
 from tests.integration.services.gateway.http.raw_http import raw, sent_first
 from tests.integration.services.gateway.live import LiveGateway
 from tests.polling import until
@@ -32,14 +33,17 @@ async def app(
     /echo answers with the method and what it has read.
     """
     path = scope["path"]
+    if path == "/body":
+        while (await receive())["more_body"]:
+            pass
+    if refusal := scope.get("argosy.refusal"):
+        await response_to(refusal)(scope, receive, send)
+        return
     if path == "/echo":
         await _echo(scope, receive, send)
         return
     if path == "/slow":
         await asyncio.sleep(5.0)
-    if path == "/body":
-        while (await receive())["more_body"]:
-            pass
     headers = [] if path in ("/parts", "/flood") else [(b"content-length", str(len(BODY)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if path == "/parts":
@@ -69,7 +73,8 @@ async def _echo(
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
     """It has little patience."""
     monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 2.0)
-    monkeypatch.setattr(protocol, "TAKEN_EVERY_S", 0.5)
+    monkeypatch.setattr(transport, "TAKEN_EVERY_S", 0.5)
+    monkeypatch.setattr(transport, "LAST_TAKEN_EVERY_S", 0.5)
     serving = uvicorn.Server(
         uvicorn.Config(app, port=0, http=HttpProtocol, log_config=None, access_log=False, lifespan="off")
     )
