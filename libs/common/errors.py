@@ -11,6 +11,9 @@ ArgosyError
 
 import re
 
+_ADDRESS = re.compile(r"(?: at)? 0x[0-9a-f]{6,}(?=[ >])")
+"""As in `<object at 0x7f434d39bd80>`."""
+
 
 class ArgosyError(Exception):
     """An error with a code. Without a message, its docstring's first line is the message, or else its name."""
@@ -32,6 +35,16 @@ def code_of(error: type[BaseException]) -> str:
 def message_of(error: BaseException) -> str:
     """The error's message, or its class name if the message is empty, as that of a TimeoutError may be."""
     return str(error) or type(error).__name__
+
+
+def storable(text: str) -> str:
+    """`text` without NULs, which PostgreSQL refuses, and with `?` for lone surrogates, which UTF-8 refuses."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
+def without_addresses(text: str) -> str:
+    """`text`, in which Python may have printed objects, without where they are in memory."""
+    return _ADDRESS.sub("", text)
 
 
 class Unavailable(ArgosyError):

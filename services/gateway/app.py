@@ -55,7 +55,7 @@ def create_app(
         )
         state.settings = settings
         described = document(OPERATIONS)
-        state.openapi, state.docs = orjson.dumps(described), page(described)
+        state.openapi, state.docs = orjson.dumps(described), page(described).encode()
         state.started, state.draining = asyncio.Event(), asyncio.Event()
         state.client_addresses = ClientAddresses(settings.proxies)
         state.policies = settings.policies

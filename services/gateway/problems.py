@@ -98,6 +98,13 @@ class RangeNotSatisfiable(Problem):
     title = "Range not satisfiable"
 
 
+class HeadTooLarge(Problem):
+    """The request's header fields are too large."""
+
+    status = 431
+    title = "Header fields too large"
+
+
 class Invalid(Problem):
     """Some fields are invalid."""
 

@@ -82,17 +82,20 @@ from services.gateway.endpoints.templates import (
     show_template,
 )
 from services.gateway.http import schemas as d
-from services.gateway.http.admission import Admission
+from services.gateway.http.admission import EVERY_REQUEST, Admission, charge_stranger
 from services.gateway.http.load_shedding import Urgency
+from services.gateway.http.nul import nul_in_url
 from services.gateway.http.openapi import show_docs, show_openapi
 from services.gateway.http.operations import NO_CONTENT, Answer, Operation
 from services.gateway.identity.scopes import Scope as S
 from services.gateway.problems import (
     FORESEEN,
+    BadRequest,
     Conflict,
     IdempotencyMismatch,
     MethodNotAllowed,
     NotFound,
+    Problem,
     RangeNotSatisfiable,
     StorageUnavailable,
     TooManyKeys,
@@ -140,10 +143,10 @@ OPERATIONS = (
         answers={200: Answer(d.Deadline)}),
     _op("DELETE", "/v1/deadlines/{name}", remove_deadline, S.MAIL_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
-    _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, answers={200: Answer(media_type="text/html")},
-        problems=(NotFound,)),
-    _op("POST", "/v1/unsubscribe/{token}", unsubscribe, None, answers={200: Answer(media_type="text/html")},
-        problems=(NotFound,)),
+    _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, limits=EVERY_REQUEST,
+        answers={200: Answer(media_type="text/html")}, problems=(NotFound,)),
+    _op("POST", "/v1/unsubscribe/{token}", unsubscribe, None, limits=EVERY_REQUEST,
+        answers={200: Answer(media_type="text/html")}, problems=(NotFound,)),
     _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=JobListQuery,
         answers={200: Answer(d.JobPage)}),
     _op("POST", "/v1/jobs/cancel", cancel_jobs, S.JOBS_WRITE, body=BulkCancel, deadline_s=60.0,
@@ -186,7 +189,7 @@ OPERATIONS = (
         problems=(NotFound, Conflict, IdempotencyMismatch)),
     _op("GET", "/v1/limits", show_limits, S.LIMITS_READ, limits=(), urgency=Urgency.STATUS,
         answers={200: Answer(d.Limits)}),
-    _op("POST", "/v1/auth/token", sign_in, None, body=SignIn, answers={200: Answer(d.Token)},
+    _op("POST", "/v1/auth/token", sign_in, None, limits=EVERY_REQUEST, body=SignIn, answers={200: Answer(d.Token)},
         problems=(NotFound,)),
     _op("GET", "/v1/keys", list_keys, S.KEYS_READ, query=KeyListQuery, answers={200: Answer(d.KeyPage)}),
     _op("POST", "/v1/keys", create_key, S.KEYS_WRITE, body=NewKey,
@@ -219,6 +222,7 @@ class MethodDispatch:
         """Pass the request to the operation of its method. Raises MethodNotAllowed."""
         admission = self._admissions.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if admission is None:
+            await charge_stranger(scope)
             raise MethodNotAllowed(headers={"Allow": self._allowed})
         scope["endpoint"] = admission
         await admission(scope, receive, send)
@@ -244,9 +248,22 @@ class OperationRouter(Router):
             await super().__call__(scope, receive, send)
             return
         try:
-            await self._find(scope).handle(scope, receive, send)
+            route = await self._found(scope)
+            await route.handle(scope, receive, send)
         except FORESEEN as error:
             await response_to(error)(scope, receive, send)
+
+    async def _found(self, scope: Scope) -> Route:
+        """The request's route. Raises what is wrong with it, after charging the client's address."""
+        try:
+            if refusal := scope.get("argosy.refusal"):
+                raise refusal
+            if nul_in_url(scope):
+                raise BadRequest("The URL has a NUL character.")
+            return self._find(scope)
+        except Problem:
+            await charge_stranger(scope)
+            raise
 
     def _find(self, scope: Scope) -> Route:
         if route := self._by_path.get(scope["path"]):
@@ -273,10 +290,13 @@ def routes_for(operations: Iterable[Operation]) -> list[Route]:
     return [Route(path, MethodDispatch(admissions)) for path, admissions in paths.items()]
 
 
-PUBLIC_ROUTES = [
-    Route("/livez", alive),
-    Route("/readyz", ready),
-    Route("/openapi.json", show_openapi),
-    Route("/docs", show_docs),
-]
-"""Open to everybody and not rate limited: they show no data of a tenant and are cheap."""
+PUBLIC_ROUTES = routes_for(
+    (
+        _op("GET", "/livez", alive, None, limits=("probes",), urgency=None),
+        _op("GET", "/readyz", ready, None, limits=("probes",), urgency=None),
+        _op("GET", "/openapi.json", show_openapi, None, limits=EVERY_REQUEST),
+        _op("GET", "/docs", show_docs, None, limits=EVERY_REQUEST),
+    )
+)
+"""Open to everybody, without data of a tenant, and not in /openapi.json. Probes have a limit of their own: a load
+balancer must not take a gateway for dead because it is busy, or because other calls are used up."""

@@ -17,9 +17,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from libs.common import background, log, metrics
 from libs.common.db import Database
-from libs.common.errors import Unavailable
+from libs.common.errors import Unavailable, storable
 from libs.common.ledger.durability import CONFIRMED
-from libs.common.worker.job import storable
 from services.mailer import suppressions
 from services.mailer.lmtp import ReportSession
 from services.mailer.recipient_tokens import RETURN_PREFIX, RecipientRef, RecipientTokens

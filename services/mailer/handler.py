@@ -22,10 +22,11 @@ from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Mailbox, MailPayload, Part, StoredLetter, parse_mailbox
 from libs.common.db import Database
+from libs.common.errors import storable
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State as JobState
 from libs.common.sandbox import Limits, Refusals, Sandbox
-from libs.common.worker.job import Done, FanOut, Job, Snooze, storable
+from libs.common.worker.job import Done, FanOut, Job, Snooze
 from libs.common.worker.service import Platform
 from services.mailer import deadline_reminders, letters, templates
 from services.mailer.bounce_brake import BounceBrake

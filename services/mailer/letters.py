@@ -20,9 +20,9 @@ from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.contracts.mail import AddressedRecipient, StoredLetter
 from libs.common.db import LONG_S, Connection, Database, fetch_within
+from libs.common.errors import storable
 from libs.common.ledger.claim import Retried
 from libs.common.unnest import Columns
-from libs.common.worker.job import storable
 from services.mailer.refusals import LetterGone
 from services.mailer.smtp.dialogue import Reply
 from services.mailer.suppressions import is_hard, suppress_recipient

@@ -5,12 +5,11 @@ import time
 import traceback
 
 from libs.common.backoff import Backoff
-from libs.common.errors import ArgosyError, Reject, Retry, Unavailable
+from libs.common.errors import ArgosyError, Reject, Retry, Unavailable, storable, without_addresses
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome
 from libs.common.ledger.jobs import State
 from libs.common.redaction import redacted
-from libs.common.worker.job import storable
 
 TRACEBACK_LIMIT = 8_000
 """Characters kept of a traceback: the last ones."""
@@ -53,8 +52,8 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
 
 
 def _told(text: str) -> str:
-    """`text` as it may be stored and shown to the job's tenant, who must not see the passwords of our servers."""
-    return redacted(storable(text).encode()).decode()
+    """`text` as it may be stored and shown to the job's tenant, without passwords and addresses."""
+    return redacted(without_addresses(storable(text)).encode()).decode()
 
 
 def postponed(claim: Claim, error: Unavailable, wait_s: float) -> Outcome:

@@ -9,15 +9,11 @@ from pydantic import BaseModel
 
 from libs.common.blobs import job_folder
 from libs.common.db import Connection
+from libs.common.errors import storable
 from libs.common.ledger.claim import Retried
 from libs.common.ledger.flows import Child, NewChild
 
 P = TypeVar("P", bound=BaseModel)
-
-
-def storable(text: str) -> str:
-    """`text` without NULs, which PostgreSQL refuses, and with `?` for lone surrogates, which UTF-8 refuses."""
-    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 Effects = Callable[[Connection], Awaitable[None]]

@@ -34,8 +34,6 @@ EVERY_CALLER = ("burst",)
 BODY_GRACE_S = 20.0
 BODY_BYTES_PER_S = 1024
 """A request body must arrive at this rate, after BODY_GRACE_S."""
-SEND_WITHIN_S = 60.0
-"""The timeout of one message of a streamed response, in which the caller must read it."""
 CACHED_AT_MOST = 5_000
 """The number of callers whose charges are cached, for each operation."""
 
@@ -58,12 +56,17 @@ class Admission:
         self.__name__ = operation.endpoint.__name__  # its name in the metrics
         self._charges_by_caller: dict[tuple[str, str, str, bool], tuple[Mapping[str, Policy], Charges]] = {}
         self._charges_by_address: dict[str, Charges] = {}
-        self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits) if operation.scope else EVERY_REQUEST
+        self._limits = operation.limits
+        if operation.scope is not None:
+            self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits)
         self._reconnect_limits = (*EVERY_REQUEST, *operation.reconnect_limits)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve an admitted request. Raises the Problem that refuses it."""
         state = state_of(scope)
+        if self.operation.urgency is None:
+            await self._pass(scope, receive, send)
+            return
         state.load_shedder.admit(self.operation.urgency)
         if self.operation.deadline_s is None:  # a stream may take hours; other limits bound those
             state.load_shedder.release()
@@ -141,9 +144,9 @@ class Admission:
         if self.operation.reads:
             if any(name == b"content-encoding" and value != b"identity" for name, value in scope["headers"]):
                 raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-            receive = _receive_in_time(receive, timeouts)
+            receive = _receive_in_time(_receive_well_formed(scope, receive), timeouts)
         if self.operation.deadline_s is None:
-            await self._respond(scope, receive, _send_in_time(send, timeouts))
+            await self._respond(scope, receive, send)
             return
         with timeouts.within(self.operation.deadline_s):
             await self._respond(scope, receive, send)
@@ -171,6 +174,13 @@ def charges(
     return Charges(
         [Charge.of(policy, subjects[policy.per]) for pair in pairs for policy in pair if policy and policy.limit]
     )
+
+
+async def charge_stranger(scope: Connection) -> None:
+    """Charge a request that leads to no operation to the client's address. Raises LimitExceeded."""
+    state = state_of(scope)
+    address = state.client_addresses.of(scope)
+    _admit(scope, await state.limiter.take(charges(state.policies, EVERY_REQUEST, address=address)))
 
 
 async def charge_account(request: Request, email: str) -> None:
@@ -245,11 +255,13 @@ def _receive_in_time(receive: Receive, timeouts: Timeouts) -> Receive:
     return receive_in_time
 
 
-def _send_in_time(send: Send, timeouts: Timeouts) -> Send:
-    """`send` with a timeout of SEND_WITHIN_S for each message. Raises DeadlineExceeded."""
+def _receive_well_formed(scope: Connection, receive: Receive) -> Receive:
+    """`receive` that raises the problem with a body that could not be read to its end (protocol.py)."""
 
-    async def send_in_time(message: Message) -> None:
-        with timeouts.within(SEND_WITHIN_S):
-            await send(message)
+    async def receive_well_formed() -> Message:
+        message = await receive()
+        if refusal := scope.get("argosy.refusal"):
+            raise refusal
+        return message
 
-    return send_in_time
+    return receive_well_formed

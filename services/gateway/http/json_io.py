@@ -16,6 +16,7 @@ from starlette.responses import Response
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import VALUES_AT_MOST
 from services.gateway.http.large_bodies import RoomForBody, room_for_body
+from services.gateway.http.nul import nul_in_json
 from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
 
 M = TypeVar("M", bound=BaseModel)
@@ -49,7 +50,7 @@ async def read_json(request: Request, model: type[M], *, at_most: int = BODY_BYT
     """
     async with room_for_body(request) as room:
         body = await read_body(request, room, at_most=at_most)
-        return await parse_in_turn(partial(parse_body, body, model), len(body))
+        return await parse_in_turn(partial(parse_json, body, model, within="body"), len(body))
 
 
 async def read_body(request: Request, room: RoomForBody, *, at_most: int) -> bytes:
@@ -79,22 +80,18 @@ async def parse_in_turn(parse: Callable[[], T], size: int) -> T:
     return await asyncio.get_running_loop().run_in_executor(_THREAD, parse)
 
 
-def parse_body(body: bytes, model: type[M], *, values_at_most: int = VALUES_AT_MOST) -> M:
-    """A request's body as a `model`. Raises TooLarge, BadRequest, Invalid."""
-    if b"\\u0000" in body:
-        raise BadRequest("The body has a NUL character in a string.")  # PostgreSQL's text cannot store it
-    return parse_json(body, model, within="body", values_at_most=values_at_most)
-
-
 def parse_json(text: bytes, model: type[M], *, within: str, values_at_most: int = VALUES_AT_MOST) -> M:
     """`text` as a `model`. Types are strict: "5" is not a number. Raises TooLarge, BadRequest, Invalid."""
     json_budgets.check(text, within=within, values_at_most=values_at_most)
     try:
-        return model.model_validate_json(text, strict=True)
+        read = model.model_validate_json(text, strict=True)
     except ValidationError as error:
         if reason := _syntax_error(error):
             raise BadRequest(f"The {within} is not JSON: {reason}") from error
         raise invalid_fields(error, within=within) from error
+    if nul_in_json(text):
+        raise BadRequest(f"The {within} has a NUL character in a string.")
+    return read
 
 
 def _syntax_error(error: ValidationError) -> str | None:
@@ -106,9 +103,7 @@ def _syntax_error(error: ValidationError) -> str | None:
 
 
 def read_query(request: Request, model: type[M]) -> M:
-    """The request's query as a `model`. Raises BadRequest, Invalid."""
-    if any("\x00" in value for value in request.query_params.values()):
-        raise BadRequest("The query has a NUL character.")
+    """The request's query as a `model`. Raises Invalid."""
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:

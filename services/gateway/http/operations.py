@@ -32,9 +32,9 @@ class Operation:
     """One method of one path. The docstring of its endpoint is its description in /openapi.json.
 
     `scope`: the scope that the caller needs; None means open to everybody. `limits`: the policies that charge it,
-    beside those of every request. `reconnect_limits`: those that charge it instead of `limits` and `burst` if it
-    goes on with an earlier stream (Last-Event-ID). `deadline_s`: its timeout in seconds; None for a streamed
-    response.
+    beside those of every request with a scope; without one, all of them. `reconnect_limits`: those that charge it
+    instead of `limits` and `burst` if it goes on with an earlier stream (Last-Event-ID). `deadline_s`: its timeout
+    in seconds; None for a streamed response.
     """
 
     method: str
@@ -43,7 +43,8 @@ class Operation:
     scope: Scope | None
     limits: tuple[str, ...] = ("api",)
     reconnect_limits: tuple[str, ...] = ()
-    urgency: Urgency = Urgency.MANAGE
+    urgency: Urgency | None = Urgency.MANAGE
+    """None: it is admitted at any load."""
     deadline_s: float | None = 15.0
     body: type[BaseModel] | None = None
     multipart: type[BaseModel] | None = None

@@ -36,8 +36,8 @@ class GatewayState(State):
     """Set when the process has been told to stop."""
     openapi: bytes
     """The content of /openapi.json."""
-    docs: str
-    """The content of /docs."""
+    docs: bytes
+    """The content of /docs, in bytes, so that all answers share it."""
     database: Database
     bus: Bus
     blobs: Blobs

@@ -5,10 +5,11 @@ come only from the configured address, and keys or addresses in the token's head
 """
 
 import asyncio
+import re
 import time
 import urllib.request
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jwt
 import orjson
@@ -28,6 +29,8 @@ JWKS_AT_MOST = 256 * 1024
 """An issuer's keys are fetched at most once in JWKS_EVERY_S, even if many tokens name unknown keys, and again
 after JWKS_LIFE_S, because the issuer may have withdrawn some. The response may have JWKS_AT_MOST bytes."""
 AUDIENCE = "argosy"
+_UNREADABLE = (jwt.PyJWTError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
+"""A token is decoded before its signature is checked, and PyJWT foresees neither lists in lists nor 1e999."""
 _REFUSED = "That token is not valid here, or has expired."
 
 logger = log.get("tokens")
@@ -79,7 +82,7 @@ class Tokens:
                 return Identity(claims["sub"], claims["tenant"], Role(claims["role"]))
             if issuer is not None and issuer == self._settings.jwt_issuer:
                 return self._external_identity(await self._decode_external(token))
-        except (jwt.PyJWTError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise Unauthenticated(_REFUSED) from error
         raise Unauthenticated(_REFUSED)
 
@@ -119,7 +122,7 @@ class Tokens:
         role = _claim(claims, settings.jwt_role_claim)
         known = role if role in set(Role) else settings.jwt_role
         user = claims["sub"]
-        if not isinstance(tenant, str) or not isinstance(user, str) or not tenant or not user:
+        if not _is_name(tenant) or not _is_name(user):
             raise ValueError("no tenant, or no subject")
         return Identity(f"jwt:{user}"[:255], tenant, Role(known))
 
@@ -148,6 +151,11 @@ class Tokens:
 def _read_json(address: str) -> Any:
     with urllib.request.urlopen(address, timeout=JWKS_TIMEOUT_S) as response:  # noqa: S310 - http(s), see config
         return orjson.loads(response.read(JWKS_AT_MOST))
+
+
+def _is_name(claim: Any) -> TypeGuard[str]:
+    """Whether a claim is text that can be stored: not with NUL, nor with half characters, which are no UTF-8."""
+    return isinstance(claim, str) and claim != "" and re.search("[\0\ud800-\udfff]", claim) is None
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:

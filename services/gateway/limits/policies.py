@@ -133,6 +133,7 @@ class Policy:
 _DEFAULTS = (
     Policy("global", Per.ALL, 100_000, 10),
     Policy("ip", Per.IP, 1_200, 60),
+    Policy("probes", Per.IP, 6_000, 60),
     Policy("burst", Per.USER, 30, 1),
     Policy("auth", Per.ACCOUNT, 5, 900, strict=True),
     Policy("auth-ip", Per.IP, 5, 900, strict=True),

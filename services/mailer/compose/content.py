@@ -12,13 +12,14 @@ from typing import Any
 
 import css_inline
 import inscriptis
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateSyntaxError
 from pydantic_core import from_json
 
 from libs.common.contracts.mail import Mailbox, StoredLetter, parse_mailbox
+from libs.common.errors import storable
 from services.mailer.compose.header_fields import addresses, field
 from services.mailer.compose.mime import entity
+from services.mailer.compose.template_environment import TemplateEnvironment
 from services.mailer.refusals import TemplateInvalid
 
 CHARACTERS_AT_MOST = 2_000_000
@@ -27,6 +28,7 @@ SUBJECT_AT_MOST = 998
 """Characters of a rendered subject."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Control characters and line separators: all that Python's email package treats as a line end, and more."""
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _STYLE_TAG = re.compile(r"<style", re.IGNORECASE)
 _CSS_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
 
@@ -85,8 +87,10 @@ def preview(stored: StoredLetter, variables: dict[str, Any]) -> RenderedLetter:
     render = _prepare(stored)
     try:
         return render(variables)
-    except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-        raise TemplateInvalid(f"{type(error).__name__}: {error}") from error
+    except MemoryError:  # the sandbox has a word for it
+        raise
+    except Exception as error:  # a template can fail in any way
+        raise TemplateInvalid(storable(f"{type(error).__name__}: {error}")) from error
 
 
 def check(stored: StoredLetter) -> None:
@@ -145,8 +149,7 @@ def _fixed_text(stored: StoredLetter) -> Render:
 def _compile_templates(stored: StoredLetter) -> Render:
     """Compile all templates. Values are escaped in HTML, and cannot start a new line in the subject."""
     letter = stored.letter
-    plain = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    markup = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=True, keep_trailing_newline=True)
+    plain, markup = TemplateEnvironment(autoescape=False), TemplateEnvironment(autoescape=True)
     subject = _compiled(plain, "subject", letter.subject)
     text = None if letter.text is None else _compiled(plain, "text", letter.text)
     html = None if letter.html is None else _compiled(markup, "html", letter.html)
@@ -162,7 +165,7 @@ def _compile_templates(stored: StoredLetter) -> Render:
     return render
 
 
-def _compiled(environment: ImmutableSandboxedEnvironment, name: str, source: str) -> Template:
+def _compiled(environment: TemplateEnvironment, name: str, source: str) -> Template:
     try:
         return environment.from_string(source)
     except TemplateSyntaxError as error:
@@ -174,6 +177,8 @@ def _compiled(environment: ImmutableSandboxedEnvironment, name: str, source: str
 def _limited(text: str, at_most: int) -> str:
     if len(text) > at_most:
         raise ValueError(f"more than {at_most} characters when rendered")
+    if _HALF_CHARACTER.search(text):
+        raise ValueError("half a character (a lone surrogate) when rendered")
     return text
 
 

@@ -1,8 +1,11 @@
 """How errors are named on the wire, and what they say."""
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from libs.common.errors import ArgosyError, Reject, Retry, code_of, message_of
+from libs.common.errors import ArgosyError, Reject, Retry, code_of, message_of, storable, without_addresses
 
 
 class PageTimeout(Reject):
@@ -48,3 +51,26 @@ def test_a_retry_says_after_how_long_or_leaves_it_to_the_backoff() -> None:
 def test_an_error_that_says_nothing_is_told_by_its_class() -> None:
     assert message_of(TimeoutError()) == "TimeoutError"
     assert message_of(ValueError("no")) == "no"
+
+
+@given(st.text(st.characters()))
+def test_any_text_can_be_stored_and_good_text_stays_as_it_is(text: str) -> None:
+    stored = storable(text)
+    assert "\x00" not in stored
+    assert storable(stored) == stored
+    assert orjson.loads(orjson.dumps(stored)) == stored
+    good = "".join(letter for letter in text if letter != "\x00" and not "\ud800" <= letter <= "\udfff")
+    assert storable(good) == good
+
+
+@pytest.mark.parametrize(
+    "thing", [object(), iter([]), "".upper, test_any_text_can_be_stored_and_good_text_stays_as_it_is]
+)
+def test_what_python_prints_of_an_object_is_told_without_its_address(thing: object) -> None:
+    assert "0x" in repr(thing)
+    assert "0x" not in without_addresses(f"cannot use {thing!r}, nor [{thing!r}]")
+
+
+def test_other_numbers_stay() -> None:
+    said = "crashed at 0x7f434d39bd80, reading 0xdeadbeef"
+    assert without_addresses(said) == said

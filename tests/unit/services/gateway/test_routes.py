@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.requests import Request
@@ -10,7 +11,10 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from libs.common.errors import Unavailable
-from services.gateway.problems import NotFound
+from services.gateway.http.client_address import ClientAddresses
+from services.gateway.limits.decisions import Decision
+from services.gateway.limits.policies import DEFAULTS, Charges, Per
+from services.gateway.problems import HeadTooLarge, NotFound
 from services.gateway.routes import OPERATIONS, PUBLIC_ROUTES, MethodDispatch, OperationRouter, routes_for
 
 
@@ -33,8 +37,22 @@ ROUTES = [
 ]
 
 
-async def asked(app: Any, method: str, path: str) -> tuple[int, str, dict[str, str]]:
+class Till:
+    """Admits everything, and remembers what it was charged with."""
+
+    def __init__(self) -> None:
+        self.charged: list[tuple[str, ...]] = []
+
+    async def take(self, charges: Charges) -> Decision:
+        self.charged.append(charges.name)
+        return Decision(admitted=True)
+
+
+async def asked(
+    app: Any, method: str, path: str, limiter: Till | None = None, **more: Any
+) -> tuple[int, str, dict[str, str]]:
     """Status, body and header fields."""
+    limiter = limiter or Till()
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -43,7 +61,12 @@ async def asked(app: Any, method: str, path: str) -> tuple[int, str, dict[str, s
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
+    state = SimpleNamespace(policies=DEFAULTS, client_addresses=ClientAddresses([]), limiter=limiter)
+    target, _, query = path.partition("?")
+    scope = {
+        "type": "http", "method": method, "path": unquote(target), "query_string": query.encode(), "headers": [],
+        "client": ("192.0.2.1", 1), "app": SimpleNamespace(state=state), **more,
+    }  # fmt: skip
     await app(scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent).decode()
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
@@ -79,6 +102,35 @@ async def test_what_is_foreseen_is_a_problem_and_tells_no_secret() -> None:
     status, said, _ = await asked(OperationRouter(ROUTES, lifespan=None), "GET", "/v1/away")  # type: ignore[arg-type]
     assert status == 503
     assert "secret" not in said
+
+
+ADDRESS = "argosy:limit:ip:buckets-3750000:192.0.2.1"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/jobs/%00", "/v1/jobs?x=%00", "/v1/x"])
+async def test_what_leads_nowhere_is_charged_to_its_address(path: str) -> None:
+    router, till = OperationRouter([*ROUTES, Route("/v1/x", dispatching("PUT"))], lifespan=None), Till()  # type: ignore[arg-type]
+    status, _, _ = await asked(router, "GET", path, till)
+    assert status in (400, 404, 405)
+    assert [ADDRESS in names for names in till.charged] == [True]
+
+
+async def test_what_could_not_be_read_is_charged_too_and_is_the_problem_it_has() -> None:
+    router, till = OperationRouter(ROUTES, lifespan=None), Till()  # type: ignore[arg-type]
+    refused = {"argosy.refusal": HeadTooLarge()}
+    assert (await asked(router, "-", "/v1/jobs", till, **refused))[0] == 431
+    assert [ADDRESS in names for names in till.charged] == [True]
+
+
+def test_what_is_open_is_counted_by_address_alone() -> None:
+    """A key's limits would be those of nobody, for all together."""
+    dispatches: list[Any] = [route.endpoint for route in PUBLIC_ROUTES]
+    admissions = [admission for dispatch in dispatches for admission in dispatch._admissions.values()]
+    public = [one for one in OPERATIONS if one.scope is None] + [admission.operation for admission in admissions]
+    assert len(public) == 7
+    for one in public:
+        assert {DEFAULTS[name].per for name in one.limits} <= {Per.IP, Per.ALL}, one.path
+        assert Per.IP in {DEFAULTS[name].per for name in one.limits}, one.path
 
 
 def dispatching(*methods: str) -> MethodDispatch:

@@ -3,24 +3,31 @@
 import asyncio
 import contextlib
 import itertools
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
+import orjson
+import psutil
 import pytest
 import uvicorn
 
 from libs.common.db import Database
-from services.gateway.http import draining, protocol
+from services.gateway.http import draining, protocol, transport
 from services.gateway.http.protocol import HttpProtocol
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import Role
+from services.gateway.problems import response_to
 from tests.integration.services.gateway.http.raw_http import raw, sent_first
 from tests.integration.services.gateway.live import LiveGateway
 from tests.polling import until
 
 HOST = b"Host: x\r\n\r\n"
 BODY = b"HTTP/1.1 this looks like a head"
+LARGE = bytes(1_000_000)
+begun: list[str] = []
+"""The requests for /large and /wait that have been begun."""
 Open = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
@@ -32,14 +39,17 @@ async def app(
     /echo answers with the method and what it has read.
     """
     path = scope["path"]
-    if path == "/echo":
-        await _echo(scope, receive, send)
+    if path in SPECIAL:
+        await SPECIAL[path](scope, receive, send)
         return
-    if path == "/slow":
-        await asyncio.sleep(5.0)
     if path == "/body":
         while (await receive())["more_body"]:
             pass
+    if refusal := scope.get("argosy.refusal"):
+        await response_to(refusal)(scope, receive, send)
+        return
+    if path == "/slow":
+        await asyncio.sleep(5.0)
     headers = [] if path in ("/parts", "/flood") else [(b"content-length", str(len(BODY)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if path == "/parts":
@@ -51,6 +61,17 @@ async def app(
             while True:
                 await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
     await send({"type": "http.response.body", "body": b"" if path == "/parts" else BODY})
+
+
+async def _noted(path: str, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    begun.append(path)
+    if path == "/wait":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        begun.append("left")
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000000")]})
+    await send({"type": "http.response.body", "body": LARGE})
 
 
 async def _echo(
@@ -65,11 +86,15 @@ async def _echo(
     await send({"type": "http.response.body", "body": body})
 
 
+SPECIAL = {"/large": _noted, "/wait": _noted, "/echo": _echo}
+
+
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
     """It has little patience."""
     monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 2.0)
-    monkeypatch.setattr(protocol, "TAKEN_EVERY_S", 0.5)
+    monkeypatch.setattr(transport, "TAKEN_EVERY_S", 0.5)
+    monkeypatch.setattr(transport, "LAST_TAKEN_EVERY_S", 0.5)
     serving = uvicorn.Server(
         uvicorn.Config(app, port=0, http=HttpProtocol, log_config=None, access_log=False, lifespan="off")
     )
@@ -303,6 +328,150 @@ async def test_who_does_not_read_is_cut_off(server: uvicorn.Server, connect: Ope
     await until(is_connected)
     await until(is_alone)
     writer.close()
+
+
+async def test_one_answer_is_made_ahead_however_many_are_asked_for(
+    server: uvicorn.Server, connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "TAKEN_EVERY_S", 600.0)
+    begun.clear()
+    reader, writer = await connect((b"GET /large HTTP/1.1\r\n" + HOST) * 1000)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def has_begun() -> bool:
+        return bool(begun)
+
+    await until(has_begun)
+    (connection,) = server.server_state.connections
+    await until(lambda: is_paused(connection))
+    assert len(begun) == 1
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    for _ in range(20):
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(LARGE))
+    assert 20 <= len(begun) <= 22
+    writer.close()
+
+
+async def is_paused(connection: Any) -> bool:
+    return bool(connection.flow.write_paused and connection.flow.read_paused)
+
+
+async def test_many_pipelined_requests_are_all_answered_in_order(connect: Open) -> None:
+    requests = b"".join(b"POST /echo HTTP/1.1\r\nContent-Length: 4\r\n" + HOST + b"%04d" % n for n in range(1000))
+    reader, writer = await connect(requests)
+    assert [await echoed(reader) for _ in range(1000)] == [b"POST %04d" % n for n in range(1000)]
+    writer.close()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 33])
+async def test_requests_are_found_however_they_are_cut(connect: Open, size: int) -> None:
+    post = b"POST /echo HTTP/1.1\r\n" + FRAMED["chunked"][0] + HOST + FRAMED["chunked"][1]
+    requests = (b"GET /echo HTTP/1.1\r\n" + HOST + post) * 3
+    reader, writer = await connect(b"")
+    for at in range(0, len(requests), size):
+        writer.write(requests[at : at + size])
+        await asyncio.sleep(0)
+    assert [await echoed(reader) for _ in range(6)] == [b"GET ", b"POST abc"] * 3
+    writer.close()
+
+
+async def test_who_leaves_ends_the_request_that_is_answered_and_begins_no_other(
+    server: uvicorn.Server, connect: Open
+) -> None:
+    begun.clear()
+    _, writer = await connect(b"GET /wait HTTP/1.1\r\n" + HOST + b"GET /large HTTP/1.1\r\n" + HOST)
+
+    async def has_begun() -> bool:
+        return begun == ["/wait"]
+
+    async def has_ended() -> bool:
+        return begun == ["/wait", "left"] and not server.server_state.tasks
+
+    await until(has_begun)
+    writer.transport.abort()
+    await until(has_ended)
+
+
+async def test_s12_readers_that_take_nothing_cost_little(live: LiveGateway) -> None:
+    gateway, connections = psutil.Process(live.process.pid), []
+    before = gateway.memory_info().rss
+    try:
+        for _ in range(400):
+            connection = socket.socket()
+            connections.append(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.settimeout(60)
+            await asyncio.to_thread(connection.connect, ("127.0.0.1", live.port))
+            connection.sendall(b"GET /docs HTTP/1.1\r\n" + HOST + b"GET /openapi.json HTTP/1.1\r\n" + HOST)
+        for connection in connections:
+            assert await asyncio.to_thread(connection.recv, 5) == b"HTTP/", "it is being answered"
+        assert gateway.memory_info().rss - before < 20_000_000
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+async def test_who_leaves_is_no_bug(live: LiveGateway, database: Database) -> None:
+    """In the middle of an answer, of a body, of a head; with a reset, and with an end."""
+    key = (await issue(database, "dev", "dev", "admin", Role.ADMIN)).key.encode()
+    upload = b"POST /v1/ocr HTTP/1.1\r\nAuthorization: Bearer " + key + b"\r\n"
+    upload += b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 99999\r\n" + HOST
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%PDF-1.7' + bytes(2000)
+    docs = b"GET /docs HTTP/1.1\r\n" + HOST
+    wholes = [
+        docs * 8,
+        upload + part,
+        upload,
+        b"POST /v1/auth/token HTTP/1.1\r\nContent-Length: 9\r\n" + HOST,
+        docs[:9],
+    ]
+    for whole, is_reset in itertools.product(wholes * 4, (True, False)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", live.port, limit=1024)
+        writer.write(whole)
+        if whole.startswith(docs):
+            assert await reader.readexactly(5) == b"HTTP/"
+        if is_reset:
+            writer.transport.abort()
+        else:
+            writer.close()
+    assert b" 200 " in await raw(live, b"GET /livez HTTP/1.1\r\nConnection: close\r\n" + HOST)
+    live.process.terminate()
+    await asyncio.to_thread(live.process.wait)
+    lines = live.log.read_bytes().splitlines()
+    assert [line for line in lines if b'"level":"info"' not in line] == []
+
+
+REFUSED = {
+    "garbage": b"\x16\x03\x01\x02\x00\r\n\r\n",
+    "method": b"FOO / HTTP/1.1\r\n" + HOST,
+    "path": b"GET /\xff HTTP/1.1\r\n" + HOST,
+    "address": b"GET http://[ HTTP/1.1\r\n" + HOST,
+    "field": b"GET / HTTP/1.1\r\nBad Field: x\r\n" + HOST,
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "chunk": b"POST /v1/ocr HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"no size\r\n",
+    "large head": b"GET / HTTP/1.1\r\n" + b"X: aaaaaaaaaa\r\n" * 30_000,
+}
+
+
+async def test_s24_what_cannot_be_read_is_answered_as_everything_is(live: LiveGateway) -> None:
+    before = len(live.log.read_bytes().splitlines())
+    for what, sent in REFUSED.items():
+        answer = await raw(live, sent)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431" if what == "large head" else b"HTTP/1.1 400"), (what, answer)
+        assert b"\r\nconnection: close" in head
+        for field in (b"x-content-type-options: nosniff", b"content-security-policy: ", b"x-request-id: req_"):
+            assert b"\r\n" + field in head, what
+        assert orjson.loads(body)["status"] in (400, 431)
+
+    async def lines() -> list[bytes]:
+        found = live.log.read_bytes().splitlines()[before:]
+        return found if len(found) >= len(REFUSED) else []
+
+    logged = await until(lines)
+    assert len(logged) == len(REFUSED), "one line for each"
+    assert all(b'"level":"info"' in line for line in logged)
 
 
 async def test_s12_a_head_that_never_ends_is_cut_off(live: LiveGateway) -> None:

@@ -3,14 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from libs.common.ledger.jobs import new_id
-from libs.common.worker.job import Job, storable
+from libs.common.worker.job import Job
 
 
 class Nothing(BaseModel):
@@ -25,16 +22,6 @@ def reported() -> list[dict[str, Any]]:
 @pytest.fixture
 def job(reported: list[dict[str, Any]]) -> Job[Nothing]:
     return Job(new_id(), 1, "dev", "k", Nothing(), reported.append)
-
-
-@given(st.text(st.characters()))
-def test_any_text_can_be_stored_and_good_text_stays_as_it_is(text: str) -> None:
-    stored = storable(text)
-    assert "\x00" not in stored
-    assert storable(stored) == stored
-    assert orjson.loads(orjson.dumps(stored)) == stored
-    good = "".join(letter for letter in text if letter != "\x00" and not "\ud800" <= letter <= "\udfff")
-    assert storable(good) == good
 
 
 def test_progress_may_have_no_end_and_no_note(job: Job[Nothing], reported: list[dict[str, Any]]) -> None:

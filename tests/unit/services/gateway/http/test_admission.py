@@ -9,11 +9,11 @@ from starlette.types import Message, Scope
 from libs.common import background
 from services.gateway.http import admission
 from services.gateway.http import timeouts as timeouts_module
-from services.gateway.http.admission import _admit, _receive_in_time, _send_in_time, charges
+from services.gateway.http.admission import _admit, _receive_in_time, _receive_well_formed, charges
 from services.gateway.http.timeouts import Timeouts
 from services.gateway.limits.decisions import Decision, LimitStatus
 from services.gateway.limits.policies import DEFAULTS, adjusted
-from services.gateway.problems import DeadlineExceeded, LimitExceeded, RequestTimeout
+from services.gateway.problems import BadRequest, LimitExceeded, RequestTimeout
 
 
 def test_each_policy_charges_whom_it_counts() -> None:
@@ -109,17 +109,14 @@ async def test_after_its_end_a_body_has_no_clock(monkeypatch: pytest.MonkeyPatch
     assert (await waiting)["type"] == "http.disconnect"
 
 
-async def test_who_falls_asleep_over_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts_module, "CHECK_EVERY_S", 0.005)
-    monkeypatch.setattr(admission, "SEND_WITHIN_S", 0.01)
-    timeouts = Timeouts()
+async def test_a_body_that_could_not_be_read_is_the_problem_it_has() -> None:
+    scope: dict[str, object] = {}
 
-    async def send(message: Message) -> None:
-        if message["body"]:
-            await asyncio.Event().wait()
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x", "more_body": True}
 
-    async with background.alongside(background.optional(timeouts.watch())):
-        send_in_time = _send_in_time(send, timeouts)
-        await send_in_time({"type": "http.response.body", "body": b""})
-        with pytest.raises(DeadlineExceeded):
-            await send_in_time({"type": "http.response.body", "body": b"x"})
+    receive_well_formed = _receive_well_formed(scope, receive)
+    assert (await receive_well_formed())["body"] == b"x"
+    scope["argosy.refusal"] = BadRequest()
+    with pytest.raises(BadRequest):
+        await receive_well_formed()

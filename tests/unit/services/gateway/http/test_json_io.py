@@ -130,7 +130,9 @@ async def test_a_nul_gets_in_nowhere() -> None:
     with pytest.raises(BadRequest, match="NUL"):
         await read_json(request(b'{"count": 1, "rest": {"x": "\\u0000"}}'), Thing)
     with pytest.raises(BadRequest, match="NUL"):
-        read_query(request(query=b"count=1&name=%00"), Thing)
+        parse_json(b'{"count": 1, "rest": {"\\\\\\u0000": 1}}', Thing, within="options")
+    backslash = parse_json(b'{"count": 1, "rest": {"x": "\\\\u0000"}}', Thing, within="options")
+    assert backslash.rest == {"x": "\\u0000"}, "which is a backslash before a word"
 
 
 def test_a_query_has_words_for_numbers_and_unknown_ones_are_named() -> None:

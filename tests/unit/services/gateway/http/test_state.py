@@ -17,6 +17,6 @@ def test_a_request_and_its_scope_lead_to_the_same_state() -> None:
 
 def test_two_applications_share_nothing() -> None:
     first, second = GatewayState(), GatewayState()
-    first.docs = "one"
+    first.docs = b"one"
     assert not hasattr(second, "docs")
-    assert state_of({"app": SimpleNamespace(state=first)}).docs == "one"
+    assert state_of({"app": SimpleNamespace(state=first)}).docs == b"one"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from libs.common.contracts.mail import Letter, Mailbox, StoredLetter
+from libs.common.errors import storable
 from services.mailer.compose.content import (
     CHARACTERS_AT_MOST,
     SUBJECT_AT_MOST,
@@ -207,11 +208,25 @@ def test_a_template_that_cannot_be_read_is_refused_with_its_line() -> None:
             check(StoredLetter(letter=letter, is_template=True))
 
 
-@pytest.mark.parametrize("text", ["{{ nobody }}", "{{ 1 / 0 }}", "{{ 'a' + 1 }}", "{{ [].pop() }}", "{{ x.y.z }}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ nobody }}", "{{ 1 / 0 }}", "{{ 'a' + 1 }}", "{{ [].pop() }}", "{{ x.y.z }}", "{{ lipsum }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{{ {}['\\x00\\ud800'].x }}", "{{ '\\ud800' }}",
+    ],
+)  # fmt: skip
 def test_a_preview_that_goes_wrong_is_refused(text: str) -> None:
     letter = Letter.model_validate({"from": "a@b.test", "text": text})
-    with pytest.raises(TemplateInvalid):
+    with pytest.raises(TemplateInvalid) as refused:
         preview(StoredLetter(letter=letter, is_template=True), {"x": {}})
+    assert storable(str(refused.value)) == str(refused.value), "it can be told"
+
+
+@pytest.mark.parametrize("place", ["subject", "text", "html"])
+def test_half_a_character_is_made_by_no_template(place: str) -> None:
+    letter = Letter.model_validate({"from": "a@b.test", "subject": "s", "text": "t", place: "<p>{{ '\\ud800' }}"})
+    with pytest.raises(TemplateInvalid, match="half a character"):
+        preview(StoredLetter(letter=letter, is_template=True), {})
 
 
 def test_programs_of_templates_reach_nothing_but_their_variables() -> None:

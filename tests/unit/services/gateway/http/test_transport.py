@@ -1,11 +1,12 @@
 """A transport that sends a head with the beginning of its body, and closes when nobody takes any more."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
-from services.gateway.http import protocol
-from services.gateway.http.protocol import CoalescingTransport
+from services.gateway.http import transport as transport_module
+from services.gateway.http.transport import COPIED_AT_MOST, CoalescingTransport
 from tests.polling import until
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -23,8 +24,14 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
 
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.written += list_of_data  # type: ignore[arg-type]
+
     def get_write_buffer_size(self) -> int:
         return self.left
+
+    def is_closing(self) -> bool:
+        return bool(self.ended)
 
     def close(self) -> None:
         self.ended.append("closed")
@@ -40,7 +47,8 @@ def wire() -> Wire:
 
 @pytest.fixture
 async def transport(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> CoalescingTransport:
-    monkeypatch.setattr(protocol, "TAKEN_EVERY_S", 0.01)
+    monkeypatch.setattr(transport_module, "TAKEN_EVERY_S", 0.01)
+    monkeypatch.setattr(transport_module, "LAST_TAKEN_EVERY_S", 0.01)
     return CoalescingTransport(wire, asyncio.get_running_loop())
 
 
@@ -82,6 +90,42 @@ async def test_who_takes_nothing_more_is_cut_off(transport: CoalescingTransport,
         return "aborted" in wire.ended
 
     await until(is_aborted)
+
+
+async def test_who_falls_asleep_over_an_answer_is_cut_off(transport: CoalescingTransport, wire: Wire) -> None:
+    wire.left = 1000
+    transport.watch()
+
+    async def is_aborted() -> bool:
+        return "aborted" in wire.ended
+
+    await until(is_aborted)
+
+
+async def test_who_has_taken_it_all_is_watched_no_more(transport: CoalescingTransport, wire: Wire) -> None:
+    wire.left = 1000
+    transport.watch()
+    transport.unwatch()
+    assert transport._watch is None
+    wire.left = 0
+    transport.close()
+    assert (transport._watch, wire.ended) == (None, ["closed"])
+
+
+async def test_a_large_body_is_not_copied(transport: CoalescingTransport, wire: Wire) -> None:
+    body = bytes(COPIED_AT_MOST + 1)
+    transport.write(HEAD)
+    transport.write(body)
+    assert wire.written == [HEAD, body]
+    assert wire.written[1] is body
+
+
+async def test_nothing_is_sent_to_who_has_gone(transport: CoalescingTransport, wire: Wire) -> None:
+    transport.write(HEAD)
+    wire.ended.append("lost")
+    await asyncio.sleep(0)
+    transport.write(b"body")
+    assert wire.written == []
 
 
 async def test_who_takes_a_little_each_time_is_not_cut_off(transport: CoalescingTransport, wire: Wire) -> None:
