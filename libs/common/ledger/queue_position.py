@@ -50,10 +50,6 @@ async def queue_position(db: Database, tenant: str, job_id: UUID) -> dict[str, A
     facts = dict(rows[0])
     if facts["state"] in (State.QUEUED, State.RUNNING):
         standing = await sharing.standing(db, facts["queue"])
-        facts["share"] = {
-            "slots": standing.share,
-            "of": standing.capacity,
-            "tenants": standing.tenants,
-            "running": sum(job.tenant == tenant for job in standing.running),
-        }
+        held = sum(job.tenant == tenant for job in standing.running)
+        facts["share"] = {"slots": standing.share, "of": standing.capacity, "held": held}
     return facts

@@ -111,10 +111,8 @@ def _held_back(facts: dict[str, Any]) -> Explanation:
     evidence = {name: facts[name] for name in ("ahead", "tickets_ahead", *_QUEUED)}
     share = facts["share"]
     if facts["shared"] and facts["held"] >= share["slots"]:
-        sentence = (
-            f"While {_tenants(share['tenants'] - 1)} need slots too, your share is {share['slots']} of"
-            f" {share['of']}, and your jobs have {facts['held']}."
-        )
+        of = f"{share['slots']} of {share['of']} slots"
+        sentence = f"While others wait, the share of a tenant is {of}, and yours holds {facts['held']}."
         return "tenant_share", sentence, evidence | {"held_by": holding}
     sentence = (
         f"It waits behind {facts['ahead']} jobs of its tenant, and {facts['tickets_ahead']} that have tickets."
@@ -125,10 +123,6 @@ def _held_back(facts: dict[str, Any]) -> Explanation:
 def _message(facts: dict[str, Any]) -> str | None:
     error = facts.get("error")
     return error and error.get("message")
-
-
-def _tenants(number: int) -> str:
-    return "1 other tenant" if number == 1 else f"{number} other tenants"
 
 
 def _times(number: int) -> str:
