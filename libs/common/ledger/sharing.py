@@ -9,7 +9,7 @@ back as at a shutdown, so it costs no retry.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -65,10 +65,14 @@ class Standing:
         return share if self.tenant_cap is None else min(share, self.tenant_cap)
 
     @property
+    def is_full(self) -> bool:
+        """Whether no slot is free, and not all will be in a moment."""
+        return len(self.running) >= self.capacity and any(job.ran_s >= LONG_S for job in self.running)
+
+    @property
     def is_contended(self) -> bool:
         """Whether several tenants want more slots than there are, for jobs that are not short."""
-        crowded = self.waited_s and self.tenants > 1 and len(self.running) >= self.capacity
-        return bool(crowded) and any(job.ran_s >= LONG_S for job in self.running)
+        return self.is_full and bool(self.waited_s) and self.tenants > 1
 
     @property
     def starving(self) -> list[str]:
@@ -158,7 +162,7 @@ async def balance(db: Database, queue: str, now: Demand, *, preempting: bool = T
     async with db.begin(timeout_s=PROMPT_S) as connection:
         if not await lock(connection, queue):
             return Balanced()
-        seen = await _look(connection, queue, now)
+        seen = await _look(connection, queue, now, hurried=True)
         if not now.shared:
             if not (seen.is_contended and seen.starving):
                 return Balanced()
@@ -178,12 +182,18 @@ async def standing(db: Database, queue: str) -> Standing:
     """The standing of the tenants of `queue` now. Raises Unavailable."""
     wanted = await demand(db, queue)
     async with db.begin(timeout_s=PROMPT_S) as connection:
-        return await _look(connection, queue, wanted)
+        return await _look(connection, queue, wanted, hurried=False)
 
 
-async def _look(connection: Connection, queue: str, now: Demand) -> Standing:
-    """With more tenants than slots, not all that wait are looked at: each has a share of one slot."""
+async def _look(connection: Connection, queue: str, now: Demand, *, hurried: bool) -> Standing:
+    """With more tenants than slots, not all that wait are looked at: each has a share of one slot.
+
+    `hurried`: who waits is not looked at while no long job fills the slots.
+    """
     capacity = now.slots if now.max_running is None else min(now.slots, now.max_running)
     running = [Running(*row) for row in await fetch_within(connection, _RUNNING, queue)]
+    seen = Standing(capacity, now.max_running_per_tenant, running, {})
+    if hurried and not seen.is_full:
+        return seen
     rows = await fetch_within(connection, _WAITING, queue, "", None, capacity + 1)
-    return Standing(capacity, now.max_running_per_tenant, running, {row[0]: row[1] for row in rows})
+    return replace(seen, waited_s={row[0]: row[1] for row in rows})

@@ -110,7 +110,7 @@ def _held_back(facts: dict[str, Any]) -> Explanation:
         return "queue_cap", sentence, {"max_running": all_cap, "running": facts["running"]}
     evidence = {name: facts[name] for name in ("ahead", "tickets_ahead", *_QUEUED)}
     share = facts["share"]
-    if facts["shared"] and facts["held"] >= share["slots"]:
+    if facts["shared"] and share["of"] > share["slots"] <= facts["held"]:
         of = f"{share['slots']} of {share['of']} slots"
         sentence = f"While others wait, the share of a tenant is {of}, and yours holds {facts['held']}."
         return "tenant_share", sentence, evidence | {"held_by": holding}

@@ -36,6 +36,8 @@ SHARED_ROUND_S = 0.05
 DOWN_ROUND_S = 1.0
 """Seconds between two rounds over the queues: normally; when workers may run out of tickets; when jobs wait but no
 worker has come yet; when slots are handed out one by one; when a server is away."""
+BALANCE_EVERY_S = 0.5
+"""Seconds between two looks at who holds and who waits, in a queue in which a tenant may starve."""
 REPAIR_EVERY_S = 1.0
 """Seconds between two searches for lost tickets and dead workers."""
 WINDOW_S = 2.0
@@ -69,6 +71,7 @@ class _QueueState:
     """Tickets taken per second: `rate` is a mean over about a second, `pace` is since the last round."""
     taken: int = 0
     seen_at: float = float("-inf")
+    balanced_at: float = float("-inf")
     last_tenant: str = ""
     """The tenant served last; the next round begins after it."""
     stream_error: str = ""
@@ -233,7 +236,7 @@ class Dispatcher:
         _size_window(state, stream, demand)
         state.room = 0 if demand.paused else demand.slots if demand.shared else max(0, state.window - stream.depth)
         state.fast_path = not (demand.backlog or demand.paused or demand.capped)
-        if _may_starve(stream, demand) and await self._balance(queue, demand):
+        if _may_starve(stream, demand) and await self._balance(queue, state, demand):
             state.fast_path = False
             return BUSY_ROUND_S
         if not demand.backlog:
@@ -247,8 +250,11 @@ class Dispatcher:
             return BUSY_ROUND_S if picked else ROUND_S
         return (stream.depth + picked) / max(1.0, state.rate, state.pace) / 2
 
-    async def _balance(self, queue: str, demand: Demand) -> bool:
+    async def _balance(self, queue: str, state: _QueueState, demand: Demand) -> bool:
         """Share the queue's slots among its tenants if that is needed. Returns whether it begins now."""
+        if time.monotonic() - state.balanced_at < BALANCE_EVERY_S:
+            return False
+        state.balanced_at = time.monotonic()
         balanced = await sharing.balance(self._db, queue, demand, preempting=queue not in QUEUES_NOT_PREEMPTED)
         if balanced.begun:
             logger.info("dispatch.shared", queue=queue)

@@ -56,6 +56,7 @@ QUEUED: dict[str, Any] = {
             "While others wait, the share of a tenant is 1 of 4 slots, and yours holds 1.",
         ),
         ({"shared": True, "held": 0}, "behind", None),
+        ({"shared": True, "held": 4, "share": {"slots": 4, "of": 4, "held": 4}}, "behind", None),
     ],
 )
 def test_a_queued_job_waits_for_one_thing(changes: dict[str, Any], code: str, sentence: str | None) -> None:
@@ -64,7 +65,7 @@ def test_a_queued_job_waits_for_one_thing(changes: dict[str, Any], code: str, se
     assert sentence in (said, None)
     assert facts
     if code in ("behind", "next", "tenant_share"):
-        assert (facts["share"], facts["preempted"]) == (QUEUED["share"], 0)
+        assert (facts["share"], facts["preempted"]) == ((QUEUED | changes)["share"], 0)
 
 
 def test_who_holds_a_tenants_places_is_named_as_callers_know_them() -> None:
