@@ -66,7 +66,7 @@ class Standing:
 
     @property
     def is_full(self) -> bool:
-        """Whether no slot is free, and not all will be in a moment."""
+        """Whether no slot is free, and not only short jobs hold them."""
         return len(self.running) >= self.capacity and any(job.ran_s >= LONG_S for job in self.running)
 
     @property
