@@ -15,6 +15,9 @@ job_run_seconds = Histogram(
     "argosy_job_run_seconds", "Time from the start to the end of an attempt.", ["queue"], buckets=_SECONDS
 )
 tickets_published = Counter("argosy_tickets_published", "Tickets published, by reason.", ["queue", "reason"])
+jobs_preempted = Counter(
+    "argosy_jobs_preempted", "Running jobs that were asked to give way to other tenants.", ["queue"]
+)
 jobs_recovered = Counter("argosy_jobs_recovered", "Jobs recovered from dead workers.")
 jobs_in_state = Gauge("argosy_jobs", "Unfinished jobs in the ledger, by state.", ["queue", "state"])
 jobs_unaccounted = Gauge(

@@ -179,6 +179,7 @@ class Delivery:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._writes, return_exceptions=True)  # before another attempt can begin
         for error in sorted((end for end in ends if end is not None), key=_is_cancelled):
             raise error
         if not all(await asyncio.gather(*self._writes)):

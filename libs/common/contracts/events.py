@@ -2,7 +2,8 @@
 
 events.<queue>   from workers to gateways: a JSON list of `[job id in hex, state, progress]`; `state` is null
                  if only the progress has changed, `progress` is null if there is none
-cancel.<queue>   from gateways to workers: a JSON list of job ids in hex; a worker that runs one of them stops it
+cancel.<queue>   from gateways to workers: a JSON list of what to stop: a job id in hex (the job is cancelled), or
+                 `[job id in hex, attempt]` (that attempt is to give way to other tenants)
 """
 
 from collections.abc import Sequence
@@ -44,13 +45,28 @@ def decode_events(message: bytes) -> list[Event]:
 
 
 def encode_cancels(ids: Sequence[UUID]) -> bytes:
-    """Encode a message for `cancel_subject`."""
+    """Encode a message for `cancel_subject` about jobs that are cancelled."""
     return orjson.dumps([job_id.hex for job_id in ids])
 
 
-def decode_cancels(message: bytes) -> list[UUID]:
-    """Decode a message from `cancel_subject`. Raises ValueError."""
+def encode_preemptions(attempts: Sequence[tuple[UUID, int]]) -> bytes:
+    """Encode a message for `cancel_subject` about attempts that are to give way."""
+    return orjson.dumps([(job_id.hex, attempt) for job_id, attempt in attempts])
+
+
+def decode_stops(message: bytes) -> list[tuple[UUID, int | None]]:
+    """Decode a message from `cancel_subject`: job id, and the attempt that gives way or None for a cancel.
+
+    Raises ValueError.
+    """
     try:
-        return [UUID(hex=job) for job in orjson.loads(message)]
+        return [_stop(item) for item in orjson.loads(message)]
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"not a list of ids: {error}") from error
+        raise ValueError(f"not a list of what to stop: {error}") from error
+
+
+def _stop(item: Any) -> tuple[UUID, int | None]:
+    if isinstance(item, list):
+        job, attempt = item
+        return UUID(hex=job), int(attempt)
+    return UUID(hex=item), None

@@ -83,6 +83,8 @@ class ServiceRow:
     scaled_by: ScaledBy = ScaledBy.BACKLOG
     does_what_is_left: bool = False
     """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
+    preemptible: bool = True
+    """Whether a running job may be asked to give way to other tenants: its handler can be stopped at any time."""
     may_enqueue: frozenset[str] = frozenset()
     """Kinds of jobs of other queues that it may make, as `queue:kind`. Nothing else leads into another queue."""
     may_read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -143,6 +145,8 @@ QUEUES = queues_of(SERVICES)
 """Every queue of the fleet."""
 QUEUES_THAT_DO_WHAT_IS_LEFT = queues_of(service for service in SERVICES if service.does_what_is_left)
 """Those whose succeeded jobs may be retried."""
+QUEUES_NOT_PREEMPTED = queues_of(service for service in SERVICES if not service.preemptible)
+"""Those whose running jobs are never asked to give way."""
 
 
 def login_of(name: str) -> str:

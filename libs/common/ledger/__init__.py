@@ -9,6 +9,7 @@ jobs               the states, a job as it is accepted, and reading jobs back
 accept             commits new jobs; a repeated request, or the same unique_for, gives the same job
 requeueing         puts due jobs, lost tickets and the jobs of dead workers back into the queue
 picking            which waiting jobs are next: fair to tenants, by rank, within the caps
+sharing            slots shared among tenants while there are too few; which jobs give way
 claim              a worker claims jobs and sends heartbeats
 finish             the outcome of an attempt, written only by the worker that still holds the job
 job_actions        cancel and retry on request
@@ -24,7 +25,8 @@ tables             the tables
 
 `attempt` and `worker` together are the fencing token: a claim increments `attempt` and sets `worker`, and every
 later write of that worker names both.
-`failures` counts retries used. After a release by shutdown or a crash, only `attempt` increases.
+`failures` counts retries used. After a release by shutdown, for other
+tenants or by a crash, only `attempt` increases.
 Every statement is safe to repeat after a lost reply.
 
 Accepting and finishing wait for the disk. The steps between do not (LAZILY): if PostgreSQL crashes and forgets a

@@ -112,7 +112,8 @@ WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $4
   AND {LAZILY}
 """  # noqa: S608
 _HELD = """
-SELECT id, attempt, started_at < now() - interval '10 seconds', cancel_requested_at IS NOT NULL FROM ledger.jobs
+SELECT id, attempt, started_at < now() - interval '10 seconds', cancel_requested_at IS NOT NULL,
+       coalesce(attempt = ANY(preempted), false) FROM ledger.jobs
 WHERE worker = $1 AND state = 'running'
 """
 
@@ -127,6 +128,8 @@ class Lease:
     """Those claimed more than 10 s ago, which the worker must know of."""
     cancelled: frozenset[tuple[UUID, int]]
     """Those for which a cancel was requested."""
+    preempted: frozenset[tuple[UUID, int]]
+    """Those that are to give way to other tenants."""
 
 
 async def heartbeat(db: Database, worker: UUID) -> Lease | None:
@@ -141,6 +144,7 @@ async def heartbeat(db: Database, worker: UUID) -> Lease | None:
         held=frozenset((row[0], row[1]) for row in rows),
         settled=frozenset((row[0], row[1]) for row in rows if row[2]),
         cancelled=frozenset((row[0], row[1]) for row in rows if row[3]),
+        preempted=frozenset((row[0], row[1]) for row in rows if row[4]),
     )
 
 

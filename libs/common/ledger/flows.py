@@ -43,11 +43,13 @@ class Child:
 
 
 # Each child is ranked one second after the previous one, so that a long flow does not hold up all later jobs.
-# Tickets are published with the fan-out only if they overtake no other job: nothing waits, and there is no cap.
+# Tickets are published with the fan-out only if they overtake no other job: nothing waits, there is no cap, and
+# the queue is not shared.
 _OPEN = """
 NOT EXISTS (SELECT FROM ledger.jobs w WHERE w.queue = {job}.queue AND w.state = 'queued' AND w.ticketed_at IS NULL)
 AND NOT EXISTS (SELECT FROM ledger.queues q WHERE q.name = {job}.queue
-  AND (q.paused_at IS NOT NULL OR q.max_running IS NOT NULL OR q.max_running_per_tenant IS NOT NULL))
+  AND (q.paused_at IS NOT NULL OR q.max_running IS NOT NULL OR q.max_running_per_tenant IS NOT NULL
+       OR q.shared_until > now()))
 """
 _CHILDREN_MADE: Columns[NewChild] = Columns(
     id=("uuid", lambda child: child.id),

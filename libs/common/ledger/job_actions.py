@@ -60,7 +60,7 @@ retried AS (
   UPDATE ledger.jobs j SET
     state = CASE WHEN EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = j.id AND ($5 OR c.state <> 'succeeded'))
             THEN 'waiting' ELSE 'queued' END,
-    failures = 0, crashes = 0, due_at = now(), rank = now() - (due_at - rank),
+    failures = 0, crashes = 0, preempted = NULL, due_at = now(), rank = now() - (due_at - rank),
     finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, result = NULL,
     retried = jsonb_build_object('after', attempt, 'at', now(), 'in_doubt', $4::boolean),
     replay = CASE WHEN parent IS NULL THEN $3::uuid END,

@@ -4,7 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.db import Database
-from libs.common.ledger.jobs import PROGRESS
+from libs.common.ledger import sharing
+from libs.common.ledger.jobs import PROGRESS, State
 
 COUNTED_AT_MOST = 10_000
 """Jobs ahead are counted up to this number."""
@@ -12,6 +13,7 @@ COUNTED_AT_MOST = 10_000
 # Tenants take turns, and jobs of one tenant go by rank. So a job waits for the earlier jobs of its own tenant.
 _POSITION = f"""
 SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_at,
+  coalesce(q.shared_until > now(), false) AS shared,
   (SELECT count(*) FROM ledger.workers v WHERE v.queue = j.queue) AS workers,
   (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers v WHERE v.queue = j.queue) AS slots,
   CASE WHEN j.state = 'queued' AND j.ticketed_at IS NULL THEN (SELECT count(*) FROM (
@@ -32,7 +34,9 @@ SELECT j.*, q.paused_at, q.max_running, q.max_running_per_tenant, q.worker_seen_
     WHERE c.parent = j.id AND c.finished_at IS NULL AND c.state = 'scheduled' AND c.progress ->> 'note' <> ''
     LIMIT 1) ELSE j.progress ->> 'note' END AS note
 FROM (SELECT id, tenant, queue, state, attempt, failures, due_at, ticketed_at, started_at, finished_at, rank,
-             worker, cancel_requested_at, {PROGRESS}, errors -> -1 AS error, now() AS now
+             worker, cancel_requested_at, coalesce(cardinality(preempted), 0) AS preempted,
+             coalesce(attempt = ANY(preempted), false) AS gives_way, {PROGRESS}, errors -> -1 AS error,
+             now() AS now
       FROM ledger.jobs WHERE id = $1 AND tenant = $2) j
 LEFT JOIN ledger.queues q ON q.name = j.queue
 """  # noqa: S608 - built from constants
@@ -41,4 +45,11 @@ LEFT JOIN ledger.queues q ON q.name = j.queue
 async def queue_position(db: Database, tenant: str, job_id: UUID) -> dict[str, Any] | None:
     """The facts about the position of a job, or None if there is no such job. Raises Unavailable."""
     rows = await db.fetch(_POSITION, job_id, tenant)
-    return dict(rows[0]) if rows else None
+    if not rows:
+        return None
+    facts = dict(rows[0])
+    if facts["state"] in (State.QUEUED, State.RUNNING):
+        standing = await sharing.standing(db, facts["queue"])
+        held = sum(job.tenant == tenant for job in standing.running)
+        facts["share"] = {"slots": standing.share, "of": standing.capacity, "held": held}
+    return facts

@@ -8,10 +8,10 @@ _PAUSE = """
 INSERT INTO ledger.queues (name, paused_at) VALUES ($1, now())
 ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(queues.paused_at, now())
 """
-# Withdraws the tickets that are out: their jobs wait in the ledger, and claims with these tickets are refused.
-_WITHDRAW_TICKETS = (
+WITHDRAW_TICKETS = (
     "UPDATE ledger.jobs SET ticketed_at = NULL WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NOT NULL"
 )
+"""Withdraws the tickets that are out: their jobs wait in the ledger, and claims with these tickets are refused."""
 _CAP = """
 INSERT INTO ledger.queues (name, {cap}) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET {cap} = excluded.{cap}
 """
@@ -65,7 +65,7 @@ async def overview(db: Database, names: list[str]) -> list[dict[str, Any]]:
 async def pause(db: Database, name: str) -> None:
     """Start no more jobs of this queue. Running jobs continue. Raises Unavailable."""
     await db.fetch(_PAUSE, name)
-    await db.fetch(_WITHDRAW_TICKETS, name)
+    await db.fetch(WITHDRAW_TICKETS, name)
 
 
 async def resume(db: Database, name: str) -> None:
@@ -81,4 +81,4 @@ async def set_cap(
     Tickets that are out are withdrawn, and published again within the cap. Raises Unavailable.
     """
     await db.fetch(_CAP.format(cap=cap), name, value)
-    await db.fetch(_WITHDRAW_TICKETS, name)
+    await db.fetch(WITHDRAW_TICKETS, name)

@@ -54,7 +54,7 @@ async def reissue_lost_tickets(
 _DEMAND = """
 SELECT EXISTS (SELECT FROM ledger.jobs WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL),
        (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers WHERE queue = $1),
-       q.paused_at IS NOT NULL, q.max_running, q.max_running_per_tenant
+       q.paused_at IS NOT NULL, q.max_running, q.max_running_per_tenant, coalesce(q.shared_until > now(), false)
 FROM (SELECT) one LEFT JOIN ledger.queues q ON q.name = $1
 """
 
@@ -70,11 +70,23 @@ class Demand:
     paused: bool
     max_running: int | None
     max_running_per_tenant: int | None
+    shared: bool = False
+    """Whether the slots are shared among tenants, because there are too few (sharing.py)."""
 
     @property
     def capped(self) -> bool:
         """Whether a new job may have to wait although workers have free slots."""
-        return self.max_running is not None or self.max_running_per_tenant is not None
+        return self.shared or self.max_running is not None or self.max_running_per_tenant is not None
+
+    @property
+    def running_at_most(self) -> int | None:
+        """How many jobs may run or have tickets; None: only the window decides.
+
+        In a shared queue there are tickets for free slots only.
+        """
+        if not self.shared:
+            return self.max_running
+        return self.slots if self.max_running is None else min(self.slots, self.max_running)
 
 
 async def demand(db: Database, queue: str) -> Demand:

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 metadata = MetaData(schema="ledger")
 
@@ -58,6 +58,7 @@ jobs = Table(
     Column("replay", UUID),  # the replay that last released it
     Column("retried", JSONB),  # its last retry by hand: `after` which attempt, `at` what time, and `in_doubt`
     Column("bytes", BigInteger, nullable=False, server_default=text("0")),  # size of its upload and artifacts
+    Column("preempted", ARRAY(Integer)),  # the attempts that were asked to give way to other tenants
     Column("parent", UUID),  # the job that fanned out into this one
     Column("children", Integer, nullable=False, server_default=text("0")),  # how many it fanned out into
     CheckConstraint(
@@ -128,13 +129,14 @@ workers = Table(
     Column("heartbeat_at", Moment, nullable=False, server_default=text("now()")),
 )
 
-queues = Table(  # a queue needs a row only for a pause, a cap or worker_seen_at
+queues = Table(  # a queue needs a row only for what is here
     "queues",
     metadata,
     Column("name", Text, primary_key=True),
     Column("paused_at", Moment),
     Column("max_running", Integer),
     Column("max_running_per_tenant", Integer),
+    Column("shared_until", Moment),  # its slots are shared among tenants until then
     Column("worker_seen_at", Moment),  # last heartbeat of a worker that was removed
 )
 

@@ -1,7 +1,7 @@
 """The lease of a worker process: its row in the ledger, and the jobs that it holds.
 
-It sends heartbeats, stores and publishes progress, receives cancels, and enforces timeouts. It does each of these
-for all jobs of the process together.
+It sends heartbeats, stores and publishes progress, receives what to stop, and enforces timeouts. It does each of
+these for all jobs of the process together.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from uuid import UUID
 from libs.common import background, log
 from libs.common.backoff import until_available
 from libs.common.bus import Bus
-from libs.common.contracts.events import cancel_subject, decode_cancels, encode_events, events_subject
+from libs.common.contracts.events import cancel_subject, decode_stops, encode_events, events_subject
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
 from libs.common.ledger.claim import HEARTBEAT_EVERY_S, LEASE_S, Claim
@@ -46,6 +46,7 @@ class Stop(Enum):
     """Why a handler is stopped."""
 
     CANCELLED = "a cancel was requested"
+    PREEMPTED = "another tenant has waited too long for a slot"
     LOST = "another worker may hold the job by now"
     SHUTDOWN = "the grace time of the shutdown is over"
     TIMEOUT = "the job's timeout has passed"
@@ -117,7 +118,7 @@ class Lease:
                     background.essential(self._keep()),  # without it all jobs are lost, and taken in vain
                     background.optional(self._publish_progress()),  # followers still see each new state
                 ),
-                self._bus.listening(cancel_subject(self._queue), self._on_cancels),
+                self._bus.listening(cancel_subject(self._queue), self._on_stops),
             ):
                 yield
         finally:
@@ -165,14 +166,16 @@ class Lease:
             with background.surviving("Lease._publish_progress"):
                 await self.tell([(running.claim.id.hex, None, running.progress) for running in held])
 
-    def _on_cancels(self, message: bytes) -> None:
-        unwanted = set(decode_cancels(message))
-        for (job_id, _), running in self.held.items():
-            if job_id in unwanted:
+    def _on_stops(self, message: bytes) -> None:
+        unwanted = set(decode_stops(message))
+        for (job_id, attempt), running in self.held.items():
+            if (job_id, None) in unwanted:
                 running.stop(Stop.CANCELLED)
+            elif (job_id, attempt) in unwanted:
+                running.stop(Stop.PREEMPTED)
 
     async def _renew(self) -> None:
-        """Send a heartbeat if it is due. Stop the jobs that are lost or to be cancelled."""
+        """Send a heartbeat if it is due. Stop the jobs that are lost, to be cancelled or to give way."""
         if time.monotonic() - self._renewed_at < HEARTBEAT_EVERY_S:
             return
         held_before = list(self.held.items())
@@ -191,6 +194,8 @@ class Lease:
                 running.stop(Stop.LOST)
             elif key in reply.cancelled:
                 running.stop(Stop.CANCELLED)
+            elif key in reply.preempted:
+                running.stop(Stop.PREEMPTED)
         # Claims whose reply was lost: this process does not run these jobs.
         unknown = [Outcome(*key, State.QUEUED) for key in reply.settled if key not in self.held]
         if unknown:

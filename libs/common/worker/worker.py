@@ -202,7 +202,7 @@ class Worker(Generic[P, D]):
                 return None
             case Stop.CANCELLED:
                 return cancelled(claimed)
-            case Stop.SHUTDOWN:
+            case Stop.SHUTDOWN | Stop.PREEMPTED:
                 return released(claimed)
             case Stop.TIMEOUT:
                 return self._failure(claimed, TimedOut(claimed.timeout_s))

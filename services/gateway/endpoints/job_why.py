@@ -23,6 +23,7 @@ async def explain_job(request: Request) -> Response:
     return json_response(document)
 
 
+_QUEUED = ("slots", "workers", "running", "share", "preempted")
 Explanation = tuple[str, str, dict[str, Any]]
 
 
@@ -70,9 +71,11 @@ def _scheduled(facts: dict[str, Any]) -> Explanation:
 
 
 def _running(facts: dict[str, Any]) -> Explanation:
-    evidence = {name: facts[name] for name in ("started_at", "attempt", "progress")}
+    evidence = {name: facts[name] for name in ("started_at", "attempt", "progress", "share", "preempted")}
     if facts["cancel_requested_at"] is not None:
         return "cancelling", "It is running, and has been told to stop.", evidence
+    if facts["gives_way"]:
+        return "giving_way", "It is running, and has been told to give way to another tenant.", evidence
     return "running", f"It is running, since {facts['started_at']:%Y-%m-%d %H:%M:%S} UTC.", evidence
 
 
@@ -91,7 +94,7 @@ def _queued(facts: dict[str, Any]) -> Explanation:
         sentence = f"{busy}; {_jobs(facts['tickets_ahead'])} before it."
     else:
         sentence = f"It is being handed to a worker; {_jobs(facts['tickets_ahead'])} before it."
-    evidence = {name: facts[name] for name in ("ticketed_at", "tickets_ahead", "slots", "workers", "running")}
+    evidence = {name: facts[name] for name in ("ticketed_at", "tickets_ahead", *_QUEUED)}
     return "next", sentence, evidence
 
 
@@ -105,7 +108,12 @@ def _held_back(facts: dict[str, Any]) -> Explanation:
     if all_cap is not None and facts["running"] + facts["tickets_ahead"] >= all_cap:
         sentence = f"At most {all_cap} jobs may run at once in this queue, and {facts['running']} do."
         return "queue_cap", sentence, {"max_running": all_cap, "running": facts["running"]}
-    evidence = {name: facts[name] for name in ("ahead", "tickets_ahead", "slots", "workers", "running")}
+    evidence = {name: facts[name] for name in ("ahead", "tickets_ahead", *_QUEUED)}
+    share = facts["share"]
+    if facts["shared"] and share["of"] > share["slots"] <= facts["held"]:
+        of = f"{share['slots']} of {share['of']} slots"
+        sentence = f"While others wait, the share of a tenant is {of}, and yours holds {facts['held']}."
+        return "tenant_share", sentence, evidence | {"held_by": holding}
     sentence = (
         f"It waits behind {facts['ahead']} jobs of its tenant, and {facts['tickets_ahead']} that have tickets."
     )

@@ -18,9 +18,11 @@ from libs.common import background, log, metrics
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus, StreamState, StreamUnavailable
+from libs.common.contracts.events import cancel_subject, encode_preemptions
+from libs.common.contracts.services import QUEUES_NOT_PREEMPTED
 from libs.common.db import PROMPT_S, STATEMENT_S, Database
 from libs.common.errors import Unavailable
-from libs.common.ledger import bulk_retries, flows, requeueing, schedules
+from libs.common.ledger import bulk_retries, flows, requeueing, schedules, sharing
 from libs.common.ledger.accept import Accepted, accept
 from libs.common.ledger.claim import HEARTBEAT_EVERY_S
 from libs.common.ledger.jobs import NewJob
@@ -30,9 +32,12 @@ from libs.common.ledger.requeueing import Demand
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
 NO_WORKER_ROUND_S = 0.05
+SHARED_ROUND_S = 0.05
 DOWN_ROUND_S = 1.0
 """Seconds between two rounds over the queues: normally; when workers may run out of tickets; when jobs wait but no
-worker has come yet; when a server is away."""
+worker has come yet; when slots are handed out one by one; when a server is away."""
+BALANCE_EVERY_S = 0.5
+"""Seconds between two looks at who holds and who waits, in a queue in which a tenant may starve."""
 REPAIR_EVERY_S = 1.0
 """Seconds between two searches for lost tickets and dead workers."""
 WINDOW_S = 2.0
@@ -68,6 +73,7 @@ class _QueueState:
     """Tickets taken per second: `rate` is a mean over about a second, `pace` is since the last round."""
     taken: int = 0
     seen_at: float = float("-inf")
+    balanced_at: float = float("-inf")
     last_tenant: str = ""
     """The tenant served last; the next round begins after it."""
     stream_error: str = ""
@@ -233,16 +239,35 @@ class Dispatcher:
         demand = await requeueing.demand(self._db, queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
         _size_window(state, stream, demand)
-        state.room = 0 if demand.paused else max(0, state.window - stream.depth)
+        state.room = 0 if demand.paused else demand.slots if demand.shared else max(0, state.window - stream.depth)
         state.fast_path = not (demand.backlog or demand.paused or demand.capped)
+        if _may_starve(stream, demand) and await self._balance(queue, state, demand):
+            state.fast_path = False
+            return BUSY_ROUND_S
         if not demand.backlog:
             return ROUND_S
         if not state.room:
             return ROUND_S if demand.slots or demand.paused else NO_WORKER_ROUND_S
         picked = await self._pick_and_publish(queue, state, demand)
+        if demand.shared:
+            return SHARED_ROUND_S
         if not stream.depth or demand.capped:  # it had run empty, or capped slots become free one by one
             return BUSY_ROUND_S if picked else ROUND_S
         return (stream.depth + picked) / max(1.0, state.rate, state.pace) / 2
+
+    async def _balance(self, queue: str, state: _QueueState, demand: Demand) -> bool:
+        """Share the queue's slots among its tenants if that is needed. Returns whether it begins now."""
+        if time.monotonic() - state.balanced_at < BALANCE_EVERY_S:
+            return False
+        state.balanced_at = time.monotonic()
+        balanced = await sharing.balance(self._db, queue, demand, preempting=queue not in QUEUES_NOT_PREEMPTED)
+        if balanced.begun:
+            logger.info("dispatch.shared", queue=queue)
+        if balanced.asked:
+            metrics.jobs_preempted.labels(queue).inc(len(balanced.asked))
+            logger.info("dispatch.preempted", queue=queue, jobs=len(balanced.asked))
+            await self._bus.publish(cancel_subject(queue), encode_preemptions(balanced.asked))
+        return balanced.begun
 
     async def _pick_and_publish(self, queue: str, state: _QueueState, demand: Demand) -> int:
         """Fill the queue's room in parts, so that the first tickets do not wait for the last. Returns how many."""
@@ -261,6 +286,14 @@ class Dispatcher:
             metrics.tickets_published.labels(queue, reason).inc(len(ids))
 
 
+def _may_starve(stream: StreamState, demand: Demand) -> bool:
+    """Whether a tenant may have waited too long for a slot: only then is it looked at more closely."""
+    if demand.paused or not demand.slots:
+        return False
+    waits_for_cap = demand.max_running is not None and demand.backlog
+    return demand.shared or waits_for_cap or (stream.oldest_age_s or 0.0) >= sharing.WAITED_S
+
+
 def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> None:
     """Allow `WINDOW_S` of work at the rate at which tickets are taken; more if the workers ran out of tickets."""
     now = time.monotonic()
@@ -270,7 +303,7 @@ def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> Non
     if took >= 0:  # it is negative if the stream was created anew
         state.pace = took / passed_s
         state.rate += (state.pace - state.rate) * share
-    ran_dry = demand.backlog and stream.depth == 0 and demand.slots > 0
+    ran_dry = demand.backlog and stream.depth == 0 and demand.slots > 0 and not demand.shared
     shrunk = state.window * (1 - share / 2)
     wanted = state.window * 4.0 if ran_dry else max(state.rate * WINDOW_S, shrunk)
     smallest = max(2 * demand.slots, 8)

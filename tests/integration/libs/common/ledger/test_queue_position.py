@@ -61,3 +61,15 @@ async def test_anothers_job_has_no_place_to_be_seen(database: Database) -> None:
     (theirs,) = await accepted(database, new_job(tenant="other"))
     assert await queue_position(database, "dev", theirs) is None
     assert await queue_position(database, "dev", new_id()) is None
+
+
+async def test_its_tenants_share_and_how_often_it_gave_way_are_told(database: Database) -> None:
+    worker_id = await worker(database, slots=6)
+    (running, _) = await claimed(database, worker_id, new_job(), new_job())
+    await accepted(database, new_job(tenant="other"))
+    await database.fetch("UPDATE ledger.jobs SET preempted = ARRAY[0, 1] WHERE id = $1", running.id)
+    found = await position(database, running.id)
+    assert found["share"] == {"slots": 3, "of": 6, "held": 2}
+    assert (found["preempted"], found["gives_way"], found["shared"]) == (2, True, False)
+    await database.fetch("INSERT INTO ledger.queues (name, shared_until) VALUES ('q', now() + interval '1 min')")
+    assert (await position(database, running.id))["shared"]

@@ -37,16 +37,17 @@ class Fleet:
         self.queue = queue
         self.dispatcher = Dispatcher(database, bus, [queue])
 
-    async def submit(self, do: str = "nothing", **changes: Any) -> UUID:
+    async def submit(self, do: str = "nothing", *, tenant: str = "dev", **changes: Any) -> UUID:
         """A new job; `changes` are facts of a NewJob."""
         payload = Payload(do=do).model_dump_json().encode()
-        job = NewJob("dev", "key", self.queue, "test", payload, **changes)
+        job = NewJob(tenant, "key", self.queue, "test", payload, **changes)
         await self.dispatcher.accept(job)
         return job.id
 
     async def facts(self, job_id: UUID) -> dict[str, Any]:
         """What its tenant is shown of a job."""
-        found = await jobs.find(self.database, "dev", job_id)
+        (row,) = await self.database.fetch("SELECT tenant FROM ledger.jobs WHERE id = $1", job_id)
+        found = await jobs.find(self.database, row[0], job_id)
         assert found is not None
         return dict(found)
 

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from libs.common.ledger import sharing
 from tests.integration.services.gateway.gateway import Gateway, submitted
 from tests.integration.services.gateway.streams import becomes, working
 
@@ -43,3 +46,23 @@ async def test_why_names_the_server_that_is_away(gateway: Gateway) -> None:
         assert job["error"]["retryable"]
         assert why["code"] == "storage_unavailable"
         assert why["facts"]["error"] == "The blob store cannot be used now."
+
+
+async def test_why_tells_the_share_and_how_often_a_job_gave_way(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "WAITED_S", 0.5)
+    monkeypatch.setattr(sharing, "LONG_S", 0.0)
+    client, other, gate = await gateway.client(), await gateway.client("other"), asyncio.Event()
+    async with working(gateway, gate):
+        flood = [await submitted(client, options={"tags": [str(number)]}) for number in range(4)]
+        await becomes(client, flood[1], "running")
+        another = await submitted(other)
+        await becomes(other, another, "running")
+        why = (await other.get(another + "/why")).json()
+        assert (why["code"], why["facts"]["share"]) == ("running", {"slots": 1, "of": 2, "held": 1})
+        told = [(await client.get(path + "/why")).json() for path in flood]
+        assert sorted(one["facts"]["preempted"] for one in told) == [0, 0, 0, 1]
+        waiting = [one for one in told if one["code"] != "running"]
+        assert {one["code"] for one in waiting} == {"tenant_share"}
+        assert {one["facts"]["share"]["slots"] for one in waiting} == {1}

@@ -1,8 +1,9 @@
 """News of jobs on the wire: what goes in comes out, and a stranger's message is refused."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from libs.common.contracts.events import (
     Event,
     cancel_subject,
-    decode_cancels,
     decode_events,
+    decode_stops,
     encode_cancels,
     encode_events,
+    encode_preemptions,
     events_subject,
 )
 
@@ -32,7 +34,20 @@ def test_events_come_back_as_they_were_and_in_order(events: list[tuple[str, str 
 @settings(max_examples=30)
 @given(st.lists(st.uuids(), max_size=4))
 def test_cancels_come_back_as_they_were_and_in_order(ids: list[UUID]) -> None:
-    assert decode_cancels(encode_cancels(ids)) == ids
+    assert decode_stops(encode_cancels(ids)) == [(job_id, None) for job_id in ids]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.uuids(), st.integers(1, 2**31 - 1)), max_size=4))
+def test_preemptions_name_the_attempt(attempts: list[tuple[UUID, int]]) -> None:
+    assert decode_stops(encode_preemptions(attempts)) == attempts
+
+
+def test_a_worker_that_knows_only_cancels_takes_a_preemption_for_none() -> None:
+    """As one of the version before reads it: `UUID(hex=item)` of each item. It skips what raises these."""
+    for item in orjson.loads(encode_preemptions([(uuid4(), 1)])):
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            UUID(hex=item)
 
 
 STRANGE = [b"", b"{", b"\xff", b"[", b"1", b"[1]", b"[[]]", b"[null]", b'["\xc3"]']
@@ -45,10 +60,12 @@ def test_what_tells_no_events_is_a_value_error(message: bytes) -> None:
         decode_events(message)
 
 
-@pytest.mark.parametrize("message", [*STRANGE, b'["ab"]', b'[{"id": 1}]'])
-def test_what_names_no_jobs_to_cancel_is_a_value_error(message: bytes) -> None:
+@pytest.mark.parametrize(
+    "message", [*STRANGE, b'["ab"]', b'[{"id": 1}]', b'[["ab", 1]]', b'[["%s", null]]' % (b"0" * 32)]
+)
+def test_what_names_no_jobs_to_stop_is_a_value_error(message: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        decode_cancels(message)
+        decode_stops(message)
 
 
 def test_each_queue_has_subjects_of_its_own_and_there_is_one_for_all() -> None:

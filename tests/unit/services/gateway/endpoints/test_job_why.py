@@ -13,7 +13,8 @@ THEN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUEUED: dict[str, Any] = {
     "state": "queued", "queue": "ocr", "paused_at": None, "workers": 2, "worker_seen_at": THEN,
     "ticketed_at": None, "running": 0, "slots": 4, "tickets_ahead": 1, "ahead": 7, "held": 0, "holding": [],
-    "max_running": None, "max_running_per_tenant": None,
+    "max_running": None, "max_running_per_tenant": None, "shared": False, "preempted": 0,
+    "share": {"slots": 1, "of": 4, "held": 0},
 }  # fmt: skip
 
 
@@ -49,6 +50,13 @@ QUEUED: dict[str, Any] = {
             "At most 2 jobs may run at once in this queue, and 1 do.",
         ),
         ({"max_running": 3, "running": 1, "max_running_per_tenant": 1}, "behind", None),
+        (
+            {"shared": True, "held": 1},
+            "tenant_share",
+            "While others wait, the share of a tenant is 1 of 4 slots, and yours holds 1.",
+        ),
+        ({"shared": True, "held": 0}, "behind", None),
+        ({"shared": True, "held": 4, "share": {"slots": 4, "of": 4, "held": 4}}, "behind", None),
     ],
 )
 def test_a_queued_job_waits_for_one_thing(changes: dict[str, Any], code: str, sentence: str | None) -> None:
@@ -56,6 +64,8 @@ def test_a_queued_job_waits_for_one_thing(changes: dict[str, Any], code: str, se
     assert found == code
     assert sentence in (said, None)
     assert facts
+    if code in ("behind", "next", "tenant_share"):
+        assert (facts["share"], facts["preempted"]) == ((QUEUED | changes)["share"], 0)
 
 
 def test_who_holds_a_tenants_places_is_named_as_callers_know_them() -> None:
@@ -89,7 +99,10 @@ def test_a_job_that_is_held_says_by_what() -> None:
 
 def test_a_job_that_runs_or_waits_for_its_parts_or_has_ended() -> None:
     running = {"state": "running", "started_at": THEN, "attempt": 1, "progress": None, "cancel_requested_at": None}
+    running |= {"share": {"slots": 1, "of": 4, "held": 2}, "preempted": 1, "gives_way": False}
     assert explain(running)[1] == "It is running, since 2030-01-02 03:04:05 UTC."
+    assert explain(running)[2]["preempted"] == 1
+    assert explain(running | {"gives_way": True})[0] == "giving_way"
     assert explain(running | {"cancel_requested_at": THEN})[0] == "cancelling"
     waiting = explain({"state": "waiting", "progress": {"done": 3, "total": 10}})
     assert waiting[1] == "It waits for its children: 3 of 10 have ended."

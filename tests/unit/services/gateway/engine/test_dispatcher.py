@@ -1,14 +1,17 @@
 """How many tickets may lie on the conveyor: some seconds of work, and enough for idle workers."""
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from libs.common.bus import StreamState
 from libs.common.ledger.picking import WINDOW_LARGEST
 from libs.common.ledger.requeueing import Demand
+from libs.common.ledger.sharing import WAITED_S
 from services.gateway.engine import dispatcher
-from services.gateway.engine.dispatcher import WINDOW_S, _QueueState, _size_window
+from services.gateway.engine.dispatcher import WINDOW_S, _may_starve, _QueueState, _size_window
 
 NOW = 1_000.0
 
@@ -66,3 +69,28 @@ def test_a_new_conveyor_that_counts_from_nothing_is_no_slowness() -> None:
     rate = state.rate
     looked(state, 50, -state.taken)
     assert state.rate == rate
+
+
+def test_a_shared_queue_whose_conveyor_is_empty_has_not_run_dry() -> None:
+    state = _QueueState(window=8)
+    _size_window(state, StreamState(0, 0, None), replace(demand(), shared=True))
+    assert state.window == 8
+
+
+@pytest.mark.parametrize(
+    ("oldest_age_s", "changes", "may_starve"),
+    [
+        (None, {}, False),
+        (WAITED_S - 0.1, {}, False),
+        (WAITED_S, {}, True),
+        (WAITED_S, {"paused": True}, False),
+        (WAITED_S, {"slots": 0}, False),
+        (None, {"shared": True}, True),
+        (None, {"max_running": 1}, True),
+        (None, {"max_running": 1, "backlog": False}, False),
+    ],
+)
+def test_only_a_queue_where_something_waits_is_looked_at_more_closely(
+    oldest_age_s: float | None, changes: dict[str, Any], may_starve: bool
+) -> None:
+    assert _may_starve(StreamState(1, 0, oldest_age_s), replace(demand(), **changes)) is may_starve
