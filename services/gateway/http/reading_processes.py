@@ -7,7 +7,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from libs.common.errors import ArgosyError
-from libs.common.sandbox.sandbox import Limits, Refusals, Sandbox
+from libs.common.sandbox import Limits, Refusals, Sandbox
 from services.gateway.problems import TooLarge
 
 P = ParamSpec("P")

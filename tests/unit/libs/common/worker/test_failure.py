@@ -58,6 +58,8 @@ def test_the_tenant_of_a_job_does_not_see_passwords_of_our_servers() -> None:
     for outcome in outcomes:
         assert "://[redacted]@relay" in str(outcome.error)
         assert "hidden" not in str(outcome.error)
+
+
 def test_a_bug_tells_nobody_where_things_are_in_memory() -> None:
     outcome = outcome_of_failure(claim(), RuntimeError(f"cannot use {object()!r}"), Backoff())
     assert "object" in str(outcome.error)
