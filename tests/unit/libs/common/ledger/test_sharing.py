@@ -60,7 +60,7 @@ def test_who_is_farthest_beyond_gives_way_first_then_who_has_run_longest() -> No
 def test_each_starving_tenant_gets_one_slot_a_round() -> None:
     jobs = running("a", *range(10, 20))
     assert standing(10, jobs, a=99, b=99, c=99).give_way() == jobs[:2]
-    assert len(standing(10, jobs, **{f"t{n}": 99.0 for n in range(50)}).give_way()) == 9
+    assert len(Standing(10, None, jobs, {f"t{n}": 99.0 for n in range(50)}).give_way()) == 9
 
 
 def test_a_job_gives_way_so_often_and_then_its_tenant_is_confined() -> None:
