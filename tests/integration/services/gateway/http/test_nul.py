@@ -146,12 +146,12 @@ async def status(gateway: LiveGateway, request: Request) -> int:
 
 @pytest.fixture
 async def gateway(
-    servers: Trio, database_url: str, mail_database: Database, nats_bus: Bus, tmp_path: Path
+    servers: Trio, database_url: str, database: Database, mail_database: Database, nats_bus: Bus, tmp_path: Path
 ) -> AsyncIterator[LiveGateway]:
     secret = "a secret of the tests, and of nobody else"  # noqa: S105
     async with (
         serving(servers, database_url, tmp_path, TOKEN_SECRET=secret, CORS_ORIGINS="https://a.test") as (one,),
-        mailing(mail_database, nats_bus, servers, tmp_path, Relay()) as mailer,
+        mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
         mailer.answering(),
     ):
         yield one
