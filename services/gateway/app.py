@@ -45,14 +45,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        redis = Redis.from_url(
-            settings.redis_address,
-            client_name="argosy-gateway",
-            protocol=2,  # RESP3 and driver_info begin with commands that our user may not use, and need not
-            driver_info=None,
-            socket_connect_timeout=1,
-            socket_timeout=1,
-        )
+        redis = _redis(settings)
         state.settings = settings
         described = document(OPERATIONS)
         state.openapi, state.docs = orjson.dumps(described), page(described).encode()
@@ -82,12 +75,7 @@ def create_app(
                 state.database, state.bus, env=settings.gateway_env, policies=state.policies, tokens=state.tokens
             )
             state.limiter = Limiter(redis, state.bus, budget_s=settings.limits_budget_ms / 1000)
-            state.readiness = Readiness(
-                {
-                    "postgres": state.database.reachable,
-                    "redis": state.limiter.reachable,
-                }
-            )
+            state.readiness = Readiness({"postgres": state.database.reachable, "redis": state.limiter.reachable})
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
             state.job_updates = JobUpdates(state.database, state.bus)
             async with (
@@ -102,6 +90,17 @@ def create_app(
     app.state = state
     app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
     return app
+
+
+def _redis(settings: Settings) -> Redis:
+    return Redis.from_url(
+        settings.redis_address,
+        client_name="argosy-gateway",
+        protocol=2,  # RESP3 and driver_info begin with commands that our user may not use, and need not
+        driver_info=None,
+        socket_connect_timeout=1,
+        socket_timeout=1,
+    )
 
 
 def _beside_requests(state: GatewayState) -> AbstractAsyncContextManager[None]:

@@ -154,8 +154,10 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_limit_is_documented() -> None:
-    first_table = text_of("docs/limits.md").partition("\n## ")[0]
-    assert {named(row[0])[0] for row in rows(first_table)} == set(DEFAULTS)
+    first_table = rows(text_of("docs/limits.md").partition("\n## ")[0])
+    (of_tenants,) = (row for row in first_table if row[0] == "`tenant-…`")
+    by_row = {named(row[0])[0] for row in first_table if row is not of_tenants}
+    assert by_row | set(named(of_tenants[2])) == set(DEFAULTS)
 
 
 def test_every_operation_is_documented_and_no_other() -> None:
