@@ -28,11 +28,13 @@ WAITING_AT_MOST = 16 * 1024
 """Bytes of answers that may wait in this process before more is made of them."""
 UNSENT_AT_MOST = 16 * 1024
 """Bytes that the kernel takes ahead of what the client has room for; by default it is up to 4 MB a connection."""
+UNREAD_AT_MOST = 512 * 1024
+"""Bytes of further requests that may wait behind one; a single read has up to 256 KB."""
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 class _Flow(FlowControl):
-    """Uvicorn's flow control, which reads no more while something that has come has to wait."""
+    """Uvicorn's flow control with what has come and has to wait. Who listens for the client's end reads on."""
 
     unread = b""
     """What has come, but has to wait."""
@@ -40,10 +42,6 @@ class _Flow(FlowControl):
     def hold(self, unread: bytes) -> None:
         self.unread = unread
         self.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self.unread:
-            super().resume_reading()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -82,6 +80,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._connection.drain.received(len(data))
         elif self._has_to_wait:
             self.flow.hold(self.flow.unread + data)
+            if len(self.flow.unread) > UNREAD_AT_MOST:
+                self._abort()
         else:
             self._read(data)
 

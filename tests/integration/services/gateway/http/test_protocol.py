@@ -63,9 +63,11 @@ async def app(
     await send({"type": "http.response.body", "body": b"" if path == "/parts" else BODY})
 
 
-async def _noted(path: str, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-    begun.append(path)
-    if path == "/wait":
+async def _noted(
+    scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    begun.append(scope["path"])
+    if scope["path"] == "/wait":
         while (await receive())["type"] != "http.disconnect":
             pass
         begun.append("left")
