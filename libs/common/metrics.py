@@ -29,6 +29,9 @@ accounting_updated = Gauge(
 oldest_waiting_seconds = Gauge(
     "argosy_oldest_waiting_seconds", "Time since the oldest waiting job was due.", ["queue"]
 )
+slots_wanted = Gauge(
+    "argosy_slots_wanted", "Slots that a queue could use now; absent if not counted lately.", ["queue"]
+)
 jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by reason.", ["reason"])
 stored_bytes = Gauge("argosy_stored_bytes", "Bytes of uploads and artifacts of the jobs in the ledger.", ["queue"])
 schedule_late_seconds = Histogram(

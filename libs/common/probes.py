@@ -9,9 +9,11 @@ import asyncio
 import faulthandler
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+from typing import NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
@@ -27,11 +29,25 @@ STDERR = 2
 logger = log.get("probes")
 
 
+class Answer(NamedTuple):
+    """What is answered to a GET."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+Pages = Mapping[str, Callable[[], Answer]]
+"""More that is served on the port, by path. The functions are called by other threads than the event loop's."""
+NO_PAGES: Pages = MappingProxyType({})
+
+
 class Probes:
     """The health of this process. The function `ready` must be cheap and must not call another server."""
 
-    def __init__(self, ready: Callable[[], bool]) -> None:
+    def __init__(self, ready: Callable[[], bool], pages: Pages = NO_PAGES) -> None:
         self.ready = ready
+        self.pages = pages
         self._ticked_at = time.monotonic()
 
     def watch(self, stop: threading.Event, on_wedged: Callable[[], None], *, every_s: float = 1.0) -> None:
@@ -62,22 +78,30 @@ class Probes:
             await asyncio.sleep(1)
             metrics.loop_lag_seconds.set(time.monotonic() - self._ticked_at - 1)
 
-    def answer(self, path: str) -> tuple[int, str, bytes]:
-        """The HTTP status, media type and body for `path`."""
+    def answer(self, path: str) -> Answer:
+        """The answer to a GET of `path`."""
         match path.partition("?")[0]:
             case "/metrics":
-                return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
+                return Answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
             case "/livez":
-                return (200, "text/plain", b"ok\n") if self.alive() else (503, "text/plain", b"stuck\n")
+                return _text(200, "ok") if self.alive() else _text(503, "stuck")
             case "/readyz":
-                return (200, "text/plain", b"ok\n") if self.ready() else (503, "text/plain", b"not ready\n")
-        return 404, "text/plain", b"not found\n"
+                return _text(200, "ok") if self.ready() else _text(503, "not ready")
+            case page if page in self.pages:
+                return self.pages[page]()
+        return _text(404, "not found")
+
+
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, "text/plain", text.encode() + b"\n")
 
 
 @asynccontextmanager
-async def serving(settings: ProbeSettings, ready: Callable[[], bool]) -> AsyncIterator[Probes]:
-    """Serve probes while the block runs. Raises OSError if the port is in use."""
-    probes = Probes(ready)
+async def serving(
+    settings: ProbeSettings, ready: Callable[[], bool], pages: Pages = NO_PAGES
+) -> AsyncIterator[Probes]:
+    """Serve probes and `pages` while the block runs. Raises OSError if the port is in use."""
+    probes = Probes(ready, pages)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -19,6 +19,7 @@ from services.gateway.engine.dispatcher import Dispatcher
 from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.engine.readiness import Readiness
 from services.gateway.engine.retention import Retention
+from services.gateway.engine.scaling_signal import ScalingSignal
 from services.gateway.http.client_address import ClientAddresses
 from services.gateway.http.early_answers import EarlyAnswers
 from services.gateway.http.load_shedding import LargeBodies, LoadShedder
@@ -60,13 +61,14 @@ def create_app(
         )
         state.timeouts = Timeouts()
         state.tokens = Tokens(settings, settings.gateway_env)
+        scaling_signal = ScalingSignal(queues)
 
         def takes_requests() -> bool:
             """Also while a server is away: then callers are told so by us, and not by what stands in front."""
             return state.started.is_set() and not state.draining.is_set()
 
         async with (
-            probes.serving(settings, takes_requests),
+            probes.serving(settings, takes_requests, {"/slots-wanted": scaling_signal.answer}),
             aclosing(redis),
             db.connect(settings, "gateway", role=db.Role.GATEWAY) as state.database,
             bus.connect(settings, "gateway") as state.bus,
@@ -81,7 +83,7 @@ def create_app(
             async with (
                 state.limiter.running(),
                 state.readiness.running(),
-                _beside_requests(state),
+                _beside_requests(state, scaling_signal),
             ):
                 state.started.set()
                 yield
@@ -103,7 +105,7 @@ def _redis(settings: Settings) -> Redis:
     )
 
 
-def _beside_requests(state: GatewayState) -> AbstractAsyncContextManager[None]:
+def _beside_requests(state: GatewayState, scaling_signal: ScalingSignal) -> AbstractAsyncContextManager[None]:
     """What runs beside the requests. Without the essential parts the gateway would be of no use."""
     retention = Retention(state.database, state.blobs, state.settings)
     return background.alongside(
@@ -115,6 +117,7 @@ def _beside_requests(state: GatewayState) -> AbstractAsyncContextManager[None]:
         background.optional(state.job_updates.listen()),  # they are told all by `recheck`, but later
         background.optional(state.authenticator.listen()),  # what is cached ends by itself, but later
         background.optional(retention.run()),  # requests need none of it
+        background.optional(scaling_signal.run(state.database)),  # without numbers nothing is scaled
     )
 
 

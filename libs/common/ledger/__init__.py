@@ -17,6 +17,7 @@ flows              a job that fans out into children and waits for them
 bulk_retries       bulk retries, with a rate limit and a failure limit
 schedules          recurring jobs
 queues             pause, caps, and the state of each queue
+slots_wanted       how many slots each queue could use
 queue_position     where one job stands in its queue, and so why it does not run
 consistency_check  accepted minus ended must equal the unfinished jobs
 retention          removes old jobs, and the files that are no longer needed
