@@ -56,6 +56,7 @@ from services.gateway.endpoints.ocr import OcrSubmission, submit_ocr
 from services.gateway.endpoints.queues import QueueCapsUpdate, cap_queue, list_queues, pause_queue, resume_queue
 from services.gateway.endpoints.schedules import (
     NewSchedule,
+    ScheduleListQuery,
     ScheduleUpdate,
     change_schedule,
     create_schedule,
@@ -175,7 +176,8 @@ OPERATIONS = (
         problems=(NotFound,)),
     _op("POST", "/v1/replays/{id}/cancel", cancel_replay, S.JOBS_WRITE, answers={200: Answer(d.Replay)},
         problems=(NotFound, Conflict)),
-    _op("GET", "/v1/schedules", list_schedules, S.SCHEDULES_READ, answers={200: Answer(d.Schedules)}),
+    _op("GET", "/v1/schedules", list_schedules, S.SCHEDULES_READ, query=ScheduleListQuery,
+        answers={200: Answer(d.SchedulePage)}),
     _op("POST", "/v1/schedules", create_schedule, S.SCHEDULES_WRITE, body=NewSchedule, deadline_s=60.0,
         answers={201: Answer(d.Schedule, headers=("Location",))}, problems=(Conflict, StorageUnavailable)),
     _op("GET", "/v1/schedules/{id}", show_schedule, S.SCHEDULES_READ, answers={200: Answer(d.Schedule)},

@@ -6,7 +6,7 @@ one in the repeated hour runs once. https://manpages.debian.org/bookworm/cron/cr
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from cronsim import CronSim, CronSimError
-from pydantic_core import to_json
 
 from libs.common import log
 from libs.common.db import PROMPT_S, Database
@@ -30,6 +29,12 @@ logger = log.get("schedules")
 
 MISSED_AFTER = timedelta(seconds=30)
 """A fire time counts as missed when it is more than this in the past."""
+DUE_AT_A_TIME = 50
+ROUNDS_AT_MOST = 10
+"""Schedules that are read together, and how often in one call of `fire`. A payload has up to 256 KB."""
+CREATED_AT_A_TIME = 1_000
+CREATED_BYTES = 4 * 1024 * 1024
+"""Jobs that are created together: no more when their payloads have so many bytes."""
 CATCH_UP_AT_MOST = 100
 """The most missed runs that one round creates or counts. Further runs to catch up on follow in the next round."""
 
@@ -98,8 +103,10 @@ def run_id(schedule: UUID, moment: datetime) -> UUID:
     return UUID(int=number & ~(0x3 << 62) | (0x2 << 62))
 
 
-FACTS = """id, name, queue, kind, payload, fields, cron, timezone, catch_up, created_at, paused_at, next_at,
+LISTED = """id, name, queue, kind, fields, cron, timezone, catch_up, created_at, paused_at, next_at,
   last_at, missed"""
+FACTS = f"{LISTED}, payload"
+"""Payloads are left out of lists: a page of them may have 25 MB."""
 _CREATE = f"""
 INSERT INTO ledger.schedules
   (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up, next_at)
@@ -152,11 +159,20 @@ async def change(
     return dict(rows[0]) if rows else None
 
 
-async def every(db: Database, tenant: str) -> list[dict[str, Any]]:
-    """All schedules of a tenant, ordered by name. Raises Unavailable."""
-    sql = f"SELECT {FACTS} FROM ledger.schedules WHERE tenant = $1 ORDER BY name"  # noqa: S608
-    rows = await db.fetch(sql, tenant, tenant=tenant)
-    return [dict(row) for row in rows]
+async def count(db: Database, tenant: str) -> int:
+    """How many schedules a tenant has. Raises Unavailable."""
+    ((number,),) = await db.fetch("SELECT count(*) FROM ledger.schedules WHERE tenant = $1", tenant, tenant=tenant)
+    return int(number)
+
+
+_PAGE = f"""
+SELECT {LISTED} FROM ledger.schedules WHERE tenant = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+"""  # noqa: S608
+
+
+async def page(db: Database, tenant: str, *, after: UUID | None, limit: int) -> list[dict[str, Any]]:
+    """Up to `limit` schedules of a tenant as LISTED, oldest first, behind `after`. Raises Unavailable."""
+    return [dict(row) for row in await db.fetch(_PAGE, tenant, after, limit, tenant=tenant)]
 
 
 async def find(db: Database, tenant: str, schedule: UUID) -> dict[str, Any] | None:
@@ -172,15 +188,15 @@ async def delete(db: Database, tenant: str, schedule: UUID) -> bool:
     return bool(await db.fetch(sql, tenant, schedule, tenant=tenant))
 
 
-def job_of(facts: dict[str, Any], tenant: str, created_by: str, job_id: UUID) -> NewJob:
-    """A job of the schedule with these FACTS."""
+def job_of(facts: Mapping[str, Any], payload: bytes, tenant: str, created_by: str, job_id: UUID) -> NewJob:
+    """A job of the schedule with these facts, as LISTED. `payload` is JSON text."""
     fields = facts["fields"]
     return NewJob(
         tenant,
         created_by,
         facts["queue"],
         facts["kind"],
-        to_json(facts["payload"]),
+        payload,
         id=job_id,
         priority=Priority(fields["priority"]),
         max_attempts=fields["max_attempts"],
@@ -191,9 +207,10 @@ def job_of(facts: dict[str, Any], tenant: str, created_by: str, job_id: UUID) ->
     )
 
 
+# Payloads stay text: the round runs on an event loop, where parsing and writing them would hold up requests.
 _DUE = f"""
-SELECT {FACTS}, tenant, created_by, now() AS now FROM ledger.schedules
-WHERE paused_at IS NULL AND next_at <= now() ORDER BY next_at LIMIT 500
+SELECT {LISTED}, payload::text AS payload, tenant, created_by, now() AS now FROM ledger.schedules
+WHERE paused_at IS NULL AND next_at <= now() ORDER BY next_at LIMIT {DUE_AT_A_TIME}
 """  # noqa: S608
 _MOVED_ON: Columns[tuple[Any, Due]] = Columns(
     id=("uuid", lambda moved: moved[0]["id"]),
@@ -231,19 +248,30 @@ def _due_of(row: Any) -> Due:
 
 
 async def fire(db: Database) -> Fired:
-    """Create the jobs of all schedules that are due. Several may run at the same time. Raises Unavailable."""
-    rows = await db.fetch(_DUE, timeout_s=PROMPT_S)
-    if not rows:
-        return Fired()
+    """Create the jobs of the schedules that are due. Several may run at the same time. Raises Unavailable.
+
+    If very many are due, those that have waited longest are first, and the others follow in the next call.
+    """
+    fired = Fired()
+    for _ in range(ROUNDS_AT_MOST):
+        rows = await db.fetch(_DUE, timeout_s=PROMPT_S)
+        if rows:
+            some = await _fire(db, rows)
+            fired = Fired(fired.late_s + some.late_s, fired.missed + some.missed)
+        if len(rows) < DUE_AT_A_TIME:
+            break
+    return fired
+
+
+async def _fire(db: Database, rows: Sequence[Any]) -> Fired:
     dues = [_due_of(row) for row in rows]
     jobs = [
-        job_of(dict(row), row["tenant"], row["created_by"], run_id(row["id"], moment))
+        job_of(dict(row), row["payload"].encode(), row["tenant"], row["created_by"], run_id(row["id"], moment))
         for row, due in zip(rows, dues, strict=True)
         for moment in due.fires
     ]
     # Create the jobs first: if the update below is lost, the next round tries the same ids and changes nothing.
-    for start in range(0, len(jobs), 1000):
-        batch = jobs[start : start + 1000]
+    for batch in _batches(jobs):
         await accept(db, batch, ticketed=[False] * len(batch))
     moved_on = _MOVED_ON.arrays(list(zip(rows, dues, strict=True)))
     recorded = await db.fetch(_RECORD_FIRED, *moved_on, timeout_s=PROMPT_S)
@@ -251,6 +279,19 @@ async def fire(db: Database) -> Fired:
     ours = [(row["now"], due) for row, due in zip(rows, dues, strict=True) if row["id"] in by_us]
     late = tuple((now - moment).total_seconds() for now, due in ours for moment in due.fires)
     return Fired(late, sum(due.missed for _, due in ours))
+
+
+def _batches(jobs: Sequence[NewJob]) -> Iterator[list[NewJob]]:
+    """`jobs` in parts of at most CREATED_AT_A_TIME, and of CREATED_BYTES unless one job alone has more."""
+    batch, size = list[NewJob](), 0
+    for job in jobs:
+        if batch and (len(batch) == CREATED_AT_A_TIME or size + len(job.payload) > CREATED_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += len(job.payload)
+    if batch:
+        yield batch
 
 
 def upcoming(cron: str, timezone: str, number: int) -> list[datetime]:

@@ -6,6 +6,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,8 +19,8 @@ from services.gateway.endpoints.mail import recurring_letter
 from services.gateway.endpoints.ocr import RecurringDocument, recurring_document
 from services.gateway.endpoints.submission import JobFields, as_requested, submit
 from services.gateway.http.admission import caller, charge_user
-from services.gateway.http.json_io import json_response, read_json
-from services.gateway.http.schemas import Schedule
+from services.gateway.http.json_io import json_response, read_json, read_query
+from services.gateway.http.schemas import ListedSchedule, Schedule
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, Invalid, NotFound
@@ -108,11 +109,20 @@ class ScheduleUpdate(BaseModel):
         return None if name is None else _known_timezone(name)
 
 
+class ScheduleListQuery(BaseModel):
+    """The query of GET /v1/schedules."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: Annotated[str, Field(pattern="^schedule_[0-9a-f]{32}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
 async def create_schedule(request: Request) -> Response:
     """Create a schedule. Its name must be unique in the tenant."""
     principal, state = caller(request), state_of(request)
     body = await read_json(request, NewSchedule)
-    if len(await schedules.every(state.database, principal.tenant)) >= SCHEDULES_AT_MOST:
+    if await schedules.count(state.database, principal.tenant) >= SCHEDULES_AT_MOST:
         raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
     schedule = new_id()
     _upcoming(body.cron, body.timezone)
@@ -137,21 +147,25 @@ async def create_schedule(request: Request) -> Response:
     except NameTaken as error:
         await state.blobs.discard(folder)
         raise Conflict(f"There is a schedule named {body.name!r} already.") from error
-    document = _schedule_document(facts)
+    document = _with_payload(facts)
     return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
 
 
 async def list_schedules(request: Request) -> Response:
-    """The tenant's schedules, by name."""
+    """The tenant's schedules, oldest first, in pages. Their payloads are not listed."""
     principal = caller(request)
-    found = await schedules.every(state_of(request).database, principal.tenant)
-    return json_response({"schedules": [_schedule_document(facts) for facts in found]})
+    wanted = read_query(request, ScheduleListQuery)
+    after = parse_id(wanted.cursor, "schedule") if wanted.cursor else None
+    found = await schedules.page(state_of(request).database, principal.tenant, after=after, limit=wanted.limit + 1)
+    page = [_listed(facts) for facts in found[: wanted.limit]]
+    more = len(found) > wanted.limit
+    return json_response({"schedules": page, "next_cursor": page[-1]["id"] if more else None})
 
 
 async def show_schedule(request: Request) -> Response:
     """One schedule, and when it fires next."""
     principal = caller(request)
-    return json_response(_schedule_document(await _find(request, principal)))
+    return json_response(_with_payload(await _find(request, principal)))
 
 
 async def change_schedule(request: Request) -> Response:
@@ -168,7 +182,7 @@ async def change_schedule(request: Request) -> Response:
     )
     if changed is None:
         raise NotFound("There is no such schedule.")
-    return json_response(_schedule_document(changed))
+    return json_response(_with_payload(changed))
 
 
 async def delete_schedule(request: Request) -> Response:
@@ -184,7 +198,7 @@ async def run_schedule(request: Request) -> Response:
     """Create the schedule's job now, even if it is not due or is paused."""
     principal = caller(request)
     facts = await _find(request, principal)
-    job = schedules.job_of(facts, principal.tenant, principal.user, new_id())
+    job = schedules.job_of(facts, to_json(facts["payload"]), principal.tenant, principal.user, new_id())
     await charge_user(request, CHARGES[facts["queue"]])
     return await submit(request, as_requested(request, job, facts["id"].bytes))
 
@@ -208,14 +222,18 @@ def _folder(tenant: str, schedule: UUID) -> str:
     return f"schedules/{tenant}/{schedule.hex}"
 
 
-def _schedule_document(facts: dict[str, Any]) -> Schedule:
+def _with_payload(facts: dict[str, Any]) -> Schedule:
+    payload = {name: value for name, value in facts["payload"].items() if name != "source"}
+    return {**_listed(facts), "payload": payload}
+
+
+def _listed(facts: dict[str, Any]) -> ListedSchedule:
     fields = facts["fields"]
     return {
         "id": public_id(facts["id"], "schedule"),
         "name": facts["name"],
         "queue": facts["queue"],
         "kind": facts["kind"],
-        "payload": {name: value for name, value in facts["payload"].items() if name != "source"},
         "cron": facts["cron"],
         "timezone": facts["timezone"],
         "catch_up": facts["catch_up"],

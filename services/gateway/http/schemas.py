@@ -134,14 +134,13 @@ class Replay(TypedDict):
     jobs: dict[State, int]
 
 
-class Schedule(TypedDict):
+class ListedSchedule(TypedDict):
     """A recurring job. `next` lists the next times it fires."""
 
     id: str
     name: str
     queue: str
     kind: str
-    payload: dict[str, Any]
     cron: str
     timezone: str
     catch_up: Literal["skip", "one", "all"]
@@ -157,10 +156,17 @@ class Schedule(TypedDict):
     tags: list[str]
 
 
-class Schedules(TypedDict):
-    """The tenant's schedules, by name."""
+class Schedule(ListedSchedule):
+    """A recurring job with the payload of its jobs."""
 
-    schedules: list[Schedule]
+    payload: dict[str, Any]
+
+
+class SchedulePage(TypedDict):
+    """A page of the tenant's schedules, without payloads. `next_cursor` is null on the last page."""
+
+    schedules: list[ListedSchedule]
+    next_cursor: str | None
 
 
 class QueueDepth(TypedDict):

@@ -13,15 +13,23 @@ from libs.common.ledger.schedules import CatchUp, Fired
 FIELDS = {"priority": "normal", "max_attempts": 3, "timeout_s": 60.0, "tags": ["r"], "unique_for": None}
 
 
-async def hourly(database: Database, *, due: timedelta, catch_up: CatchUp = CatchUp.ALL) -> UUID:
+async def hourly(
+    database: Database, *, due: timedelta, catch_up: CatchUp = CatchUp.ALL, payload: bytes = b'{"n": 1}'
+) -> UUID:
     """A schedule whose first unserved time is the full hour that long ago."""
     schedule = new_id()
-    facts: dict[str, Any] = {"name": "hourly", "queue": "q", "kind": "k", "payload": b'{"n": 1}', "fields": FIELDS}
+    facts: dict[str, Any] = {
+        "name": str(schedule),
+        "queue": "q",
+        "kind": "k",
+        "payload": payload,
+        "fields": FIELDS,
+    }
     await schedules.create(
         database, "dev", "key", schedule=schedule, cron="0 * * * *", timezone="UTC", catch_up=catch_up, **facts
     )
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    await database.fetch("UPDATE ledger.schedules SET next_at = $1", hour - due)
+    await database.fetch("UPDATE ledger.schedules SET next_at = $1 WHERE id = $2", hour - due, schedule)
     return schedule
 
 
@@ -32,6 +40,24 @@ async def test_many_dispatchers_make_one_job_for_each_time(database: Database) -
     assert [tuple(row) for row in rows] == [(schedule, {"n": 1}, ["r"], 3)] * 5
     assert sum(len(fired.late_s) for fired in rounds) == 5  # told by one of them
     assert await schedules.fire(database) == Fired()
+
+
+async def test_more_schedules_than_are_read_together_fire_in_one_call(database: Database) -> None:
+    for _ in range(schedules.DUE_AT_A_TIME + 1):
+        await hourly(database, due=timedelta(hours=0))
+    fired = await schedules.fire(database)
+    assert len(fired.late_s) == schedules.DUE_AT_A_TIME + 1
+    assert await schedules.fire(database) == Fired()
+
+
+async def test_runs_with_large_payloads_are_made_in_parts(database: Database) -> None:
+    large = b'{"text": "%s"}' % (b"x" * (schedules.CREATED_BYTES // 4))
+    await hourly(database, due=timedelta(hours=9), payload=large)
+    await schedules.fire(database)
+    ((jobs, sizes),) = await database.fetch(
+        "SELECT count(*), count(DISTINCT length(payload::text)) FROM ledger.jobs"
+    )
+    assert (jobs, sizes) == (10, 1)
 
 
 async def test_what_was_missed_is_counted(database: Database) -> None:

@@ -39,6 +39,22 @@ async def test_a_schedules_life(gateway: Gateway) -> None:
     assert_problem(await client.get(path), 404, "not-found")
 
 
+async def test_schedules_are_listed_in_pages_without_payloads(gateway: Gateway) -> None:
+    client = await gateway.client()
+    names = [f"s{number}" for number in range(5)]
+    for name in names:
+        assert (await recurring(client, name=name)).status_code == 201
+    seen, cursor = list[str](), ""
+    for left in (3, 1, 0):
+        answer = (await client.get(f"/v1/schedules?limit=2{cursor}")).json()
+        seen += [one["name"] for one in answer["schedules"]]
+        assert all("payload" not in one for one in answer["schedules"])
+        assert (answer["next_cursor"] is not None) == bool(left)
+        cursor = f"&cursor={answer['next_cursor']}"
+    assert seen == names
+    assert_problem(await client.get("/v1/schedules?cursor=schedule_1"), 422, "invalid")
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
