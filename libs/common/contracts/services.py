@@ -15,8 +15,6 @@ class Need(StrEnum):
     REDIS = "redis"
     BLOBS = "blobs"
     """The blob store of uploads and artifacts."""
-    EGRESS = "egress"
-    """Servers outside the fleet, such as mail relays."""
 
 
 class ScaledBy(StrEnum):
@@ -67,6 +65,8 @@ class ServiceRow:
     ports: Mapping[str, int]
     """Container ports by what is spoken there; `probes` is internal."""
     needs: frozenset[Need]
+    calls_ports: frozenset[int] = frozenset()
+    """Ports of servers in the world that it calls; besides, with Need.BLOBS, the blob store's 443."""
     scaled_by: ScaledBy = ScaledBy.BACKLOG
     does_what_is_left: bool = False
     """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
@@ -85,7 +85,8 @@ GATEWAY = ServiceRow(
     role=Role.GATEWAY,
     concurrency_variable=None,
     ports={"http": 8080, "probes": PROBES},
-    needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),  # egress: the keys of an outside token issuer
+    needs=frozenset({Need.REDIS, Need.BLOBS}),
+    calls_ports=frozenset({443}),  # the keys of an outside token issuer
     scaled_by=ScaledBy.CPU,
 )
 OCR = ServiceRow(
@@ -102,7 +103,8 @@ MAILER = ServiceRow(
     role=Role("argosy_mailer", "argosy_mailer_tenant"),
     concurrency_variable="EMAIL_CONCURRENCY",
     ports={"lmtp": 8024, "probes": PROBES},
-    needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),
+    needs=frozenset({Need.REDIS, Need.BLOBS}),
+    calls_ports=frozenset({25, 465, 587}),  # mail relays
     does_what_is_left=True,  # recipients that a letter has not reached
     may_read={"ledger.jobs": ("*",)},  # whether a letter's job has ended
 )
