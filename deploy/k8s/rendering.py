@@ -26,14 +26,20 @@ def overlay(environment: str) -> Path:
 
 def render(folder: Path) -> list[Manifest]:
     """The objects of the kustomization in `folder`. Raises CannotRender."""
-    kubectl = shutil.which("kubectl", path=sysconfig.get_path("scripts")) or shutil.which("kubectl")
-    if kubectl is None:
-        raise CannotRender("There is no kubectl: `make setup` installs one.")
-    told = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)  # noqa: S603
+    command = [kubectl_path(), "kustomize", str(folder)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if told.returncode:
         raise CannotRender(told.stderr.strip())
-    loaded = yaml.load_all(told.stdout, Loader=FASTEST)  # noqa: S506: a safe one
+    loaded = yaml.load_all(told.stdout, Loader=FASTEST)
     return [manifest for manifest in loaded if manifest]
+
+
+def kubectl_path() -> str:
+    """The kubectl of this environment, else the machine's. Raises CannotRender."""
+    found = shutil.which("kubectl", path=sysconfig.get_path("scripts")) or shutil.which("kubectl")
+    if found is None:
+        raise CannotRender("There is no kubectl: `make setup` installs one.")
+    return found
 
 
 def find(manifests: Iterable[Manifest], kind: str, name: str) -> Manifest:

@@ -1,6 +1,8 @@
 """What may be added to an environment keeps the rules too, and does what it is for."""
 
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,20 @@ def test_nats_knows_the_accounts_that_the_table_of_services_gives(
     text = (SERVERS / "accounts.conf").read_text()
     assert text == capsys.readouterr().out, "python -m deploy.permissions nats > …/servers/accounts.conf"
     assert set(re.findall(r"\$(NATS_\w+)", text)) == template(SERVERS / "nats.example.env").keys()
+
+
+def test_nats_can_read_its_configuration(tmp_path: Path) -> None:
+    for name in ("nats.conf", "accounts.conf"):
+        (tmp_path / name).write_text((SERVERS / name).read_text().replace('"/data', f'"{tmp_path}'))
+    program, passwords = (
+        Path(sysconfig.get_path("scripts")) / "nats-server",
+        template(SERVERS / "nats.example.env"),
+    )
+    command = [str(program), "-t", "-c", str(tmp_path / "nats.conf")]
+    told = subprocess.run(command, env=passwords, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    without = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
+    assert "NATS_" in without.stderr  # a password that is missing is no empty password
 
 
 def test_postgres_takes_as_many_connections_as_are_reckoned_with() -> None:

@@ -83,7 +83,7 @@ def test_without_its_folder_it_is_told() -> None:
         replace(CUSTOMS, needs=CUSTOMS.needs | {Need.REDIS}),
         replace(CUSTOMS, needs=frozenset()),
         replace(CUSTOMS, calls_ports=frozenset({25})),
-        replace(CUSTOMS, ports=CUSTOMS.ports | {"http": 8080}),
+        replace(CUSTOMS, ports={**CUSTOMS.ports, "http": 8080}),
     ],
     ids=["redis", "no-blobs", "mail", "called"],
 )

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.k8s.rendering import CannotRender, container_of, environment_of, find, names_of, overlay, render
+from deploy.k8s.rendering import (
+    CannotRender,
+    Manifest,
+    container_of,
+    environment_of,
+    find,
+    names_of,
+    overlay,
+    render,
+)
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
@@ -42,6 +51,6 @@ def test_objects_are_found_by_kind_and_name() -> None:
 
 
 def test_a_pod_has_one_container() -> None:
-    two = {"spec": {"template": {"spec": {"containers": [{}, {}]}}}}
+    two: Manifest = {"spec": {"template": {"spec": {"containers": [{}, {}]}}}}
     with pytest.raises(ValueError, match="too many"):
         container_of(two)

@@ -182,7 +182,7 @@ def _flat(manifests: Sequence[Manifest]) -> dict[str, object]:
         text = text.replace("argosy-staging", "argosy").replace("argosy-production", "argosy")
         return generated.get(text, text)
 
-    generated = {
+    generated: dict[str, str] = {
         one["metadata"]["name"]: one["metadata"]["name"].rpartition("-")[0]
         for one in manifests
         if one["kind"] == "ConfigMap"
