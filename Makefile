@@ -12,7 +12,7 @@ WORKER := $(or $(S),ocr)
 SEEDS ?= 20
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
+.PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ check: setup ## Lint and strict types only
 fmt: setup ## Format the code
 	@$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+times: setup ## Show the times that depend on each other, in code and manifests: make times ENV=staging
+	@$(RUN) -m deploy.times "$(or $(ENV),production)"
 
 lock: ## Choose versions anew (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

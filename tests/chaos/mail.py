@@ -20,6 +20,7 @@ from deploy.local.test_servers import Trio, trio
 from deploy.migrations.__main__ import upgrade
 from deploy.migrations.provisioning import QUEUE_COLUMNS
 from libs.common import background, bus, db
+from libs.common.backoff import until_available
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload
 from libs.common.contracts.services import MAILER
@@ -126,7 +127,7 @@ async def play(run: Run, database: Database, settings: dict[str, str], folder: P
                 )  # fmt: skip
                 if run.mailer is None:
                     run.mailer = mailer
-                    await accept(database, [run.job], ticketed=[False])
+                    await until_available(lambda: accept(database, [run.job], ticketed=[False]))
                 await asyncio.to_thread(mailer.wait)
         rows = await database.fetch("SELECT address, state FROM mail.recipients WHERE letter = $1", run.job.id)
         run.states = {row[0]: row[1] for row in rows}

@@ -15,8 +15,6 @@ class Need(StrEnum):
     REDIS = "redis"
     BLOBS = "blobs"
     """The blob store of uploads and artifacts."""
-    EGRESS = "egress"
-    """Servers outside the fleet, such as mail relays."""
 
 
 class ScaledBy(StrEnum):
@@ -80,6 +78,8 @@ class ServiceRow:
     needs: frozenset[Need]
     redis: RedisRights | None = None
     """With Need.REDIS."""
+    calls_ports: frozenset[int] = frozenset()
+    """Ports of servers in the world that it calls; besides, with Need.BLOBS, the blob store's 443."""
     scaled_by: ScaledBy = ScaledBy.BACKLOG
     does_what_is_left: bool = False
     """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
@@ -100,7 +100,6 @@ GATEWAY = ServiceRow(
     role=Role.GATEWAY,
     concurrency_variable=None,
     ports={"http": 8080, "probes": PROBES},
-    needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),  # egress: the keys of an outside token issuer
     redis=RedisRights(
         prefixes=("argosy:limit:", "argosy:limits:"),
         commands=(
@@ -108,6 +107,8 @@ GATEWAY = ServiceRow(
             *("zadd", "zcard", "zrange", "zrem", "zremrangebyscore"),
         ),
     ),
+    needs=frozenset({Need.REDIS, Need.BLOBS}),
+    calls_ports=frozenset({443}),  # the keys of an outside token issuer
     scaled_by=ScaledBy.CPU,
 )
 OCR = ServiceRow(
@@ -124,11 +125,12 @@ MAILER = ServiceRow(
     role=Role("argosy_mailer", "argosy_mailer_tenant"),
     concurrency_variable="EMAIL_CONCURRENCY",
     ports={"lmtp": 8024, "probes": PROBES},
-    needs=frozenset({Need.REDIS, Need.BLOBS, Need.EGRESS}),
     redis=RedisRights(
         prefixes=("argosy:mail:",),
         commands=("get", "set", "expire", "pexpire", "zadd", "zcard", "zrange", "zremrangebyscore"),
     ),
+    needs=frozenset({Need.REDIS, Need.BLOBS}),
+    calls_ports=frozenset({25, 465, 587}),  # mail relays
     does_what_is_left=True,  # recipients that a letter has not reached
     may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a letter's job has ended
 )

@@ -165,6 +165,8 @@ async def test_nothing_that_a_caller_writes_is_a_bug(gateway: LiveGateway, datab
     async def ask(request: Request) -> None:
         async with limit:
             answered = await status(gateway, request)
+            if answered == 503:  # a busy machine: the mailer has not answered in time
+                answered = await status(gateway, request)
         seen.add(answered)
         assert 200 <= answered < 500, request[:2000]
 

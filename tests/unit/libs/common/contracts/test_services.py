@@ -59,7 +59,23 @@ def missing(service: ServiceRow) -> list[str]:
         lacking.append(f"a page in docs/ that tells of {service.name}")
     if f"(services/{service.name})" not in (ROOT / "README.md").read_text():
         lacking.append(f"README.md: {service.name} in the table of services")
-    return lacking
+    return lacking + missing_manifests(service)
+
+
+def missing_manifests(service: ServiceRow) -> list[str]:
+    """What has to be made before `service` can run on Kubernetes."""
+    k8s, folder = ROOT / "deploy" / "k8s", f"services/{service.name}"
+    files = ("kustomization.yaml", "deployment.yaml", "settings.env", "secrets.example.env")
+    lacking = [f"deploy/k8s/{folder}/{name}" for name in files if not (k8s / folder / name).is_file()]
+    lists = {"base": f"../services/{service.name}\n"}
+    lists |= {f"overlays/{name}/images": f"argosy/{service.name}," for name in ("staging", "production")}
+    if service.is_worker:
+        lists["components/keda"] = f"{service.name}.yaml"
+    return lacking + [
+        f"deploy/k8s/{place}/kustomization.yaml: {service.name}"
+        for place, entry in lists.items()
+        if entry not in (k8s / place / "kustomization.yaml").read_text()
+    ]
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
@@ -81,6 +97,14 @@ def test_of_a_new_row_is_said_what_else_must_exist() -> None:
         "tests/unit/services/customs or tests/integration/services/customs",
         "a page in docs/ that tells of customs",
         "README.md: customs in the table of services",
+        "deploy/k8s/services/customs/kustomization.yaml",
+        "deploy/k8s/services/customs/deployment.yaml",
+        "deploy/k8s/services/customs/settings.env",
+        "deploy/k8s/services/customs/secrets.example.env",
+        "deploy/k8s/base/kustomization.yaml: customs",
+        "deploy/k8s/overlays/staging/images/kustomization.yaml: customs",
+        "deploy/k8s/overlays/production/images/kustomization.yaml: customs",
+        "deploy/k8s/components/keda/kustomization.yaml: customs",
     ]
 
 

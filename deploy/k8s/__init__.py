@@ -1,0 +1,1 @@
+"""The manifests for Kubernetes, and what reads them as a cluster would."""

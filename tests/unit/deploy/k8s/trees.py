@@ -1,0 +1,20 @@
+"""A copy of the manifests that a test may change."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from deploy.k8s.rendering import MANIFESTS
+
+
+def copied(folder: Path) -> Path:
+    """The copy of deploy/k8s in `folder`."""
+    return Path(shutil.copytree(MANIFESTS, folder / "k8s", ignore=shutil.ignore_patterns("*.py", "__pycache__")))
+
+
+def added(kustomization: Path, key: str, *values: object) -> None:
+    """Add to a list in a kustomization.yaml."""
+    content = yaml.safe_load(kustomization.read_text())
+    content.setdefault(key, []).extend(values)
+    kustomization.write_text(yaml.safe_dump(content))
