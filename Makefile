@@ -10,9 +10,11 @@ RUN := $(VENV)/bin/python
 FOLDER := $(or $(ARGOSY_RUN_DIR),.run)
 WORKER := $(or $(S),ocr)
 SEEDS ?= 20
+RELEASE := $(RUN) -m deploy.release
+RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
+.PHONY: help images deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +68,16 @@ redis-start: setup ## Start our Redis, alone if the fleet is down
 
 redis-stop: ## Stop our Redis
 	@$(RUN) -m deploy.local redis-stop
+
+## Kubernetes
+images: setup ## Build the images; push them too: make images PUSH=registry.example.com/argosy TAG=1.2
+	@$(RUN) -m deploy.images --tag "$(or $(TAG),dev)" $(if $(PUSH),--push "$(PUSH)") $(if $(S),--only "$(S)") -- $(BUILD_OPTIONS)
+
+deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1]
+	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)
+
+rollback: setup ## Bring out the release before, or another one: make rollback ENV=staging [TO=3]
+	@$(RELEASE) rollback "$(ENV)" $(RELEASE_OPTIONS) $(if $(TO),--to "$(TO)")
 
 ## Tests
 test: setup ## Everything CI does: lint, types, and all tests against real servers

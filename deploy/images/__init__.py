@@ -1,0 +1,1 @@
+"""The images of the services: which packages of the lock each needs, and `make images`."""
