@@ -100,6 +100,7 @@ GATEWAY = ServiceRow(
     role=Role.GATEWAY,
     concurrency_variable=None,
     ports={"http": 8080, "probes": PROBES},
+    needs=frozenset({Need.REDIS, Need.BLOBS}),
     redis=RedisRights(
         prefixes=("argosy:limit:", "argosy:limits:"),
         commands=(
@@ -107,7 +108,6 @@ GATEWAY = ServiceRow(
             *("zadd", "zcard", "zrange", "zrem", "zremrangebyscore"),
         ),
     ),
-    needs=frozenset({Need.REDIS, Need.BLOBS}),
     calls_ports=frozenset({443}),  # the keys of an outside token issuer
     scaled_by=ScaledBy.CPU,
 )
@@ -125,11 +125,11 @@ MAILER = ServiceRow(
     role=Role("argosy_mailer", "argosy_mailer_tenant"),
     concurrency_variable="EMAIL_CONCURRENCY",
     ports={"lmtp": 8024, "probes": PROBES},
+    needs=frozenset({Need.REDIS, Need.BLOBS}),
     redis=RedisRights(
         prefixes=("argosy:mail:",),
         commands=("get", "set", "expire", "pexpire", "zadd", "zcard", "zrange", "zremrangebyscore"),
     ),
-    needs=frozenset({Need.REDIS, Need.BLOBS}),
     calls_ports=frozenset({25, 465, 587}),  # mail relays
     does_what_is_left=True,  # recipients that a letter has not reached
     may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a letter's job has ended
