@@ -116,7 +116,7 @@ async def play(run: Run, database: Database, settings: dict[str, str], folder: P
         )
         payload = MailPayload(letter=letter, recipients=recipients, is_template=True)
         body = payload.model_dump_json(by_alias=True).encode()
-        run.job = NewJob("chaos", "key", run.queue, "letter", body)
+        run.job = job = NewJob("chaos", "key", run.queue, "letter", body)
         environment = settings | {"MAIL_RELAYS": f"smtp://127.0.0.1:{run.relay.port}"}
         with (folder / f"{run.step}-{run.seed}.log").open("wb") as log:
             command = [sys.executable, "-m", "tests.chaos.one_mailer", run.queue, run.job.id.hex]
@@ -127,7 +127,7 @@ async def play(run: Run, database: Database, settings: dict[str, str], folder: P
                 )  # fmt: skip
                 if run.mailer is None:
                     run.mailer = mailer
-                    await until_available(lambda: accept(database, [run.job], ticketed=[False]))
+                    await until_available(lambda: accept(database, [job], ticketed=[False]))
                 await asyncio.to_thread(mailer.wait)
         rows = await database.fetch("SELECT address, state FROM mail.recipients WHERE letter = $1", run.job.id)
         run.states = {row[0]: row[1] for row in rows}
