@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import ParamSpec, TypeVar
 
 from libs.common.errors import ArgosyError
@@ -32,10 +32,15 @@ class ReadingProcesses:
     """Runs functions that read bodies of at most `max_bytes`, each in a process of its own."""
 
     def __init__(self, max_bytes: int, *, preload: str) -> None:
-        limits = Limits(MEMORY_BYTES, CPU_S, result_bytes=RESULT_PER_BYTE * max_bytes)
-        refusals = Refusals(TooLarge, TooLarge, ReadingCrashed)
-        self._sandbox = Sandbox(limits, refusals, package="services.gateway", preload=[preload])
+        self._limits = Limits(MEMORY_BYTES, CPU_S, result_bytes=RESULT_PER_BYTE * max_bytes)
+        self._preload = preload
         self._free = asyncio.Semaphore(AT_ONCE)
+
+    @cached_property
+    def _sandbox(self) -> Sandbox:
+        """Made for the first long body, as its fork server takes 100 MB, and the CPU of another start."""
+        refusals = Refusals(TooLarge, TooLarge, ReadingCrashed)
+        return Sandbox(self._limits, refusals, package="services.gateway", preload=[self._preload])
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `function`, or its Problem. Raises TooLarge, ReadingCrashed."""
