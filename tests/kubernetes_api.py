@@ -162,6 +162,7 @@ class Handler(BaseHTTPRequestHandler):
     """The HTTP side. `api` is set by `serving`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     api: KubernetesApi
 
     def log_message(self, *_args: object) -> None:
@@ -277,7 +278,12 @@ def _listed(
         and query.get("fieldSelector", f"metadata.name={name}") == f"metadata.name={name}"
     ]
     if query.get("watch") in ("1", "true"):
-        return [{"type": "ADDED", "object": one} for one in items]
+        events = [{"type": "ADDED", "object": one} for one in items]
+        if query.get("sendInitialEvents") == "true":  # newer clients list by watching, and wait for this mark
+            mark = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
+            bookmark = {"kind": resource.kind, "apiVersion": resource.api, "metadata": mark}
+            events.append({"type": "BOOKMARK", "object": bookmark})
+        return events
     metadata = {"resourceVersion": "1"}
     return {"kind": f"{resource.kind}List", "apiVersion": resource.api, "metadata": metadata, "items": items}
 

@@ -154,15 +154,16 @@ async def test_a_thousand_follow_at_one_gateway(fleet: Fleet) -> None:
 
 async def test_a_running_document_is_cancelled_and_its_processes_with_it(fleet: Fleet) -> None:
     path = await fleet.submit(sheets(6, "to be cancelled"))
+    tesseract = str(shutil.which("tesseract"))
 
     async def reading() -> bool:
-        return bool(fleet.processes("tesseract"))
+        return bool(fleet.processes(tesseract))
 
     async def all_ended() -> bool:
         async with fleet.client() as client:
             children = (await client.get(path + "/children")).json()["jobs"]
         assert len(children) == 6
-        return all(child["finished_at"] for child in children) and not fleet.processes("tesseract")
+        return all(child["finished_at"] for child in children) and not fleet.processes(tesseract)
 
     await until(reading)
     async with fleet.client() as client:
