@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deploy.k8s.rendering import ENVIRONMENTS, CannotRender, Manifest, overlay, render
 from deploy.release.checks import check_images, check_namespace, clean_commit, confirm, stamp_secrets
 from deploy.release.cluster import Cluster, Refused
-from deploy.release.history import releases
+from deploy.release.history import gone, releases
 from deploy.release.rollout import bring_out, locked, migrate, wait_until_out
 
 OUT_WITHIN_S = 600.0
@@ -33,7 +33,7 @@ def deploy(options: Options) -> str:
     check_images([*manifests, *migrations])
     cluster = _cluster_of(manifests, options)
     stamp_secrets(cluster, [*manifests, *migrations])
-    difference = cluster.difference(manifests)
+    difference = _difference(cluster, manifests)
     if not difference:
         wait_until_out(cluster, manifests, within_s=options.within_s)
         return f"{cluster.namespace} is at this release already. Nothing was changed."
@@ -56,11 +56,18 @@ def rollback(options: Options) -> str:
         raise Refused(f"There is no such earlier release. Kept before the present one: {kept}.")
     target = wanted[-1]
     stamp_secrets(cluster, target.manifests)
-    print(cluster.difference(target.manifests), flush=True)
+    print(_difference(cluster, target.manifests), flush=True)
     confirm(options.environment, yes=options.yes)
     with locked(cluster, target.commit):
         release = bring_out(cluster, target.commit, target.manifests, within_s=options.within_s)
     return f"{cluster.namespace} has release {target.number} again, as release {release.number}."
+
+
+def _difference(cluster: Cluster, manifests: list[Manifest]) -> str:
+    """What a release of `manifests` would change, and delete; empty if nothing."""
+    last = releases(cluster)[-1:]
+    deleted = gone(last[0].manifests, manifests) if last else []
+    return cluster.difference(manifests) + "".join(f"deleted: {kind} {name}\n" for kind, name in deleted)
 
 
 def _cluster_of(manifests: list[Manifest], options: Options) -> Cluster:

@@ -55,12 +55,17 @@ def keep(cluster: Cluster, release: Release, before: Sequence[Release]) -> None:
     _remove_old_settings(cluster, history[-KEPT:])
 
 
-def remove_what_is_gone(cluster: Cluster, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
-    """Delete what `before` had and `after` has not, but for settings and what holds data. Raises Refused."""
+def gone(before: Sequence[Manifest], after: Sequence[Manifest]) -> list[tuple[str, str]]:
+    """Kind and name of what `before` has and `after` has not, but for settings and what holds data."""
     stays = {identity(manifest) for manifest in after}
-    for manifest in before:
-        if identity(manifest) not in stays and manifest["kind"] not in ("ConfigMap", "PersistentVolumeClaim"):
-            cluster.delete(*identity(manifest))
+    removable = (one for one in before if one["kind"] not in ("ConfigMap", "PersistentVolumeClaim"))
+    return [identity(manifest) for manifest in removable if identity(manifest) not in stays]
+
+
+def remove_what_is_gone(cluster: Cluster, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
+    """Delete what is `gone`. Raises Refused."""
+    for kind, name in gone(before, after):
+        cluster.delete(kind, name)
 
 
 def _remove_old_settings(cluster: Cluster, kept: Sequence[Release]) -> None:

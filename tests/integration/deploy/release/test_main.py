@@ -171,7 +171,7 @@ def test_what_only_a_failed_release_had_is_removed(checkout: Checkout) -> None:
     content["resources"].remove("extra.yaml")
     checkout.write(path, yaml.safe_dump(content))
     checkout.commit()
-    checkout.done("deploy")
+    assert "deleted: service extra" in checkout.done("deploy")
     assert "extra" not in checkout.api.names("Service", "argosy-staging")
 
 
@@ -224,7 +224,7 @@ def test_settings_stay_as_long_as_a_kept_release_needs_them(checkout: Checkout) 
     original = path.read_text()
     seen = []
     for number in range(KEPT + 2):
-        path.write_text(f"{original}\nRETENTION_DAYS={number + 1}\n")
+        path.write_text(f"{original}\nGATEWAY_MAX_KEYS={number + 1}\n")
         checkout.commit()
         checkout.done("deploy")
         kept = {name for name in checkout.api.names("ConfigMap", "argosy-staging") if name.startswith("gateway-")}
