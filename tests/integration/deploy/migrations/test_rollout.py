@@ -25,7 +25,7 @@ from libs.common.worker.worker import Worker
 from services.gateway.engine.dispatcher import Dispatcher
 from tests.polling import until
 
-BEFORE = "0011"
+BEFORE = "0012"
 WORKERS = [service for service in SERVICES if service.is_worker]
 LOGINS = {
     "one each": {login_of(worker.name): worker.role.names for worker in WORKERS},
