@@ -31,6 +31,8 @@ class Limits:
     """What the files in its folder may take, all together."""
     result_bytes: int = RESULT_BYTES_AT_MOST
     """The size of one result."""
+    niceness: int = 0
+    """How much it stands back when others want the CPU: see nice(2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def _confine(sender: Connection, orders: Orders) -> None:
 
 
 def _limit(limits: Limits) -> None:
+    os.nice(limits.niceness)
     cpu_s = math.ceil(limits.timeout_s * TURNS_AT_MOST) + 1
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))

@@ -50,7 +50,7 @@ async def read_json(request: Request, model: type[M], *, at_most: int = BODY_BYT
     """
     async with room_for_body(request) as room:
         body = await read_body(request, room, at_most=at_most)
-        return await parse_in_turn(partial(parse_json, body, model, within="body"), len(body))
+        return await parse_in_turn(partial(parse_body, body, model), len(body))
 
 
 async def read_body(request: Request, room: RoomForBody, *, at_most: int) -> bytes:
@@ -78,6 +78,13 @@ async def parse_in_turn(parse: Callable[[], T], size: int) -> T:
     if size <= SHORT_BYTES:
         return parse()
     return await asyncio.get_running_loop().run_in_executor(_THREAD, parse)
+
+
+def parse_body(body: bytes, model: type[M], *, values_at_most: int = VALUES_AT_MOST) -> M:
+    """A request's body as a `model`. Raises TooLarge, BadRequest, Invalid."""
+    if nul_in_json(body):
+        raise BadRequest("The body has a NUL character in a string.")
+    return parse_json(body, model, within="body", values_at_most=values_at_most)
 
 
 def parse_json(text: bytes, model: type[M], *, within: str, values_at_most: int = VALUES_AT_MOST) -> M:

@@ -1,9 +1,8 @@
 """Child processes that read long bodies: none holds up other requests, and its memory goes with its process."""
 
 import asyncio
-import os
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import ParamSpec, TypeVar
 
 from libs.common.errors import ArgosyError
@@ -16,6 +15,7 @@ T = TypeVar("T")
 AT_ONCE = 2
 """Processes. Each keeps a CPU busy."""
 NICENESS = 10
+"""They stand back: the event loop has shorter things to do."""
 MEMORY_BYTES = 768 * 1024 * 1024
 """The largest letters need 550 MB, most of it for text in which each character takes four bytes."""
 CPU_S = 20.0
@@ -32,7 +32,8 @@ class ReadingProcesses:
     """Runs functions that read bodies of at most `max_bytes`, each in a process of its own."""
 
     def __init__(self, max_bytes: int, *, preload: str) -> None:
-        self._limits = Limits(MEMORY_BYTES, CPU_S, result_bytes=RESULT_PER_BYTE * max_bytes)
+        result_bytes = RESULT_PER_BYTE * max_bytes
+        self._limits = Limits(MEMORY_BYTES, CPU_S, result_bytes=result_bytes, niceness=NICENESS)
         self._preload = preload
         self._free = asyncio.Semaphore(AT_ONCE)
 
@@ -45,10 +46,4 @@ class ReadingProcesses:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `function`, or its Problem. Raises TooLarge, ReadingCrashed."""
         async with self._free:
-            return await self._sandbox.run(_yielding, partial(function, *args, **kwargs))
-
-
-def _yielding(function: Callable[[], T]) -> T:
-    """Run `function` with the CPU that nobody else wants: the event loop has shorter things to do."""
-    os.nice(NICENESS)
-    return function()
+            return await self._sandbox.run(function, *args, **kwargs)
