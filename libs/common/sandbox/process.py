@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from libs.common.errors import ArgosyError
-from libs.common.sandbox import confinement, fork_server, launcher
+from libs.common.sandbox import confinement, launcher
 from libs.common.sandbox.confinement import Reach
 
+FORK_SERVER = "libs.common.sandbox.fork_server"
+"""What the fork server loads first, and no other process: it would have to bury the orphans of others."""
 TURNS_AT_MOST = 5
 """A process that gets little of the CPU may take this many times its limit: the machine is slow, not the input."""
 OPEN_FILES_AT_MOST = 1024
@@ -82,7 +84,7 @@ def main(
 def _confine(sender: Connection, orders: Orders) -> None:
     os.setsid()
     if sys.platform == "linux":
-        launcher.die_with(fork_server.PID)
+        launcher.die_with(sys.modules[FORK_SERVER].PID)
     confinement.leave_open_files(sender.fileno())
     _limit(orders.limits)
     confinement.leave_files(orders.reach, orders.package)

@@ -28,9 +28,9 @@ from typing import Any, ParamSpec, TypeVar
 from libs.common import log
 from libs.common.config import without_secrets
 from libs.common.errors import ArgosyError
-from libs.common.sandbox import confinement, fork_server, process, written
+from libs.common.sandbox import confinement, process, written
 from libs.common.sandbox.confinement import Reach
-from libs.common.sandbox.process import TURNS_AT_MOST, Limits, Orders, Refusals
+from libs.common.sandbox.process import FORK_SERVER, TURNS_AT_MOST, Limits, Orders, Refusals
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Sandbox:
         self._reach = Reach()
         self._context = multiprocessing.get_context("forkserver")
         # Without __name__ each process would load this module again.
-        self._context.set_forkserver_preload([fork_server.__name__, __name__, *preload])
+        self._context.set_forkserver_preload([FORK_SERVER, __name__, *preload])
         with without_secrets():  # a process could read the initial environment, whatever is removed later
             multiprocessing.forkserver.ensure_running()
         if missing := confinement.what_is_missing():

@@ -292,3 +292,12 @@ async def test_it_has_no_network(sandbox: Sandbox) -> None:
 def _processes() -> list[multiprocessing.process.BaseProcess]:
     """Of sandboxes, that have not been buried."""
     return multiprocessing.active_children()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_who_imports_the_sandbox_does_not_take_orphans_in() -> None:
+    """They would stay zombies for ever: only the fork server buries them."""
+    code = "import ctypes, libs.common.sandbox; found = ctypes.c_int(-1);"
+    code += "ctypes.CDLL(None).prctl(37, ctypes.byref(found)); print(found.value)"  # PR_GET_CHILD_SUBREAPER
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
