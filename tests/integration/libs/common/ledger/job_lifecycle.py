@@ -75,3 +75,15 @@ async def facts(database: Database, job_id: UUID) -> dict[str, Any]:
 async def unaccounted(database: Database) -> dict[str, int]:
     """By queue; 0 is as it should be."""
     return {row["queue"]: row["unaccounted"] for row in await consistency_check.balance(database)}
+
+
+async def long_backlog(database: Database, tenants: int) -> None:
+    """Let 20,000 jobs of so many tenants wait in queue q, and the planner know of them."""
+    await database.fetch(
+        """INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,
+                                    max_attempts, timeout_s, due_at)
+           SELECT gen_random_uuid(), 't' || (n % $1)::text, 'k', 'q', 'k', 'queued', 'normal', now(), '{}', '[]',
+                  5, 60, now() FROM generate_series(1, 20000) n""",
+        tenants,
+    )
+    await database.fetch("ANALYZE ledger.jobs")

@@ -13,7 +13,7 @@ from libs.common.ledger import queues, requeueing
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority, new_id
 from libs.common.ledger.picking import Picked, pick
-from tests.integration.libs.common.ledger.job_lifecycle import new_job
+from tests.integration.libs.common.ledger.job_lifecycle import long_backlog, new_job
 
 
 async def waiting(database: Database, tenant: str, number: int = 1, **changes: object) -> list[UUID]:
@@ -104,14 +104,7 @@ async def test_a_full_tenant_does_not_stand_in_the_way_of_others(database: Datab
 
 @pytest.mark.parametrize("tenants", [1, 400])
 async def test_a_pick_reads_the_index_only_as_far_as_it_needs(database: Database, tenants: int) -> None:
-    await database.fetch(
-        """INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,
-                                    max_attempts, timeout_s, due_at)
-           SELECT gen_random_uuid(), 't' || (n % $1)::text, 'k', 'q', 'k', 'queued', 'normal', now(), '{}', '[]',
-                  5, 60, now() FROM generate_series(1, 20000) n""",
-        tenants,
-    )
-    await database.fetch("ANALYZE ledger.jobs")
+    await long_backlog(database, tenants)
     reads = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_waiting'"
     (before,) = await database.fetch(reads)
     assert len((await picked(database, 50)).ids) == 50

@@ -17,7 +17,7 @@ from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import NewJob, State
 from libs.common.ledger.picking import PREEMPTED_AT_MOST, pick
 from libs.common.ledger.sharing import Balanced
-from tests.integration.libs.common.ledger.job_lifecycle import die, end, new_job, unaccounted, worker
+from tests.integration.libs.common.ledger.job_lifecycle import die, end, long_backlog, new_job, unaccounted, worker
 
 
 async def handed_in(database: Database, tenant: str, number: int = 1, *, ticketed: bool = True) -> list[UUID]:
@@ -252,14 +252,7 @@ async def test_of_a_hundred_tenants_nobody_within_its_share_is_asked(database: D
 @pytest.mark.parametrize("tenants", [2, 300])
 async def test_looking_reads_no_more_with_a_long_backlog(database: Database, tenants: int) -> None:
     await flooded(database)
-    await database.fetch(
-        """INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,
-                                    max_attempts, timeout_s, due_at)
-           SELECT gen_random_uuid(), 't' || (n % $1)::text, 'k', 'q', 'k', 'queued', 'normal', now(), '{}', '[]',
-                  5, 60, now() FROM generate_series(1, 20000) n""",
-        tenants,
-    )
-    await database.fetch("ANALYZE ledger.jobs")
+    await long_backlog(database, tenants)
     reads = "SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE relname = 'jobs'"
     await database.fetch("SELECT pg_stat_force_next_flush()")
     (before,) = await database.fetch(reads)
