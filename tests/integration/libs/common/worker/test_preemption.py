@@ -208,7 +208,7 @@ async def test_in_a_paused_queue_nobody_is_asked(fleet: Fleet, work: Work) -> No
 
 async def test_a_job_gives_way_three_times_at_most(fleet: Fleet, work: Work) -> None:
     async with fleet.working(work, slots=2):
-        ids = await flood(fleet)
+        ids = await flood(fleet, 2)  # so that nothing else of the flood can take the slot of who gave way
         for _ in range(3):
             await until(runs(fleet, 2))
             await fleet.ended(await fleet.submit(tenant="other"))
