@@ -10,7 +10,9 @@ import orjson
 from pydantic_core import from_json
 
 from libs.common.db import PROMPT_S, Database
+from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import LAZILY
+from libs.common.ledger.jobs import State
 
 HEARTBEAT_EVERY_S = 5.0
 HEARTBEAT_WITHIN_S = 4.0
@@ -70,7 +72,7 @@ async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: 
 _CLAIM = f"""
 UPDATE ledger.jobs SET state = 'running', attempt = attempt + 1, worker = $2, started_at = now(),
                        ticketed_at = NULL, progress = NULL
-WHERE id = ANY($1::uuid[]) AND state = 'queued' AND ticketed_at IS NOT NULL
+WHERE id = ANY($1::uuid[]) AND {in_state(State.QUEUED)} AND ticketed_at IS NOT NULL
   AND EXISTS (SELECT FROM ledger.workers WHERE id = $2)
   AND NOT EXISTS (SELECT FROM ledger.workers w JOIN ledger.queues q ON q.name = w.queue
                   WHERE w.id = $2 AND q.paused_at IS NOT NULL)
@@ -108,8 +110,8 @@ _HEARTBEAT = "UPDATE ledger.workers SET heartbeat_at = now() WHERE id = $1 RETUR
 _PROGRESS = f"""
 UPDATE ledger.jobs j SET progress = u.progress
 FROM unnest($1::uuid[], $2::int[], $3::jsonb[]) AS u (id, attempt, progress)
-WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $4 AND j.state = 'running'
-  AND {LAZILY}
+WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM $4
+  AND {in_state(State.RUNNING, "j")} AND {LAZILY}
 """  # noqa: S608
 _HELD = """
 SELECT id, attempt, started_at < now() - interval '10 seconds', cancel_requested_at IS NOT NULL,

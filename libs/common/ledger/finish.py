@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.db import Connection, Database, fetch_within
+from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import CONFIRMED
 from libs.common.ledger.jobs import State
 from libs.common.unnest import Columns
@@ -78,7 +79,7 @@ WITH ended AS (
     bytes = j.bytes + u.bytes
   FROM {_OUTCOMES.unnested("u")}
   WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM ${len(_OUTCOMES) + 1}
-    AND j.state = 'running'
+    AND {in_state(State.RUNNING, "j")}
   RETURNING j.id, j.queue, j.finished_at, u.bytes),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)

@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.db import PROMPT_S, Database
+from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import LAZILY
 from libs.common.ledger.jobs import State, new_id
 from libs.common.unnest import Columns
@@ -59,7 +60,7 @@ _CHILDREN_MADE: Columns[NewChild] = Columns(
 _FAN_OUT = f"""
 WITH p AS (
   UPDATE ledger.jobs SET state = 'waiting', worker = NULL, children = cardinality($4::uuid[]), progress = $7::jsonb
-  WHERE id = $1 AND attempt = $2 AND worker IS NOT DISTINCT FROM $3 AND state = 'running'
+  WHERE id = $1 AND attempt = $2 AND worker IS NOT DISTINCT FROM $3 AND {in_state(State.RUNNING)}
     AND cancel_requested_at IS NULL
   RETURNING id, tenant, created_by, queue, priority, rank, tags, trace, max_attempts, timeout_s),
 inserted AS (
@@ -99,20 +100,23 @@ _WAKE = f"""
 UPDATE ledger.jobs p SET
   state = 'queued', progress = progress || jsonb_build_object('done', children),
   ticketed_at = CASE WHEN {_OPEN.format(job="p")} THEN now() END
-WHERE p.state = 'waiting' AND ($1::uuid[] IS NULL OR p.id = ANY($1))
+WHERE {{which}}
   AND NOT EXISTS (SELECT FROM ledger.jobs c
                   WHERE c.parent = p.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
   AND {LAZILY}
 RETURNING id, queue, ticketed_at IS NOT NULL
 """  # noqa: S608 - built from constants
+_WAKE_ONE = _WAKE.format(which=f"p.id = $1 AND {in_state(State.WAITING, 'p')}")
+_WAKE_ALL = _WAKE.format(which="p.state = 'waiting'")
 
 
-async def wake(db: Database, parents: Sequence[UUID] | None = None) -> list[tuple[UUID, str]]:
-    """Queue those of `parents` whose children have all ended (None: of all waiting parents).
+async def wake(db: Database, parent: UUID | None = None) -> list[tuple[UUID, str]]:
+    """Queue `parent` if its children have all ended (None: all waiting parents of which that is so).
 
     Returns (id, queue) of those whose tickets the caller must publish. Raises Unavailable.
     """
-    rows = await db.fetch(_WAKE, parents, timeout_s=PROMPT_S)
+    which = (_WAKE_ALL,) if parent is None else (_WAKE_ONE, parent)
+    rows = await db.fetch(*which, timeout_s=PROMPT_S)
     return [(row[0], row[1]) for row in rows if row[2]]
 
 

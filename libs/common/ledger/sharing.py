@@ -14,7 +14,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.db import PROMPT_S, Connection, Database, fetch_within
+from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import LAZILY
+from libs.common.ledger.jobs import State
 from libs.common.ledger.picking import PREEMPTED_AT_MOST, WAITING_TENANTS, lock
 from libs.common.ledger.queues import WITHDRAW_TICKETS
 from libs.common.ledger.requeueing import Demand, demand
@@ -141,7 +143,8 @@ WHERE queues.shared_until IS NULL OR queues.shared_until < excluded.shared_until
 _ASK = f"""
 UPDATE ledger.jobs j SET preempted = array_append(j.preempted, j.attempt)
 FROM unnest($1::uuid[], $2::int[]) AS u (id, attempt)
-WHERE j.id = u.id AND j.attempt = u.attempt AND j.state = 'running' AND j.cancel_requested_at IS NULL AND {LAZILY}
+WHERE j.id = u.id AND j.attempt = u.attempt AND {in_state(State.RUNNING, "j")}
+  AND j.cancel_requested_at IS NULL AND {LAZILY}
 RETURNING j.id, j.attempt
 """  # noqa: S608
 

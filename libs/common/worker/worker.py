@@ -286,7 +286,7 @@ class Worker(Generic[P, D]):
     async def _wake(self, parent: UUID) -> None:
         """A child has ended: queue its parent if it was the last one, and publish the parent's progress."""
         try:
-            for ready, queue in await flows.wake(self._db, [parent]):
+            for ready, queue in await flows.wake(self._db, parent):
                 await self._bus.publish_tickets(queue, [ready])
         except Unavailable as error:  # the dispatcher checks too
             logger.warning("wake.unavailable", error=str(error))

@@ -215,7 +215,7 @@ async def test_many_workers_wake_a_parent_once(database: Database, queue: str) -
         async def end(child: NewChild, parent: NewJob = job) -> int:
             sql = "UPDATE ledger.jobs SET state = 'succeeded', finished_at = now() WHERE id = $1"
             await database.fetch(sql, child.id)
-            return len(await flows.wake(database, [parent.id]))
+            return len(await flows.wake(database, parent.id))
 
         assert sum(await asyncio.gather(*map(end, children))) == 1
         await database.fetch("DELETE FROM ledger.jobs WHERE state = 'queued'")
@@ -279,7 +279,7 @@ async def test_flows_are_found_by_indexes(database: Database, queue: str) -> Non
     await database.fetch("ANALYZE ledger.jobs")
     await database.fetch("SELECT pg_stat_reset()")
     await flows.wake(database)
-    await flows.wake(database, [job.id])
+    await flows.wake(database, job.id)
     await facts(database, job)
     await job_actions.cancel(database, "dev", job.id)
     await job_actions.retry(database, "dev", job.id)

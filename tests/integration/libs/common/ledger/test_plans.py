@@ -1,4 +1,4 @@
-"""The policy of a queue costs no plan: what workers execute for each job is planned as it is for the owner."""
+"""Plans of the statements on the way of each job: they look up ids, and the policy of a queue costs nothing."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import OCR, Role
 from libs.common.db import Database
-from libs.common.ledger import claim, finish, flows
+from libs.common.ledger import claim, finish, flows, sharing
 from libs.common.ledger.finish import Outcome
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import State, new_id
@@ -33,9 +33,14 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
         flows._FAN_OUT,
         (IDS[0], 1, WORKER, *flows._CHILDREN_MADE.arrays([NewChild("page", b"{}")]), "{}", flows.AT_ONCE),
     ),
-    "wake": (flows._WAKE, (IDS,)),
+    "wake": (flows._WAKE_ONE, (IDS[0],)),
     "children": (flows._CHILDREN, (IDS[0],)),
 }
+BY_ID: dict[str, tuple[str, tuple[Any, ...]]] = {
+    name: STATEMENTS[name] for name in ("claim", "progress", "finish", "fan_out", "wake")
+}
+BY_ID["ask_to_give_way"] = (sharing._ASK, (IDS, [1, 1, 1]))
+"""Those that name the jobs they change. The last one is the gateway's."""
 SHOWN = ("Node Type", "Join Type", "Index Name", "Relation Name", "Operation", "Parent Relationship", "Index Cond",
          "Subplan Name", "Scan Direction")  # fmt: skip
 FILL = """
@@ -82,15 +87,35 @@ async def test_the_statements_of_a_worker_are_planned_alike_for_each_role(
         assert shapes[2] == shapes[0], name
 
 
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("name", BY_ID)
+async def test_jobs_that_are_named_are_found_by_their_ids(database: Database, mode: str, name: str) -> None:
+    (update,) = [
+        node
+        for node in await plan(database, mode, *BY_ID[name])
+        if node["Node Type"] == "ModifyTable" and node["Operation"] == "Update"
+    ]
+    changed = (update["Relation Name"], update["Alias"])
+    scans = [node for node in nodes(update) if (node.get("Relation Name"), node.get("Alias")) == changed]
+    found = [node for scan in scans if scan is not update for node in nodes(scan)]
+    assert {node["Index Name"] for node in found if "Index Name" in node} == {"jobs_pkey"}
+
+
 async def shape(database: Database, mode: str, sql: str, values: tuple[Any, ...]) -> list[dict[str, str]]:
-    """The nodes of the plan, from the top, without costs and filters."""
-    async with database.begin() as connection:
-        await db.fetch_within(connection, f"SET LOCAL plan_cache_mode = {mode}")
-        ((document,),) = await db.fetch_within(connection, f"EXPLAIN (COSTS OFF, FORMAT JSON) {sql}", *values)
-    for node in (found := list(nodes(document[0]["Plan"]))):
+    """What the nodes of the plan do, from the top, without costs and filters."""
+    for node in (found := await plan(database, mode, sql, values)):
         # The queue is not in the index: it is read from the row.
         node["Node Type"] = node["Node Type"].replace("Index Only Scan", "Index Scan")
     return [{key: node[key] for key in SHOWN if key in node} for node in found]
+
+
+async def plan(database: Database, mode: str, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """The nodes of the plan, from the top."""
+    async with database.begin() as connection:
+        await db.fetch_within(connection, f"SET LOCAL plan_cache_mode = {mode}")
+        ((document,),) = await db.fetch_within(connection, f"EXPLAIN (COSTS OFF, FORMAT JSON) {sql}", *values)
+    return list(nodes(document[0]["Plan"]))
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
