@@ -25,7 +25,7 @@ from libs.common.contracts.mail import (
 from libs.common.contracts.whole_numbers import WHOLE
 from services.gateway.endpoints.submission import JobFields
 from services.gateway.http.json_budgets import LETTER_VALUES_AT_MOST
-from services.gateway.http.json_io import parse_body
+from services.gateway.http.json_io import parse_json
 
 NAMED_AT_MOST = 100
 """The maximum number of addresses in each of to, cc and bcc."""
@@ -165,7 +165,7 @@ class ReadLetter:
 
 def read_letter(body: bytes, folder: str) -> ReadLetter:
     """Read the body of a submission whose attachments go into `folder`. Raises TooLarge, BadRequest, Invalid."""
-    letter = parse_body(body, MailSubmission, values_at_most=LETTER_VALUES_AT_MOST)
+    letter = parse_json(body, MailSubmission, within="body", values_at_most=LETTER_VALUES_AT_MOST)
     attached = tuple(
         AttachedFile(key=attachment_key(folder, number), **attachment.model_dump(exclude={"content"}))
         for number, attachment in enumerate(letter.attachments)

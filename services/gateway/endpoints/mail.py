@@ -22,7 +22,7 @@ from services.gateway.endpoints.service_client import call_service
 from services.gateway.endpoints.submission import Committed, JobFields, commit, new_job, respond
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import BODY_BYTES_AT_MOST, json_response, parse_in_turn, read_body, read_query
-from services.gateway.http.large_bodies import room_for_body
+from services.gateway.http.large_bodies import RoomForBody
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import IdempotencyMismatch, Invalid, NotFound, invalid_fields
@@ -54,7 +54,7 @@ async def _commit_letter(request: Request) -> Committed:
     state, principal = state_of(request), caller(request)
     job_id = new_id()
     folder = job_folder(principal.tenant, job_id)
-    async with room_for_body(request) as room:
+    async with RoomForBody(request) as room:
         body = await read_body(request, room, at_most=state.settings.gateway_max_mail_bytes)
         if len(body) > BODY_BYTES_AT_MOST:
             letter = await state.reading_processes.run(read_letter, body, folder)

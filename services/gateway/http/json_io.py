@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import VALUES_AT_MOST
-from services.gateway.http.large_bodies import RoomForBody, room_for_body
+from services.gateway.http.large_bodies import RoomForBody
 from services.gateway.http.nul import nul_in_json
 from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
 
@@ -46,31 +46,32 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
 async def read_json(request: Request, model: type[M], *, at_most: int = BODY_BYTES_AT_MOST) -> M:
     """The request's JSON body as a `model`, of `at_most` bytes and VALUES_AT_MOST values.
 
-    Raises UnsupportedMediaType, TooLarge, BadRequest, Invalid, and what `room_for_body` raises.
+    Raises UnsupportedMediaType, TooLarge, BadRequest, Invalid, and what RoomForBody raises.
     """
-    async with room_for_body(request) as room:
+    async with RoomForBody(request) as room:
         body = await read_body(request, room, at_most=at_most)
-        return await parse_in_turn(partial(parse_body, body, model), len(body))
+        return await parse_in_turn(partial(parse_json, body, model, within="body"), len(body))
 
 
 async def read_body(request: Request, room: RoomForBody, *, at_most: int) -> bytes:
     """The request's JSON body as text. Raises UnsupportedMediaType, TooLarge, and what `room` raises."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("Send application/json.")
-    too_large = TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
     announced = request.headers.get("content-length", "")
     if announced.isdigit():
-        if int(announced) > at_most:
-            raise too_large
-        await room.reserve(int(announced))
+        await _make_room(int(announced), room, at_most)
     chunks, size = list[bytes](), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > at_most:
-            raise too_large
-        await room.reserve(size)
+        await _make_room(size, room, at_most)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _make_room(size: int, room: RoomForBody, at_most: int) -> None:
+    if size > at_most:
+        raise TooLarge(f"The body may have at most {at_most} bytes.", max_bytes=at_most)
+    await room.reserve(size)
 
 
 async def parse_in_turn(parse: Callable[[], T], size: int) -> T:
@@ -80,25 +81,17 @@ async def parse_in_turn(parse: Callable[[], T], size: int) -> T:
     return await asyncio.get_running_loop().run_in_executor(_THREAD, parse)
 
 
-def parse_body(body: bytes, model: type[M], *, values_at_most: int = VALUES_AT_MOST) -> M:
-    """A request's body as a `model`. Raises TooLarge, BadRequest, Invalid."""
-    if nul_in_json(body):
-        raise BadRequest("The body has a NUL character in a string.")
-    return parse_json(body, model, within="body", values_at_most=values_at_most)
-
-
 def parse_json(text: bytes, model: type[M], *, within: str, values_at_most: int = VALUES_AT_MOST) -> M:
     """`text` as a `model`. Types are strict: "5" is not a number. Raises TooLarge, BadRequest, Invalid."""
     json_budgets.check(text, within=within, values_at_most=values_at_most)
+    if nul_in_json(text):
+        raise BadRequest(f"The {within} has a NUL character in a string.")
     try:
-        read = model.model_validate_json(text, strict=True)
+        return model.model_validate_json(text, strict=True)
     except ValidationError as error:
         if reason := _syntax_error(error):
             raise BadRequest(f"The {within} is not JSON: {reason}") from error
         raise invalid_fields(error, within=within) from error
-    if nul_in_json(text):
-        raise BadRequest(f"The {within} has a NUL character in a string.")
-    return read
 
 
 def _syntax_error(error: ValidationError) -> str | None:

@@ -4,8 +4,8 @@ A body waits for its room before it is read; what a client has sent until then s
 connection.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
+from typing import Any, Self
 
 from starlette.requests import Request
 
@@ -17,25 +17,24 @@ LARGE_BYTES = 1024 * 1024
 
 
 class RoomForBody:
-    """The room that the body of one request has."""
+    """The room for one request's body, until the block ends: then it is to be no longer in memory."""
 
-    def __init__(self, request: Request, held: AsyncExitStack) -> None:
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._held = held
-        self._is_large = False
+        self._held: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        if self._held:
+            await self._held.__aexit__(*error)
 
     async def reserve(self, size: int) -> None:
         """Get room for `size` bytes in all. Raises LimitExceeded, Overloaded."""
-        if size <= LARGE_BYTES or self._is_large:
+        if size <= LARGE_BYTES or self._held:
             return
-        self._is_large = True
+        self._held = AsyncExitStack()
         await self._held.enter_async_context(charged_while(self._request, "large-bodies"))
         place = state_of(self._request).large_bodies.place(caller(self._request).tenant)
         await self._held.enter_async_context(place)
-
-
-@asynccontextmanager
-async def room_for_body(request: Request) -> AsyncIterator[RoomForBody]:
-    """The room for the request's body, while the block runs: it is to end when the body is no longer in memory."""
-    async with AsyncExitStack() as held:
-        yield RoomForBody(request, held)

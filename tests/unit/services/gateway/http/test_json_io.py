@@ -40,7 +40,6 @@ class Thing(BaseModel):
         ('{"count": 1, "at": "2030-01-01T00:00:00"}', {"body.at"}),
         ('{"count": 1, "at": "1969-12-31T23:59:59Z"}', {"body.at"}),
         ('{"count": 1, "at": "9001-01-01T00:00:00Z"}', {"body.at"}),
-        ('{"count": 1, "name": "a\\u0000b"}', {"body.name"}),
     ],
 )
 def test_every_wrong_field_is_named(text: str, fields: set[str]) -> None:
@@ -129,6 +128,8 @@ async def test_a_large_body_is_read_in_a_thread_with_the_same_result() -> None:
 async def test_a_nul_gets_in_nowhere() -> None:
     with pytest.raises(BadRequest, match="NUL"):
         await read_json(request(b'{"count": 1, "rest": {"x": "\\u0000"}}'), Thing)
+    with pytest.raises(BadRequest, match="NUL"):
+        parse_json(b'{"count": 1, "name": "a\\u0000b"}', Thing, within="options")
     with pytest.raises(BadRequest, match="NUL"):
         parse_json(b'{"count": 1, "rest": {"\\\\\\u0000": 1}}', Thing, within="options")
     backslash = parse_json(b'{"count": 1, "rest": {"x": "\\\\u0000"}}', Thing, within="options")
