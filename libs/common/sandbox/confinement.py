@@ -6,10 +6,10 @@ needs no privilege: it holds in a container, for root and for an ordinary user a
 
 import ctypes
 import os
+import platform
 import sys
 import sysconfig
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +25,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The files that a process may use beside the interpreter, its libraries and the service's own code."""
+    """The files that a process may use beside the system's libraries: at least those of `code_of`."""
 
     reads: tuple[Path, ...] = ()
     """Files, and folders with everything in them."""
@@ -43,20 +43,39 @@ def what_is_missing() -> list[str]:
     return missing
 
 
-def leave_files(reach: Reach, package: str) -> None:
-    """Take all files but those of `reach` and the code of `package` away, and the capabilities. Raises OSError."""
+def prepare() -> None:
+    """Find out in the fork server what each process that it forks needs to know."""
+    landlock.version()
+    if seccomp.is_available():
+        seccomp.filter_of(platform.machine())
+        seccomp.filter_of(platform.machine(), but_execute=True)
+
+
+def code_of(package: str) -> tuple[Path, ...]:
+    """The folders of the interpreter's library, of installed packages, of `libs` and of `package`."""
+    paths = sysconfig.get_paths()
+    found = {Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found.add(Path(__file__).parents[2])
+    spec = find_spec(package)
+    if spec is not None:
+        found.update(Path(folder) for folder in spec.submodule_search_locations or ())
+    return tuple(sorted(found))
+
+
+def leave_files(reach: Reach) -> None:
+    """Take all files but those of `reach` away, and the capabilities. Raises OSError."""
     if sys.platform != "linux":
         return
     seccomp.prctl(seccomp.PR_SET_NO_NEW_PRIVS, 1)
     if landlock.version():
-        landlock.restrict(_rules(reach, package), landlock.version())
+        landlock.restrict(_rules(reach), landlock.version())
     _drop_capabilities()
 
 
-def _rules(reach: Reach, package: str) -> list[tuple[Path, int]]:
+def _rules(reach: Reach) -> list[tuple[Path, int]]:
     executes = landlock.EXECUTE if reach.programs else 0
     rules = [(Path(path), landlock.READ | executes) for path in SYSTEM]
-    rules += [(path, landlock.READ) for path in (*_code(package), *reach.reads)]
+    rules += [(path, landlock.READ) for path in reach.reads]
     rules += [(path, landlock.READ | landlock.EXECUTE) for path in reach.programs]
     rules += [(Path("/dev/null"), landlock.READ_FILE | landlock.WRITE_FILE)]
     if reach.folder is not None:
@@ -83,18 +102,6 @@ def leave_open_files(*but: int) -> None:
         os.closerange(first, kept)
         first = kept + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-
-
-@cache
-def _code(package: str) -> tuple[Path, ...]:
-    """The folders of the interpreter's library, of installed packages, of `libs` and of `package`."""
-    paths = sysconfig.get_paths()
-    found = {Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    found.add(Path(__file__).parents[2])
-    spec = find_spec(package)
-    if spec is not None:
-        found.update(Path(folder) for folder in spec.submodule_search_locations or ())
-    return tuple(sorted(found))
 
 
 def _drop_capabilities() -> None:

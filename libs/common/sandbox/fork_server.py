@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from libs.common.sandbox import seccomp
+from libs.common.sandbox import confinement, seccomp
 
 PR_SET_CHILD_SUBREAPER = 36
 PID = os.getpid()
@@ -17,3 +17,4 @@ PID = os.getpid()
 if sys.platform == "linux":
     seccomp.prctl(PR_SET_CHILD_SUBREAPER, 1)
     warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
+    confinement.prepare()

@@ -1,6 +1,7 @@
 """What a sandboxed process does: it gives up everything but its limits and its reach, and runs the function."""
 
 import errno
+import gc
 import math
 import os
 import resource
@@ -49,12 +50,11 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Everything that a process is told, beside its function. `package`: of the service whose code it runs."""
+    """Everything that a process is told, beside its function."""
 
     limits: Limits
     refusals: Refusals
     reach: Reach
-    package: str
 
 
 def main(
@@ -68,6 +68,7 @@ def main(
 
     It never returns: nothing of the fork server's is finalized here.
     """
+    gc.freeze()  # a collection would write into all of the fork server's objects, which copies them
     try:
         error: ArgosyError | None
         try:
@@ -87,7 +88,7 @@ def _confine(sender: Connection, orders: Orders) -> None:
         launcher.die_with(sys.modules[FORK_SERVER].PID)
     confinement.leave_open_files(sender.fileno())
     _limit(orders.limits)
-    confinement.leave_files(orders.reach, orders.package)
+    confinement.leave_files(orders.reach)
     if orders.reach.programs:
         launcher.start(orders.reach.programs)
     confinement.leave_system_calls()

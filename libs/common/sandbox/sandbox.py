@@ -64,7 +64,7 @@ class Sandbox:
         self._limits = limits
         self._refusals = refusals
         self._package = package
-        self._reach = Reach()
+        self._reach = Reach(reads=confinement.code_of(package))
         self._context = multiprocessing.get_context("forkserver")
         # Without __name__ each process would load this module again.
         self._context.set_forkserver_preload([FORK_SERVER, __name__, *preload])
@@ -117,7 +117,7 @@ class Sandbox:
         early, after a result: call again for the others.
         """
         receiver, sender = self._context.Pipe(duplex=False)
-        orders = Orders(self._limits, self._refusals, self._reach, self._package)
+        orders = Orders(self._limits, self._refusals, self._reach)
         child = self._context.Process(
             target=process.main, args=(sender, orders, function, args, kwargs), daemon=True
         )

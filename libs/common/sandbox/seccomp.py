@@ -82,6 +82,7 @@ SETS_LIMITS = "prlimit64 302 261"
 
 Rule = tuple[int, int, int, int]
 """A BPF instruction: code, jump if true, jump if false, operand."""
+RULE_FORMAT = "=HBBI"
 
 
 class _Program(ctypes.Structure):
@@ -98,8 +99,8 @@ def refuse_system_calls(*, but_execute: bool = False) -> None:
 
     `but_execute`: the process may become another program.
     """
-    rules = _rules(platform.machine(), but_execute=but_execute)
-    program = _Program(len(rules), b"".join(struct.pack("=HBBI", *rule) for rule in rules))
+    rules = filter_of(platform.machine(), but_execute=but_execute)
+    program = _Program(len(rules) // struct.calcsize(RULE_FORMAT), rules)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_SECCOMP, MODE_FILTER, ctypes.byref(program))
 
@@ -134,6 +135,11 @@ def numbers(calls: str, machine: str) -> dict[str, int]:
 
 
 @cache
+def filter_of(machine: str, *, but_execute: bool = False) -> bytes:
+    """The filter as the kernel wants it."""
+    return b"".join(struct.pack(RULE_FORMAT, *rule) for rule in _rules(machine, but_execute=but_execute))
+
+
 def _rules(machine: str, *, but_execute: bool = False) -> list[Rule]:
     """The filter. It refuses other numberings of system calls altogether."""
     refused = {number for line in REFUSED for number in numbers(line, machine).values()}
