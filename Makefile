@@ -14,7 +14,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
+.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ redis-stop: ## Stop our Redis
 ## Kubernetes
 images: setup ## Build the images; push them too: make images PUSH=registry.example.com/argosy TAG=1.2
 	@$(RUN) -m deploy.images --tag "$(or $(TAG),dev)" $(if $(PUSH),--push "$(PUSH)") $(if $(S),--only "$(S)") -- $(BUILD_OPTIONS)
+
+images-test: images ## Build the images, and run them confined as in the manifests, against real servers
+	@TAG="$(TAG)" $(RUN) -m pytest -n 0 tests/images/hardened.py $(PYTEST_ARGS)
 
 deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1]
 	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)

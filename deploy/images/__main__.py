@@ -10,31 +10,36 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from libs.common.contracts.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 IMAGES = (*(service.name for service in SERVICES), "migrations")
 BUILDERS = ("docker", "podman", "buildah")
+"""The client of Docker counts only if its daemon answers."""
 
 
 class CannotBuild(Exception):
     """There is no builder, or it failed; the message says which."""
 
 
-def builder() -> str:
-    """The first of BUILDERS that is installed. Raises CannotBuild."""
-    for name in BUILDERS:
-        if shutil.which(name):
+def builder(among: Sequence[str] = BUILDERS) -> str:
+    """The first that works here. Raises CannotBuild."""
+    for name in among:
+        if (
+            shutil.which(name)
+            and not subprocess.run([name, "version"], capture_output=True, check=False).returncode
+        ):
             return name
-    raise CannotBuild(f"None of {', '.join(BUILDERS)} is installed.")
+    raise CannotBuild(f"None of {', '.join(among)} is installed and works.")
 
 
 def build(tool: str, image: str, tag: str, options: Sequence[str] = ()) -> str:
     """Build an image, and return its name. Raises CannotBuild."""
     name = f"argosy/{image}:{tag}"
     command = [tool, "build", "--build-arg", f"SERVICE={image}", "--file", "deploy/Dockerfile", "--tag", name]
-    _run([*command, *options, "."])
+    _run([*command, *options, "."], output=sys.stderr)
     return name
 
 
@@ -43,20 +48,21 @@ def push(tool: str, name: str, registry: str) -> str:
     target = f"{registry}/{name.removeprefix('argosy/')}"
     if tool == "docker":
         _run(["docker", "tag", name, target])
-        _run(["docker", "push", target])
-        return (
-            _run(["docker", "inspect", "--format", "{{index .RepoDigests 0}}", target]).partition("@")[2].strip()
-        )
-    with tempfile.NamedTemporaryFile() as digest:
-        _run([tool, "push", "--digestfile", digest.name, name, f"docker://{target}"])
-        return Path(digest.name).read_text().strip()
+        _run(["docker", "push", target], output=sys.stderr)
+        known = _run(["docker", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target]).split()
+        (digest,) = (one.partition("@")[2] for one in known if one.startswith(f"{target.rpartition(':')[0]}@"))
+        return digest
+    with tempfile.NamedTemporaryFile() as file:
+        _run([tool, "push", "--digestfile", file.name, name, f"docker://{target}"])
+        return Path(file.name).read_text().strip()
 
 
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+def _run(command: Sequence[str], *, output: int | TextIO = subprocess.PIPE) -> str:
+    """What the command prints on stdout; an empty text if that goes to another `output`. Raises CannotBuild."""
+    done = subprocess.run(command, cwd=ROOT, stdout=output, text=True, check=False)
     if done.returncode:
         raise CannotBuild(f"`{' '.join(command)}` failed with exit status {done.returncode}.")
-    return done.stdout
+    return done.stdout or ""
 
 
 def main() -> None:

@@ -20,6 +20,9 @@ SYSTEM = (
     *("/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"),
 )
 """What libraries of the system read."""
+NO_LANDLOCK = (
+    "files stay open: there is no Landlock in this kernel, or it is not used, or refused to this container"
+)
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -37,7 +40,7 @@ class Reach:
 
 def what_is_missing() -> list[str]:
     """What this system does not have of what confines; nothing, if sandboxed processes are confined."""
-    missing = [] if landlock.version() else ["files stay open: this kernel has no Landlock, or does not use it"]
+    missing = [] if landlock.version() else [NO_LANDLOCK]
     if not seccomp.is_available():
         missing.append("network and other processes stay open: there are no seccomp filters for this system")
     return missing

@@ -46,6 +46,8 @@ LOOK_S = 0.25
 """How often it is looked at what a process has written, if it may write."""
 GONE_WITHIN_S = 1.0
 """It is waited for so long that killed processes are gone; that takes milliseconds."""
+PATH = type(Path())
+"""How a path is pickled: Python 3.13 names another module than those before and after it."""
 Message = tuple[bool, Any]
 """What a process sends: `(True, result)` for each result, then `(False, error)`, or `(False, None)` at its end."""
 
@@ -198,8 +200,8 @@ class _ResultUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a dataclass or an error of the service, or the path class. Raises UnpicklingError."""
-        if (module, name) == ("pathlib", type(Path()).__name__):
-            return type(Path())
+        if (module, name) == (PATH.__module__, PATH.__name__):
+            return PATH
         found = getattr(sys.modules.get(module), name, None) if module.startswith(f"{self._package}.") else None
         if isinstance(found, type) and (is_dataclass(found) or issubclass(found, ArgosyError)):
             return found

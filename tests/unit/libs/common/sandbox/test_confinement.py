@@ -11,18 +11,13 @@ import pytest
 
 from libs.common.sandbox import confinement
 from tests.unit.libs.common.sandbox import escapes
-from tests.unit.libs.common.sandbox.escapes import NEWER, Surroundings
+from tests.unit.libs.common.sandbox.escapes import EXACTLY, NEWER, Surroundings
 
 pytestmark = pytest.mark.skipif(bool(confinement.what_is_missing()), reason="this kernel cannot confine")
 
 NOBODY = 65534
 HERE = Surroundings(1, Path("secret"), Path("source"), Path("folder"))
 ATTEMPTS = list(escapes._attempts(HERE))
-EXACTLY = {
-    "link another's file": "EXDEV",  # how Landlock refuses to link between folders
-    "open descriptors": "done",  # there are no others to be had
-}
-"""Whatever is not here is refused with EACCES."""
 
 
 @pytest.fixture(scope="module", params=["root", "ordinary user"])
