@@ -42,13 +42,14 @@ _OF_THE_TENANT = "tenant = nullif(current_setting('argosy.tenant', true), '')"
 
 QUEUE_COLUMNS = {"jobs": "queue", "workers": "queue", "queues": "name", "entries": "queue"}
 """The tables of the ledger that workers use, and the column with the queue. The other tables are not theirs."""
-# What a job is (its tenant, queue, payload and keys) the gateway has said; how it goes is the worker's to write. A
-# column that a later migration adds is granted by running `queue` again after it.
+# What a job is (its tenant, queue, payload and keys) the gateway has said; how it goes is the worker's to write.
+# The payload may only be forgotten: a trigger refuses everything else. A column that a later migration adds is
+# granted by running `ledger_of` again after it.
 _WRITTEN = {
     ("jobs", "INSERT"): "id tenant created_by queue kind state priority rank payload tags trace max_attempts"
     " timeout_s due_at ticketed_at parent",  # children
     ("jobs", "UPDATE"): "state rank attempt failures crashes worker due_at ticketed_at started_at finished_at"
-    " progress result artifacts errors bytes children",
+    " progress result artifacts errors bytes children payload",
     ("workers", "INSERT"): "id queue slots host pid",
     ("workers", "UPDATE"): "heartbeat_at",
     ("queues", "INSERT"): "name worker_seen_at",

@@ -53,6 +53,7 @@ class Database:
 
     def __init__(self, pool: Pool, role: Role | None) -> None:
         self._pool = pool
+        self._role = "none" if role is None else role.name
         self._of_a_tenant = (role or Role.GATEWAY).of_a_tenant
 
     @property
@@ -60,6 +61,11 @@ class Database:
         if self._of_a_tenant is None:
             raise RuntimeError("this service has no role for statements on behalf of a tenant")
         return self._of_a_tenant
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections there may be at the same time."""
+        return self._pool.max_connections
 
     def stats(self) -> PoolStats:
         """The current numbers of the pool; also exported as metrics."""
@@ -117,6 +123,16 @@ class Database:
                 raise
             except LOST as error:
                 raise self._pool.lost(driver, error) from error
+
+    @asynccontextmanager
+    async def as_tenant(self, connection: Connection, tenant: str) -> AsyncIterator[None]:
+        """Work as `tenant` during the block, in a transaction that was opened without one.
+
+        If the block raises, the transaction must be rolled back.
+        """
+        await fetch_within(connection, _ENTER_WITHIN, self._tenant_role, tenant)
+        yield
+        await fetch_within(connection, _ENTER_WITHIN, self._role, "")
 
     async def reachable(self) -> bool:
         """Whether the server executes a trivial statement now."""
