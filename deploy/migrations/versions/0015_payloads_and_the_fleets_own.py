@@ -1,4 +1,4 @@
-"""Payloads can be forgotten."""
+"""Payloads can be forgotten, and ended jobs are found by their queue."""
 
 from alembic import op
 
@@ -33,3 +33,5 @@ def upgrade() -> None:
     for queue, role in (("ocr", "argosy_ocr"), ("mailer", "argosy_mailer")):
         for statement in provisioning.ledger_of(queue, role):
             op.execute(statement)
+    op.execute("DROP INDEX ledger.jobs_finished")
+    op.execute("CREATE INDEX jobs_finished ON ledger.jobs (queue, finished_at) WHERE finished_at IS NOT NULL")
