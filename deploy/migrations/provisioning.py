@@ -65,6 +65,17 @@ DO $$ BEGIN
 END $$
 """
 
+# The first moment is now, when nothing is due: the dispatcher then works out the next. A run that takes longer
+# than the time between two is not joined by another.
+_FLEET_SCHEDULE = """
+INSERT INTO ledger.schedules
+  (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up, next_at)
+VALUES (gen_random_uuid(), 'argosy', 'argosy', '{queue}:{kind}', '{queue}', '{kind}', '{{}}',
+  '{{"priority": "normal", "max_attempts": 5, "timeout_s": 3600, "tags": [], "unique_for": "{kind}"}}',
+  '{cron}', 'UTC', 'one', now())
+ON CONFLICT (tenant, name) DO UPDATE SET cron = excluded.cron, next_at = excluded.next_at
+"""
+
 ENQUEUER = "argosy_enqueuer"
 """The owner of the functions that make jobs of another queue. It may insert such jobs, and nothing else."""
 _ENQUEUE_ARGUMENTS = (
@@ -173,6 +184,14 @@ def may_enqueue(role: str, queue: str, kind: str) -> Iterator[str]:
     yield f"GRANT CREATE ON SCHEMA ledger TO {ENQUEUER}"  # only who may make one there can be given one
     yield f"ALTER FUNCTION {function} OWNER TO {ENQUEUER}"
     yield f"REVOKE CREATE ON SCHEMA ledger FROM {ENQUEUER}"
+
+
+def fleet_schedule(queue: str, kind: str, cron: str) -> Iterator[str]:
+    """Let a job of this kind, with the payload `{}`, run for the fleet whenever `cron` says, in UTC.
+
+    Its tenant is `argosy`, which nobody can sign in as.
+    """
+    yield _FLEET_SCHEDULE.format(queue=queue, kind=kind, cron=cron)
 
 
 def _policy(name: str, table: str, rows: str, role: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Payloads can be forgotten, and ended jobs are found by their queue."""
+"""Payloads can be forgotten, ended jobs are found by their queue, and no tenant has the name of the fleet."""
 
 from alembic import op
 
@@ -35,3 +35,4 @@ def upgrade() -> None:
             op.execute(statement)
     op.execute("DROP INDEX ledger.jobs_finished")
     op.execute("CREATE INDEX jobs_finished ON ledger.jobs (queue, finished_at) WHERE finished_at IS NOT NULL")
+    op.execute("ALTER TABLE identity.tenants ADD CONSTRAINT tenants_not_the_fleet CHECK (id <> 'argosy')")
