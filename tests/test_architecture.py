@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("log", "backoff", "config", "batching"),
         ("background", "blobs", "redis_health", "sandbox"),
         ("db_opening",),
-        ("db_pool",),
+        ("db_pool", "db_copy"),
         ("bus", "db", "probes"),
         ("rpc", "ledger"),
         ("worker",),

@@ -42,13 +42,14 @@ _OF_THE_TENANT = "tenant = nullif(current_setting('argosy.tenant', true), '')"
 
 QUEUE_COLUMNS = {"jobs": "queue", "workers": "queue", "queues": "name", "entries": "queue"}
 """The tables of the ledger that workers use, and the column with the queue. The other tables are not theirs."""
-# What a job is (its tenant, queue, payload and keys) the gateway has said; how it goes is the worker's to write. A
-# column that a later migration adds is granted by running `queue` again after it.
+# What a job is (its tenant, queue, payload and keys) the gateway has said; how it goes is the worker's to write.
+# The payload may only be forgotten: a trigger refuses everything else. A column that a later migration adds is
+# granted by running `ledger_of` again after it.
 _WRITTEN = {
     ("jobs", "INSERT"): "id tenant created_by queue kind state priority rank payload tags trace max_attempts"
     " timeout_s due_at ticketed_at parent",  # children
     ("jobs", "UPDATE"): "state rank attempt failures crashes worker due_at ticketed_at started_at finished_at"
-    " progress result artifacts errors bytes children",
+    " progress result artifacts errors bytes children payload",
     ("workers", "INSERT"): "id queue slots host pid",
     ("workers", "UPDATE"): "heartbeat_at",
     ("queues", "INSERT"): "name worker_seen_at",
@@ -62,6 +63,17 @@ DO $$ BEGIN
     FROM pg_attribute
     WHERE attrelid = 'ledger.{table}'::regclass AND attname = ANY(string_to_array('{columns}', ' ')));
 END $$
+"""
+
+# The first moment is now, when nothing is due: the dispatcher then works out the next. A run that takes longer
+# than the time between two is not joined by another.
+_FLEET_SCHEDULE = """
+INSERT INTO ledger.schedules
+  (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up, next_at)
+VALUES (gen_random_uuid(), 'argosy', 'argosy', '{queue}:{kind}', '{queue}', '{kind}', '{{}}',
+  '{{"priority": "normal", "max_attempts": 5, "timeout_s": 3600, "tags": [], "unique_for": "{kind}"}}',
+  '{cron}', 'UTC', 'one', now())
+ON CONFLICT (tenant, name) DO UPDATE SET cron = excluded.cron, next_at = excluded.next_at
 """
 
 ENQUEUER = "argosy_enqueuer"
@@ -172,6 +184,14 @@ def may_enqueue(role: str, queue: str, kind: str) -> Iterator[str]:
     yield f"GRANT CREATE ON SCHEMA ledger TO {ENQUEUER}"  # only who may make one there can be given one
     yield f"ALTER FUNCTION {function} OWNER TO {ENQUEUER}"
     yield f"REVOKE CREATE ON SCHEMA ledger FROM {ENQUEUER}"
+
+
+def fleet_schedule(queue: str, kind: str, cron: str) -> Iterator[str]:
+    """Let a job of this kind, with the payload `{}`, run for the fleet whenever `cron` says, in UTC.
+
+    Its tenant is `argosy`, which nobody can sign in as.
+    """
+    yield _FLEET_SCHEDULE.format(queue=queue, kind=kind, cron=cron)
 
 
 def _policy(name: str, table: str, rows: str, role: str) -> Iterator[str]:

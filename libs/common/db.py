@@ -3,16 +3,17 @@
 At least `db_min_connections` stay open and at most `db_max_connections` exist. The connection used last is used
 next. Once a minute, connections that have been idle for `db_idle_timeout` are closed.
 
-There are two ways to use the pool. `fetch` runs a single statement directly on asyncpg; the statement is its own
-transaction, and hot paths send whole batches in one. `begin` opens a SQLAlchemy transaction.
+There are three ways to use the pool. `fetch` runs a single statement directly on asyncpg; the statement is its own
+transaction, and hot paths send whole batches in one. `begin` opens a SQLAlchemy transaction. `copy` reads a result
+that may be larger than memory.
 
 A process acts as a role that owns no tables (`Role`), so row-level security applies to it, whichever user it logs
 in as. With `tenant`, a statement runs as a role that can read and write only that tenant's rows.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -22,6 +23,7 @@ from libs.common import background, log
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import Role as Role
+from libs.common.db_copy import Copy, chunks_of
 from libs.common.db_opening import LOST, Driver, Servers
 from libs.common.db_pool import Connection as Connection
 from libs.common.db_pool import Pool, cause_of
@@ -43,9 +45,12 @@ logger = log.get("database")
 Rows = list[Any]
 
 
-_ENTER = "BEGIN; SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
+_ENTER = "SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
 _ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant', $2, true)"
 """Role and tenant apply to this transaction only: a connection in the pool belongs to no tenant."""
+# Two statements of READ COMMITTED would see two moments. Here a scan may be right, as nobody keeps the plan.
+_BEGIN_COPY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on"
+_SNAPSHOT = "SELECT pg_current_snapshot()::text, now()"
 
 
 class Database:
@@ -53,6 +58,7 @@ class Database:
 
     def __init__(self, pool: Pool, role: Role | None) -> None:
         self._pool = pool
+        self._role = "none" if role is None else role.name
         self._of_a_tenant = (role or Role.GATEWAY).of_a_tenant
 
     @property
@@ -60,6 +66,11 @@ class Database:
         if self._of_a_tenant is None:
             raise RuntimeError("this service has no role for statements on behalf of a tenant")
         return self._of_a_tenant
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections there may be at the same time."""
+        return self._pool.max_connections
 
     def stats(self) -> PoolStats:
         """The current numbers of the pool; also exported as metrics."""
@@ -118,6 +129,52 @@ class Database:
             except LOST as error:
                 raise self._pool.lost(driver, error) from error
 
+    @asynccontextmanager
+    async def copy(
+        self, sql: str, *args: object, tenant: str | None = None, timeout_s: float
+    ) -> AsyncIterator[Copy]:
+        """Read the result of a query with `$1, $2, …` as CSV, in chunks, while the block runs.
+
+        With `tenant`, it sees only the rows of that tenant. Reading it in the block raises CopyTooSlow after
+        `timeout_s` seconds. Raises Unavailable.
+        """
+        enter = [] if tenant is None else [_entered(self._tenant_role, tenant)]
+        async with self._pool.borrowed() as (_, driver):
+            driver.reusable = False  # until all has been read
+            with self._noticing_loss(driver):
+                await driver.execute("; ".join((_BEGIN_COPY, *enter)), timeout=PROMPT_S)
+                snapshot, as_of = await driver.fetchrow(_SNAPSHOT, timeout=PROMPT_S)
+            async with aclosing(self._chunks(driver, sql, args, timeout_s)) as chunks:
+                yield Copy(snapshot, as_of, chunks)
+
+    async def _chunks(
+        self, driver: Driver, sql: str, args: Sequence[object], timeout_s: float
+    ) -> AsyncGenerator[bytes]:
+        with self._noticing_loss(driver):
+            async with aclosing(chunks_of(driver, sql, args, timeout_s)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            await driver.execute("COMMIT", timeout=PROMPT_S)
+            driver.check()
+        driver.reusable = True
+
+    @contextmanager
+    def _noticing_loss(self, driver: Driver) -> Iterator[None]:
+        try:
+            yield
+        except LOST as error:
+            raise self._pool.lost(driver, error) from error
+
+    @asynccontextmanager
+    async def as_tenant(self, connection: Connection, tenant: str) -> AsyncIterator[None]:
+        """Work as `tenant` during the block, in a transaction that was opened without one.
+
+        If the block raises, the transaction must be rolled back.
+        """
+        await fetch_within(connection, _ENTER_WITHIN, self._tenant_role, tenant)
+        yield
+        await fetch_within(connection, _ENTER_WITHIN, self._role, "")
+
     async def reachable(self) -> bool:
         """Whether the server executes a trivial statement now."""
         try:
@@ -156,13 +213,19 @@ async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
     return list(result.all()) if result.returns_rows else []
 
 
+def _entered(role: str, tenant: str) -> str:
+    """Statements after which a transaction is of `tenant`."""
+    if "\x00" in tenant:
+        raise ValueError("a tenant's name must not contain NUL")
+    return _ENTER.format(role, tenant.replace("'", "''"))
+
+
 @asynccontextmanager
 async def _as_tenant(driver: Driver, role: str, tenant: str, left_s: Callable[[], float]) -> AsyncIterator[None]:
     """Open a transaction as `tenant`. It sends three messages to the server; asyncpg's own would send four."""
-    if "\x00" in tenant:
-        raise ValueError("a tenant's name must not contain NUL")
+    entered = _entered(role, tenant)
     try:
-        await driver.execute(_ENTER.format(role, tenant.replace("'", "''")), timeout=left_s())
+        await driver.execute(f"BEGIN; {entered}", timeout=left_s())
         yield
         await driver.execute("COMMIT", timeout=left_s())
     except asyncpg.PostgresError as error:

@@ -76,6 +76,11 @@ class Pool:
         event.listen(self._engine.sync_engine, "checkout", self._on_checkout)
         event.listen(self._engine.sync_engine, "checkin", self._on_checkin)
 
+    @property
+    def max_connections(self) -> int:
+        """How many connections there may be at the same time."""
+        return self._settings.db_max_connections
+
     def stats(self) -> PoolStats:
         """The current numbers of the pool; also exported as metrics."""
         in_use = sum(driver.in_use for driver in self._drivers)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from ipaddress import ip_network
+from math import inf
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -17,6 +18,7 @@ from libs.common.config import (
     RedisSettings,
     ShutdownSettings,
 )
+from libs.common.contracts.services import QUEUES
 from services.gateway.limits.policies import DEFAULTS, Policy, adjusted
 
 KEYS_AT_MOST = 100
@@ -85,9 +87,21 @@ class TokenSettings(Environment):
 class RetentionSettings(Environment):
     """How long ended jobs and their files are kept: until one of the two limits is reached."""
 
-    retention_days: Annotated[float, Field(gt=0)] = 30.0
+    retention_days: str = "30"
+    """Days for all jobs, and fewer for those of a queue that have succeeded: `30, mailer=7`."""
     retention_max_bytes: Annotated[int, Field(gt=0)] = 100 * 1024**3
     """The total size of all uploads and artifacts. Beyond it, the jobs that ended first are removed."""
+
+    @property
+    def days_kept(self) -> tuple[float, Mapping[str, float]]:
+        """RETENTION_DAYS: the days for all jobs, and those for succeeded jobs by queue."""
+        return _parsed_days(self.retention_days)
+
+    @field_validator("retention_days", mode="before")
+    @classmethod
+    def _days_can_be_read(cls, days: object) -> str:
+        _parsed_days(str(days))
+        return str(days)
 
 
 class Settings(
@@ -185,3 +199,18 @@ def _parsed_limits(text: str) -> dict[str, str]:
         raise ValueError("write it like api=600/min, ocr=100/h")
     pairs = [part.split("=", 1) for part in parts]
     return {name.strip(): limit.strip() for name, limit in pairs}
+
+
+def _parsed_days(text: str) -> tuple[float, dict[str, float]]:
+    """`30, mailer=7` as (30, {"mailer": 7}). Raises ValueError."""
+    first, *others = (part.strip() for part in text.split(","))
+    pairs = [tuple(part.partition("=")[::2]) for part in others]
+    try:
+        days, by_queue = float(first), {queue.strip(): float(number) for queue, number in pairs}
+    except ValueError:
+        raise ValueError("write it like 30, or 30, mailer=7") from None
+    if unknown := by_queue.keys() - set(QUEUES):
+        raise ValueError(f"there is no queue {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}")
+    if not 0 < days < inf or not all(0 < number <= days for number in by_queue.values()):
+        raise ValueError("days must be more than 0, and those of a queue not more than those of all")
+    return days, by_queue

@@ -57,7 +57,7 @@ _OUTCOMES: Columns[Outcome] = Columns(
 # If a row is missing, an earlier call may have written it: that one must have been replicated before this returns.
 # An error that does not count as a failure tells of a server that is away: an outage that goes on is one entry.
 # A requested cancel takes effect at the end of the attempt, unless the attempt ended the job anyway.
-_FINISH = f"""
+_ENDING = f"""
 WITH ended AS (
   UPDATE ledger.jobs j SET
     state = CASE WHEN u.state <> 'queued' THEN u.state
@@ -76,7 +76,7 @@ WITH ended AS (
     due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE j.due_at END,
     rank = CASE WHEN u.retry_in_s > 0
            THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END,
-    bytes = j.bytes + u.bytes
+    bytes = j.bytes + u.bytes{{forgetting}}
   FROM {_OUTCOMES.unnested("u")}
   WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM ${len(_OUTCOMES) + 1}
     AND {in_state(State.RUNNING, "j")}
@@ -90,6 +90,12 @@ SELECT id, false FROM ended
 UNION ALL
 SELECT NULL, {CONFIRMED} WHERE (SELECT count(*) FROM ended) < cardinality($1::uuid[])
 """  # noqa: S608 - made of constants
+_HELD = f"""
+SELECT 1 FROM ledger.jobs
+WHERE id = $1 AND attempt = $2 AND worker IS NOT DISTINCT FROM $3 AND {in_state(State.RUNNING)}
+"""  # noqa: S608 - made of constants
+_FINISH = _ENDING.format(forgetting="")
+_FINISH_AND_FORGET = _ENDING.format(forgetting=", payload = '{}'")
 
 
 async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -103,10 +109,19 @@ async def finish(db: Database, worker: UUID, outcomes: Sequence[Outcome]) -> lis
     return [outcome.id in written for outcome in outcomes]
 
 
-async def finish_within(connection: Connection, worker: UUID, outcome: Outcome) -> bool:
+async def is_held(connection: Connection, worker: UUID, outcome: Outcome) -> bool:
+    """Whether `worker` can still write `outcome`. That it can is sure only when `finish_within` has done it."""
+    return bool(await fetch_within(connection, _HELD, outcome.id, outcome.attempt, worker))
+
+
+async def finish_within(
+    connection: Connection, worker: UUID, outcome: Outcome, *, forget_payload: bool = False
+) -> bool:
     """Write `outcome` in the caller's transaction, together with the handler's own rows.
 
-    If it returns False, the caller must roll back, so that a lost attempt has no effects.
+    If it returns False, the caller must roll back, so that a lost attempt has no effects. With `forget_payload`,
+    the payload becomes `{}`.
     """
-    ((written, _),) = await fetch_within(connection, _FINISH, *_OUTCOMES.arrays([outcome]), worker)
+    statement = _FINISH_AND_FORGET if forget_payload else _FINISH
+    ((written, _),) = await fetch_within(connection, statement, *_OUTCOMES.arrays([outcome]), worker)
     return written is not None

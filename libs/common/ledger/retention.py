@@ -1,6 +1,6 @@
 """Retention: removes old jobs, and finds the folders of the blob store that are no longer needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from libs.common.db import LONG_S, PROMPT_S, Database
@@ -10,13 +10,30 @@ from libs.common.ledger.durability import CONFIRMED
 # its upload, and no crash leaves unknown files behind. The folder is that of blobs.job_folder.
 CHILDREN_AT_A_TIME = 10_000
 """Children deleted in one statement. A flow is deleted as a whole, so the last one may exceed this."""
+# The queues are those that have ended jobs, each found by one step in the index. Of each, the oldest jobs are
+# locked, and the oldest of these are removed.
 _REMOVE_ENDED = """
-WITH old AS (
-  SELECT id, children FROM ledger.jobs j
-  WHERE finished_at < now() - $1 * interval '1 second' AND parent IS NULL
-    AND NOT EXISTS (SELECT FROM ledger.jobs c
-                    WHERE c.parent = j.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
-  ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+WITH RECURSIVE queues AS (
+  (SELECT queue FROM ledger.jobs WHERE finished_at IS NOT NULL ORDER BY queue LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.queue FROM ledger.jobs j WHERE j.finished_at IS NOT NULL AND j.queue > q.queue
+          ORDER BY j.queue LIMIT 1)
+  FROM queues q WHERE q.queue IS NOT NULL),
+ages AS (
+  SELECT q.queue, now() - $1 * interval '1 second' AS before,
+         now() - coalesce(s.older_than_s, $1) * interval '1 second' AS succeeded_before
+  FROM queues q LEFT JOIN unnest($4::text[], $5::float8[]) AS s (queue, older_than_s) USING (queue)
+  WHERE q.queue IS NOT NULL),
+old AS (
+  SELECT j.id, j.children FROM ages a CROSS JOIN LATERAL (
+    SELECT id, children, finished_at FROM ledger.jobs j
+    WHERE j.queue = a.queue AND finished_at < greatest(a.before, a.succeeded_before)
+      AND finished_at < CASE WHEN state = 'succeeded' THEN a.succeeded_before ELSE a.before END
+      AND parent IS NULL
+      AND NOT EXISTS (SELECT FROM ledger.jobs c
+                      WHERE c.parent = j.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
+    ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED) j
+  ORDER BY j.finished_at LIMIT $2),
 selected AS (
   SELECT id FROM (SELECT id, sum(children) OVER (ORDER BY id) - children AS before FROM old) o WHERE before < $3),
 gone AS (
@@ -34,12 +51,16 @@ SELECT FROM gone WHERE parent IS NULL
 """
 
 
-async def remove_ended_jobs(db: Database, *, older_than_s: float, limit: int) -> int:
+async def remove_ended_jobs(
+    db: Database, *, older_than_s: float, limit: int, succeeded_older_than_s: Mapping[str, float] | None = None
+) -> int:
     """Remove up to `limit` jobs that ended more than `older_than_s` seconds ago, oldest first. Return how many.
 
-    Raises Unavailable.
+    `succeeded_older_than_s`: another age, by queue, for jobs that have succeeded. Raises Unavailable.
     """
-    return len(await db.fetch(_REMOVE_ENDED, older_than_s, limit, CHILDREN_AT_A_TIME, timeout_s=LONG_S))
+    ages = succeeded_older_than_s or {}
+    values = older_than_s, limit, CHILDREN_AT_A_TIME, list(ages), list(ages.values())
+    return len(await db.fetch(_REMOVE_ENDED, *values, timeout_s=LONG_S))
 
 
 UNCLAIMED_AFTER_S = 3600.0

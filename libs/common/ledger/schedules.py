@@ -27,6 +27,10 @@ from libs.common.unnest import Columns
 
 logger = log.get("schedules")
 
+FLEET_TENANT = "argosy"
+"""The tenant of the schedules that serve the whole fleet, and of their jobs. Migrations make them
+(`provisioning.fleet_schedule`). No tenant of the API can have this name, so no caller sees or changes them."""
+
 MISSED_AFTER = timedelta(seconds=30)
 """A fire time counts as missed when it is more than this in the past."""
 DUE_AT_A_TIME = 50

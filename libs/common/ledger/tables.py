@@ -107,7 +107,7 @@ Index(
     unique=True,
     postgresql_where=text("unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running', 'waiting')"),
 )
-Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index("jobs_finished", jobs.c.queue, jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
 Index(
     "jobs_failed",
     jobs.c.tenant,

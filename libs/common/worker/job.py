@@ -16,7 +16,8 @@ from libs.common.ledger.flows import Child, NewChild
 P = TypeVar("P", bound=BaseModel)
 
 
-Effects = Callable[[Connection], Awaitable[None]]
+Effects = Callable[[Connection], Awaitable[dict[str, Any] | None]]
+"""Writes rows in the given transaction, and may return what it adds to the job's result."""
 
 
 @dataclass(slots=True)
@@ -64,13 +65,19 @@ class Artifact:
 class Done:
     """The job has succeeded.
 
-    `result`: a small JSON object. `effects`: writes the handler's own rows. They commit in one transaction with
-    the end of the job, or not at all if the worker no longer holds the job.
+    `result`: a small JSON object. `effects`: writes the handler's own rows, and may return more for the result,
+    such as counts that are known only then. The rows commit in one transaction with the end of the job, or not at
+    all if the worker no longer holds the job. Effects work as the service (see Database.as_tenant), and may run
+    more than once. If they take longer than effects.EFFECTS_WITHIN_S, the attempt fails with `effects_too_slow`.
+
+    `forget_payload`: the ledger keeps `{}` instead of the payload, which nobody needs once the job has succeeded.
+    Not for a child: its parent reads it.
     """
 
     result: dict[str, Any] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     effects: Effects | None = None
+    forget_payload: bool = False
 
 
 @dataclass(slots=True, frozen=True)

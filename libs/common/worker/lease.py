@@ -32,7 +32,7 @@ LEFT_WITHIN_S = 2.0
 STOP_AGAIN_AFTER_S = 5.0
 """How long a cancelled handler may clean up before it is cancelled once more."""
 KEEP_EVERY_S = 1.0
-"""How often progress is stored and timeouts are checked. One check of all jobs is cheaper than a timer per job."""
+"""How often timeouts are checked and progress is stored. One check of all jobs is cheaper than a timer per job."""
 
 logger = log.get("lease")
 
@@ -90,6 +90,7 @@ class Lease:
         self._renewed_at = float("-inf")
         self._unstored: set[Key] = set()
         self._unpublished: set[Key] = set()
+        self._unknown: set[Key] = set()
 
     @property
     def valid(self) -> bool:
@@ -116,6 +117,7 @@ class Lease:
             async with (
                 background.alongside(
                     background.essential(self._keep()),  # without it all jobs are lost, and taken in vain
+                    background.essential(self._write()),  # without it claims that were lost stay here
                     background.optional(self._publish_progress()),  # followers still see each new state
                 ),
                 self._bus.listening(cancel_subject(self._queue), self._on_stops),
@@ -139,11 +141,19 @@ class Lease:
         logger.info("worker.registered", worker=str(self.worker), queue=self._queue, slots=self._slots)
 
     async def _keep(self) -> None:
+        """Waits for no lock of a job: others may hold one for longer than a lease lasts."""
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
             self._stop_overdue()
-            for step in (self._renew, self._store_progress):
-                with background.surviving("Lease._keep"):
+            with background.surviving("Lease._keep"):
+                await self._renew()
+
+    async def _write(self) -> None:
+        """Write to the rows of jobs, and wait for whoever has locked them."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            for step in (self._release_unknown, self._store_progress):
+                with background.surviving("Lease._write"):
                     await step()
 
     def _stop_overdue(self) -> None:
@@ -196,7 +206,11 @@ class Lease:
                 running.stop(Stop.CANCELLED)
             elif key in reply.preempted:
                 running.stop(Stop.PREEMPTED)
-        # Claims whose reply was lost: this process does not run these jobs.
-        unknown = [Outcome(*key, State.QUEUED) for key in reply.settled if key not in self.held]
+        self._unknown = {key for key in reply.settled if key not in self.held}
+
+    async def _release_unknown(self) -> None:
+        """Release claims whose reply was lost: this process does not run these jobs."""
+        keys, self._unknown = self._unknown, set()
+        unknown = [Outcome(*key, State.QUEUED) for key in keys if key not in self.held]
         if unknown:
             await finish(self._db, self.worker, unknown)

@@ -20,9 +20,10 @@ from libs.common.db import Database
 from libs.common.errors import Reject, Unavailable
 from libs.common.ledger import flows
 from libs.common.ledger.claim import Claim, claim, large_payload
-from libs.common.ledger.finish import Outcome, finish, finish_within
+from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State
 from libs.common.log import Subject, about
+from libs.common.worker.effects import effects_at_once, end_with_effects
 from libs.common.worker.failure import Outages, TimedOut, cancelled, outcome_of_failure, postponed, released
 from libs.common.worker.job import Done, FanOut, HandlerResult, Job, Snooze
 from libs.common.worker.lease import Lease, Running, Stop
@@ -93,6 +94,7 @@ class Worker(Generic[P, D]):
         self._freed = asyncio.Event()
         self._stopping = False
         self._reading = asyncio.Lock()
+        self._room_for_effects = effects_at_once(database)
         self._record: Batcher[Outcome, bool] = Batcher(self._write_outcomes)
         self._finished = {state: metrics.attempts_finished.labels(queue, state.value) for state in State}
         self._fenced = metrics.jobs_fenced.labels(queue)
@@ -250,7 +252,7 @@ class Worker(Generic[P, D]):
         outcome = result if isinstance(result, Outcome) else _success(claimed, result)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:
-            if isinstance(result, Done) and result.effects is not None:
+            if isinstance(result, Done) and (result.effects is not None or result.forget_payload):
                 written = await self._end_with_effects(outcome, result)
             else:
                 written = await self._record(outcome)
@@ -294,19 +296,8 @@ class Worker(Generic[P, D]):
 
     async def _end_with_effects(self, outcome: Outcome, done: Done) -> bool:
         """Write the outcome and the handler's own rows in one transaction. False if the job is lost."""
-
-        async def write() -> bool:
-            try:
-                async with self._db.begin() as connection:
-                    if not await finish_within(connection, self.lease.worker, outcome):
-                        raise _JobLost
-                    if done.effects is not None:
-                        await done.effects(connection)
-            except _JobLost:
-                return False
-            return True
-
-        written = await until_available(write)
+        async with self._room_for_effects:
+            written = await until_available(lambda: end_with_effects(self._db, self.lease.worker, outcome, done))
         await self.lease.tell([(outcome.id.hex, outcome.state, outcome.progress)])
         return written
 
@@ -348,10 +339,6 @@ class _Throughput:
             self._rate, self.ended = self.ended / passed_s, 0
             self._since += passed_s
         return self._rate
-
-
-class _JobLost(Exception):
-    """Rolls back the effects of an attempt whose worker no longer holds the job."""
 
 
 def _is_postponed(outcome: Outcome) -> bool:

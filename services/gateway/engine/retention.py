@@ -67,10 +67,13 @@ class Retention:
         metrics.accounting_updated.set_to_current_time()
 
     async def _remove_old(self) -> None:
-        age_s = self._settings.retention_days * DAY_S
+        days, days_by_queue = self._settings.days_kept
+        succeeded = {queue: fewer * DAY_S for queue, fewer in days_by_queue.items()}
         removed = JOBS_AT_A_TIME
         while removed == JOBS_AT_A_TIME:
-            removed = await retention.remove_ended_jobs(self._db, older_than_s=age_s, limit=JOBS_AT_A_TIME)
+            removed = await retention.remove_ended_jobs(
+                self._db, older_than_s=days * DAY_S, succeeded_older_than_s=succeeded, limit=JOBS_AT_A_TIME
+            )
             metrics.jobs_removed.labels("age").inc(removed)
 
     async def _remove_beyond_budget(self) -> None:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from libs.common.db import Connection, Database, fetch_within
+from libs.common.errors import Misconfigured
 from libs.common.ledger.durability import CONFIRMED
+from libs.common.ledger.schedules import FLEET_TENANT
 from services.gateway.config import KEYS_AT_MOST
 from services.gateway.identity.key_format import new_key, secret_hash
 from services.gateway.identity.scopes import Role, Scope, Scopes
@@ -66,7 +68,9 @@ class Issued(NamedTuple):
 
 
 async def ensure_tenant(database: Database, tenant: str) -> None:
-    """Create `tenant` unless it exists. Raises Unavailable."""
+    """Create `tenant` unless it exists. Raises Misconfigured if the fleet has that name; Unavailable."""
+    if tenant == FLEET_TENANT:
+        raise Misconfigured(f"No tenant can be named {tenant!r}: the fleet's own jobs are.")
     await database.fetch(_TENANT, tenant, tenant=tenant)
 
 
@@ -83,7 +87,7 @@ async def issue(
 ) -> Issued:
     """Create a key for `tenant`. `scopes` None means all scopes of the role.
 
-    Raises TooManyKeys if `at_most` keys of the tenant can be used; Unavailable.
+    Raises TooManyKeys if `at_most` keys of the tenant can be used; Misconfigured as `ensure_tenant`; Unavailable.
     """
     await ensure_tenant(database, tenant)
     async with _making(database, tenant) as connection:

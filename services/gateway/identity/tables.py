@@ -23,6 +23,7 @@ tenants = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    CheckConstraint("id <> 'argosy'", name="tenants_not_the_fleet"),
 )
 
 keys = Table(

@@ -121,3 +121,29 @@ def test_tokens_are_signed_as_the_secret_or_the_keys_demand() -> None:
 def test_nothing_is_removed_before_it_was_there(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         RetentionSettings.model_validate(wrong)
+
+
+def test_succeeded_jobs_of_a_queue_may_be_kept_for_fewer_days() -> None:
+    assert RetentionSettings().days_kept == (30, {})
+    assert RetentionSettings.model_validate({"retention_days": 0.5}).days_kept == (0.5, {})
+    by_queue = RetentionSettings.model_validate({"retention_days": "30, ocr=1 , mailer = 0.5"})
+    assert by_queue.days_kept == (30, {"ocr": 1, "mailer": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("ocr=1", "write it like"),
+        ("30, ocr", "write it like"),
+        ("30,", "write it like"),
+        ("30, ocr=a day", "write it like"),
+        ("30, orc=1", "no queue orc; there are ocr"),
+        ("inf", "days must be"),
+        ("nan", "days must be"),
+        ("30, ocr=0", "days must be"),
+        ("30, ocr=31", "not more than those of all"),
+    ],
+)
+def test_days_that_cannot_be_meant_are_refused(wrong: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        RetentionSettings.model_validate({"retention_days": wrong})

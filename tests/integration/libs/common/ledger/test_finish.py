@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from libs.common.db import Database
@@ -10,6 +11,7 @@ from libs.common.ledger import consistency_check, jobs, requeueing
 from libs.common.ledger.finish import Outcome, finish, finish_within
 from libs.common.ledger.jobs import Priority, State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
+    accepted,
     claimed,
     die,
     new_job,
@@ -141,3 +143,15 @@ async def test_the_bytes_of_artifacts_are_accounted_for(database: Database) -> N
     artifacts = [{"name": "a", "size": 5}, {"name": "b", "size": 6}]
     await finish(database, worker_id, [Outcome(claim.id, 1, State.SUCCEEDED, artifacts=artifacts)])
     assert await consistency_check.stored_bytes(database) == 111
+
+
+async def test_a_payload_can_be_forgotten_but_not_changed(database: Database, mail_database: Database) -> None:
+    worker_id = await worker(mail_database, queue="mailer")
+    (claim,) = await leases.claim(mail_database, worker_id, await accepted(database, new_job(queue="mailer")))
+    for changing in (database, mail_database):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="payload"):
+            await changing.fetch("""UPDATE ledger.jobs SET payload = '{"n": 2}'""")
+    async with mail_database.begin() as connection:
+        end = Outcome(claim.id, claim.attempt, State.SUCCEEDED)
+        assert await finish_within(connection, worker_id, end, forget_payload=True)
+    assert (await database.fetch("SELECT payload FROM ledger.jobs"))[0][0] == {}

@@ -29,6 +29,10 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
         finish._FINISH,
         (*finish._OUTCOMES.arrays([Outcome(job, 1, State.SUCCEEDED) for job in IDS]), WORKER),
     ),
+    "finish_and_forget": (
+        finish._FINISH_AND_FORGET,
+        (*finish._OUTCOMES.arrays([Outcome(IDS[0], 1, State.SUCCEEDED)]), WORKER),
+    ),
     "fan_out": (
         flows._FAN_OUT,
         (IDS[0], 1, WORKER, *flows._CHILDREN_MADE.arrays([NewChild("page", b"{}")]), "{}", flows.AT_ONCE),
@@ -37,7 +41,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "children": (flows._CHILDREN, (IDS[0],)),
 }
 BY_ID: dict[str, tuple[str, tuple[Any, ...]]] = {
-    name: STATEMENTS[name] for name in ("claim", "progress", "finish", "fan_out", "wake")
+    name: STATEMENTS[name] for name in ("claim", "progress", "finish", "finish_and_forget", "fan_out", "wake")
 }
 BY_ID["ask_to_give_way"] = (sharing._ASK, (IDS, [1, 1, 1]))
 """Those that name the jobs they change. The last one is the gateway's."""

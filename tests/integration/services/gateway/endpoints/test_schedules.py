@@ -2,10 +2,17 @@
 
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from deploy.migrations import provisioning
+from libs.common.contracts.ids import public_id
 from libs.common.contracts.mail import MailPayload
+from libs.common.errors import Misconfigured
+from libs.common.ledger.schedules import FLEET_TENANT
+from services.gateway.identity.scopes import Role
+from services.gateway.routes import OPERATIONS
 from tests.integration.services.gateway.gateway import Gateway, assert_problem, submitted
 from tests.polling import until
 
@@ -102,3 +109,50 @@ async def test_a_deleted_schedules_waiting_jobs_keep_their_document(gateway: Gat
     await client.post(run + "/cancel")
     await gateway.retention.go_round()
     assert len(gateway.blobs()) == 1
+
+
+async def test_s5_the_fleets_own_schedules_fire_and_are_nobodys(gateway: Gateway) -> None:
+    database = gateway.database
+
+    async def waits_for_its_time() -> bool:
+        return bool(await database.fetch("SELECT FROM ledger.schedules WHERE next_at > now()"))
+
+    async def is_due(minute: int) -> None:
+        due = "UPDATE ledger.schedules SET cron = $1, next_at = now() - interval '25 hours'"
+        await database.fetch(due, f"{minute} * * * *")
+        await until(waits_for_its_time)
+
+    for cron in ("0 3 1 1 *", "0 4 1 1 *"):  # as by a later migration
+        for statement in provisioning.fleet_schedule("ocr", "nightly", cron):
+            await database.fetch(statement)
+    ((schedule, cron),) = await database.fetch("SELECT id, cron FROM ledger.schedules")
+    assert cron == "0 4 1 1 *"
+    await until(waits_for_its_time)
+    assert await database.fetch("SELECT FROM ledger.jobs") == []
+    await is_due(10)
+    await is_due(20)
+    made = await database.fetch("SELECT id, tenant, kind, payload FROM ledger.jobs")
+    ((job, *facts),) = made  # a run that is not done is not joined by another
+    assert facts == [FLEET_TENANT, "nightly", {}]
+    caller = await gateway.client("dev", Role.ADMIN, operator=True)
+    ids = {"jobs": public_id(job), "schedules": public_id(schedule, "schedule")}
+    tried = 0
+    for operation in OPERATIONS:
+        kind = operation.path.split("/")[2]
+        if "{id}" in operation.path and kind in ids:
+            path = operation.path.replace("{id}", ids[kind]).replace("{name}", "text.txt")
+            body = {"paused": True} if operation.method == "PATCH" else None
+            assert_problem(await caller.request(operation.method, path, json=body), 404, "not-found")
+            tried += 1
+    assert tried >= 11
+    assert (await caller.get("/v1/schedules")).json()["schedules"] == []
+    assert (await caller.get("/v1/jobs")).json()["jobs"] == []
+    everything = {"filter": {"queue": "ocr"}}
+    assert (await caller.post("/v1/jobs/cancel", json=everything)).json() == {"cancelled": 0, "cancelling": 0}
+
+
+async def test_s5_no_tenant_has_the_name_of_the_fleet(gateway: Gateway) -> None:
+    with pytest.raises(Misconfigured, match="No tenant can be named"):
+        await gateway.client(FLEET_TENANT)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await gateway.database.fetch("INSERT INTO identity.tenants (id) VALUES ($1)", FLEET_TENANT)

@@ -1,0 +1,184 @@
+"""What a list costs: as many statements for a hundred rows as for one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from deploy.local.test_servers import Trio
+from libs.common import rpc
+from libs.common.bus import Bus
+from libs.common.contracts.ids import public_id
+from libs.common.db import Database
+from libs.common.ledger.jobs import new_id
+from libs.common.rpc import Document, RpcHandler
+from services.gateway.identity import authentication
+from services.gateway.identity.scopes import Role
+from services.gateway.routes import OPERATIONS
+from services.mailer import rpc_handlers
+from services.mailer.handler import Deps
+from tests.integration.services.gateway.gateway import Gateway
+from tests.mailing import mailing
+from tests.relay import Relay
+
+PARENT, LETTER = new_id(), new_id()
+JOBS = """
+WITH parents AS (
+  INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, max_attempts,
+    timeout_s, due_at, started_at, children, progress, artifacts)
+  SELECT gen_random_uuid(), 'dev', 'key', 'ocr', 'document', 'waiting', 'normal', now(), '{}', '["a"]', 5, 60,
+    now(), now(), 2, '{"done": 0, "total": 2}',
+    '[{"name": "a.txt", "media_type": "text/plain", "size": 1, "sha256": "0", "key": "k"}]'
+  FROM generate_series(1, $1) RETURNING id)
+INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, max_attempts,
+  timeout_s, due_at, parent)
+SELECT gen_random_uuid(), 'dev', 'key', 'ocr', 'page', 'scheduled', 'normal', now(), '{}', '[]', 5, 60,
+  now() + interval '1 day', id FROM parents, generate_series(1, 2)
+"""
+CHILDREN = f"""
+WITH parent AS (
+  INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, max_attempts,
+    timeout_s, due_at, started_at, children, progress)
+  VALUES ('{PARENT}', 'dev', 'key', 'ocr', 'document', 'waiting', 'normal', now(), '{{}}', '[]', 5, 60, now(),
+    now(), 101, '{{}}') ON CONFLICT DO NOTHING)
+INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, max_attempts,
+  timeout_s, due_at, parent)
+SELECT gen_random_uuid(), 'dev', 'key', 'ocr', 'page', 'scheduled', 'normal', now(), '{{}}', '[]', 5, 60,
+  now() + interval '1 day', '{PARENT}' FROM generate_series(1, $1)
+"""  # noqa: S608 - made of constants
+SCHEDULES = """
+INSERT INTO ledger.schedules (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up)
+SELECT gen_random_uuid(), 'dev', 'key', gen_random_uuid(), 'ocr', 'document', '{}',
+  '{"priority": "normal", "max_attempts": 5, "timeout_s": 60, "tags": [], "unique_for": null}', '0 3 1 1 *', 'UTC',
+  'one' FROM generate_series(1, $1)
+"""
+KEYS = """
+INSERT INTO identity.keys (id, tenant, name, role, secret_sha256)
+SELECT substr(md5(random()::text), 1, 12), 'dev', 'web', 'member', '\\x00' FROM generate_series(1, $1)
+"""
+TEMPLATES = """
+WITH named AS MATERIALIZED (SELECT gen_random_uuid() AS name FROM generate_series(1, $1))
+INSERT INTO mail.templates (tenant, name, version, subject)
+SELECT 'dev', name, version, 'Tides' FROM named, generate_series(1, 3) version
+"""
+SUPPRESSIONS = """
+INSERT INTO mail.suppressions (tenant, address, reason)
+SELECT 'dev', gen_random_uuid() || '@a.test', 'bounce' FROM generate_series(1, $1)
+"""
+DEADLINES = """
+WITH made AS (
+  INSERT INTO mail.deadlines (tenant, name, due_at, variables)
+  SELECT 'dev', gen_random_uuid(), now(), '{}' FROM generate_series(1, $1) RETURNING name)
+INSERT INTO mail.followers (tenant, deadline, address, name, variables)
+SELECT 'dev', name, n || '@a.test', '', '{}' FROM made, generate_series(1, 3) n
+"""
+RECIPIENTS = f"""
+WITH letter AS (
+  INSERT INTO mail.letters (id, tenant, content) VALUES ('{LETTER}', 'dev', '{{}}') ON CONFLICT DO NOTHING)
+INSERT INTO mail.recipients (letter, number, tenant, address, name, domain, state)
+SELECT '{LETTER}', n + (SELECT count(*) FROM mail.recipients), 'dev', n || '@a.test', '', 'a.test', 'sent'
+FROM generate_series(1, $1::int) n
+"""  # noqa: S608 - made of constants
+FILLED_BY = {
+    "/v1/jobs": JOBS,
+    "/v1/jobs/{id}/children": CHILDREN,
+    "/v1/schedules": SCHEDULES,
+    "/v1/keys": KEYS,
+    "/v1/templates": TEMPLATES,
+    "/v1/suppressions": SUPPRESSIONS,
+    "/v1/deadlines": DEADLINES,
+    "/v1/mail/{id}/recipients": RECIPIENTS,
+}
+"""For each list, a statement that makes so many rows of it."""
+IDS = {"/v1/jobs/{id}/children": PARENT, "/v1/mail/{id}/recipients": LETTER}
+THERE_BEFORE = {"/v1/keys": 1}
+
+counts: ContextVar[bool] = ContextVar("counts", default=False)
+"""Whether what runs belongs to the request that is looked at: dispatchers and others ask in the same process."""
+
+
+@asynccontextmanager
+async def counting(*databases: Database) -> AsyncIterator[list[str]]:
+    """The statements that are executed for the request in the block."""
+    seen: list[str] = []
+
+    def note(query: Any) -> None:
+        if counts.get():
+            seen.append(query.query)
+
+    watched = {driver for database in databases for driver in database._pool._drivers}
+    for driver in watched:
+        driver.add_query_logger(note)
+    token = counts.set(True)
+    yield seen
+    counts.reset(token)
+    await asyncio.sleep(0)  # what was executed last is told in the next round of the loop
+    for driver in watched:
+        driver.remove_query_logger(note)
+    assert {driver for database in databases for driver in database._pool._drivers} <= watched
+
+
+def counted(handler: RpcHandler[Deps]) -> RpcHandler[Deps]:
+    """The handler, whose statements belong to the request."""
+
+    async def answer(tenant: str, request: Document, deps: Deps) -> Document:
+        token = counts.set(True)
+        try:
+            return await handler(tenant, request, deps)
+        finally:
+            counts.reset(token)
+
+    return answer
+
+
+@pytest.fixture
+async def mailer(
+    gateway: Gateway, mail_database: Database, nats_bus: Bus, servers: Trio, tmp_path: Path
+) -> AsyncIterator[None]:
+    """A mailer that only answers."""
+    async with mailing(mail_database, gateway.database, nats_bus, servers, tmp_path, Relay()) as made:
+        handlers = {name: counted(handler) for name, handler in rpc_handlers.HANDLERS.items()}
+        async with nats_bus.serving(rpc.subject_pattern("mailer"), rpc.serve(handlers, made.deps)):
+            yield
+
+
+async def listed(client: httpx.AsyncClient, path: str, id_: UUID | None) -> int:
+    """How many rows the list shows."""
+    answer = await client.get(path.replace("{id}", public_id(id_) if id_ else ""), params={"limit": 100})
+    assert answer.status_code == 200, answer.text
+    (rows,) = (value for value in answer.json().values() if isinstance(value, list))
+    return len(rows)
+
+
+def test_every_list_is_known() -> None:
+    lists = {
+        operation.path for operation in OPERATIONS if operation.query and "limit" in operation.query.model_fields
+    }
+    assert lists == {*FILLED_BY}
+
+
+@pytest.mark.usefixtures("mailer")
+async def test_a_hundred_rows_cost_as_many_statements_as_one(
+    gateway: Gateway, mail_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "CACHED_FOR_S", 3600.0)  # who calls is asked once
+    client = await gateway.client("dev", Role.ADMIN)
+    executed: dict[str, dict[int, int]] = {}
+    for path, fill in FILLED_BY.items():
+        for rows, more in ((1, 1 - THERE_BEFORE.get(path, 0)), (100, 99)):
+            await gateway.database.fetch(fill, more)
+            await listed(client, path, IDS.get(path))
+            async with counting(gateway.app.state.database, mail_database) as seen:
+                assert await listed(client, path, IDS.get(path)) == rows
+            assert seen, "nothing was counted"
+            executed.setdefault(path, {})[rows] = len(seen)
+    print(f"\n{'statements':28}{'1 row':>8}{'100 rows':>10}")
+    for path, by_rows in executed.items():
+        print(f"{path:28}{by_rows[1]:8}{by_rows[100]:10}")
+    assert [path for path, by_rows in executed.items() if by_rows[1] != by_rows[100]] == []
