@@ -118,6 +118,8 @@ class KubernetesApi:
         metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
         if resource.namespaced:
             metadata["namespace"] = key[1]
+        if resource.kind == "StatefulSet":
+            done["spec"].setdefault("updateStrategy", {"type": "RollingUpdate"})  # kubectl asks for it
         changed = before is None or before.get("spec") != done.get("spec")
         metadata["generation"] = had.get("generation", 0) + changed
         if resource.kind in ("Deployment", "StatefulSet", "Job"):
@@ -188,9 +190,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         url = urlsplit(self.path)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = yaml.safe_load(self.rfile.read(length)) if length else None
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
+            if "protobuf" in (self.headers.get("Content-Type") or ""):  # as of `kubectl create secret`
+                raise Failure(415, "UnsupportedMediaType", "only JSON and YAML are read")
+            body = yaml.safe_load(content) if content else None
             about = described(url.path)
             status, document = about or self._objects(url.path, dict(parse_qsl(url.query)), body)
         except Failure as failure:
