@@ -101,6 +101,10 @@ def main() -> None:
         print(act(Options(**given)))
     except (Refused, CannotRender) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(
+            "Interrupted. If a release had begun, KILLED=1 lets the next deploy or rollback go on from there."
+        )
 
 
 if __name__ == "__main__":

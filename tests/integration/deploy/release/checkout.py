@@ -1,5 +1,6 @@
 """A checkout of our manifests and the release command, and a cluster to release into."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -63,18 +64,30 @@ class Checkout:
             timeout=120,
         )
 
-    async def killed(self, reached: Callable[[], Awaitable[bool]], *options: str) -> None:
-        """Deploy to staging until `reached`, and kill the command and all that it has started."""
+    async def killed(
+        self, reached: Callable[[], Awaitable[bool]], *options: str, by: signal.Signals = signal.SIGKILL
+    ) -> str:
+        """Deploy to staging until `reached`, and end all that was started for it. Returns its errors."""
         command = self._command("deploy", "staging", *options)
-        with subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL, start_new_session=True
-        ) as running:
+        with (
+            (self.folder.parent / "errors").open("w+") as errors,
+            subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            ) as running,
+        ):
             try:
                 await until(reached)
             finally:
-                os.killpg(running.pid, signal.SIGKILL)
-        assert running.returncode == -signal.SIGKILL
-        self.api.let_go()
+                os.killpg(running.pid, by)
+            assert await asyncio.to_thread(running.wait) != 0
+            self.api.let_go()
+            errors.seek(0)
+            return errors.read()
 
     def done(self, *arguments: str, environment: str = "staging") -> str:
         """What it printed. It succeeded."""

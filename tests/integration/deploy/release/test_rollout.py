@@ -1,5 +1,6 @@
 """A release is killed at each of its steps; what the next deploy and the next rollback then do."""
 
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -107,6 +108,16 @@ async def test_the_next_rollback_undoes_it(killed: Checkout) -> None:
     assert killed.kept() == {1: True, 3: True}
     assert killed.api.names("Service", "argosy-staging") >= {"gateway", "old"}
     assert "new" not in killed.api.names("Service", "argosy-staging")
+
+
+async def test_an_interrupted_release_says_how_to_go_on(checkout: Checkout) -> None:
+    checkout.done("deploy")
+    checkout.use_images("2")
+    told = await checkout.killed(waiting(checkout), by=signal.SIGINT)
+    assert "Traceback" not in told
+    assert "KILLED=1" in told
+    checkout.api.settle()
+    assert "has release 3, commit " in checkout.done("deploy", "--killed")
 
 
 async def test_after_a_killed_first_release_there_is_only_the_way_on(checkout: Checkout) -> None:
