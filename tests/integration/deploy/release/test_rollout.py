@@ -61,6 +61,7 @@ def keeping(checkout: Checkout) -> Reached:
 
 
 STEPS = [beginning, migrating, applying, waiting, undoing, keeping]
+ON_THE_WAY = [migrating, applying, waiting, undoing]
 
 
 def _held(api: KubernetesApi, method: str, path: str) -> Reached:
@@ -72,42 +73,40 @@ def _held(api: KubernetesApi, method: str, path: str) -> Reached:
     return held
 
 
-@pytest.fixture(params=STEPS, ids=lambda step: step.__name__)
-async def killed(checkout: Checkout, request: pytest.FixtureRequest) -> Checkout:
-    """Release 1 is out. Release 2 has other images, a Service more and a Service less, and was killed."""
+async def kill(checkout: Checkout, step: Callable[[Checkout], Reached]) -> None:
+    """Release 1 is out. Release 2 has other images, a Service more and a Service less, and is killed."""
     checkout.add("old")
     checkout.done("deploy")
     checkout.use_images("2")
     checkout.add("new")
     checkout.remove("old")
-    await checkout.killed(request.param(checkout))
+    await checkout.killed(step(checkout))
     assert checkout.kept() == {1: True, 2: False}
-    for action in ("deploy", "rollback"):
-        assert "Release 2, of commit" in checkout.refused(action), "unless somebody says that it was killed"
     checkout.api.broken_images.clear()
-    return checkout
 
 
-async def test_the_next_deploy_completes_it(killed: Checkout) -> None:
-    if killed.api.objects[JOB]["status"].get("active"):
-        assert "The migrations of another release are still running." in killed.refused("deploy", "--killed")
-    killed.api.settle()
-    assert "has release 3, commit " in killed.done("deploy", "--killed")
-    assert killed.images() == {image(name, "2") for name in ("gateway", "mailer", "ocr")}
-    assert killed.kept() == {1: True, 3: True}
-    assert killed.api.names("Service", "argosy-staging") >= {"gateway", "new"}
-    assert "old" not in killed.api.names("Service", "argosy-staging")
-    assert "Nothing was changed" in killed.done("deploy")
-    assert "has release 1 again, as release 4" in killed.done("rollback")
+@pytest.mark.parametrize("step", STEPS)
+async def test_the_next_deploy_completes_it(checkout: Checkout, step: Callable[[Checkout], Reached]) -> None:
+    await kill(checkout, step)
+    if checkout.api.objects[JOB]["status"].get("active"):
+        assert "The migrations of another release are still running." in checkout.refused("deploy", "--killed")
+    checkout.api.settle()
+    assert "has release 3, commit " in checkout.done("deploy", "--killed")
+    assert checkout.images() == {image(name, "2") for name in ("gateway", "mailer", "ocr")}
+    assert checkout.kept() == {1: True, 3: True}
+    assert checkout.api.names("Service", "argosy-staging") >= {"gateway", "new"}
+    assert "old" not in checkout.api.names("Service", "argosy-staging")
 
 
-async def test_the_next_rollback_undoes_it(killed: Checkout) -> None:
+@pytest.mark.parametrize("step", ON_THE_WAY)
+async def test_the_next_rollback_undoes_it(checkout: Checkout, step: Callable[[Checkout], Reached]) -> None:
     """Even while its migrations still run: they are such that the version before works on with them."""
-    assert "has release 1 again, as release 3" in killed.done("rollback", "--killed")
-    assert killed.images() == {image(name, "1") for name in ("gateway", "mailer", "ocr")}
-    assert killed.kept() == {1: True, 3: True}
-    assert killed.api.names("Service", "argosy-staging") >= {"gateway", "old"}
-    assert "new" not in killed.api.names("Service", "argosy-staging")
+    await kill(checkout, step)
+    assert "has release 1 again, as release 3" in checkout.done("rollback", "--killed")
+    assert checkout.images() == {image(name, "1") for name in ("gateway", "mailer", "ocr")}
+    assert checkout.kept() == {1: True, 3: True}
+    assert checkout.api.names("Service", "argosy-staging") >= {"gateway", "old"}
+    assert "new" not in checkout.api.names("Service", "argosy-staging")
 
 
 async def test_an_interrupted_release_says_how_to_go_on(checkout: Checkout) -> None:
@@ -116,8 +115,11 @@ async def test_an_interrupted_release_says_how_to_go_on(checkout: Checkout) -> N
     told = await checkout.killed(waiting(checkout), by=signal.SIGINT)
     assert "Traceback" not in told
     assert "KILLED=1" in told
+    for action in ("deploy", "rollback"):
+        assert "Release 2, of commit" in checkout.refused(action), "unless somebody says that it was killed"
     checkout.api.settle()
     assert "has release 3, commit " in checkout.done("deploy", "--killed")
+    assert "has release 1 again, as release 4" in checkout.done("rollback")
 
 
 async def test_after_a_killed_first_release_there_is_only_the_way_on(checkout: Checkout) -> None:
