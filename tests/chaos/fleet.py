@@ -139,6 +139,7 @@ class Fleet:
         )
         self.redis = ServerProcess(servers.redis(folder / "redis", free_port(), password), folder)
         self.redis_url = self.redis.server.urls["gateway"]
+        self.limits = f"{NO_LIMITS}, ip=1000000/min, ocr=1000000/min"
         self.nats = ServerProcess(servers.nats(folder / "nats", free_port(), password), folder)
         self.gateways: list[Kept] = []
         self.workers: list[Kept] = []
@@ -164,7 +165,7 @@ class Fleet:
             self._ports.append(self._start_gateway(f"gateway-{number}", code))
         for number in range(WORKERS):
             self._start_worker(f"worker-{number}", code)
-        await self.until_workers_live()
+        await asyncio.gather(self.until_workers_live(), *map(self._until_ready, self._ports))
 
     async def migrate(self, code: Path = ROOT) -> None:
         """Bring the schema to that of a version."""
@@ -194,7 +195,7 @@ class Fleet:
             "BLOB_URL": (self.folder / "blobs").as_uri(),
             "PROBES_PORT": "0",
             "DB_MAX_CONNECTIONS": "4",
-            "LIMITS": f"{NO_LIMITS}, ip=1000000/min, ocr=1000000/min",
+            "LIMITS": self.limits,
         }
 
     def _start_gateway(self, name: str, code: Path) -> int:
@@ -212,15 +213,16 @@ class Fleet:
     async def replace_gateway(self, name: str, code: Path) -> None:
         """As a rollout does: the oldest ends when a new one is ready. Callers know at once which are there."""
         port = self._start_gateway(name, code)
-        while not await self._is_ready(port):
-            await asyncio.sleep(0.1)
+        await self._until_ready(port)
         self._ports = [*self._ports[1:], port]
         await self.gateways.pop(0).end()
 
-    async def _is_ready(self, port: int) -> bool:
-        with suppress(httpx.HTTPError):
-            return (await self._http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
-        return False
+    async def _until_ready(self, port: int) -> None:
+        while True:
+            with suppress(httpx.HTTPError):
+                if (await self._http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                    return
+            await asyncio.sleep(0.1)
 
     async def replace_worker(self, name: str, code: Path) -> None:
         """As a rollout does: the oldest ends when a new one is there."""
