@@ -106,8 +106,9 @@ class Checkout:
         """What kubectl prints. It succeeded."""
         command = [kubectl_path(), "--namespace=argosy-staging", *arguments]
         ran = subprocess.run(
-            command, input=given, env=self.environment, capture_output=True, text=True, check=True
+            command, input=given, env=self.environment, capture_output=True, text=True, check=False
         )
+        assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
     def images(self, environment: str = "staging") -> set[str]:
