@@ -11,10 +11,10 @@ FOLDER := $(or $(ARGOSY_RUN_DIR),.run)
 WORKER := $(or $(S),ocr)
 SEEDS ?= 20
 RELEASE := $(RUN) -m deploy.release
-RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes)
+RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
+.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,7 +76,7 @@ images: setup ## Build the images; push them too: make images PUSH=registry.exam
 images-test: images ## Build the images, and run them confined as in the manifests, against real servers
 	@TAG="$(TAG)" $(RUN) -m pytest -n 0 tests/images/hardened.py $(PYTEST_ARGS)
 
-deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1]
+deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1 KILLED=1]
 	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)
 
 rollback: setup ## Bring out the release before, or another one: make rollback ENV=staging [TO=3]
@@ -99,6 +99,9 @@ chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS
 
 chaos-mail: setup ## Mailers killed at every step of the dialogue: make chaos-mail SEEDS=20
 	@$(RUN) -m tests.chaos.mail --seeds $(SEEDS)
+
+chaos-rollout: setup ## Replace an older version by this one under load, and go back: make chaos-rollout FROM=commit
+	@$(RUN) -m tests.chaos.rollout "$(FROM)"
 
 ## Code
 check: setup ## Lint and strict types only

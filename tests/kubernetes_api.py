@@ -1,15 +1,16 @@
 """A stand-in for a Kubernetes API server, for kubectl itself to talk to.
 
 It keeps objects and refuses what their schemas refuse. It has no kubelet: a Deployment is out at once and a Job
-complete, unless a test says that an image is broken.
+complete, unless a test says that an image is broken, or slow. It may keep an answer back, so that a test can kill
+whoever waits for it.
 """
 
 import copy
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,45 +19,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 
-Object = dict[str, Any]
+from tests.kubernetes_discovery import RESOURCES, VERSION, Object, Resource, described
+from tests.unit.deploy.k8s.schemas import Refusal, refusal
+
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 REVISION = "deployment.kubernetes.io/revision"
 
 
-@dataclass(frozen=True)
-class Resource:
-    """A kind that is served."""
-
-    api: str
-    """Group and version; the core group has only a version."""
-    plural: str
-    kind: str
-    namespaced: bool = True
-
-    @property
-    def path(self) -> str:
-        """The prefix of its group and version."""
-        return f"/apis/{self.api}" if "/" in self.api else f"/api/{self.api}"
-
-
-RESOURCES = (
-    Resource("v1", "namespaces", "Namespace", namespaced=False),
-    Resource("v1", "configmaps", "ConfigMap"),
-    Resource("v1", "secrets", "Secret"),
-    Resource("v1", "services", "Service"),
-    Resource("v1", "serviceaccounts", "ServiceAccount"),
-    Resource("v1", "pods", "Pod"),
-    Resource("v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
-    Resource("apps/v1", "deployments", "Deployment"),
-    Resource("apps/v1", "replicasets", "ReplicaSet"),
-    Resource("apps/v1", "statefulsets", "StatefulSet"),
-    Resource("batch/v1", "jobs", "Job"),
-    Resource("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
-    Resource("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
-    Resource("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"),
-    Resource("networking.k8s.io/v1", "ingresses", "Ingress"),
-    Resource("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False),
-)
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
 
@@ -71,14 +40,21 @@ class Failure(Exception):
 
 @dataclass
 class KubernetesApi:
-    """The objects, and what the cluster does with them. `validate` raises ValueError for what a schema refuses."""
+    """The objects, and what the cluster does with them."""
 
-    validate: Callable[[Object], None] = lambda _object: None
     objects: dict[Key, Object] = field(default_factory=dict)
     broken_images: set[str] = field(default_factory=set)
     """Deployments with one of these do not come up, and Jobs fail."""
+    slow_images: set[str] = field(default_factory=set)
+    """Deployments with one of these are not up yet, and Jobs still run; until `settle`."""
     written: list[Key] = field(default_factory=list)
     """What has been created or changed, in order."""
+    denied: Key | None = None
+    """A policy of the cluster that a dry run does not ask lets nobody write this."""
+    hold: tuple[str, str] | None = None
+    """Method and end of the path: such a write is done, but not answered before `let_go`."""
+    held: threading.Event = field(default_factory=threading.Event)
+    _released: threading.Event = field(default_factory=threading.Event)
     _version: int = 100
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -88,23 +64,71 @@ class KubernetesApi:
 
     def write(self, resource: Resource, key: Key, new: Object, *, dry_run: bool) -> Object:
         """Create or replace an object, as the control loops leave it. Raises Failure."""
+        if key == self.denied and not dry_run:
+            raise Failure(403, "Forbidden", f'admission webhook "policy" denied the request: {key[2]}')
         with self._lock:
             before = self.objects.get(key)
             if resource.namespaced and ("Namespace", "", key[1]) not in self.objects:
                 raise Failure(404, "NotFound", f'namespaces "{key[1]}" not found')
-            try:
-                self.validate({name: part for name, part in new.items() if name != "status"})
-            except ValueError as error:
-                raise Failure(422, "Invalid", f'{resource.kind} "{key[2]}" is invalid: {error}') from error
-            done = _settled(new, before, resource, key, self.broken_images)
+            given = {"apiVersion": resource.api, "kind": resource.kind, **new}
+            if found := refusal({name: part for name, part in given.items() if name != "status"}, VERSION):
+                raise _failure(resource, key, found)
+            done = self._settled(given, before, resource, key)
             if before is not None and _same(before, done):
                 return before
             if not dry_run:
-                self._version += 1
-                done["metadata"]["resourceVersion"] = str(self._version)
-                self.objects[key] = done
+                self._keep(key, done)
                 self.written.append(key)
             return done
+
+    def keep_back(self, method: str, path: str) -> None:
+        """Return when a test lets the answer through."""
+        if self.hold and self.hold[0] == method and path.endswith(self.hold[1]):
+            self.held.set()
+            self._released.wait()
+
+    def let_go(self) -> None:
+        """Hold nothing any more."""
+        self.hold = None
+        self._released.set()
+        self.held, self._released = threading.Event(), threading.Event()
+
+    def settle(self) -> None:
+        """The slow images are slow no longer."""
+        self.slow_images.clear()
+        with self._lock:
+            for key, one in list(self.objects.items()):
+                resource = next(resource for resource in RESOURCES if resource.kind == key[0])
+                self._keep(key, self._settled(one, one, resource, key))
+
+    def _keep(self, key: Key, done: Object) -> None:
+        self._version += 1
+        done["metadata"]["resourceVersion"] = str(self._version)
+        self.objects[key] = done
+
+    def _settled(self, new: Object, before: Object | None, resource: Resource, key: Key) -> Object:
+        """The object with the metadata and status that a cluster gives it."""
+        done = copy.deepcopy(new)
+        had = (before or {}).get("metadata", {})
+        metadata = done.setdefault("metadata", {})
+        metadata |= {
+            "uid": had.get("uid") or str(uuid.uuid4()),
+            "resourceVersion": had.get("resourceVersion", "0"),
+        }
+        metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        if resource.namespaced:
+            metadata["namespace"] = key[1]
+        if resource.kind == "StatefulSet":
+            done["spec"].setdefault("updateStrategy", {"type": "RollingUpdate"})  # kubectl asks for it
+        changed = before is None or before.get("spec") != done.get("spec")
+        metadata["generation"] = had.get("generation", 0) + changed
+        if resource.kind in ("Deployment", "StatefulSet", "Job"):
+            images = {one["image"] for one in done["spec"]["template"]["spec"]["containers"]}
+            ready = None if images & self.slow_images else not images & self.broken_images
+            done["status"] = (
+                _job_status(ready) if resource.kind == "Job" else _workload_status(done, metadata, ready)
+            )
+        return done
 
     def put(self, manifest: Object, namespace: str = "") -> None:
         """Write an object as if kubectl had."""
@@ -121,27 +145,13 @@ def _same(before: Object, after: Object) -> bool:
     return content(before) == content(after)
 
 
-def _settled(new: Object, before: Object | None, resource: Resource, key: Key, broken: set[str]) -> Object:
-    """The object with the metadata and status that a cluster gives it."""
-    done = {"apiVersion": resource.api, "kind": resource.kind, **copy.deepcopy(new)}
-    had = (before or {}).get("metadata", {})
-    metadata = done.setdefault("metadata", {})
-    metadata |= {"uid": had.get("uid") or str(uuid.uuid4()), "resourceVersion": had.get("resourceVersion", "0")}
-    metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
-    if resource.namespaced:
-        metadata["namespace"] = key[1]
-    changed = before is None or before.get("spec") != done.get("spec")
-    metadata["generation"] = had.get("generation", 0) + changed
-    if resource.kind in ("Deployment", "StatefulSet", "Job"):
-        images = {one["image"] for one in done["spec"]["template"]["spec"]["containers"]}
-        ready = not images & broken
-        done["status"] = _job_status(ready) if resource.kind == "Job" else _workload_status(done, metadata, ready)
-    return done
-
-
-def _workload_status(done: Object, metadata: Object, ready: bool) -> Object:
+def _workload_status(done: Object, metadata: Object, ready: bool | None) -> Object:
     replicas = done["spec"].get("replicas", 1)
-    progress = ("True", "NewReplicaSetAvailable") if ready else ("False", "ProgressDeadlineExceeded")
+    progress = {
+        True: ("True", "NewReplicaSetAvailable"),
+        False: ("False", "ProgressDeadlineExceeded"),
+        None: ("True", "ReplicaSetUpdated"),
+    }[ready]
     return {
         "observedGeneration": metadata["generation"],
         "replicas": replicas,
@@ -154,8 +164,18 @@ def _workload_status(done: Object, metadata: Object, ready: bool) -> Object:
     }
 
 
-def _job_status(succeeds: bool) -> Object:
+def _job_status(succeeds: bool | None) -> Object:
+    if succeeds is None:
+        return {"active": 1}
     return {"conditions": [{"type": "Complete" if succeeds else "Failed", "status": "True"}]}
+
+
+def _failure(resource: Resource, key: Key, found: Refusal) -> Failure:
+    """A server that validates strictly cannot decode what it does not know; what it can decode may be invalid."""
+    if found.undecodable:
+        message = f'{resource.kind} in version "{resource.api}" cannot be handled as a {resource.kind}: {found}'
+        return Failure(400, "BadRequest", message)
+    return Failure(422, "Invalid", f'{resource.kind} "{key[2]}" is invalid: {found}')
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -170,10 +190,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         url = urlsplit(self.path)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = yaml.safe_load(self.rfile.read(length)) if length else None
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            about = _described(url.path)
+            if "protobuf" in (self.headers.get("Content-Type") or ""):  # as of `kubectl create secret`
+                raise Failure(415, "UnsupportedMediaType", "only JSON and YAML are read")
+            body = yaml.safe_load(content) if content else None
+            about = described(url.path)
             status, document = about or self._objects(url.path, dict(parse_qsl(url.query)), body)
         except Failure as failure:
             self._answer(
@@ -188,7 +210,10 @@ class Handler(BaseHTTPRequestHandler):
                 },
             )
         else:
-            self._answer(status, document)
+            if "dryRun" not in url.query:
+                self.api.keep_back(self.command, url.path)
+            with suppress(ConnectionError):  # whoever asked was killed
+                self._answer(status, document)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
@@ -291,77 +316,6 @@ def _listed(
 def _selected(labels: dict[str, str], selector: str) -> bool:
     terms = [term.split("=") for term in selector.split(",") if term]
     return all(labels.get(term[0]) == term[1] if len(term) > 1 else term[0] in labels for term in terms)
-
-
-def _described(path: str) -> tuple[int, Object] | None:
-    """What kubectl asks about the server itself; None for any other path."""
-    apis = sorted({resource.api for resource in RESOURCES if "/" in resource.api})
-    match path.strip("/").split("/"):
-        case ["version"]:
-            return 200, {"major": "1", "minor": "32", "gitVersion": "v1.32.0"}
-        case ["api"]:
-            return 200, {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-        case ["apis"]:
-            versions = [{"groupVersion": api, "version": api.split("/")[1]} for api in apis]
-            groups = [
-                {"name": one["groupVersion"].split("/")[0], "versions": [one], "preferredVersion": one}
-                for one in versions
-            ]
-            return 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-        case ["openapi", "v3"]:
-            paths = {one.path.strip("/"): {"serverRelativeURL": f"/openapi/v3{one.path}"} for one in RESOURCES}
-            return 200, {"paths": paths}
-        case ["openapi", "v3", *rest]:
-            return 200, _openapi("/" + "/".join(rest))
-        case ["api", version]:
-            return 200, _resources(version)
-        case ["apis", group, version]:
-            return 200, _resources(f"{group}/{version}")
-    return None
-
-
-def _resources(api: str) -> Object:
-    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
-    resources = [
-        {
-            "name": one.plural,
-            "singularName": one.kind.lower(),
-            "namespaced": one.namespaced,
-            "kind": one.kind,
-            "verbs": verbs,
-        }
-        for one in RESOURCES
-        if one.api == api
-    ]
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api, "resources": resources}
-
-
-def _openapi(prefix: str) -> Object:
-    """As much as kubectl reads: that the server itself validates fields, so that kubectl need not."""
-    paths, schemas = {}, {}
-    parameters = [
-        {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-        for name in ("dryRun", "fieldManager", "fieldValidation", "force")
-    ]
-    for one in RESOURCES:
-        if one.path == prefix:
-            group, _, version = one.api.rpartition("/")
-            kind = {"group": group, "version": version, "kind": one.kind}
-            schemas[f"{one.api}.{one.kind}".replace("/", ".")] = {
-                "type": "object",
-                "x-kubernetes-group-version-kind": [kind],
-            }
-            url = prefix + ("/namespaces/{namespace}" if one.namespaced else "") + f"/{one.plural}"
-            for method, action, path in (("patch", "patch", url + "/{name}"), ("post", "post", url)):
-                operation = {
-                    "parameters": parameters,
-                    "x-kubernetes-action": action,
-                    "x-kubernetes-group-version-kind": kind,
-                    "responses": {"200": {"description": "OK"}},
-                }
-                paths[path] = {method: operation}
-    info = {"title": "Kubernetes", "version": "1.32"}
-    return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
 
 @contextmanager

@@ -1,35 +1,14 @@
 """Migrations, apply, waiting for the pods, and undoing what does not come up."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 from deploy.k8s.rendering import Manifest
 from deploy.release.checks import WORKLOADS
 from deploy.release.cluster import Cluster, Refused, identity
-from deploy.release.history import Release, keep, releases, remove_what_is_gone
+from deploy.release.history import Release, applied, forget, keep, remove_what_is_gone
 
-LOCK = "argosy-release-lock"
 MIGRATED_WITHIN_S = 900.0
-
-
-@contextmanager
-def locked(cluster: Cluster, commit: str) -> Iterator[None]:
-    """Nobody else releases into the namespace while the block runs. Raises Refused."""
-    since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}"
-    metadata = {"name": LOCK}
-    data = {"since": since, "commit": commit}
-    if not cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}):
-        held = (cluster.get("configmap", LOCK) or {}).get("data", data)
-        raise Refused(
-            f"Another release, of {held['commit'][:12]}, is under way since {held['since']}. If it was killed:"
-            f" kubectl -n {cluster.namespace} delete configmap {LOCK}"
-        )
-    try:
-        yield
-    finally:
-        cluster.delete("configmap", LOCK)
 
 
 def migrate(cluster: Cluster, manifests: Sequence[Manifest], *, within_s: float = MIGRATED_WITHIN_S) -> None:
@@ -64,24 +43,31 @@ def _log_of(cluster: Cluster, kind: str, name: str) -> str:
         return f"Its log could not be read: {error}"
 
 
-def bring_out(cluster: Cluster, commit: str, manifests: list[Manifest], *, within_s: float) -> Release:
-    """Apply `manifests` and wait. If they do not come up, apply the last release again. Raises Refused."""
-    history = releases(cluster)
-    last = history[-1] if history else None
-    print(cluster.apply(manifests), end="", flush=True)
+def bring_out(cluster: Cluster, release: Release, before: Sequence[Release], *, within_s: float) -> None:
+    """Apply its manifests and wait. If they do not come up, apply those of the last release. Raises Refused."""
     try:
-        wait_until_out(cluster, manifests, within_s=within_s)
+        print(cluster.apply(release.manifests), end="", flush=True)
+        wait_until_out(cluster, release.manifests, within_s=within_s)
     except Refused as error:
-        if last is None:
-            raise Refused(f"{error}\nThere is no release before it to go back to.") from error
-        print(f"{error}\nGoing back to release {last.number} …", flush=True)
-        cluster.apply(last.manifests)
-        remove_what_is_gone(cluster, manifests, last.manifests)
-        wait_until_out(cluster, last.manifests, within_s=within_s)
+        last = _undo(cluster, release, before, str(error), within_s=within_s)
         raise Refused(f"The release failed and was undone: release {last.number} is out again.") from error
-    release = Release(last.number + 1 if last else 1, commit, manifests)
-    keep(cluster, release, history)
-    return release
+    keep(cluster, release, before)
+
+
+def _undo(cluster: Cluster, release: Release, before: Sequence[Release], why: str, *, within_s: float) -> Release:
+    """Bring out the last good release again, and return it. Raises Refused if there is none, or it fails too."""
+    last = next((one for one in reversed(before) if one.out), None)
+    if last is None:
+        forget(cluster, release)
+        raise Refused(f"{why}\nThere is no release before it to go back to.")
+    print(f"{why}\nGoing back to release {last.number} …", flush=True)
+    cluster.apply(last.manifests)
+    remove_what_is_gone(cluster, [*applied(before), *release.manifests], last.manifests)
+    wait_until_out(cluster, last.manifests, within_s=within_s)
+    for one in (*before, release):
+        if not one.out:
+            forget(cluster, one)
+    return last
 
 
 def wait_until_out(cluster: Cluster, manifests: Sequence[Manifest], *, within_s: float) -> None:

@@ -22,21 +22,23 @@ from deploy.local.test_servers import answers, free_port
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.ledger import consistency_check
-from services.gateway.identity.keys import issue
-from services.gateway.identity.scopes import Role
 from tests.limits import NO_LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAYS = 2
 WORKERS = 2
+TENANTS = ("chaos", "another")
 MAX_CONNECTIONS = 60
 
 
 class Kept:
-    """A process that is started again whenever it ends."""
+    """A process that is started again whenever it ends. `code` is the folder of its version."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: dict[str, str], folder: Path, code: Path = ROOT
+    ) -> None:
         self.name = name
+        self.code = code
         self._command = command
         self._environment = os.environ | environment
         self._log = folder / f"{name}.log"
@@ -48,7 +50,7 @@ class Kept:
             return subprocess.Popen(
                 self._command,
                 env=self._environment,
-                cwd=ROOT,
+                cwd=self.code,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -63,6 +65,13 @@ class Kept:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
+
+    async def end(self) -> None:
+        """Let it end by itself, as a rollout does, for good."""
+        self._keeping.cancel()
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait)
+        self.close()
 
     def close(self) -> None:
         """End it for good."""
@@ -129,11 +138,13 @@ class Fleet:
             folder,
         )
         self.redis = ServerProcess(servers.redis(folder / "redis", free_port(), password), folder)
+        self.redis_url = self.redis.server.urls["gateway"]
+        self.limits = f"{NO_LIMITS}, ip=1000000/min, ocr=1000000/min"
         self.nats = ServerProcess(servers.nats(folder / "nats", free_port(), password), folder)
         self.gateways: list[Kept] = []
         self.workers: list[Kept] = []
         self._ports: list[int] = []
-        self._key = ""
+        self._keys: dict[str, str] = {}
         self._http = httpx.AsyncClient(timeout=20)
 
     @property
@@ -141,42 +152,87 @@ class Fleet:
         """Of the ledger."""
         return self.postgres.server.url
 
-    async def start(self) -> None:
-        """Everything, until it serves."""
+    async def start(self, code: Path = ROOT) -> None:
+        """Everything, until it serves; gateways and workers are of the version in the folder `code`."""
         for server in (self.postgres, self.redis, self.nats):
             await asyncio.to_thread(server.start)
-        settings = DatabaseSettings.model_validate({"database_url": self.database_url})
+        await self.migrate(code)
+        async with self.connected() as connection:
+            await connection.execute("CREATE TABLE effects (job uuid NOT NULL, attempt int NOT NULL)")
+            await connection.execute("GRANT INSERT ON effects TO argosy_worker")
+        self._keys = {tenant: await self._new_key(code, tenant) for tenant in TENANTS}
+        for number in range(GATEWAYS):
+            self._ports.append(self._start_gateway(f"gateway-{number}", code))
+        for number in range(WORKERS):
+            self._start_worker(f"worker-{number}", code)
+        await asyncio.gather(self.until_workers_live(), *map(self._until_ready, self._ports))
+
+    async def migrate(self, code: Path = ROOT) -> None:
+        """Bring the schema to that of a version."""
+        await self._run(code, "deploy.migrations")
+
+    async def _new_key(self, code: Path, tenant: str) -> str:
+        return (await self._run(code, "services.gateway.keys", tenant)).strip()
+
+    async def _run(self, code: Path, module: str, *arguments: str) -> str:
         # In a process of its own: Alembic keeps its state in globals, and fleets start side by side.
-        address = os.environ | {"DATABASE_URL": self.database_url}
-        command = [sys.executable, "-m", "deploy.migrations"]
-        migrating = await asyncio.create_subprocess_exec(*command, env=address, cwd=ROOT)
-        assert await migrating.wait() == 0
-        async with db.connect(settings, "chaos", role=None) as database:
-            await database.fetch("CREATE TABLE effects (job uuid NOT NULL, attempt int NOT NULL)")
-            await database.fetch("GRANT INSERT ON effects TO argosy_worker")
-            self._key = (await issue(database, "dev", "chaos", "chaos", Role.ADMIN)).key
-        environment = {
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *arguments),
+            env=os.environ | self._environment,
+            cwd=code,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await running.communicate()
+        assert running.returncode == 0, module
+        return told.decode()
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
             "DATABASE_URL": self.database_url,
-            "REDIS_URL": self.redis.server.urls["gateway"],
+            "REDIS_URL": self.redis_url,
             "NATS_URL": self.nats.server.url,
             "BLOB_URL": (self.folder / "blobs").as_uri(),
             "PROBES_PORT": "0",
             "DB_MAX_CONNECTIONS": "4",
-            "LIMITS": f"{NO_LIMITS}, ip=1000000/min, ocr=1000000/min",
+            "LIMITS": self.limits,
         }
-        for number in range(GATEWAYS):
-            port = free_port()
-            self._ports.append(port)
-            command = [sys.executable, "-m", "tests.chaos.gateway"]
-            variables = environment | {"GATEWAY_PORT": str(port)}
-            self.gateways.append(Kept(f"gateway-{number}", command, variables, self.folder))
-        for number in range(WORKERS):
-            command = [sys.executable, "-m", "tests.chaos.worker"]
-            self.workers.append(Kept(f"worker-{number}", command, environment, self.folder))
+
+    def _start_gateway(self, name: str, code: Path) -> int:
+        """One more; returns its port."""
+        port = free_port()
+        command = [sys.executable, "-m", "tests.chaos.gateway"]
+        variables = self._environment | {"GATEWAY_PORT": str(port)}
+        self.gateways.append(Kept(name, command, variables, self.folder, code))
+        return port
+
+    def _start_worker(self, name: str, code: Path) -> None:
+        command = [sys.executable, "-m", "tests.chaos.worker"]
+        self.workers.append(Kept(name, command, self._environment, self.folder, code))
+
+    async def replace_gateway(self, name: str, code: Path) -> None:
+        """As a rollout does: the oldest ends when a new one is ready. Callers know at once which are there."""
+        port = self._start_gateway(name, code)
+        await self._until_ready(port)
+        self._ports = [*self._ports[1:], port]
+        await self.gateways.pop(0).end()
+
+    async def _until_ready(self, port: int) -> None:
+        while True:
+            with suppress(httpx.HTTPError):
+                if (await self._http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                    return
+            await asyncio.sleep(0.1)
+
+    async def replace_worker(self, name: str, code: Path) -> None:
+        """As a rollout does: the oldest ends when a new one is there."""
+        self._start_worker(name, code)
+        await self.until_workers_live(WORKERS + 1)
+        await self.workers.pop(0).end()
         await self.until_workers_live()
 
-    async def until_workers_live(self) -> None:
-        """Wait until every worker is in the ledger, and no other."""
+    async def until_workers_live(self, number: int = WORKERS) -> None:
+        """Wait until so many workers are in the ledger, and no other."""
         while True:
             with suppress(*LOST):
                 async with self.connected() as connection:
@@ -184,7 +240,7 @@ class Fleet:
                         "SELECT count(*) FILTER (WHERE heartbeat_at > now() - interval '15 s'), count(*)"
                         " FROM ledger.workers"
                     )
-                    if alive == known == WORKERS:
+                    if alive == known == number:
                         return
             await asyncio.sleep(0.1)
 
@@ -197,7 +253,7 @@ class Fleet:
         finally:
             await connection.close()
 
-    async def submit(self, jobs: int, **work: float) -> int:
+    async def submit(self, jobs: int, tenant: str = TENANTS[0], **work: float) -> int:
         """Submit so many jobs over HTTP, each until it is accepted; how many requests it took."""
         places = asyncio.Semaphore(20)
         prefix = f"{self.chance.getrandbits(64):x}"
@@ -208,16 +264,16 @@ class Fleet:
             async with places:
                 while True:
                     tries += 1
-                    if await self._post(number + tries, f"{prefix}-{number}", work):
+                    if await self._post(tenant, number + tries, f"{prefix}-{number}", work):
                         return
                     await asyncio.sleep(0.1)
 
         await asyncio.gather(*(one(number) for number in range(jobs)))
         return tries
 
-    async def _post(self, turn: int, idempotency_key: str, work: dict[str, float]) -> bool:
-        url = f"http://127.0.0.1:{self._ports[turn % GATEWAYS]}/v1/chaos"
-        headers = {"Authorization": f"Bearer {self._key}", "Idempotency-Key": idempotency_key}
+    async def _post(self, tenant: str, turn: int, idempotency_key: str, work: dict[str, float]) -> bool:
+        url = f"http://127.0.0.1:{self._ports[turn % len(self._ports)]}/v1/chaos"
+        headers = {"Authorization": f"Bearer {self._keys[tenant]}", "Idempotency-Key": idempotency_key}
         try:
             answer = await self._http.post(url, content=orjson.dumps(work), headers=headers)
         except httpx.HTTPError:

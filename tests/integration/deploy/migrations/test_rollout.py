@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
+from structlog.testing import capture_logs
 
 from deploy.local.test_servers import Trio
 from deploy.migrations.__main__ import upgrade
@@ -26,6 +27,8 @@ from services.gateway.engine.dispatcher import Dispatcher
 from tests.polling import until
 
 BEFORE = "0012"
+RELEASED = "0010"
+"""The revision of version 0.1.0."""
 WORKERS = [service for service in SERVICES if service.is_worker]
 LOGINS = {
     "one each": {login_of(worker.name): worker.role.names for worker in WORKERS},
@@ -61,12 +64,12 @@ async def handle(job: Job[Nothing], _deps: None) -> Done | FanOut:
 
 
 @pytest.fixture
-async def address(servers: Trio) -> AsyncIterator[str]:
-    """A database of the version before."""
+async def address(servers: Trio, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A database of the version before, or of the one that a test names."""
     owner = await asyncpg.connect(servers.postgres.url)
     await owner.execute("CREATE DATABASE rolled_out")
     address = servers.postgres.url.rpartition("/")[0] + "/rolled_out"
-    await asyncio.to_thread(upgrade, settings(address), revision=BEFORE)
+    await asyncio.to_thread(upgrade, settings(address), revision=getattr(request, "param", BEFORE))
     yield address
     await owner.execute("DROP DATABASE rolled_out WITH (FORCE)")
     for login in {login for logins in LOGINS.values() for login in logins}:
@@ -127,6 +130,33 @@ async def test_workers_that_run_go_on_while_the_database_is_migrated(
     queues = {row[0] for row in await owner.fetch("SELECT DISTINCT queue FROM ledger.jobs")}
     assert queues == {worker.name for worker in WORKERS}
     assert await owner.fetchval("SELECT max(version_num) FROM alembic_version") > BEFORE
+    await owner.close()
+
+
+@pytest.mark.parametrize("address", [RELEASED], indirect=True)
+async def test_processes_that_come_before_their_migrations_lose_nothing(address: str, nats_bus: Bus) -> None:
+    """As after `kubectl apply` without the Job. What they cannot do yet they do when the schema is there."""
+    owner = await asyncpg.connect(address)
+    for name, roles in LOGINS["one each"].items():
+        await owner.execute(f"CREATE ROLE {name} LOGIN NOINHERIT PASSWORD 'x' IN ROLE {', '.join(roles)}")
+    async with db.connect(settings(address), "gateway", role=GATEWAY.role) as gateway:
+        dispatcher = Dispatcher(gateway, nats_bus, [worker.name for worker in WORKERS])
+        async with (
+            background.alongside(background.optional(dispatcher.run())),
+            working(address, nats_bus, WORKERS, None),
+        ):
+            with capture_logs() as told:
+                for number in range(20):
+                    queue = WORKERS[number % len(WORKERS)].name
+                    await dispatcher.accept(NewJob("dev", "key", queue, queue, b"{}"))
+
+                async def failed() -> bool:
+                    return any(line["event"] == "background.bug" for line in told)
+
+                await until(failed)
+            await asyncio.to_thread(upgrade, settings(address))
+            await until(lambda: ended(gateway, 20))
+        assert await gateway.fetch(ODD) == []
     await owner.close()
 
 

@@ -1,121 +1,10 @@
 """make deploy and make rollback. kubectl and git are real; the cluster is a stand-in."""
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import json
 
-import pytest
-import yaml
-
-from deploy.k8s.rendering import ENVIRONMENTS, render
-from deploy.release.checks import NOT_BUILT, secrets_of
-from deploy.release.history import KEPT
-from deploy.release.rollout import LOCK
-from tests.kubernetes_api import KubernetesApi, serving
-
-ROOT = Path(__file__).parents[4]
-GIT = ("git", "-c", "user.name=Somebody", "-c", "user.email=somebody@example.com", "-c", "commit.gpgsign=false")
-
-
-@dataclass
-class Checkout:
-    """A repository with our manifests and the release command, and a cluster that knows nothing of us yet."""
-
-    folder: Path
-    api: KubernetesApi
-    environment: dict[str, str]
-
-    def commit(self) -> None:
-        self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", "Change something")
-
-    def _git(self, *arguments: str) -> None:
-        subprocess.run([*GIT, "-C", str(self.folder), *arguments], check=True, capture_output=True)
-
-    def write(self, path: str, text: str) -> None:
-        (self.folder / path).write_text(text)
-
-    def use_images(self, digit: str, *environments: str) -> None:
-        """Commit overlays whose images have a digest of `digit`s."""
-        for environment in environments or ENVIRONMENTS:
-            path = self.folder / "deploy/k8s/overlays" / environment / "images/kustomization.yaml"
-            content = yaml.safe_load(path.read_text())
-            for image in content["images"]:
-                image["digest"] = "sha256:" + 64 * digit
-            path.write_text(yaml.safe_dump(content))
-        self.commit()
-
-    def run(self, *arguments: str, environment: str = "staging") -> subprocess.CompletedProcess[str]:
-        action, *options = arguments
-        command = [sys.executable, "-m", "deploy.release", action, environment, *options, "--within=5"]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def done(self, *arguments: str, environment: str = "staging") -> str:
-        """What it printed. It succeeded."""
-        ran = self.run(*arguments, environment=environment)
-        assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr
-        return ran.stdout
-
-    def refused(self, *arguments: str, environment: str = "staging") -> str:
-        """Why it was refused."""
-        ran = self.run(*arguments, environment=environment)
-        assert ran.returncode == 1, ran.stdout[-2000:] + ran.stderr
-        assert "Traceback" not in ran.stderr
-        return ran.stderr
-
-    def images(self, environment: str = "staging") -> set[str]:
-        """The images of all Deployments in the cluster."""
-        return {
-            one["spec"]["template"]["spec"]["containers"][0]["image"]
-            for (kind, namespace, _), one in self.api.objects.items()
-            if (kind, namespace) == ("Deployment", f"argosy-{environment}")
-        }
-
-    def give_secrets(self, environment: str = "staging", value: str = "MQ==") -> None:
-        """Make the namespace and the Secrets that the manifests ask for."""
-        namespace = f"argosy-{environment}"
-        self.api.put({"kind": "Namespace", "metadata": {"name": namespace}})
-        overlay = self.folder / "deploy/k8s/overlays" / environment
-        for manifest in [*render(overlay), *render(overlay / "migrations")]:
-            if manifest["kind"] in ("Deployment", "Job"):
-                for name in secrets_of(manifest["spec"]["template"]["spec"]):
-                    self.api.put({"kind": "Secret", "metadata": {"name": name}, "data": {"A": value}}, namespace)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    """A clean commit with built images, and Secrets in the cluster."""
-    folder = tmp_path / "checkout"
-    for part in ("release", "k8s"):
-        shutil.copytree(
-            ROOT / "deploy" / part, folder / "deploy" / part, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    (folder / "deploy/__init__.py").touch()
-    (folder / ".gitignore").write_text("__pycache__\n")
-    subprocess.run([*GIT, "init", "--quiet", str(folder)], check=True)
-    api = KubernetesApi()
-    with serving(api, tmp_path) as kubeconfig:
-        environment = os.environ | {
-            "KUBECONFIG": str(kubeconfig),
-            "HOME": str(tmp_path),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        made = Checkout(folder, api, environment)
-        made.use_images("1")
-        made.give_secrets()
-        yield made
+from deploy.release.checks import NOT_BUILT
+from deploy.release.history import BEGUN_LABEL, KEPT
+from tests.integration.deploy.release.checkout import Checkout, image
 
 
 def test_all_is_applied_after_the_migrations(checkout: Checkout) -> None:
@@ -124,7 +13,7 @@ def test_all_is_applied_after_the_migrations(checkout: Checkout) -> None:
     order = [(kind, name) for kind, _, name in checkout.api.written]
     assert order.index(("Job", "migrations")) < order.index(("Deployment", "gateway"))
     assert checkout.api.names("Deployment", "argosy-staging") == {"gateway", "ocr", "mailer"}
-    assert LOCK not in checkout.api.names("ConfigMap", "argosy-staging")
+    assert checkout.kept() == {1: True}
 
 
 def test_the_same_again_changes_nothing(checkout: Checkout) -> None:
@@ -144,11 +33,11 @@ def test_what_does_not_come_up_is_undone(checkout: Checkout) -> None:
     checkout.done("deploy")
     good = checkout.images()
     checkout.use_images("2")
-    checkout.api.broken_images.add("registry.example.com/argosy/ocr@sha256:" + 64 * "2")
+    checkout.api.broken_images.add(image("ocr", "2"))
     told = checkout.refused("deploy")
     assert "The release failed and was undone: release 1 is out again." in told
     assert checkout.images() == good
-    assert LOCK not in checkout.api.names("ConfigMap", "argosy-staging")
+    assert checkout.kept() == {1: True}
     checkout.api.broken_images.clear()
     assert "has release 2" in checkout.done("deploy"), "it can be tried again"
 
@@ -156,31 +45,32 @@ def test_what_does_not_come_up_is_undone(checkout: Checkout) -> None:
 def test_what_only_a_failed_release_had_is_removed(checkout: Checkout) -> None:
     checkout.done("deploy")
     checkout.use_images("2", "staging")
-    path = "deploy/k8s/overlays/staging/kustomization.yaml"
-    content = yaml.safe_load((checkout.folder / path).read_text())
-    checkout.write("deploy/k8s/overlays/staging/extra.yaml", yaml.safe_dump(_service("extra")))
-    content["resources"].append("extra.yaml")
-    checkout.write(path, yaml.safe_dump(content))
-    checkout.commit()
-    checkout.api.broken_images.add("registry.example.com/argosy/ocr@sha256:" + 64 * "2")
+    checkout.add("extra")
+    checkout.api.broken_images.add(image("ocr", "2"))
     checkout.refused("deploy")
     assert "extra" not in checkout.api.names("Service", "argosy-staging")
     checkout.api.broken_images.clear()
     checkout.done("deploy")
     assert "extra" in checkout.api.names("Service", "argosy-staging")
-    content["resources"].remove("extra.yaml")
-    checkout.write(path, yaml.safe_dump(content))
-    checkout.commit()
+    checkout.remove("extra")
     assert "deleted: service extra" in checkout.done("deploy")
     assert "extra" not in checkout.api.names("Service", "argosy-staging")
 
 
-def _service(name: str) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": 1}]}}
+def test_what_the_cluster_refuses_halfway_is_undone(checkout: Checkout) -> None:
+    checkout.done("deploy")
+    good = checkout.images()
+    checkout.use_images("2", "staging")
+    checkout.add("extra")
+    checkout.api.denied = ("Deployment", "argosy-staging", "ocr")
+    assert "release 1 is out again" in checkout.refused("deploy")
+    assert checkout.images() == good
+    assert "extra" not in checkout.api.names("Service", "argosy-staging")
+    assert checkout.kept() == {1: True}
 
 
 def test_a_first_release_that_fails_has_nothing_to_go_back_to(checkout: Checkout) -> None:
-    checkout.api.broken_images.add("registry.example.com/argosy/ocr@sha256:" + 64 * "1")
+    checkout.api.broken_images.add(image("ocr", "1"))
     assert "There is no release before it to go back to." in checkout.refused("deploy")
 
 
@@ -188,19 +78,31 @@ def test_failing_migrations_leave_the_pods_as_they_were(checkout: Checkout) -> N
     checkout.done("deploy")
     good = checkout.images()
     checkout.use_images("2")
-    checkout.api.broken_images.add("registry.example.com/argosy/migrations@sha256:" + 64 * "2")
+    checkout.api.broken_images.add(image("migrations", "2"))
     assert "The migrations failed. The pods are as they were." in checkout.refused("deploy")
     assert checkout.images() == good
 
 
-def test_a_second_release_at_the_same_time_is_refused(checkout: Checkout) -> None:
-    held = {"since": "2026-01-01 00:00:00Z", "commit": "0123456789abcdef"}
-    checkout.api.put({"kind": "ConfigMap", "metadata": {"name": LOCK}, "data": held}, "argosy-staging")
-    told = checkout.refused("deploy")
-    assert "Another release, of 0123456789ab, is under way since 2026-01-01 00:00:00Z" in told
-    assert f"delete configmap {LOCK}" in told
+def test_while_a_release_is_under_way_another_is_refused(checkout: Checkout) -> None:
+    checkout.done("deploy")
+    begun = checkout.api.objects["ConfigMap", "argosy-staging", "argosy-release-1"]
+    begun["metadata"]["labels"][BEGUN_LABEL] = "true"
+    begun["data"] |= {"since": "2026-01-01 00:00:00Z", "commit": "0123456789abcdef"}
+    checkout.use_images("2")
+    for action in ("deploy", "rollback"):
+        told = checkout.refused(action)
+        assert "Release 1, of commit 0123456789ab, is under way since 2026-01-01 00:00:00Z." in told
+        assert "KILLED=1" in told
+    assert checkout.images() == {image(name, "1") for name in ("gateway", "mailer", "ocr")}
+    assert checkout.kept() == {1: False}, "it is the other's"
+
+
+def test_of_two_that_begin_at_the_same_time_one_is_refused(checkout: Checkout) -> None:
+    """The other's is there before this one's, but not yet when this one looks."""
+    metadata = {"name": "argosy-release-1"}
+    checkout.api.put({"kind": "ConfigMap", "metadata": metadata, "data": {}}, "argosy-staging")
+    assert "Another release was begun meanwhile." in checkout.refused("deploy")
     assert checkout.images() == set()
-    assert LOCK in checkout.api.names("ConfigMap", "argosy-staging"), "it is the other's"
 
 
 def test_going_back_brings_the_images_and_settings_of_before(checkout: Checkout) -> None:
@@ -260,6 +162,33 @@ def test_a_cluster_without_the_namespace_is_taken_for_the_wrong_one(checkout: Ch
     assert list(checkout.api.objects) == [("Namespace", "", "argosy-staging")]
     checkout.give_secrets()
     assert "has release 1" in checkout.done("deploy")
+
+
+def test_a_field_that_the_cluster_does_not_know_is_refused_before_anything_is_changed(checkout: Checkout) -> None:
+    path = "deploy/k8s/base/process.yaml"
+    text = (checkout.folder / path).read_text()
+    checkout.write(path, text.replace("readinessProbe:", "readynessProbe:"))
+    checkout.commit()
+    checkout.api.written.clear()
+    told = checkout.refused("deploy")
+    assert "BadRequest" in told
+    assert "readynessProbe" in told
+    assert checkout.api.written == []
+
+
+def test_the_same_manifests_by_hand_change_nothing(checkout: Checkout) -> None:
+    """kubectl calls disruption budgets `configured` each time: it always sends their selector."""
+    checkout.done("deploy")
+    (release,) = (
+        one for one in checkout.api.objects.values() if "argosy/release" in (one["metadata"].get("labels") or {})
+    )
+    checkout.api.written.clear()
+    given = "\n".join(map(json.dumps, json.loads(release["data"]["manifests"])))
+    told = checkout.kubectl("apply", "--filename=-", given=given)
+    assert {line.split("/")[0] for line in told.splitlines() if not line.endswith(" unchanged")} == {
+        "poddisruptionbudget.policy"
+    }
+    assert checkout.api.written == []
 
 
 def test_an_unknown_context_is_refused(checkout: Checkout) -> None:

@@ -174,7 +174,7 @@ def _scaling(manifests: Sequence[Manifest], scaler: Manifest, service: ServiceRo
             scaler,
             asks_a_gateway=trigger == {"type": "metrics-api", "metricType": "AverageValue", "metadata": wanted},
             keeps_one=spec["minReplicaCount"] >= 1,
-            holds_without_an_answer=spec["fallback"]["behavior"] == "currentReplicasIfHigher",
+            holds_without_an_answer="fallback" not in spec,
         )
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     else:

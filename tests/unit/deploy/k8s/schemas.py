@@ -1,6 +1,7 @@
 """Asks the schemas of Kubernetes whether an API server would take the manifests."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from unittest.mock import patch
 
@@ -14,13 +15,30 @@ _read_once = cache(utils.schema_contents)
 """Otherwise megabytes of definitions are read again for each object."""
 
 
-def refused(manifests: Sequence[Manifest], version: str) -> list[str]:
+@dataclass(frozen=True)
+class Refusal:
+    """Why an API server takes no such object. `undecodable`: because of an unknown field, or a value's type."""
+
+    place: str
+    message: str
+    undecodable: bool
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+def refusal(manifest: Manifest, version: str) -> Refusal | None:
     """What the API server of that version would say; it refuses unknown fields too."""
-    found = []
     with patch.object(utils, "schema_contents", _read_once):
-        for manifest in manifests:
-            try:
-                kubernetes_validate.validate(manifest, version, strict=True)
-            except kubernetes_validate.ValidationError as error:
-                found.append(f"{manifest['kind']} {manifest['metadata']['name']}: {error.message}")
-    return found
+        try:
+            kubernetes_validate.validate(manifest, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            place = ".".join(map(str, error.absolute_path))
+            return Refusal(place, error.message, error.validator in ("additionalProperties", "type"))
+    return None
+
+
+def refused(manifests: Sequence[Manifest], version: str) -> list[str]:
+    """What it would say of all of them."""
+    found = ((manifest, refusal(manifest, version)) for manifest in manifests)
+    return [f"{one['kind']} {one['metadata']['name']}: {wrong.message}" for one, wrong in found if wrong]

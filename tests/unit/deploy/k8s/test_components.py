@@ -60,7 +60,7 @@ def test_keda_scales_the_workers_and_nothing_else_does(tmp_path: Path, environme
         ("spec/triggers/0/metadata/targetValue", "1"),
         ("spec/triggers/0/metadata/url", "http://gateway-probes.default.svc:9100/slots-wanted"),
         ("spec/minReplicaCount", 0),
-        ("spec/fallback/behavior", "static"),
+        ("spec/fallback", {"failureThreshold": 3, "replicas": 2}),
     ],
 )
 def test_a_worker_that_keda_would_scale_wrongly_is_noticed(tmp_path: Path, path: str, value: object) -> None:
