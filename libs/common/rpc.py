@@ -22,6 +22,7 @@ RpcHandler = Callable[[str, Document, D], Awaitable[Document]]
 REPLY_WITHIN_S = 10.0
 REQUEST_BYTES_AT_MOST, REPLY_BYTES_AT_MOST = 800_000, 1_000_000
 """NATS servers accept 1 MiB by default. Whatever one request has stored fits into one reply."""
+PAGE_BYTES_AT_MOST = REPLY_BYTES_AT_MOST * 8 // 10
 
 logger = log.get("rpc")
 
@@ -71,6 +72,17 @@ def serve(handlers: Mapping[str, RpcHandler[D]], deps: D) -> Callable[[str, byte
             return _error("bug", type(error).__name__)
 
     return handle
+
+
+def page(name: str, found: list[Document], limit: int, key: str = "number") -> Document:
+    """Return as many of `found` as fit into a reply, and in `next_after` the last `key` if there are more."""
+    size, more = 0, len(found) == limit
+    for number, document in enumerate(found):
+        size += len(to_json(document))
+        if size > PAGE_BYTES_AT_MOST and number:
+            found, more = found[:number], True
+            break
+    return {name: found, "next_after": found[-1][key] if more else None}
 
 
 def subject_pattern(service: str) -> str:

@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from pydantic_core import to_json
-
 from libs.common.contracts.mail import Letter, Recipient, StoredLetter
 from libs.common.errors import Unavailable
-from libs.common.rpc import REPLY_BYTES_AT_MOST, Document, RpcHandler
+from libs.common.rpc import Document, RpcHandler, page
 from services.mailer import deadline_reminders, suppressions, templates
 from services.mailer.compose import content
 from services.mailer.handler import Deps
@@ -23,7 +21,6 @@ T = TypeVar("T")
 
 PREVIEW_WITHIN_S = 8.0
 """A little less than the gateway's own timeout."""
-PAGE_BYTES_AT_MOST = REPLY_BYTES_AT_MOST * 8 // 10
 
 # A recipient that is still open when the letter's job has ended gets no mail, unless the job is retried. The table
 # does not say so, therefore the state is derived here.
@@ -70,18 +67,7 @@ async def recipients(tenant: str, request: Document, deps: Deps) -> Document:
         "sent_at",
     )
     found = [dict(zip((*names, "updated_at"), row, strict=True)) for row in rows]
-    return _page("recipients", found, request["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
-
-
-def _page(name: str, found: list[Document], limit: int, key: str = "number") -> Document:
-    """Return as many of `found` as fit into a reply, and in `next_after` the last `key` if there are more."""
-    size, more = 0, len(found) == limit
-    for number, document in enumerate(found):
-        size += len(to_json(document))
-        if size > PAGE_BYTES_AT_MOST and number:
-            found, more = found[:number], True
-            break
-    return {name: found, "next_after": found[-1][key] if more else None}
+    return page("recipients", found, request["limit"]) | {"counts": {row[0]: row[1] for row in counts}}
 
 
 async def preview(tenant: str, request: Document, deps: Deps) -> Document:
@@ -123,7 +109,7 @@ async def get_template(tenant: str, request: Document, deps: Deps) -> Document:
 async def list_templates(tenant: str, request: Document, deps: Deps) -> Document:
     """`after` (a name), `limit` → `templates`, in their last versions and without texts; `next_after`."""
     found = await templates.page(deps.database, tenant, after=request["after"], limit=request["limit"])
-    return _page("templates", found, request["limit"], key="name")
+    return page("templates", found, request["limit"], key="name")
 
 
 async def unsubscribe(_tenant: str, request: Document, deps: Deps) -> Document:
@@ -155,7 +141,7 @@ async def list_suppressions(tenant: str, request: Document, deps: Deps) -> Docum
     found = await suppressions.page(
         deps.database, tenant, after=request["after"], limit=request["limit"], address=request["address"]
     )
-    return _page("suppressions", found, request["limit"])
+    return page("suppressions", found, request["limit"])
 
 
 async def add_suppressions(tenant: str, request: Document, deps: Deps) -> Document:
@@ -189,7 +175,7 @@ async def get_deadline(tenant: str, request: Document, deps: Deps) -> Document:
 async def list_deadlines(tenant: str, request: Document, deps: Deps) -> Document:
     """`after` (a name), `limit` → `deadlines`, each with the number of its followers; `next_after`."""
     found = await deadline_reminders.page(deps.database, tenant, after=request["after"], limit=request["limit"])
-    return _page("deadlines", found, request["limit"], key="name")
+    return page("deadlines", found, request["limit"], key="name")
 
 
 async def remove_deadline(tenant: str, request: Document, deps: Deps) -> Document:

@@ -3,7 +3,9 @@
 services       the table of services: names, queues, roles, ports, needs
 ids            public ids: job_…, schedule_…, replay_…
 events         the events that workers publish about jobs, and the cancels that they receive
+time_zones     names of time zones
 whole_numbers  whole numbers, whether JSON writes them as 8 or 8.0
 ocr            the payload and the artifacts of an OCR job
 mail           letters, recipients, and the payload of a mail job
+analytics      events, queries, reports, and the payloads of analytics jobs
 """

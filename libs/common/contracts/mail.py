@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import time
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
-from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from libs.common.contracts.time_zones import Zone
 from libs.common.contracts.whole_numbers import WHOLE
 
 RECIPIENTS_AT_MOST = 10_000
@@ -62,22 +62,9 @@ def _is_mailbox(text: str) -> str:
     return text
 
 
-def _is_zone(name: str) -> str:
-    if name not in _zones():
-        raise ValueError("Not a time zone.")
-    return name
-
-
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    """The time zones that mean the same on every machine."""
-    return frozenset(available_timezones() - {"localtime", "Factory"})
-
-
 Address = Annotated[
     str, Field(min_length=3, max_length=500, json_schema_extra={"format": "mailbox"}), AfterValidator(_is_mailbox)
 ]
-Zone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "timezone"}), AfterValidator(_is_zone)]
 Line = Annotated[str, Field(max_length=998, pattern=LINE)]
 HeaderName = Annotated[str, Field(pattern=ALLOWED_HEADERS)]
 TEMPLATE_NAME = "[a-z0-9][a-z0-9_-]{0,99}"

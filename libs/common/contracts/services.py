@@ -83,6 +83,8 @@ class ServiceRow:
     scaled_by: ScaledBy = ScaledBy.BACKLOG
     does_what_is_left: bool = False
     """Its jobs may be retried also when they have succeeded: its handler then does what is not done yet."""
+    is_listed: bool = True
+    """Whether its jobs are meant where no queue is named. Not those with events, of which there are many."""
     preemptible: bool = True
     """Whether a running job may be asked to give way to other tenants: its handler can be stopped at any time."""
     may_enqueue: frozenset[str] = frozenset()
@@ -134,8 +136,17 @@ MAILER = ServiceRow(
     does_what_is_left=True,  # recipients that a letter has not reached
     may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a letter's job has ended
 )
+ANALYTICS = ServiceRow(
+    name="analytics",
+    schema="analytics",
+    role=Role("argosy_analytics", "argosy_analytics_tenant"),
+    concurrency_variable="ANALYTICS_CONCURRENCY",
+    ports={"probes": PROBES},
+    needs=frozenset({Need.BLOBS}),
+    is_listed=False,
+)
 
-SERVICES = (GATEWAY, OCR, MAILER)
+SERVICES = (GATEWAY, OCR, MAILER, ANALYTICS)
 
 
 def queues_of(services: Iterable[ServiceRow]) -> tuple[str, ...]:
@@ -147,6 +158,8 @@ QUEUES = queues_of(SERVICES)
 """Every queue of the fleet."""
 QUEUES_THAT_DO_WHAT_IS_LEFT = queues_of(service for service in SERVICES if service.does_what_is_left)
 """Those whose succeeded jobs may be retried."""
+QUEUES_UNLISTED = queues_of(service for service in SERVICES if not service.is_listed)
+"""Those whose jobs are listed, cancelled and retried only where they are named."""
 QUEUES_NOT_PREEMPTED = queues_of(service for service in SERVICES if not service.preemptible)
 """Those whose running jobs are never asked to give way."""
 
