@@ -26,6 +26,19 @@ DO $$ BEGIN
   END IF;
 END $$
 """
+_MEMBERS_TOO = """
+DO $$ DECLARE login name; BEGIN
+  FOR login IN
+    SELECT rolname FROM pg_roles r WHERE NOT rolsuper
+      AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = '{role}'::regrole
+        AND coalesce((to_jsonb(m) ->> 'set_option')::bool, true))
+      AND NOT EXISTS (SELECT FROM unnest(string_to_array('{others}', ' ')) AS other WHERE NOT EXISTS (
+        SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = other::regrole))
+  LOOP
+    EXECUTE format('GRANT {role} TO %I', login);
+  END LOOP;
+END $$
+"""
 # Since PostgreSQL 16 each role that has granted a membership has made one, and only it can take that one back.
 _MEMBER_OF_NOTHING = """
 DO $$ DECLARE membership record; BEGIN
@@ -122,6 +135,11 @@ def service(schema: str, name: str, tenant_role: str | None = None, *, queue: st
     yield f"CREATE SCHEMA IF NOT EXISTS {schema}"
     yield f"GRANT USAGE ON SCHEMA {schema} TO {', '.join(names)}"
     yield from ledger_of(queue, name)
+
+
+def members_too(role: str, others: Sequence[str]) -> Iterator[str]:
+    """Let whoever may work as each of `others` work as `role` too: one login for all workers, another owner."""
+    yield _MEMBERS_TOO.format(role=role, others=" ".join(others))
 
 
 def ledger_of(queue: str, role: str) -> Iterator[str]:

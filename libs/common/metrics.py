@@ -87,3 +87,19 @@ page_seconds = Histogram(
     "argosy_ocr_page_seconds", "Time to read one page, by the source of its text.", ["source"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128),
 )  # fmt: skip
+
+events = Counter("argosy_events", "Events, by what became of them; late ones are also counted.", ["outcome"])
+events_lag_seconds = Histogram(
+    "argosy_events_lag_seconds", "Time from the acceptance of events until they count.", buckets=_SECONDS
+)
+events_batch_size = Histogram(
+    "argosy_events_batch_size", "Events in one job.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+)
+rollup_drift = Gauge("argosy_rollup_drift", "By how much counts were wrong at the last check. It must be 0.")
+analytics_query_seconds = Histogram(
+    "argosy_analytics_query_seconds", "Time to answer a query or to make a report, by its kind.", ["kind"],
+    buckets=_SECONDS,
+)  # fmt: skip
+partitions_ahead_days = Gauge(
+    "argosy_partitions_ahead_days", "Days from today for which there are partitions of events."
+)

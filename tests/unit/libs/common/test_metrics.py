@@ -21,10 +21,10 @@ def test_each_is_named_and_explained(metric: MetricWrapperBase) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, metric in DECLARED.items() if isinstance(metric, Histogram)])
-def test_durations_are_in_seconds_and_their_buckets_ascend(name: str) -> None:
+def test_durations_are_in_seconds_sizes_are_numbers_and_their_buckets_ascend(name: str) -> None:
     metric = DECLARED[name]
     bounds = metric._kwargs["buckets"]
-    assert metric._name.endswith("_seconds")
+    assert metric._name.endswith(("_seconds", "_size"))
     assert list(bounds) == sorted(set(bounds))
     assert bounds[-1] >= 60
 

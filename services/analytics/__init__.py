@@ -1,0 +1,1 @@
+"""Counts events, each exactly once, and answers questions about them."""

@@ -1,0 +1,28 @@
+"""An analytics worker whose jobs run when a test says so."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.common import db
+from libs.common.bus import Bus
+from libs.common.config import DatabaseSettings
+from libs.common.contracts.services import ANALYTICS
+from libs.common.db import Database
+from tests.analysing import Analyst, analysing
+
+
+@pytest.fixture
+async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """As the analytics worker has it."""
+    async with db.connect(database_settings, "analytics", role=ANALYTICS.role) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def analyst(
+    database: Database, gateway_database: Database, nats_bus: Bus, tmp_path: Path
+) -> AsyncIterator[Analyst]:
+    async with analysing(database, gateway_database, nats_bus, tmp_path / "blobs") as made:
+        yield made
