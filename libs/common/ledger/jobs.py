@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat
 
+from libs.common.contracts.services import QUEUES_UNLISTED
 from libs.common.db import PROMPT_S, Database
 
 
@@ -161,7 +162,10 @@ async def versions(db: Database, ids: Sequence[UUID]) -> list[tuple[UUID, str, i
 
 @dataclass(slots=True, frozen=True)
 class Filter:
-    """Selects jobs of a tenant. A field that is None matches any job. `states` must not be empty."""
+    """Selects jobs of a tenant. A field that is None matches any job. `states` must not be empty.
+
+    Without `queue` and `parent`, jobs of the QUEUES_UNLISTED do not match.
+    """
 
     queue: str | None = None
     kind: str | None = None
@@ -176,7 +180,8 @@ class Filter:
     def condition(self, tenant: str) -> tuple[str, list[object]]:
         """An SQL condition on ledger.jobs with `$1, $2, …`, and the values for these.
 
-        The states are literals in the SQL, so that the planner can use a matching partial index.
+        The states and the queues that are not listed are literals in the SQL, so that the planner can use a
+        matching partial index.
         """
         parts = ["tenant = $1"]
         values: list[object] = [tenant]
@@ -189,6 +194,7 @@ class Filter:
         add("parent = {}", self.parent)
         if self.parent is None:
             parts.append("parent IS NULL")
+            parts += [f"queue {'=' if queue == self.queue else '<>'} '{queue}'" for queue in QUEUES_UNLISTED]
         add("queue = {}", self.queue)
         add("kind = {}", self.kind)
         add("tags @> {}::jsonb", None if self.tag is None else orjson.dumps([self.tag]).decode())

@@ -88,7 +88,18 @@ Index(
 )
 Index("jobs_scheduled", jobs.c.due_at, postgresql_where=text("state = 'scheduled'"))
 Index("jobs_running", jobs.c.worker, postgresql_where=text("state = 'running'"))
-Index("jobs_by_tenant", jobs.c.tenant, jobs.c.id.desc(), postgresql_where=text("parent IS NULL"))
+Index(
+    "jobs_by_tenant",
+    jobs.c.tenant,
+    jobs.c.id.desc(),
+    postgresql_where=text("parent IS NULL AND queue <> 'analytics'"),
+)
+Index(
+    "jobs_of_events",
+    jobs.c.tenant,
+    jobs.c.id.desc(),
+    postgresql_where=text("parent IS NULL AND queue = 'analytics'"),
+)
 Index("jobs_children", jobs.c.parent, jobs.c.id, postgresql_where=text("parent IS NOT NULL"))
 Index("jobs_open_children", jobs.c.parent, postgresql_where=text("parent IS NOT NULL AND finished_at IS NULL"))
 Index("jobs_flows", jobs.c.queue, jobs.c.id, postgresql_where=text("state = 'waiting'"))

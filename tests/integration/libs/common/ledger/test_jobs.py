@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.db import Database
+from libs.common.db import Database, fetch_within
 from libs.common.ledger import jobs
 from libs.common.ledger.jobs import Filter, State, new_id
 from tests.integration.libs.common.ledger.job_lifecycle import (
@@ -57,6 +57,40 @@ async def test_a_filter_means_these_and_no_others(database: Database, wanted: Fi
     await end(database, ids[3:], State.FAILED, code="bad")
     found = await jobs.page(database, "dev", wanted)
     assert [one["id"] for one in found] == [ids[number] for number in reversed(meant)]
+
+
+async def test_jobs_of_a_queue_that_is_not_listed_are_meant_where_it_is_named(database: Database) -> None:
+    (parent,) = await accepted(database, new_job())
+    (events,) = await accepted(database, new_job(queue="analytics"))
+    (child,) = await accepted(database, new_job(queue="analytics"))
+    await database.fetch("UPDATE ledger.jobs SET parent = $1 WHERE id = $2", parent, child)
+
+    async def meant(wanted: Filter) -> list[UUID]:
+        return [one["id"] for one in await jobs.page(database, "dev", wanted)]
+
+    for wanted in (Filter(), Filter(kind="k"), Filter(states=(State.QUEUED,)), Filter(queue="q")):
+        assert await meant(wanted) == [parent]
+    assert await meant(Filter(queue="analytics")) == [events]
+    assert await meant(Filter(parent=parent)) == [child]
+
+
+@pytest.mark.parametrize("wanted", [Filter(), Filter(queue="q"), Filter(queue="analytics")], ids=str)
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_a_list_reads_no_jobs_that_it_does_not_show(database: Database, wanted: Filter, mode: str) -> None:
+    """However many jobs with events there are; and those are found as quickly among others."""
+    many, few = ("q", "analytics") if wanted.queue == "analytics" else ("analytics", "q")
+    await accepted(database, *(new_job(queue=few) for _ in range(5)))
+    await accepted(database, *(new_job(queue=many) for _ in range(2000)))
+    condition, values = wanted.condition("dev")
+    sql = f"SELECT id FROM ledger.jobs WHERE {condition} ORDER BY id DESC LIMIT 5"  # noqa: S608
+    async with database.begin() as connection:
+        await fetch_within(connection, f"SET LOCAL plan_cache_mode = {mode}")
+        explain = f"EXPLAIN (ANALYZE, COSTS OFF, FORMAT JSON) {sql}"
+        ((document,),) = await fetch_within(connection, explain, *values)
+    plan = str(document)
+    assert "jobs_of_events" in plan or "jobs_by_tenant" in plan
+    assert "'Rows Removed by Filter'" not in plan or "'Rows Removed by Filter': 0" in plan
+    assert "'Actual Rows': 5" in plan
 
 
 async def test_a_payload_is_given_to_its_tenant_and_for_its_queue_only(database: Database) -> None:

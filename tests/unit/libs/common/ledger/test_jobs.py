@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.contracts.services import QUEUES_UNLISTED
 from libs.common.ledger.jobs import Filter, State, new_id
 
 
@@ -34,7 +35,7 @@ def test_a_condition_has_a_place_for_each_value_and_none_of_what_callers_wrote(
 ) -> None:
     condition, values = wanted.condition(tenant)
     assert [int(number) for number in re.findall(r"\$(\d+)", condition)] == list(range(1, len(values) + 1))
-    written = {None, *(str(state) for state in State)}
+    written = {*(str(state) for state in State), *QUEUES_UNLISTED}
     assert {*re.findall(r"'(\w+)'", condition)} - {"code"} <= written
     texts = [name for name in ("queue", "kind", "tag", "error_code") if getattr(wanted, name) is not None]
     others: dict[str, Any] = dict.fromkeys(texts, "x")
@@ -51,4 +52,12 @@ def test_a_filter_means_nobodys_children_unless_it_names_their_parent() -> None:
 
 
 def test_the_smallest_filter_is_still_one_tenants() -> None:
-    assert Filter().condition("dev") == ("tenant = $1 AND parent IS NULL", ["dev"])
+    condition, values = Filter().condition("dev")
+    assert (condition.split(" AND ")[:2], values) == (["tenant = $1", "parent IS NULL"], ["dev"])
+
+
+def test_jobs_of_some_queues_are_listed_only_where_these_are_named() -> None:
+    for queue in QUEUES_UNLISTED:
+        assert f"queue <> '{queue}'" in Filter().condition("dev")[0]
+        assert f"queue = '{queue}'" in Filter(queue=queue).condition("dev")[0]
+    assert "queue" not in Filter(parent=new_id()).condition("dev")[0]
