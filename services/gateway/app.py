@@ -8,7 +8,6 @@ import orjson
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from libs.common import background, bus, db, probes
@@ -16,11 +15,13 @@ from libs.common.blobs import Blobs
 from libs.common.contracts.services import QUEUES
 from services.gateway.config import Settings
 from services.gateway.engine.dispatcher import Dispatcher
+from services.gateway.engine.event_intake import EventIntake
 from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.engine.readiness import Readiness
 from services.gateway.engine.retention import Retention
 from services.gateway.engine.scaling_signal import ScalingSignal
 from services.gateway.http.client_address import ClientAddresses
+from services.gateway.http.cors import Cors
 from services.gateway.http.early_answers import EarlyAnswers
 from services.gateway.http.load_shedding import LargeBodies, LoadShedder
 from services.gateway.http.openapi import document, page
@@ -33,9 +34,6 @@ from services.gateway.identity.authentication import Authenticator
 from services.gateway.identity.tokens import Tokens
 from services.gateway.limits.limiter import Limiter
 from services.gateway.routes import OPERATIONS, PUBLIC_ROUTES, OperationRouter, routes_for
-
-CORS_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID", "traceparent")
-CORS_EXPOSED = ("Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "ETag")
 
 
 def create_app(
@@ -79,16 +77,20 @@ def create_app(
             state.limiter = Limiter(redis, state.bus, budget_s=settings.limits_budget_ms / 1000)
             state.readiness = Readiness({"postgres": state.database.reachable, "redis": state.limiter.reachable})
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
+            state.event_intake = EventIntake(state.dispatcher.accept)
             state.job_updates = JobUpdates(state.database, state.bus)
             async with (
                 state.limiter.running(),
                 state.readiness.running(),
                 _beside_requests(state, scaling_signal),
+                state.event_intake.running(),
             ):
                 state.started.set()
                 yield
 
-    app = Gateway(middleware=[Middleware(EarlyAnswers), Middleware(RequestLog), *_cors(settings.origins)])
+    public_paths = {operation.path for operation in OPERATIONS if operation.public_limits}
+    cors = Middleware(Cors, origins=settings.origins, public_paths=public_paths)
+    app = Gateway(middleware=[Middleware(EarlyAnswers), Middleware(RequestLog), cors])
     app.state = state
     app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
     return app
@@ -130,21 +132,6 @@ class Gateway(Starlette):
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         return app
-
-
-def _cors(origins: list[str]) -> list[Middleware]:
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=CORS_HEADERS,
-            expose_headers=CORS_EXPOSED,
-            max_age=600,
-        )
-    ]
 
 
 def drain(app: Starlette) -> None:

@@ -1,12 +1,36 @@
 """All operations of the API: the scope each needs, its limits, its request and its responses."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from starlette.applications import Starlette
 from starlette.routing import Match, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 
+from libs.common.contracts.analytics import EventTypeAnswer, QueryAnswer
+from services.gateway.endpoints.analytics import (
+    AnalyticsQuery,
+    ErasureQuery,
+    ReportSubmission,
+    erase_subject,
+    query_events,
+    submit_report,
+)
 from services.gateway.endpoints.artifacts import download
+from services.gateway.endpoints.event_bodies import CloudEvents, EventSubmission
+from services.gateway.endpoints.event_types import (
+    NewEventType,
+    list_event_types,
+    put_event_type,
+    show_event_type,
+)
+from services.gateway.endpoints.events import (
+    EventReplay,
+    RejectedListQuery,
+    list_rejected,
+    replay_rejected,
+    submit_events,
+)
 from services.gateway.endpoints.health import alive, ready
 from services.gateway.endpoints.job_actions import (
     BulkCancel,
@@ -82,6 +106,7 @@ from services.gateway.endpoints.templates import (
     put_template,
     show_template,
 )
+from services.gateway.http import analytics_schemas as a
 from services.gateway.http import schemas as d
 from services.gateway.http.admission import EVERY_REQUEST, Admission, charge_stranger
 from services.gateway.http.load_shedding import Urgency
@@ -105,6 +130,7 @@ from services.gateway.problems import (
 
 SUBMIT = {200: Answer(d.Job, headers=("Location",)), 202: Answer(d.Job, headers=("Location",))}
 SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
+_OF_CALLERS = re.compile(r"{(subject|address)}$")
 SUBMIT_WITHIN_S = 900.0
 """Seconds. An upload may be slow (see admission.py), and the caller may wait a minute for the job."""
 
@@ -148,6 +174,29 @@ OPERATIONS = (
         answers={200: Answer(media_type="text/html")}, problems=(NotFound,)),
     _op("POST", "/v1/unsubscribe/{token}", unsubscribe, None, limits=EVERY_REQUEST,
         answers={200: Answer(media_type="text/html")}, problems=(NotFound,)),
+    _op("POST", "/v1/events", submit_events, S.EVENTS_WRITE, limits=("events",),
+        public_limits=("events-ip", "events-tenant"), urgency=Urgency.SUBMIT, body=EventSubmission,
+        other_bodies={"application/x-ndjson": None, "application/cloudevents-batch+json": CloudEvents},
+        answers={202: Answer(a.EventsAccepted, headers=("Location",))}),
+    _op("GET", "/v1/events/rejected", list_rejected, S.EVENTS_READ, query=RejectedListQuery,
+        answers={200: Answer(a.RejectedEvents)}),
+    _op("POST", "/v1/events/rejected/replay", replay_rejected, S.EVENTS_MANAGE, urgency=Urgency.SUBMIT,
+        body=EventReplay, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/event-types", list_event_types, S.EVENTS_READ, query=NamePageQuery,
+        answers={200: Answer(a.EventTypePage)}),
+    _op("GET", "/v1/event-types/{name}", show_event_type, S.EVENTS_READ, answers={200: Answer(EventTypeAnswer)},
+        problems=(NotFound,)),
+    _op("PUT", "/v1/event-types/{name}", put_event_type, S.EVENTS_MANAGE, body=NewEventType,
+        answers={200: Answer(EventTypeAnswer, headers=("Location",))}),
+    _op("POST", "/v1/analytics/query", query_events, S.EVENTS_READ, limits=("search",), body=AnalyticsQuery,
+        answers={200: Answer(QueryAnswer)}),
+    _op("POST", "/v1/analytics/reports", submit_report, S.EVENTS_READ, limits=("search",), urgency=Urgency.SUBMIT,
+        body=ReportSubmission, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(Conflict, IdempotencyMismatch)),
+    _op("DELETE", "/v1/subjects/{subject}", erase_subject, S.EVENTS_MANAGE, urgency=Urgency.SUBMIT,
+        query=ErasureQuery, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(Conflict, IdempotencyMismatch)),
     _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=JobListQuery,
         answers={200: Answer(d.JobPage)}),
     _op("POST", "/v1/jobs/cancel", cancel_jobs, S.JOBS_WRITE, body=BulkCancel, deadline_s=60.0,
@@ -289,7 +338,14 @@ def routes_for(operations: Iterable[Operation]) -> list[Route]:
     paths: dict[str, dict[str, Admission]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = Admission(operation)
-    return [Route(path, MethodDispatch(admissions)) for path, admissions in paths.items()]
+    return [_route(path, admissions) for path, admissions in paths.items()]
+
+
+def _route(path: str, admissions: dict[str, Admission]) -> Route:
+    """A route. What callers have made up themselves may have slashes; it stands at the end of the path."""
+    route = Route(_OF_CALLERS.sub(r"{\1:path}", path), MethodDispatch(admissions))
+    route.path = path
+    return route
 
 
 PUBLIC_ROUTES = routes_for(

@@ -54,12 +54,15 @@ class Admission:
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.__name__ = operation.endpoint.__name__  # its name in the metrics
-        self._charges_by_caller: dict[tuple[str, str, str, bool], tuple[Mapping[str, Policy], Charges]] = {}
+        self._charges_by_caller: dict[
+            tuple[str, str, str, tuple[str, ...]], tuple[Mapping[str, Policy], Charges]
+        ] = {}
         self._charges_by_address: dict[str, Charges] = {}
         self._limits = operation.limits
         if operation.scope is not None:
             self._limits = (*EVERY_REQUEST, *EVERY_CALLER, *operation.limits)
         self._reconnect_limits = (*EVERY_REQUEST, *operation.reconnect_limits)
+        self._public_limits = (*EVERY_REQUEST, *operation.public_limits)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve an admitted request. Raises the Problem that refuses it."""
@@ -80,11 +83,12 @@ class Admission:
     async def _pass(self, scope: Connection, receive: Receive, send: Send) -> None:
         state = state_of(scope)
         address = state.client_addresses.of(scope)
-        policies, tenant, user = state.policies, "", ""
+        policies, tenant, user, limits = state.policies, "", "", self._limits
         if self.operation.scope is not None:
             principal = await self._authenticated(scope, address)
             policies, tenant, user = principal.policies, principal.tenant, principal.user
-        charged = self._charges(policies, address, tenant, user, self._is_reconnect(scope))
+            limits = self._limits_of(principal, scope)
+        charged = self._charges(policies, address, tenant, user, limits)
         decision = await state.limiter.take(charged)
         try:
             _admit(scope, decision)
@@ -93,6 +97,12 @@ class Admission:
             if decision.slots:
                 state.limiter.give_back(decision)
 
+    def _limits_of(self, principal: Principal, scope: Connection) -> tuple[str, ...]:
+        """The policies that charge the request of an authenticated caller."""
+        if principal.is_public:
+            return self._public_limits
+        return self._reconnect_limits if self._is_reconnect(scope) else self._limits
+
     def _is_reconnect(self, scope: Connection) -> bool:
         """Whether the request goes on with an earlier stream, which has been charged."""
         return bool(self.operation.reconnect_limits) and any(
@@ -100,13 +110,12 @@ class Admission:
         )
 
     def _charges(
-        self, policies: Mapping[str, Policy], address: str, tenant: str, user: str, is_reconnect: bool
+        self, policies: Mapping[str, Policy], address: str, tenant: str, user: str, limits: tuple[str, ...]
     ) -> Charges:
         """What this request is charged with; the same object for the same caller until its policies change."""
-        name = (user, tenant, address, is_reconnect)
+        name = (user, tenant, address, limits)
         known = self._charges_by_caller.get(name)
         if known is None or known[0] is not policies:
-            limits = self._reconnect_limits if is_reconnect else self._limits
             charged = charges(policies, limits, address=address, tenant=tenant, user=user)
             known = self._store(self._charges_by_caller, name, (policies, charged))
         return known[1]

@@ -15,13 +15,18 @@ VALUES_AT_MOST = 100_000
 """The values of a body for which nothing else is said: objects, arrays, strings, numbers, true, false and null."""
 LETTER_VALUES_AT_MOST = 250_000
 """Those of a letter: twenty variables for each of 10,000 recipients, and some."""
+EVENTS_VALUES_AT_MOST = 250_000
+"""Those of events: 250 for each of a thousand, so that the worker rejects one that has too many by itself."""
 DEPTH_AT_MOST = 200
 """Arrays and objects within each other. The parser goes one deeper."""
+EVENTS_DEPTH_AT_MOST = 32
+"""The same, in a body with events."""
 NUMBER_AT_MOST = 1_000
 """The characters of a number. Reading and writing a whole number takes the square of its length."""
 WORDS = (
-    f"At most {VALUES_AT_MOST:,} values ({LETTER_VALUES_AT_MOST:,} in a letter), nested {DEPTH_AT_MOST} deep, "
-    f"with numbers of {NUMBER_AT_MOST:,} characters. What exceeds that is answered 413 with the member "
+    f"At most {VALUES_AT_MOST:,} values ({LETTER_VALUES_AT_MOST:,} in a letter or with events), nested "
+    f"{DEPTH_AT_MOST} deep ({EVENTS_DEPTH_AT_MOST} with events), with numbers of {NUMBER_AT_MOST:,} characters. "
+    "What exceeds that is answered 413 with the member "
     "`max_values`, `max_depth` or `max_digits`; a body with too many bytes, with `max_bytes`."
 )
 """For the description of the API."""
@@ -31,14 +36,16 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NUMBERS_ONLY = bytes(byte if byte in b"0123456789+-.eE" else ord(" ") for byte in range(256))
 
 
-def check(text: bytes, *, within: str, values_at_most: int = VALUES_AT_MOST) -> None:
+def check(
+    text: bytes, *, within: str, values_at_most: int = VALUES_AT_MOST, depth_at_most: int = DEPTH_AT_MOST
+) -> None:
     """Raises TooLarge if `text` exceeds a budget, and BadRequest if it has NaN or infinity, which are not JSON."""
     between = _between_strings(text, values_at_most, within)
     opened = between.count(b"[") + between.count(b"{")
     if between.count(b",") + opened >= values_at_most:  # a value comes first in its container, or after a comma
         raise _too_many_values(values_at_most, within)
-    if opened > DEPTH_AT_MOST and _depth(between) > DEPTH_AT_MOST:
-        raise TooLarge(f"The {within} may be nested {DEPTH_AT_MOST} deep at most.", max_depth=DEPTH_AT_MOST)
+    if opened > depth_at_most and _depth(between) > depth_at_most:
+        raise TooLarge(f"The {within} may be nested {depth_at_most} deep at most.", max_depth=depth_at_most)
     if b"N" in between or b"I" in between:
         raise BadRequest(f"The {within} is not JSON: NaN and Infinity are no numbers.")
     numbers = between.translate(_NUMBERS_ONLY).split()

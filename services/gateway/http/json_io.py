@@ -1,7 +1,7 @@
 """JSON in and out: reads bodies and queries into models, reporting every invalid field, and writes responses."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -53,10 +53,20 @@ async def read_json(request: Request, model: type[M], *, at_most: int = BODY_BYT
         return await parse_in_turn(partial(parse_json, body, model, within="body"), len(body))
 
 
-async def read_body(request: Request, room: RoomForBody, *, at_most: int) -> bytes:
-    """The request's JSON body as text. Raises UnsupportedMediaType, TooLarge, and what `room` raises."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType("Send application/json.")
+def media_type_of(request: Request) -> str:
+    """The media type of the request's body, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(
+    request: Request, room: RoomForBody, *, at_most: int, media_types: Collection[str] = ("application/json",)
+) -> bytes:
+    """The request's body, of one of `media_types`, as text.
+
+    Raises UnsupportedMediaType, TooLarge, and what `room` raises.
+    """
+    if media_type_of(request) not in media_types:
+        raise UnsupportedMediaType(f"Send {' or '.join(media_types)}.")
     announced = request.headers.get("content-length", "")
     if announced.isdigit():
         await _make_room(int(announced), room, at_most)

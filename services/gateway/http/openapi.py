@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
+from inspect import getdoc
 from string import Template
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.contracts.analytics import EVENT_NAME, SUBJECT_AT_MOST
 from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
 from libs.common.contracts.services import QUEUES
 from services.gateway import problems as p
@@ -113,7 +115,8 @@ async def show_docs(request: Request) -> Response:
 
 
 def _types(operation: Operation) -> Iterable[Any]:
-    yield from (t for t in (operation.body, operation.multipart, operation.query) if t is not None)
+    bodies = (operation.body, operation.multipart, *operation.other_bodies.values())
+    yield from (t for t in (*bodies, operation.query) if t is not None)
     yield from (answer.document for answer in operation.answers.values() if answer.document is not None)
 
 
@@ -132,7 +135,7 @@ def _closed(schema: Document) -> Document:
 
 
 def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
-    summary, _, rest = (operation.endpoint.__doc__ or "").strip().partition("\n")
+    summary, _, rest = (getdoc(operation.endpoint) or "").partition("\n")
     described: Document = {
         "operationId": operation.endpoint.__name__,
         "summary": summary,
@@ -145,6 +148,8 @@ def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
         described["security"] = []
     if operation.body is not None:
         content = {"application/json": {"schema": schemas[_name(operation.body)]}}
+        for media_type, model in operation.other_bodies.items():
+            content[media_type] = {} if model is None else {"schema": schemas[_name(model)]}
         described["requestBody"] = {"description": json_budgets.WORDS, "required": True, "content": content}
     if operation.multipart is not None:
         described["requestBody"] = {
@@ -160,6 +165,8 @@ def _described(operation: Operation, rest: str) -> str:
         sentences.append(f"Needs the scope `{operation.scope}`.")
     if operation.limits:
         sentences.append(f"Limits: {', '.join(operation.limits)}.")
+    if operation.public_limits:
+        sentences.append(f"With a public key: {', '.join(operation.public_limits)}.")
     if operation.reconnect_limits:
         sentences.append(f"With Last-Event-ID: {', '.join(operation.reconnect_limits)}.")
     return " ".join(sentences)
@@ -174,6 +181,10 @@ def _path_parameters(path: str) -> list[Document]:
             schema = {"type": "string", "pattern": f"^{what}_[0-9a-f]{{32}}$"}
         elif path.startswith("/v1/templates/"):
             schema = {"type": "string", "pattern": f"^{TEMPLATE_NAME}$"}
+        elif path.startswith("/v1/event-types/"):
+            schema = {"type": "string", "pattern": f"^{EVENT_NAME}$"}
+        elif path.startswith("/v1/subjects/"):
+            schema = {"type": "string", "minLength": 1, "maxLength": SUBJECT_AT_MOST}
         elif path.startswith("/v1/deadlines/"):
             schema = {"type": "string", "pattern": f"^{DEADLINE_NAME}$"}
         elif path.startswith("/v1/queues/"):

@@ -33,8 +33,9 @@ class Operation:
 
     `scope`: the scope that the caller needs; None means open to everybody. `limits`: the policies that charge it,
     beside those of every request with a scope; without one, all of them. `reconnect_limits`: those that charge it
-    instead of `limits` and `burst` if it goes on with an earlier stream (Last-Event-ID). `deadline_s`: its timeout
-    in seconds; None for a streamed response.
+    instead of `limits` and `burst` if it goes on with an earlier stream (Last-Event-ID). `public_limits`: those
+    that charge it instead of `limits` and `burst` if the key is public. `deadline_s`: its timeout in seconds; None
+    for a streamed response.
     """
 
     method: str
@@ -43,10 +44,13 @@ class Operation:
     scope: Scope | None
     limits: tuple[str, ...] = ("api",)
     reconnect_limits: tuple[str, ...] = ()
+    public_limits: tuple[str, ...] = ()
     urgency: Urgency | None = Urgency.MANAGE
     """None: it is admitted at any load."""
     deadline_s: float | None = 15.0
     body: type[BaseModel] | None = None
+    other_bodies: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
+    """The models of bodies of other media types than application/json, by media type; None for JSON lines."""
     multipart: type[BaseModel] | None = None
     """The model of the part `options`, beside a part `file`."""
     query: type[BaseModel] | None = None

@@ -12,6 +12,7 @@ from libs.common.bus import Bus
 from libs.common.db import Database
 from services.gateway.config import Settings
 from services.gateway.engine.dispatcher import Dispatcher
+from services.gateway.engine.event_intake import EventIntake
 from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.engine.readiness import Readiness
 from services.gateway.http.client_address import ClientAddresses
@@ -50,6 +51,7 @@ class GatewayState(State):
     timeouts: Timeouts
     client_addresses: ClientAddresses
     dispatcher: Dispatcher
+    event_intake: EventIntake
     job_updates: JobUpdates
     readiness: Readiness
 

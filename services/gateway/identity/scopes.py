@@ -19,6 +19,9 @@ class Scope(StrEnum):
     OCR_WRITE = "ocr:write"
     MAIL_READ = "mail:read"
     MAIL_WRITE = "mail:write"
+    EVENTS_READ = "events:read"
+    EVENTS_WRITE = "events:write"
+    EVENTS_MANAGE = "events:manage"
     SCHEDULES_READ = "schedules:read"
     SCHEDULES_WRITE = "schedules:write"
     LIMITS_READ = "limits:read"
@@ -40,13 +43,21 @@ class Role(StrEnum):
 
 Scopes = frozenset[Scope]
 
-_READ = frozenset({Scope.JOBS_READ, Scope.MAIL_READ, Scope.SCHEDULES_READ, Scope.LIMITS_READ})
-_MEMBER = _READ | {Scope.JOBS_WRITE, Scope.OCR_WRITE, Scope.MAIL_WRITE, Scope.SCHEDULES_WRITE}
+_READ = frozenset({Scope.JOBS_READ, Scope.MAIL_READ, Scope.EVENTS_READ, Scope.SCHEDULES_READ, Scope.LIMITS_READ})
+_MEMBER = _READ | {
+    Scope.JOBS_WRITE,
+    Scope.OCR_WRITE,
+    Scope.MAIL_WRITE,
+    Scope.EVENTS_WRITE,
+    Scope.SCHEDULES_WRITE,
+}
 ROLES: Mapping[Role, Scopes] = {
     Role.READ: _READ,
     Role.MEMBER: _MEMBER,
-    Role.ADMIN: _MEMBER | {Scope.KEYS_READ, Scope.KEYS_WRITE},
+    Role.ADMIN: _MEMBER | {Scope.EVENTS_MANAGE, Scope.KEYS_READ, Scope.KEYS_WRITE},
 }
+PUBLIC: Scopes = frozenset({Scope.EVENTS_WRITE})
+"""A key with exactly these may be shown to everybody, such as in the source of a page."""
 OPERATOR: Scopes = frozenset({Scope.QUEUES_READ, Scope.QUEUES_WRITE, Scope.TENANTS_READ, Scope.TENANTS_WRITE})
 
 
@@ -59,6 +70,11 @@ class Principal:
     role: Role
     scopes: Scopes
     policies: Mapping[str, Policy]
+
+    @property
+    def is_public(self) -> bool:
+        """Whether anybody may have the key, so that it says nothing about who calls."""
+        return self.scopes == PUBLIC
 
     def lacks(self, role: Role, scopes: Scopes | None) -> list[str]:
         """What a key with `role` and `scopes` (None: all of the role) has and this caller does not.

@@ -91,9 +91,9 @@ class Policy:
         return self.is_shown and self.per is not Per.TENANT
 
     @property
-    def key_policy(self) -> str:
-        """The name of the policy of one key that this policy, of all keys of a tenant, stands beside."""
-        return self.name.removeprefix(TENANT_PREFIX)
+    def key_policy(self) -> str | None:
+        """The name of the policy of one key that this one, of all keys of a tenant, stands beside, if it does."""
+        return self.name.removeprefix(TENANT_PREFIX) if self.name.startswith(TENANT_PREFIX) else None
 
     @property
     def quota(self) -> str:
@@ -141,6 +141,9 @@ _DEFAULTS = (
     Policy("search", Per.USER, 120, 60),
     Policy("ai", Per.USER, 20, 60),
     Policy("ocr", Per.USER, 50, 3600),
+    Policy("events", Per.USER, 1_200, 60),
+    Policy("events-ip", Per.IP, 120, 60),
+    Policy("events-tenant", Per.TENANT, 12_000, 60),
     Policy("uploads", Per.USER, 8, 900, at_once=True),
     Policy("large-bodies", Per.USER, 4, 900, at_once=True),
     Policy("streams", Per.USER, 200, 3600, at_once=True),
@@ -148,7 +151,8 @@ _DEFAULTS = (
 )
 _OF_TENANTS = (policy.for_tenant() for policy in _DEFAULTS if policy.per is Per.USER)
 DEFAULTS = {policy.name: policy for policy in (*_DEFAULTS, *_OF_TENANTS)}
-"""The limits, unless LIMITS or the tenant sets others. A policy `tenant-…` stands beside each one of a key."""
+"""The limits, unless LIMITS or the tenant sets others. A policy `tenant-…` stands beside each one of a key.
+`events-ip` and `events-tenant` are for keys that anybody may have."""
 
 
 def adjusted(policies: Mapping[str, Policy], limits: Mapping[str, str]) -> dict[str, Policy]:

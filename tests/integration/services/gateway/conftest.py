@@ -1,4 +1,4 @@
-"""The gateway that every test here is given, and the mailer behind it that some ask for.
+"""The gateway that every test here is given, and the workers behind it that some ask for.
 
 A test whose name begins with `s` and a number proves the defence against a threat of the security table:
 S2 a revoked key · S3 rotation · S4 scopes · S5 another tenant's things · S7 extra fields · S8, S9 tokens ·
@@ -15,10 +15,11 @@ import pytest
 from deploy.local.test_servers import Trio
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
-from libs.common.config import BlobSettings
+from libs.common.config import BlobSettings, DatabaseSettings
 from libs.common.db import Database
 from services.gateway.app import create_app
 from services.gateway.config import Settings
+from tests.analytics import counting
 from tests.integration.services.gateway.gateway import LIMIT, Gateway
 from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.limits import NO_LIMITS
@@ -63,3 +64,10 @@ async def mailer(
     ):
         made.blobs = Blobs(BlobSettings.model_validate({"blob_url": gateway.folder.as_uri()}))
         yield made
+
+
+@pytest.fixture
+async def analytics(gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus) -> AsyncIterator[None]:
+    """An analytics worker that counts and answers."""
+    async with counting(database_settings, nats_bus, gateway.folder):
+        yield

@@ -8,6 +8,9 @@ from pathlib import Path
 import httpx
 
 from deploy.local.test_servers import Trio, free_port
+from libs.common.db import Database
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import PUBLIC, Role
 from tests.integration.services.gateway.live import ROOT, serving
 from tests.network import Network
 from tests.polling import PATIENCE_S, until
@@ -33,6 +36,35 @@ async def test_s24_only_known_origins_may_call(servers: Trio, database_url: str,
             "http://app.example.com",
         ):
             assert await allowed(origin) is None
+
+
+async def test_s24_any_page_may_send_events_with_a_public_key_and_do_nothing_else(
+    servers: Trio, database_url: str, database: Database, tmp_path: Path
+) -> None:
+    page = {"Origin": "https://shop.example.net"}
+    allowed = "access-control-allow-origin"
+    keys = {
+        name: (await issue(database, "dev", "dev", name, Role.MEMBER, scopes=scopes)).key
+        for name, scopes in {"public": PUBLIC, "other": None}.items()
+    }
+    async with (
+        serving(servers, database_url, tmp_path) as (live,),
+        httpx.AsyncClient(timeout=60, base_url=live.url, headers=page) as client,
+    ):
+        asks = {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        for path, may in (("/v1/events", "*"), ("/v1/jobs", None), ("/v1/events/rejected", None)):
+            assert (await client.options(path, headers=asks)).headers.get(allowed) == may
+        for name, may in (("public", "*"), ("other", None)):
+            bearer = {"Authorization": f"Bearer {keys[name]}"}
+            sent = await client.post("/v1/events", json={"events": [{"id": "7"}]}, headers=bearer)
+            assert (sent.status_code, sent.headers.get(allowed)) == (202, may)
+            wrong = await client.post("/v1/events", json={}, headers=bearer)
+            assert (wrong.status_code, wrong.headers.get(allowed)) == (422, may)
+            assert allowed not in (await client.get("/v1/jobs", headers=bearer)).headers
+        assert allowed not in (await client.post("/v1/events", json={"events": [1]})).headers
 
 
 async def status(port: int, path: str) -> int:

@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.app import Gateway, create_app, drain
 from services.gateway.config import Settings
+from services.gateway.http.cors import Cors
+from services.gateway.http.early_answers import EarlyAnswers
+from services.gateway.http.request_log import RequestLog
 
 NEEDED = {"database_url": "postgresql://h/d", "nats_url": "nats://h", "blob_url": "file:///blobs"}
 
@@ -41,10 +44,15 @@ async def test_the_first_layer_is_the_outermost_and_there_is_no_other() -> None:
     assert passed == ["outer", "inner"]
 
 
-@pytest.mark.parametrize(("origins", "layers"), [("", 2), ("https://app.example.com", 3)])
-def test_pages_of_other_origins_are_let_in_only_if_some_are_named(origins: str, layers: int) -> None:
+@pytest.mark.parametrize(("origins", "known"), [("", []), ("https://a.test, https://b.test", ["a", "b"])])
+def test_pages_of_other_origins_are_let_in_if_named_or_with_public_keys(origins: str, known: list[str]) -> None:
     app = create_app(Settings.model_validate(NEEDED | {"cors_origins": origins}))
-    assert len(app.user_middleware) == layers
+    layers: list[Any] = [layer.cls for layer in app.user_middleware]
+    assert layers == [EarlyAnswers, RequestLog, Cors]
+    assert app.user_middleware[-1].kwargs == {
+        "origins": [f"https://{name}.test" for name in known],
+        "public_paths": {"/v1/events"},
+    }
 
 
 async def test_an_application_that_stops_says_so_and_wakes_who_follows() -> None:

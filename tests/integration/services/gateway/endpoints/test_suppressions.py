@@ -16,3 +16,10 @@ async def test_suppressions_are_added_found_and_removed(gateway: Gateway, mailer
     assert first["suppressions"] != second["suppressions"]
     assert (await client.delete("/v1/suppressions/ada@example.test")).status_code == 204
     assert_problem(await client.delete("/v1/suppressions/ada@example.test"), 404, "not-found")
+
+
+async def test_an_address_with_a_slash_is_found(gateway: Gateway, mailer: Mailer) -> None:
+    client = await gateway.client()
+    for path in ("a/b@example.test", "a%2Fb@example.test"):
+        await client.post("/v1/suppressions", json={"addresses": ["a/b@example.test"]})
+        assert (await client.delete(f"/v1/suppressions/{path}")).status_code == 204

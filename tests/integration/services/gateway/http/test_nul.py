@@ -11,11 +11,13 @@ import pytest
 
 from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
+from libs.common.config import DatabaseSettings
 from libs.common.db import Database
 from services.gateway.http.operations import Operation
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.routes import OPERATIONS
+from tests import analytics
 from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.integration.services.gateway.paths import filled
 from tests.mailing import mailing
@@ -146,13 +148,20 @@ async def status(gateway: LiveGateway, request: Request) -> int:
 
 @pytest.fixture
 async def gateway(
-    servers: Trio, database_url: str, database: Database, mail_database: Database, nats_bus: Bus, tmp_path: Path
+    servers: Trio,
+    database_settings: DatabaseSettings,
+    database_url: str,
+    database: Database,
+    mail_database: Database,
+    nats_bus: Bus,
+    tmp_path: Path,
 ) -> AsyncIterator[LiveGateway]:
     secret = "a secret of the tests, and of nobody else"  # noqa: S105
     async with (
         serving(servers, database_url, tmp_path, TOKEN_SECRET=secret, CORS_ORIGINS="https://a.test") as (one,),
         mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
         mailer.answering(),
+        analytics.answering(database_settings, nats_bus, tmp_path),
     ):
         yield one
 

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
+from libs.common.config import DatabaseSettings
 from libs.common.contracts.ids import parse_id
 from libs.common.db import Database
 from libs.common.ledger import claim as leases
@@ -20,6 +21,7 @@ from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.identity.tokens import Identity, Tokens
 from services.gateway.routes import OPERATIONS
+from tests import analytics
 from tests.integration.services.gateway.gateway import Gateway, upload
 from tests.integration.services.gateway.live import ROOT, LiveGateway, serving
 from tests.mailing import mailing
@@ -32,7 +34,13 @@ EXAMPLES = 40
 
 @pytest.mark.long
 async def test_every_operation_keeps_its_word(
-    servers: Trio, database_url: str, database: Database, mail_database: Database, nats_bus: Bus, tmp_path: Path
+    servers: Trio,
+    database_settings: DatabaseSettings,
+    database_url: str,
+    database: Database,
+    mail_database: Database,
+    nats_bus: Bus,
+    tmp_path: Path,
 ) -> None:
     key = (await issue(database, "dev", "dev", "fuzz", Role.ADMIN, scopes=ROLES[Role.ADMIN] | OPERATOR)).key
     async with serving(servers, database_url, tmp_path, TOKEN_SECRET=SECRET) as (gateway,):
@@ -44,6 +52,7 @@ async def test_every_operation_keeps_its_word(
         async with (
             mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
             mailer.answering(),
+            analytics.answering(database_settings, nats_bus, tmp_path),
         ):
             await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
         # Keys are fuzzed with a token, which nothing that the fuzzer does to keys can end.

@@ -39,6 +39,21 @@ async def test_s4_a_key_has_no_more_scopes_than_it_was_given(gateway: Gateway) -
     assert (await limited.post("/v1/keys", json={"name": "x", "scopes": ["ocr:write"]})).status_code == 201
 
 
+async def test_s4_a_public_key_sends_events_and_does_nothing_else(gateway: Gateway) -> None:
+    """It tries every operation; those that are open to everybody need no key."""
+    admin = await gateway.client(role=Role.ADMIN)
+    made = await admin.post("/v1/keys", json={"name": "page", "role": "admin", "scopes": ["events:write"]})
+    public = gateway.anonymous(Authorization=f"Bearer {made.json()['key']}")
+    answered = {}
+    for one in OPERATIONS:
+        if one.scope is not None:
+            answer = await public.request(one.method, filled(one.path), json={"events": [{"id": "7"}]})
+            answered[one.method, one.path] = answer.status_code
+    assert answered.pop(("POST", "/v1/events")) == 202
+    assert len(answered) > 50
+    assert set(answered.values()) == {403}
+
+
 async def test_a_reading_key_cannot_submit(gateway: Gateway) -> None:
     client = await gateway.client(role=Role.READ)
     assert_problem(await client.post("/v1/ocr", **upload()), 403, "forbidden")

@@ -9,11 +9,20 @@ from starlette.types import Message, Scope
 from libs.common import background
 from services.gateway.http import admission
 from services.gateway.http import timeouts as timeouts_module
-from services.gateway.http.admission import _admit, _receive_in_time, _receive_well_formed, charges
+from services.gateway.http.admission import (
+    Admission,
+    _admit,
+    _receive_in_time,
+    _receive_well_formed,
+    charges,
+)
 from services.gateway.http.timeouts import Timeouts
+from services.gateway.identity.scopes import Principal, Role
+from services.gateway.identity.scopes import Scope as Permission
 from services.gateway.limits.decisions import Decision, LimitStatus
 from services.gateway.limits.policies import DEFAULTS, adjusted
 from services.gateway.problems import BadRequest, LimitExceeded, RequestTimeout
+from services.gateway.routes import OPERATIONS
 
 
 def test_each_policy_charges_whom_it_counts() -> None:
@@ -29,6 +38,25 @@ def test_what_charges_a_key_charges_its_tenant_too() -> None:
     assert [(charge.policy.name, charge.key.rpartition(":")[2]) for charge in charged] == [
         ("global", "-"), ("ip", "192.0.2.1"), ("burst", "key"), ("tenant-burst", "acme"), ("api", "key"),
         ("tenant-api", "acme"),
+    ]  # fmt: skip
+
+
+def caller(*scopes: Permission) -> Principal:
+    return Principal("key", "acme", Role.MEMBER, frozenset(scopes), DEFAULTS)
+
+
+def test_a_public_key_is_charged_to_the_address_and_the_tenant_only() -> None:
+    (operation,) = (one for one in OPERATIONS if one.public_limits)
+    admission = Admission(operation)
+
+    def charged(principal: Principal) -> list[str]:
+        limits = admission._limits_of(principal, {"headers": []})
+        found = admission._charges(DEFAULTS, "192.0.2.1", principal.tenant, principal.user, limits)
+        return [charge.policy.name for charge in found]
+
+    assert charged(caller(Permission.EVENTS_WRITE)) == ["global", "ip", "events-ip", "events-tenant"]
+    assert charged(caller(Permission.EVENTS_WRITE, Permission.OCR_WRITE)) == [
+        "global", "ip", "burst", "tenant-burst", "events", "tenant-events",
     ]  # fmt: skip
 
 

@@ -130,6 +130,8 @@ def test_a_query_has_no_null_and_says_what_it_needs() -> None:
         ("/v1/deadlines/{name}", "tender:7", "-tender"),
         ("/v1/queues/{name}", "ocr", "cook"),
         ("/v1/suppressions/{address}", "a@b.test", ""),
+        ("/v1/event-types/{name}", "shop.apply", "Apply"),
+        ("/v1/subjects/{subject}", "team/7", "x" * 201),
     ],
 )
 def test_what_stands_in_a_path_is_described(path: str, good: str, bad: str) -> None:
@@ -137,6 +139,15 @@ def test_what_stands_in_a_path_is_described(path: str, good: str, bad: str) -> N
     assert (parameter["in"], parameter["required"]) == ("path", True)
     assert jsonschema_rs.is_valid(parameter["schema"], good)
     assert not jsonschema_rs.is_valid(parameter["schema"], bad)
+
+
+def test_a_body_has_the_media_types_that_are_taken() -> None:
+    content = made(body=Question, other_bodies={"application/x-lines": None, "text/x": Wanted})["requestBody"][
+        "content"
+    ]
+    assert content["application/json"]["schema"]["$ref"].endswith("/Question")
+    assert content["application/x-lines"] == {}
+    assert content["text/x"]["schema"]["$ref"].endswith("/Wanted")
 
 
 def test_answers_without_a_document_have_no_content() -> None:

@@ -57,3 +57,9 @@ def test_a_caller_is_charged_to_policies_that_know_callers() -> None:
     """A policy by account needs the account, which only signing in names."""
     charged = {name for one in OPERATIONS for name in one.limits if one.scope is not None}
     assert {DEFAULTS[name].per for name in charged} == {Per.USER}
+
+
+def test_a_key_that_everybody_may_have_is_charged_to_the_address_and_the_tenant() -> None:
+    charged = {name for one in OPERATIONS for name in one.public_limits}
+    assert charged == {"events-ip", "events-tenant"}
+    assert {DEFAULTS[name].per for name in charged} == {Per.IP, Per.TENANT}

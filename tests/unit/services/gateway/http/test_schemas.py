@@ -6,17 +6,21 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
-from services.gateway.http import schemas
+from services.gateway.http import analytics_schemas, schemas
 from services.gateway.http.openapi import document
 from services.gateway.routes import OPERATIONS
 
 EVERY = {
     name: kind
-    for name, kind in vars(schemas).items()
-    if is_typeddict(kind) and kind.__module__ == schemas.__name__
+    for module in (schemas, analytics_schemas)
+    for name, kind in vars(module).items()
+    if is_typeddict(kind) and kind.__module__ == module.__name__
 }
 REQUESTS = {
-    kind.__name__ for one in OPERATIONS for kind in (one.body, one.multipart, one.query) if kind is not None
+    kind.__name__
+    for one in OPERATIONS
+    for kind in (one.body, one.multipart, one.query, *one.other_bodies.values())
+    if kind is not None
 }
 API = document(OPERATIONS)
 

@@ -84,6 +84,15 @@ def test_a_tenants_limit_alone_is_told() -> None:
     assert Decision(True, (shadow,)).headers == {}
 
 
+def test_a_limit_of_tenants_that_stands_beside_none_of_a_key_is_told() -> None:
+    alone = DEFAULTS["events-tenant"]
+    decision = refused(charges(alone), [(0, 9)])
+    assert decision.told == [alone]
+    assert decision.headers["RateLimit"] == '"events-tenant";r=0;t=9'
+    admitted = Decision(True, (LimitStatus(alone, 5, 9),), fields=charges(alone).fields)
+    assert admitted.headers == {"RateLimit-Policy": alone.quota, "RateLimit": '"events-tenant";r=5;t=9'}
+
+
 def test_who_is_refused_by_both_is_told_of_the_key_and_waits_for_both() -> None:
     decision = refused(charges(API, TENANT_API), [(0, 9), (1, 30)])
     assert [policy.name for policy in decision.told] == ["api"]

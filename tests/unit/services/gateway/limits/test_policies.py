@@ -93,7 +93,9 @@ def texts(policies: Mapping[str, Policy], *names: str) -> list[str]:
 
 def test_beside_each_policy_of_a_key_stands_one_of_its_tenant() -> None:
     of_keys = {name for name, policy in DEFAULTS.items() if policy.per is Per.USER}
-    of_tenants = {policy.key_policy: policy for policy in DEFAULTS.values() if policy.per is Per.TENANT}
+    per_tenant = [policy for policy in DEFAULTS.values() if policy.per is Per.TENANT]
+    assert [policy.name for policy in per_tenant if not policy.key_policy] == ["events-tenant"]
+    of_tenants = {policy.key_policy: policy for policy in per_tenant if policy.key_policy}
     assert of_keys
     assert of_keys == of_tenants.keys()
     for name, whole in of_tenants.items():
