@@ -14,7 +14,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-gateway bench-peers lock audit
+.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract 
 
 bench-mail: setup ## A letter to 10,000 through the fleet, beside bare aiosmtplib
 	@$(RUN) -m benchmarks.mail
+
+bench-analytics: setup ## Events counted, beside the plain insert; queries, reports
+	@$(RUN) -m benchmarks.analytics
 
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway

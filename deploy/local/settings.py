@@ -244,6 +244,7 @@ def environment_of(service: str, state: State) -> dict[str, str]:
             "MAIL_SECRET": state.mail_secret,
             "MAIL_UNSUBSCRIBE_URL": f"{gateway_url(state)}/v1/unsubscribe",
         },
+        services.ANALYTICS.name: {"ANALYTICS_SECRET": state.analytics_secret},
     }
     confinement = {"SANDBOX_CONFINEMENT": "if-available"} if "SANDBOX_CONFINEMENT" in variables_of(service) else {}
     ours = {

@@ -14,7 +14,8 @@ TENANTS = ("a", "b")
 CANARY = "canary of"
 TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind = $1 AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+WHERE (relkind = $1 OR $1 = 'r' AND relkind = 'p')
+  AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
 """
 INSERTS = {
     "jobs": """INSERT INTO ledger.jobs (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags,

@@ -26,7 +26,7 @@ from tests.polling import until
 
 TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind = 'r' AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
 """
 OLD_ROLES = ("argosy_gateway", "argosy_worker", "argosy_tenant")
 OF_GATEWAYS = ("identity.changed", "limits.admitted")
@@ -244,4 +244,5 @@ async def test_the_roles_reach_all_owners_of_databases_on_a_server_and_whoever_r
             for as_role in (Role.WORKER, *(service.role for service in SERVICES)):
                 async with db.connect(of(login, owner), "test", role=as_role, patience_s=0) as database:
                     if as_role.of_a_tenant is not None:
-                        await database.fetch("SELECT FROM ledger.jobs", tenant="dev")
+                        found = await database.fetch("SELECT current_user::text", tenant="dev")
+                        assert [row[0] for row in found] == [as_role.of_a_tenant]

@@ -34,7 +34,8 @@ WHAT_A_JOB_IS = {
 MEMBERSHIPS = "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = $1::text::regrole"
 CALLABLE = """
 SELECT proname FROM pg_proc WHERE pronamespace <> 'pg_catalog'::regnamespace
-  AND pronamespace <> 'information_schema'::regnamespace AND has_function_privilege($1::text, oid, 'EXECUTE')
+  AND pronamespace <> 'information_schema'::regnamespace AND pronamespace <> $2::text::regnamespace
+  AND has_function_privilege($1::text, oid, 'EXECUTE')
 """
 OPEN = """
 SELECT DISTINCT format('%I.%I', schemaname, tablename) FROM pg_policies
@@ -261,7 +262,9 @@ async def test_s26_on_behalf_of_a_tenant_exactly_what_is_declared_is_read(
             rows = await tried(login, role, "SELECT id FROM ledger.jobs", tenant=tenant)
             theirs = "SELECT id FROM ledger.jobs WHERE tenant = $1 AND queue = $2"
             assert rows == await owner.fetch(theirs, tenant, service.name)
-        assert await tried(login, role, "SELECT FROM ledger.jobs WHERE id IS NOT NULL", tenant="") == []
+        assert await tried(login, role, "SELECT FROM ledger.jobs WHERE id IS NOT NULL", tenant="") == (
+            [] if read else None
+        )
 
 
 @EACH_WORKER
@@ -280,9 +283,9 @@ async def test_a_service_has_all_of_its_own_tables_and_nobody_else_any(
 async def test_s26_a_service_makes_jobs_of_another_queue_exactly_as_declared(
     owner: asyncpg.Connection, service: ServiceRow
 ) -> None:
-    """All that crosses queues is a function: there is no other."""
+    """All that crosses queues is a function: but for those of its own schema there is no other."""
     for role in service.role.names:
-        found = {row[0] for row in await owner.fetch(CALLABLE, role)}
+        found = {row[0] for row in await owner.fetch(CALLABLE, role, service.schema)}
         assert found == (service.may_enqueue if role == service.role.name else set())
     assert not await owner.fetch("SELECT FROM pg_auth_members WHERE member::regrole::text = $1", ENQUEUER)
 

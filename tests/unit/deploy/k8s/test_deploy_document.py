@@ -56,7 +56,7 @@ def test_servers_and_services_are_given_the_same_passwords(secrets: dict[str, di
         assert f"argosy_{service.name}_login:{password}@" in secrets[f"{service.name}-secrets"]["DATABASE_URL"]
         assert password[0].isalpha()
     values = [value for one in secrets.values() for name, value in one.items() if name.endswith("_SECRET")]
-    assert len(values) == len(set(values)) == 2
+    assert len(values) == len(set(values)) == 3
     assert all(len(value) >= 32 for value in values)
 
 
