@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.test_servers import Trio
+from tests.analysing import SECRET
 from tests.integration.test_stopping import SERVICES, started
 from tests.polling import PATIENCE_S
 
@@ -17,6 +18,7 @@ async def test_a_wrong_password(servers: Trio, database_url: str, tmp_path: Path
         "REDIS_URL": servers.redis.url,
         "NATS_URL": servers.nats.url,
         "BLOB_URL": (tmp_path / "blobs").as_uri(),
+        "ANALYTICS_SECRET": SECRET,
     }
     scheme, _, place = environment[setting].partition("://")
     wrong = f"{scheme}://argosy:wr0ng@{place.partition('@')[2]}"

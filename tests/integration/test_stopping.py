@@ -14,6 +14,7 @@ import pytest
 from deploy.local.test_servers import Trio, answers, free_port
 from libs.common.contracts import services
 from libs.common.db import Database
+from tests.analysing import SECRET
 from tests.network import Network
 from tests.polling import until
 
@@ -105,6 +106,7 @@ async def by_network(
             "REDIS_URL": networks["redis"].url,
             "NATS_URL": networks["nats"].url,
             "BLOB_URL": (folder / "blobs").as_uri(),
+            "ANALYTICS_SECRET": SECRET,
         }
         yield environment, networks
 
