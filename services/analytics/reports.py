@@ -47,18 +47,21 @@ reached_{n} AS (
     THEN max(step_{before}) OVER earlier END AS step_{n}
   FROM reached_{before}
   WINDOW earlier AS (PARTITION BY subject ORDER BY at, place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"""
+# One pass with a window, not a join: the planner cannot know how many events there are of a subject.
 _RETENTION = """
 WITH mine AS (
-  SELECT subject, name, at FROM analytics.events
+  SELECT subject, at, name = ($2::text[])[2] AS is_back,
+    min(at) FILTER (WHERE name = ($2::text[])[1]) OVER (PARTITION BY subject) AS first_at
+  FROM analytics.events
   WHERE tenant = $1 AND name = ANY($2::text[]) AND at >= $3 AND at < $4 AND day >= $5 AND day <= $6
     AND subject IS NOT NULL AND mod(hashtext(subject)::bigint + 2147483648, $7::int) = $8::int),
-firsts AS (SELECT subject, min(at) AS at FROM mine WHERE name = ($2::text[])[1] GROUP BY subject),
-periods AS (
-  SELECT subject, at, width_bucket(at, $9::timestamptz[]) AS period FROM firsts)
-SELECT period, -1, count(*) FROM periods GROUP BY 1
+seen AS (
+  SELECT DISTINCT subject, width_bucket(first_at, $9::timestamptz[]) AS period,
+    CASE WHEN is_back AND at >= first_at THEN width_bucket(at, $9::timestamptz[]) END AS back
+  FROM mine WHERE first_at IS NOT NULL)
+SELECT period, -1, count(DISTINCT subject) FROM seen GROUP BY 1
 UNION ALL
-SELECT p.period, width_bucket(m.at, $9::timestamptz[]) - p.period, count(DISTINCT m.subject)
-FROM periods p JOIN mine m ON m.subject = p.subject AND m.at >= p.at AND m.name = ($2::text[])[2] GROUP BY 1, 2
+SELECT period, back - period, count(*) FROM seen WHERE back IS NOT NULL GROUP BY 1, 2
 """
 
 
