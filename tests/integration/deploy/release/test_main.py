@@ -4,6 +4,7 @@ import json
 
 from deploy.release.checks import NOT_BUILT
 from deploy.release.history import BEGUN_LABEL, KEPT
+from libs.common.contracts.services import SERVICES
 from tests.integration.deploy.release.checkout import Checkout, image
 
 
@@ -12,7 +13,7 @@ def test_all_is_applied_after_the_migrations(checkout: Checkout) -> None:
     assert "argosy-staging has release 1, commit " in told
     order = [(kind, name) for kind, _, name in checkout.api.written]
     assert order.index(("Job", "migrations")) < order.index(("Deployment", "gateway"))
-    assert checkout.api.names("Deployment", "argosy-staging") == {"gateway", "ocr", "mailer"}
+    assert checkout.api.names("Deployment", "argosy-staging") == {service.name for service in SERVICES}
     assert checkout.kept() == {1: True}
 
 
@@ -93,7 +94,7 @@ def test_while_a_release_is_under_way_another_is_refused(checkout: Checkout) -> 
         told = checkout.refused(action)
         assert "Release 1, of commit 0123456789ab, is under way since 2026-01-01 00:00:00Z." in told
         assert "KILLED=1" in told
-    assert checkout.images() == {image(name, "1") for name in ("gateway", "mailer", "ocr")}
+    assert checkout.images() == {image(service.name, "1") for service in SERVICES}
     assert checkout.kept() == {1: False}, "it is the other's"
 
 
@@ -218,7 +219,7 @@ def test_production_is_changed_only_when_somebody_says_so(checkout: Checkout) ->
     assert "YES=1" in checkout.refused("deploy", environment="production")
     assert checkout.images("production") == set()
     assert "argosy-production has release 1" in checkout.done("deploy", "--yes", environment="production")
-    assert len(checkout.images("production")) == 3
+    assert len(checkout.images("production")) == len(SERVICES)
 
 
 def test_a_server_that_is_away_is_said(checkout: Checkout) -> None:

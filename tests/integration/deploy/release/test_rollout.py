@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from libs.common.contracts.services import SERVICES
 from tests.integration.deploy.release.checkout import Checkout, image
 from tests.kubernetes_api import KubernetesApi
 
@@ -33,7 +34,7 @@ def applying(checkout: Checkout) -> Reached:
 
 def waiting(checkout: Checkout) -> Reached:
     """All of it is applied, and comes up."""
-    checkout.api.slow_images |= {image(name, "2") for name in ("gateway", "mailer", "ocr")}
+    checkout.api.slow_images |= {image(service.name, "2") for service in SERVICES}
 
     async def applied() -> bool:
         return checkout.images() == checkout.api.slow_images
@@ -92,7 +93,7 @@ async def test_the_next_deploy_completes_it(checkout: Checkout, step: Callable[[
         assert "The migrations of another release are still running." in checkout.refused("deploy", "--killed")
     checkout.api.settle()
     assert "has release 3, commit " in checkout.done("deploy", "--killed")
-    assert checkout.images() == {image(name, "2") for name in ("gateway", "mailer", "ocr")}
+    assert checkout.images() == {image(service.name, "2") for service in SERVICES}
     assert checkout.kept() == {1: True, 3: True}
     assert checkout.api.names("Service", "argosy-staging") >= {"gateway", "new"}
     assert "old" not in checkout.api.names("Service", "argosy-staging")
@@ -103,7 +104,7 @@ async def test_the_next_rollback_undoes_it(checkout: Checkout, step: Callable[[C
     """Even while its migrations still run: they are such that the version before works on with them."""
     await kill(checkout, step)
     assert "has release 1 again, as release 3" in checkout.done("rollback", "--killed")
-    assert checkout.images() == {image(name, "1") for name in ("gateway", "mailer", "ocr")}
+    assert checkout.images() == {image(service.name, "1") for service in SERVICES}
     assert checkout.kept() == {1: True, 3: True}
     assert checkout.api.names("Service", "argosy-staging") >= {"gateway", "old"}
     assert "new" not in checkout.api.names("Service", "argosy-staging")
