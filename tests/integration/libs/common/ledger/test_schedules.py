@@ -75,13 +75,13 @@ async def test_a_paused_schedule_makes_nothing(database: Database) -> None:
     await schedules.change(
         database, "dev", schedule, cron="0 * * * *", timezone="UTC", catch_up=CatchUp.ALL, paused=True
     )
-    await database.fetch("UPDATE ledger.schedules SET next_at = now() - interval '1 hour'")
+    await database.fetch("UPDATE ledger.schedules SET next_at = now() - interval '1 hour' WHERE id = $1", schedule)
     assert await schedules.fire(database) == Fired()
 
 
 async def test_a_schedule_that_can_no_longer_be_read_does_not_hold_up_the_others(database: Database) -> None:
     schedule = await hourly(database, due=timedelta(hours=0))
-    await database.fetch("UPDATE ledger.schedules SET timezone = 'Gone/Away'")
+    await database.fetch("UPDATE ledger.schedules SET timezone = 'Gone/Away' WHERE id = $1", schedule)
     assert (await schedules.fire(database)).missed == 1
     facts = await schedules.find(database, "dev", schedule)
     assert facts is not None
