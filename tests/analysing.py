@@ -13,16 +13,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from libs.common import db, rpc
 from libs.common.blobs import Blobs
 from libs.common.bus import Bus
-from libs.common.config import BlobSettings
+from libs.common.config import BlobSettings, DatabaseSettings
 from libs.common.contracts.analytics import AnalyticsPayload
+from libs.common.contracts.services import ANALYTICS
 from libs.common.db import Database
 from libs.common.handler_testkit import drain
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker.service import Platform
+from libs.common.worker.worker import Worker
 from services.analytics import rpc_handlers, sketches
 from services.analytics.config import Settings
 from services.analytics.handler import Deps, handle, resources
@@ -149,6 +152,35 @@ async def analysing(
     blobs = Blobs(BlobSettings.model_validate({"blob_url": folder.as_uri()}))
     async with resources(settings, Platform(database, blobs)) as deps:
         yield Analyst(database, gateway, bus, deps)
+
+
+@asynccontextmanager
+async def answering(database_settings: DatabaseSettings, bus: Bus, folder: Path) -> AsyncIterator[Deps]:
+    """Questions are answered while the block runs. `folder` is that of the blob store."""
+    async with (
+        db.connect(database_settings, ANALYTICS.name, role=ANALYTICS.role) as database,
+        analysing(database, database, bus, folder) as made,
+        bus.serving(rpc.subject_pattern(ANALYTICS.name), rpc.serve(rpc_handlers.HANDLERS, made.deps)),
+    ):
+        yield made.deps
+
+
+@asynccontextmanager
+async def counting(database_settings: DatabaseSettings, bus: Bus, folder: Path) -> AsyncIterator[None]:
+    """A worker that also does jobs while the block runs. Somebody else hands them out."""
+    stop = asyncio.Event()
+    async with answering(database_settings, bus, folder) as deps:
+        worker = Worker(
+            ANALYTICS.name, AnalyticsPayload, handle, deps,
+            database=deps.database, bus=bus, slots=2, grace_s=5,
+        )  # fmt: skip
+        async with worker.lease.kept():
+            work = asyncio.create_task(worker.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+                await work
 
 
 def generated(chance: random.Random, number: int, *, days: int = 3) -> list[Event]:

@@ -17,7 +17,7 @@ from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.contracts.services import GATEWAY, MAILER
+from libs.common.contracts.services import ANALYTICS, GATEWAY, MAILER
 from libs.common.db import Database
 from tests.chaos.fleet import ServerProcess
 from tests.polling import PATIENCE_S
@@ -87,6 +87,13 @@ async def database(database_settings: DatabaseSettings) -> AsyncIterator[Databas
 async def mail_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
     """A pool on this test's database, as the mailer has it."""
     async with db.connect(database_settings, "mailer", role=MAILER.role) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def analytics_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """A pool on this test's database, as the analytics worker has it."""
+    async with db.connect(database_settings, "analytics", role=ANALYTICS.role) as connected:
         yield connected
 
 

@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from libs.common import db
 from libs.common.bus import Bus
-from libs.common.config import DatabaseSettings
-from libs.common.contracts.services import ANALYTICS
 from libs.common.db import Database
 from tests.analysing import Analyst, analysing
 
 
 @pytest.fixture
-async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+def database(analytics_database: Database) -> Database:
     """As the analytics worker has it."""
-    async with db.connect(database_settings, "analytics", role=ANALYTICS.role) as connected:
-        yield connected
+    return analytics_database
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from libs.common.config import BlobSettings, DatabaseSettings
 from libs.common.db import Database
 from services.gateway.app import create_app
 from services.gateway.config import Settings
-from tests.analytics import counting
+from tests.analysing import counting
 from tests.integration.services.gateway.gateway import LIMIT, Gateway
 from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.limits import NO_LIMITS

@@ -115,23 +115,24 @@ async def test_s5_the_fleets_own_schedules_fire_and_are_nobodys(gateway: Gateway
     database = gateway.database
 
     async def waits_for_its_time() -> bool:
-        return bool(await database.fetch("SELECT FROM ledger.schedules WHERE next_at > now()"))
+        waits = "SELECT FROM ledger.schedules WHERE queue = 'ocr' AND next_at > now()"
+        return bool(await database.fetch(waits))
 
     async def is_due(minute: int) -> None:
-        due = "UPDATE ledger.schedules SET cron = $1, next_at = now() - interval '25 hours'"
+        due = "UPDATE ledger.schedules SET cron = $1, next_at = now() - interval '25 hours' WHERE queue = 'ocr'"
         await database.fetch(due, f"{minute} * * * *")
         await until(waits_for_its_time)
 
     for cron in ("0 3 1 1 *", "0 4 1 1 *"):  # as by a later migration
         for statement in provisioning.fleet_schedule("ocr", "nightly", cron):
             await database.fetch(statement)
-    ((schedule, cron),) = await database.fetch("SELECT id, cron FROM ledger.schedules")
+    ((schedule, cron),) = await database.fetch("SELECT id, cron FROM ledger.schedules WHERE queue = 'ocr'")
     assert cron == "0 4 1 1 *"
     await until(waits_for_its_time)
-    assert await database.fetch("SELECT FROM ledger.jobs") == []
+    assert await database.fetch("SELECT FROM ledger.jobs WHERE queue = 'ocr'") == []
     await is_due(10)
     await is_due(20)
-    made = await database.fetch("SELECT id, tenant, kind, payload FROM ledger.jobs")
+    made = await database.fetch("SELECT id, tenant, kind, payload FROM ledger.jobs WHERE queue = 'ocr'")
     ((job, *facts),) = made  # a run that is not done is not joined by another
     assert facts == [FLEET_TENANT, "nightly", {}]
     caller = await gateway.client("dev", Role.ADMIN, operator=True)

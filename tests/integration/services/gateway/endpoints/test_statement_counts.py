@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
@@ -18,15 +18,17 @@ from libs.common.contracts.ids import public_id
 from libs.common.db import Database
 from libs.common.ledger.jobs import new_id
 from libs.common.rpc import Document, RpcHandler
+from services.analytics import rpc_handlers as analytics_handlers
 from services.gateway.identity import authentication
 from services.gateway.identity.scopes import Role
 from services.gateway.routes import OPERATIONS
-from services.mailer import rpc_handlers
-from services.mailer.handler import Deps
+from services.mailer import rpc_handlers as mail_handlers
+from tests.analysing import analysing
 from tests.integration.services.gateway.gateway import Gateway
 from tests.mailing import mailing
 from tests.relay import Relay
 
+D = TypeVar("D")
 PARENT, LETTER = new_id(), new_id()
 JOBS = """
 WITH parents AS (
@@ -85,6 +87,14 @@ INSERT INTO mail.recipients (letter, number, tenant, address, name, domain, stat
 SELECT '{LETTER}', n + (SELECT count(*) FROM mail.recipients), 'dev', n || '@a.test', '', 'a.test', 'sent'
 FROM generate_series(1, $1::int) n
 """  # noqa: S608 - made of constants
+TYPES = """
+INSERT INTO analytics.types (tenant, name, version, rebuilt, dimensions)
+SELECT 'dev', 'tide-' || gen_random_uuid(), 1, 1, '{page}' FROM generate_series(1, $1)
+"""
+REJECTED = """
+INSERT INTO analytics.rejected (tenant, job, reason, event, at)
+SELECT 'dev', gen_random_uuid(), 'bad_time', '{}', now() FROM generate_series(1, $1)
+"""
 FILLED_BY = {
     "/v1/jobs": JOBS,
     "/v1/jobs/{id}/children": CHILDREN,
@@ -94,6 +104,8 @@ FILLED_BY = {
     "/v1/suppressions": SUPPRESSIONS,
     "/v1/deadlines": DEADLINES,
     "/v1/mail/{id}/recipients": RECIPIENTS,
+    "/v1/event-types": TYPES,
+    "/v1/events/rejected": REJECTED,
 }
 """For each list, a statement that makes so many rows of it."""
 IDS = {"/v1/jobs/{id}/children": PARENT, "/v1/mail/{id}/recipients": LETTER}
@@ -124,10 +136,10 @@ async def counting(*databases: Database) -> AsyncIterator[list[str]]:
     assert {driver for database in databases for driver in database._pool._drivers} <= watched
 
 
-def counted(handler: RpcHandler[Deps]) -> RpcHandler[Deps]:
+def counted(handler: RpcHandler[D]) -> RpcHandler[D]:
     """The handler, whose statements belong to the request."""
 
-    async def answer(tenant: str, request: Document, deps: Deps) -> Document:
+    async def answer(tenant: str, request: Document, deps: D) -> Document:
         token = counts.set(True)
         try:
             return await handler(tenant, request, deps)
@@ -143,8 +155,19 @@ async def mailer(
 ) -> AsyncIterator[None]:
     """A mailer that only answers."""
     async with mailing(mail_database, gateway.database, nats_bus, servers, tmp_path, Relay()) as made:
-        handlers = {name: counted(handler) for name, handler in rpc_handlers.HANDLERS.items()}
+        handlers = {name: counted(handler) for name, handler in mail_handlers.HANDLERS.items()}
         async with nats_bus.serving(rpc.subject_pattern("mailer"), rpc.serve(handlers, made.deps)):
+            yield
+
+
+@pytest.fixture
+async def analyst(
+    gateway: Gateway, analytics_database: Database, nats_bus: Bus, tmp_path: Path
+) -> AsyncIterator[None]:
+    """An analytics worker that only answers."""
+    async with analysing(analytics_database, gateway.database, nats_bus, tmp_path / "reports") as made:
+        handlers = {name: counted(handler) for name, handler in analytics_handlers.HANDLERS.items()}
+        async with nats_bus.serving(rpc.subject_pattern("analytics"), rpc.serve(handlers, made.deps)):
             yield
 
 
@@ -163,9 +186,9 @@ def test_every_list_is_known() -> None:
     assert lists == {*FILLED_BY}
 
 
-@pytest.mark.usefixtures("mailer")
+@pytest.mark.usefixtures("mailer", "analyst")
 async def test_a_hundred_rows_cost_as_many_statements_as_one(
-    gateway: Gateway, mail_database: Database, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, mail_database: Database, analytics_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "CACHED_FOR_S", 3600.0)  # who calls is asked once
     client = await gateway.client("dev", Role.ADMIN)
@@ -174,7 +197,7 @@ async def test_a_hundred_rows_cost_as_many_statements_as_one(
         for rows, more in ((1, 1 - THERE_BEFORE.get(path, 0)), (100, 99)):
             await gateway.database.fetch(fill, more)
             await listed(client, path, IDS.get(path))
-            async with counting(gateway.app.state.database, mail_database) as seen:
+            async with counting(gateway.app.state.database, mail_database, analytics_database) as seen:
                 assert await listed(client, path, IDS.get(path)) == rows
             assert seen, "nothing was counted"
             executed.setdefault(path, {})[rows] = len(seen)

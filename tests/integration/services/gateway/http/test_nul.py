@@ -17,7 +17,7 @@ from services.gateway.http.operations import Operation
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.routes import OPERATIONS
-from tests import analytics
+from tests import analysing
 from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.integration.services.gateway.paths import filled
 from tests.mailing import mailing
@@ -161,7 +161,7 @@ async def gateway(
         serving(servers, database_url, tmp_path, TOKEN_SECRET=secret, CORS_ORIGINS="https://a.test") as (one,),
         mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
         mailer.answering(),
-        analytics.answering(database_settings, nats_bus, tmp_path),
+        analysing.answering(database_settings, nats_bus, tmp_path),
     ):
         yield one
 

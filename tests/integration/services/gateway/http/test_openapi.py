@@ -21,7 +21,7 @@ from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.identity.tokens import Identity, Tokens
 from services.gateway.routes import OPERATIONS
-from tests import analytics
+from tests import analysing
 from tests.integration.services.gateway.gateway import Gateway, upload
 from tests.integration.services.gateway.live import ROOT, LiveGateway, serving
 from tests.mailing import mailing
@@ -52,7 +52,7 @@ async def test_every_operation_keeps_its_word(
         async with (
             mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
             mailer.answering(),
-            analytics.answering(database_settings, nats_bus, tmp_path),
+            analysing.answering(database_settings, nats_bus, tmp_path),
         ):
             await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
         # Keys are fuzzed with a token, which nothing that the fuzzer does to keys can end.
