@@ -48,6 +48,13 @@ async def restart_postgres(fleet: Fleet) -> None:
     await asyncio.to_thread(fleet.postgres.start)
 
 
+async def kill_postgres(fleet: Fleet) -> None:
+    """SIGKILL, and a start a moment later: what was not written yet is forgotten, as in a crash."""
+    await asyncio.to_thread(fleet.postgres.stop, signal.SIGKILL)
+    await asyncio.sleep(fleet.chance.uniform(0, 2))
+    await asyncio.to_thread(fleet.postgres.start)
+
+
 async def kill_backends(fleet: Fleet) -> None:
     """Every connection to the ledger is terminated, again and again."""
     for _ in range(10):
@@ -115,6 +122,7 @@ FAULTS: dict[str, Callable[[Fleet], Awaitable[None]]] = {
         freeze_worker,
         block_loop,
         restart_postgres,
+        kill_postgres,
         kill_backends,
         exhaust_connections,
         kill_nats,

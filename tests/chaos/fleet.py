@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -90,16 +90,22 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
-        with (self.folder / f"{self.server.name}.log").open("ab") as output:
-            self._process = subprocess.Popen(
-                self.server.command, stdout=output, stderr=output, start_new_session=True
-            )
+        """Start it and wait until it answers.
+
+        A PostgreSQL whose predecessor was killed refuses to start until the predecessor's children have ended.
+        """
         deadline = time.monotonic() + 60
+        self._process = self._launched()
         while not answers(self.server.url):
-            assert self._process.poll() is None, f"{self.server.name} did not start"
             assert time.monotonic() < deadline, f"{self.server.name} does not answer"
             time.sleep(0.02)
+            if self._process.poll() is not None:
+                time.sleep(0.2)
+                self._process = self._launched()
+
+    def _launched(self) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{self.server.name}.log").open("ab") as output:
+            return subprocess.Popen(self.server.command, stdout=output, stderr=output, start_new_session=True)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -127,11 +133,23 @@ class ServerProcess:
 
 
 class Fleet:
-    """Everything that runs, and what tests say to it."""
+    """Everything that runs, and what tests say to it.
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    `gateway` and `worker` are the modules that run; `settings` are theirs, beside those that all have.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        chance: random.Random,
+        *,
+        gateway: str = "tests.chaos.gateway",
+        worker: str = "tests.chaos.worker",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.chance = chance
+        self._gateway, self._worker, self._settings = gateway, worker, settings or {}
         password = servers.new_password()
         self.postgres = ServerProcess(
             servers.postgres(folder / "postgres", free_port(), password, f"max_connections={MAX_CONNECTIONS}"),
@@ -196,18 +214,19 @@ class Fleet:
             "PROBES_PORT": "0",
             "DB_MAX_CONNECTIONS": "4",
             "LIMITS": self.limits,
+            **self._settings,
         }
 
     def _start_gateway(self, name: str, code: Path) -> int:
         """One more; returns its port."""
         port = free_port()
-        command = [sys.executable, "-m", "tests.chaos.gateway"]
+        command = [sys.executable, "-m", self._gateway]
         variables = self._environment | {"GATEWAY_PORT": str(port)}
         self.gateways.append(Kept(name, command, variables, self.folder, code))
         return port
 
     def _start_worker(self, name: str, code: Path) -> None:
-        command = [sys.executable, "-m", "tests.chaos.worker"]
+        command = [sys.executable, "-m", self._worker]
         self.workers.append(Kept(name, command, self._environment, self.folder, code))
 
     async def replace_gateway(self, name: str, code: Path) -> None:
@@ -272,16 +291,39 @@ class Fleet:
         return tries
 
     async def _post(self, tenant: str, turn: int, idempotency_key: str, work: dict[str, float]) -> bool:
-        url = f"http://127.0.0.1:{self._ports[turn % len(self._ports)]}/v1/chaos"
-        headers = {"Authorization": f"Bearer {self._keys[tenant]}", "Idempotency-Key": idempotency_key}
-        try:
-            answer = await self._http.post(url, content=orjson.dumps(work), headers=headers)
-        except httpx.HTTPError:
+        headers = {"Idempotency-Key": idempotency_key}
+        answer = await self.request("POST", "/v1/chaos", work, tenant=tenant, turn=turn, headers=headers)
+        if answer is None:
             return False
-        if "x-request-id" not in answer.headers:
-            return False  # a stranger, who took the port while the gateway was dead
         assert answer.status_code in (202, 503), answer.text
         return answer.status_code == 202
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        document: Any,
+        *,
+        tenant: str,
+        turn: int = 0,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 20.0,
+    ) -> httpx.Response | None:
+        """What one of the gateways, in `turn`, answers to a request with a JSON document. None: nothing."""
+        url = f"http://127.0.0.1:{self._ports[turn % len(self._ports)]}{path}"
+        fields = {"Authorization": f"Bearer {self._keys[tenant]}", "Content-Type": "application/json"}
+        try:
+            answer = await self._http.request(
+                method,
+                url,
+                content=orjson.dumps(document),
+                headers=fields | dict(headers or {}),
+                timeout=timeout_s,
+            )
+        except httpx.HTTPError:
+            return None
+        # Without this field it is a stranger, who took the port while the gateway was dead.
+        return answer if "x-request-id" in answer.headers else None
 
     async def until_ended(self) -> None:
         """Wait until no job is unfinished."""
