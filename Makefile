@@ -10,11 +10,12 @@ RUN := $(VENV)/bin/python
 FOLDER := $(or $(ARGOSY_RUN_DIR),.run)
 WORKER := $(or $(S),ocr)
 SEEDS ?= 20
+EVENTS ?= 100000
 RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
+.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +103,9 @@ chaos-mail: setup ## Mailers killed at every step of the dialogue: make chaos-ma
 
 chaos-rollout: setup ## Replace an older version by this one under load, and go back: make chaos-rollout FROM=commit
 	@$(RUN) -m tests.chaos.rollout "$(FROM)"
+
+chaos-events: setup ## Events sent while everything is killed in turn, and counted: make chaos-events EVENTS=100000
+	@$(RUN) -m tests.chaos.events --events $(EVENTS)
 
 ## Code
 check: setup ## Lint and strict types only
