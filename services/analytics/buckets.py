@@ -13,12 +13,16 @@ HOUR = timedelta(hours=1)
 
 
 def edges(begin: datetime, end: datetime, by: Bucket, zone: ZoneInfo) -> list[datetime]:
-    """The moments in UTC at which buckets begin, and the end of the last one; together they cover the range."""
+    """The moments in UTC at which buckets begin, and the end of the last one; together they cover the range.
+
+    Hours go on as they began where clocks change by half an hour, as on Lord Howe Island.
+    """
     if by in ("hour", "total"):
-        first, last = _floor_hour(begin, zone), _floor_hour(end - timedelta(microseconds=1), zone) + HOUR
+        first = _floor_hour(begin, zone)
+        hours = -((first - end) // HOUR)  # rounded up
         if by == "total":
-            return [first, last]
-        return [first + n * HOUR for n in range(round((last - first) / HOUR) + 1)]
+            return [first, first + hours * HOUR]
+        return [first + n * HOUR for n in range(hours + 1)]
     day = _first_day(begin.astimezone(zone).date(), by)
     found = [_midnight(day, zone)]
     while found[-1] < end:

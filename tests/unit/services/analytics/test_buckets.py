@@ -6,7 +6,7 @@ from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.common.contracts.analytics import Bucket
@@ -61,6 +61,7 @@ def test_zones_that_overlap_hours_of_utc_are_known() -> None:
     assert not are_whole_hours(edges(begin, end, "day", KATHMANDU))
 
 
+@example(datetime(2008, 9, 28), timedelta(days=6, seconds=55_800, microseconds=1), "hour", "Australia/Lord_Howe")
 @given(
     st.datetimes(datetime(1971, 1, 1), datetime(2090, 1, 1)),
     st.timedeltas(timedelta(microseconds=1), timedelta(days=60)),
