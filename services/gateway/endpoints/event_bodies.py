@@ -7,6 +7,7 @@ characters in text, and numbers that are not finite, for which the worker reject
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Any, NamedTuple
@@ -93,12 +94,10 @@ def _from_lines(body: bytes) -> list[Any]:
     lines = [line for line in body.split(b"\n") if line.strip()]
     if len(lines) > EVENTS_AT_MOST:
         return lines
-    try:
+    with suppress(BadRequest):  # then each line is read by itself, to find those that are JSON
         events = _parse(b"[" + b",".join(lines) + b"]")
         if len(events) == len(lines):
             return list(events)
-    except BadRequest:
-        pass
     read = [_line(line) for line in lines]
     if not any(is_json for is_json, _ in read):
         raise BadRequest("The body has no line of JSON.")
@@ -151,14 +150,12 @@ MEDIA_TYPES = tuple(_READERS)
 
 def _parse(text: bytes) -> Any:
     """`text` as JSON that the ledger can store. Raises BadRequest, TooLarge."""
-    try:
+    with suppress(BadRequest, ValueError):  # not finite, a half character, or no JSON: what follows tells
         json_budgets.check(
             text, within="body", values_at_most=EVENTS_VALUES_AT_MOST, depth_at_most=EVENTS_DEPTH_AT_MOST
         )
         if not nul_in_json(text):
             return from_json(text, allow_inf_nan=False)
-    except (BadRequest, ValueError):  # not finite, a half character, or no JSON
-        pass
     try:
         return _replaced(json.loads(text.decode()))
     except ValueError as error:
