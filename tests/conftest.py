@@ -19,9 +19,9 @@ from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
 from libs.common.contracts.services import ANALYTICS, GATEWAY, MAILER
 from libs.common.db import Database
-from tests.chaos.fleet import ServerProcess
 from tests.polling import PATIENCE_S
 from tests.relay import Relay, relaying
+from tests.server_process import ServerProcess
 
 LONG_AT_MOST_S = 1200
 _numbers = itertools.count(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.local import servers
 from deploy.local.servers import write_secret
 from deploy.local.test_servers import free_port
-from tests.chaos.fleet import ServerProcess
+from tests.server_process import ServerProcess
 
 PASSWORD = "secret"  # noqa: S105 - of servers that live as long as a test
 

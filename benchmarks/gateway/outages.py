@@ -25,7 +25,7 @@ from deploy.migrations.__main__ import upgrade
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.ids import parse_id
-from tests.chaos.fleet import ServerProcess
+from tests.server_process import ServerProcess
 
 CLIENTS = 16
 SECONDS = 4.0

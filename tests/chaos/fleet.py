@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -17,12 +16,12 @@ import httpx
 import orjson
 
 from deploy.local import servers
-from deploy.local.servers import Server
-from deploy.local.test_servers import answers, free_port
+from deploy.local.test_servers import free_port
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.ledger import consistency_check
 from tests.limits import NO_LIMITS
+from tests.server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAYS = 2
@@ -79,57 +78,6 @@ class Kept:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-class ServerProcess:
-    """One of the three servers; it stays down when it dies, until it is started again."""
-
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.server = server
-        self.folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers.
-
-        A PostgreSQL whose predecessor was killed refuses to start until the predecessor's children have ended.
-        """
-        deadline = time.monotonic() + 60
-        self._process = self._launched()
-        while not answers(self.server.url):
-            assert time.monotonic() < deadline, f"{self.server.name} does not answer"
-            time.sleep(0.02)
-            if self._process.poll() is not None:
-                time.sleep(0.2)
-                self._process = self._launched()
-
-    def _launched(self) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{self.server.name}.log").open("ab") as output:
-            return subprocess.Popen(self.server.command, stdout=output, stderr=output, start_new_session=True)
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It says nothing while the block runs, and its connections stay open."""
-        self.send(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.send(signal.SIGCONT)
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def stop(self, number: signal.Signals) -> None:
-        """Send it a signal and wait for its end."""
-        assert self._process is not None
-        if number is signal.SIGKILL:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-        else:
-            self._process.send_signal(number)
-        self._process.wait()
 
 
 class Fleet:

@@ -25,9 +25,9 @@ from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.outages import Mode
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
 from services.mailer.smtp.pacing import Pacer, Rate, Rates
-from tests.chaos.fleet import ServerProcess
 from tests.integration.services.gateway.limits.charging import PATIENT_S
 from tests.polling import until
+from tests.server_process import ServerProcess
 
 RIGHTS = {service.name: service.redis for service in SERVICES if service.redis is not None}
 NOBODYS = ("argosy:", "argosy:limit", "argosy:other:", "celery:")

@@ -23,9 +23,9 @@ from libs.common.redis_health import RedisHealth
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.outages import Mode
 from services.mailer.smtp.pacing import Pacer, Rate, Rates
-from tests.chaos.fleet import ServerProcess
 from tests.integration.services.gateway.limits.charging import PATIENT_S
 from tests.polling import until
+from tests.server_process import ServerProcess
 
 
 async def all_users(admin: Redis, rule: str) -> None:

@@ -15,10 +15,10 @@ from libs.common import bus
 from libs.common.bus import Bus
 from libs.common.config import BusSettings
 from libs.common.errors import Misconfigured, Unavailable
-from tests.chaos.fleet import ServerProcess
 from tests.nats_cluster import nats_cluster
 from tests.network import Network
 from tests.polling import until
+from tests.server_process import ServerProcess
 
 MORE_THAN_SOCKETS_HOLD = 64
 """Megabytes: so much that the client cannot send all of it over a silent network."""

@@ -9,10 +9,10 @@ import pytest
 from deploy.local.test_servers import Trio
 from services.gateway.endpoints.health import DISPATCHED_WITHIN_S
 from services.gateway.engine.dispatcher import Dispatcher
-from tests.chaos.fleet import ServerProcess
 from tests.integration.services.gateway.gateway import Gateway
 from tests.integration.services.gateway.live import serving
 from tests.polling import until
+from tests.server_process import ServerProcess
 
 FACTS = {
     "version": "unknown",

@@ -17,9 +17,9 @@ from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.outages import Mode
 from services.gateway.limits.policies import Charge, Charges, Per, Policy
 from services.gateway.limits.shared import Lost
-from tests.chaos.fleet import ServerProcess
 from tests.integration.services.gateway.limits.gateways import Gateways, most_in_a_window
 from tests.polling import until
+from tests.server_process import ServerProcess
 
 _users = count()
 

@@ -14,10 +14,10 @@ from deploy.local.test_servers import Trio
 from services.mailer import sending
 from services.mailer.smtp import pacing
 from services.mailer.smtp.pacing import Pacer, Permit, Rate, Rates
-from tests.chaos.fleet import ServerProcess
 from tests.mailing import Mailer
 from tests.polling import until
 from tests.relay import Relay
+from tests.server_process import ServerProcess
 
 LETTER = {"subject": "Tides", "text": "Dear {{ name }}"}
 
