@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 from pydantic_core import from_json
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -35,6 +35,15 @@ MOVED = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 """The errors that speak of the server and not of one connection: new connections may lead to another one."""
+
+NONE_TO_BE_HAD = (
+    *LOST,
+    Misconfigured,
+    DBAPIError,
+    PoolTimeout,
+    InvalidRequestError,  # two new connections in a row were closed, or became suspect, before they were used
+)
+"""What the pool raises where it has no connection to give."""
 
 logger = log.get("database")
 
@@ -98,7 +107,7 @@ class Pool:
         try:
             async with asyncio.timeout(within_s or self._wait_s):
                 connection = await self._engine.connect()
-        except (*LOST, Misconfigured, DBAPIError, PoolTimeout) as error:
+        except NONE_TO_BE_HAD as error:
             raise Unavailable(f"PostgreSQL: {message_of(cause_of(error))}") from error
         finally:
             self._waiting -= 1

@@ -9,6 +9,7 @@ import pytest
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.db import Database
+from libs.common.db_opening import Driver, Servers
 from libs.common.errors import Unavailable
 from tests.network import Network
 from tests.polling import until
@@ -47,6 +48,26 @@ async def test_a_server_that_shuts_down_renews_all_connections(pool: Database, d
     with pytest.raises(Unavailable):
         await sleeping
     assert not before & await processes(pool)
+
+
+async def test_connections_that_become_suspect_while_they_open_are_unavailable(
+    pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Servers.open
+
+    async def suspect(servers: Servers) -> Driver:
+        driver = await opened(servers)
+        pool._pool._renew("another connection was lost meanwhile")
+        return driver
+
+    await processes(pool)
+    with monkeypatch.context() as patched:
+        patched.setattr(Servers, "open", suspect)
+        pool._pool._renew("the server is about to go")
+        for _ in range(2 * CONNECTIONS):
+            with pytest.raises(Unavailable):
+                await pool.fetch("SELECT 1")
+    assert await pool.fetch("SELECT 1") == [(1,)]
 
 
 async def test_an_answer_of_a_server_that_takes_no_more_writes_is_none(pool: Database) -> None:
