@@ -1,0 +1,1 @@
+"""Sync: opportunities of other people's sources, mirrored, searched, and followed."""
