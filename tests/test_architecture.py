@@ -71,6 +71,12 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rpc_handlers",),
         ("__main__",),
     ),
+    "services.sync": (
+        ("refusals", "tables", "config", "page"),
+        ("housekeeping",),
+        ("handler",),
+        ("__main__",),
+    ),
     "services.ocr": (
         ("refusals", "tables", "output_formats", "rotation", "scratch_folder"),
         ("documents", "source_cache", "page_cache", "tesseract_library"),

@@ -245,6 +245,7 @@ def environment_of(service: str, state: State) -> dict[str, str]:
             "MAIL_UNSUBSCRIBE_URL": f"{gateway_url(state)}/v1/unsubscribe",
         },
         services.ANALYTICS.name: {"ANALYTICS_SECRET": state.analytics_secret},
+        services.SYNC.name: {"SYNC_SECRET": state.sync_secret},
     }
     confinement = {"SANDBOX_CONFINEMENT": "if-available"} if "SANDBOX_CONFINEMENT" in variables_of(service) else {}
     ours = {

@@ -33,6 +33,10 @@ class SourceStopped(Reject):
     """The source answered 410: it is gone for good. Put it again to try it again."""
 
 
+class SourcePaused(Reject):
+    """Ten runs in a row have failed. Put the source again to try it again."""
+
+
 class UnreadableBody(Reject):
     """The answer is not in the format that was said."""
 
@@ -41,7 +45,7 @@ class TooLarge(Reject):
     """The answer, or the run, is larger than is allowed."""
 
 
-class TooSlow(Retry):
+class SourceTooSlow(Retry):
     """The source took too long to answer."""
 
 

@@ -107,6 +107,7 @@ async def by_network(
             "NATS_URL": networks["nats"].url,
             "BLOB_URL": (folder / "blobs").as_uri(),
             "ANALYTICS_SECRET": SECRET,
+            "SYNC_SECRET": SECRET,
         }
         yield environment, networks
 

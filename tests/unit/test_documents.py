@@ -32,12 +32,15 @@ NOT_FAILURES = {
     "request_too_long",  # a problem
     "rpc_error",  # likewise
     "schema_invalid",  # an answer to the gateway's request
+    "source_busy",  # an answer to the gateway's request
     "stream_unavailable",  # the dispatcher goes on with other queues
     "token_invalid",  # an answer to the gateway's request, or to LMTP
     "too_early",  # an answer to LMTP
     "too_many_rows",  # an answer to the gateway's request
+    "too_many_sources",  # likewise
     "unique_key_taken",  # a problem
     "unreachable",  # the recipient is deferred instead
+    "wait",  # the run goes on later
 }
 """Codes of errors that end no attempt at a job."""
 

@@ -8,4 +8,5 @@ whole_numbers  whole numbers, whether JSON writes them as 8 or 8.0
 ocr            the payload and the artifacts of an OCR job
 mail           letters, recipients, and the payload of a mail job
 analytics      events, queries, reports, and the payloads of analytics jobs
+sync           sources, and the payloads of sync jobs
 """

@@ -146,7 +146,17 @@ ANALYTICS = ServiceRow(
     is_listed=False,
 )
 
-SERVICES = (GATEWAY, OCR, MAILER, ANALYTICS)
+SYNC = ServiceRow(
+    name="sync",
+    schema="sync",
+    role=Role("argosy_sync", "argosy_sync_tenant"),
+    concurrency_variable="SYNC_CONCURRENCY",
+    ports={"probes": PROBES},
+    needs=frozenset({Need.BLOBS}),
+    calls_ports=frozenset({80, 443, 8080, 8443}),  # the sources
+)
+
+SERVICES = (GATEWAY, OCR, MAILER, ANALYTICS, SYNC)
 
 
 def queues_of(services: Iterable[ServiceRow]) -> tuple[str, ...]:

@@ -259,14 +259,7 @@ class HousekeepingPayload(_Closed):
     kind: Literal["housekeeping"] = "housekeeping"
 
 
-class SyncPayload(
-    RootModel[
-        Annotated[
-            RunPayload | PreviewPayload | RemapPayload | ReplayPayload | SearchPayload | HousekeepingPayload,
-            Field(discriminator="kind"),
-        ]
-    ]
-):
+class SyncPayload(RootModel[HousekeepingPayload]):
     """The payload of any job of the queue `sync`."""
 
 

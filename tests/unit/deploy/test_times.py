@@ -109,7 +109,9 @@ def test_a_wrong_time_in_the_code_is_told(
 
 def test_each_rule_has_something_that_breaks_it(production: list[Manifest]) -> None:
     ruled = {
-        re.sub("^(gateway|ocr|mailer|analytics) ", "", link.name) for link in times.chain(production) if link.must
+        re.sub("^(gateway|ocr|mailer|analytics|sync) ", "", link.name)
+        for link in times.chain(production)
+        if link.must
     }
     planted = " ".join([*(mark[4] for mark in IN_MANIFESTS), *(mark[3] for mark in IN_CODE)])
     on_drain = {"Prefer: wait", "event streams send something every", "an accept waits for PostgreSQL"}

@@ -1,0 +1,24 @@
+"""A sync worker whose jobs run when a test says so."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.common.bus import Bus
+from libs.common.db import Database
+from tests.syncing import Syncer, syncing
+
+
+@pytest.fixture
+def database(sync_database: Database) -> Database:
+    """As the sync worker has it."""
+    return sync_database
+
+
+@pytest.fixture
+async def syncer(
+    database: Database, gateway_database: Database, nats_bus: Bus, tmp_path: Path
+) -> AsyncIterator[Syncer]:
+    async with syncing(database, gateway_database, nats_bus, tmp_path / "blobs") as made:
+        yield made
