@@ -50,6 +50,7 @@ MESSAGES = {
     "other": "The blob store cannot be used now.",
 }
 """What callers are told, by the label of the metric."""
+OPERATIONS = ("write", "read", "find", "delete", "copy")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DENIED = (PermissionDeniedError, UnauthenticatedError)
@@ -86,6 +87,7 @@ class Blobs:
         self._store: Any = None if is_folder else from_url(url, retry_config=RETRIES)
         self._failing: set[str] = set()
         self._trial_key = f"trials/{uuid4().hex}"
+        metrics.show_from_the_start(metrics.storage_errors, operation=OPERATIONS, error=MESSAGES)
         if self._folder is not None:
             _make(self._folder)
 

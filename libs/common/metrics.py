@@ -1,5 +1,8 @@
 """Every metric of the fleet, declared once. tests/test_architecture.py checks that each is used."""
 
+from collections.abc import Iterable
+from itertools import product
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -19,6 +22,9 @@ jobs_preempted = Counter(
     "argosy_jobs_preempted", "Running jobs that were asked to give way to other tenants.", ["queue"]
 )
 jobs_recovered = Counter("argosy_jobs_recovered", "Jobs recovered from dead workers.")
+jobs_poisoned = Counter(
+    "argosy_jobs_poisoned", "Jobs that failed because several workers died while running them.", ["queue"]
+)
 jobs_in_state = Gauge("argosy_jobs", "Unfinished jobs in the ledger, by state.", ["queue", "state"])
 jobs_unaccounted = Gauge(
     "argosy_jobs_unaccounted", "Jobs accepted minus ended minus unfinished. Anything but 0 is a bug.", ["queue"]
@@ -29,15 +35,23 @@ accounting_updated = Gauge(
 oldest_waiting_seconds = Gauge(
     "argosy_oldest_waiting_seconds", "Time since the oldest waiting job was due.", ["queue"]
 )
+slots = Gauge("argosy_slots", "Jobs that the live workers of a queue can run at once, by the ledger.", ["queue"])
+queue_paused = Gauge("argosy_queue_paused", "1 while a queue is paused, else 0.", ["queue"])
 slots_wanted = Gauge(
     "argosy_slots_wanted", "Slots that a queue could use now; absent if not counted lately.", ["queue"]
 )
 jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by reason.", ["reason"])
 stored_bytes = Gauge("argosy_stored_bytes", "Bytes of uploads and artifacts of the jobs in the ledger.", ["queue"])
+stored_bytes_allowed = Gauge(
+    "argosy_stored_bytes_allowed", "Bytes from which on retention removes ended jobs before their time."
+)
 schedule_late_seconds = Histogram(
     "argosy_schedule_late_seconds",
     "Delay from a schedule's fire time to the creation of its job.",
     buckets=_SECONDS,
+)
+schedules_overdue = Gauge(
+    "argosy_schedules_overdue", "Schedules whose next run should have been created a minute ago or earlier."
 )
 schedule_missed = Counter("argosy_schedule_missed", "Fire times of schedules that were skipped.")
 storage_errors = Counter(
@@ -103,3 +117,12 @@ analytics_query_seconds = Histogram(
 partitions_ahead_days = Gauge(
     "argosy_partitions_ahead_days", "Days from today for which there are partitions of events."
 )
+
+
+def show_from_the_start(counter: Counter, **values: Iterable[str]) -> None:
+    """Export `counter` with every combination of these values of its labels, at 0.
+
+    A series that appears with its first event has no increase that an alert could see.
+    """
+    for combination in product(*values.values()):
+        counter.labels(**dict(zip(values, combination, strict=True)))

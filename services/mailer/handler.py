@@ -17,7 +17,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from redis.asyncio import Redis
 
-from libs.common import background
+from libs.common import background, metrics
 from libs.common.backoff import Backoff, until_available
 from libs.common.blobs import Blobs
 from libs.common.contracts.mail import Mailbox, MailPayload, Part, StoredLetter, parse_mailbox
@@ -91,6 +91,8 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
         timeout_s=settings.mail_timeout_s,
         helo=settings.mail_helo,
     )
+    metrics.show_from_the_start(metrics.mail_recipients, state=State)
+    metrics.show_from_the_start(metrics.mail_reports, kind=("bounce", "complaint"))
     redis = Redis.from_url(  # as in the gateway
         settings.redis_address, client_name="argosy-mailer", protocol=2, driver_info=None
     )

@@ -3,6 +3,7 @@
 Any number of dispatchers may run these statements at the same time: they skip each other's rows.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -112,18 +113,27 @@ recovered AS (
       'message', CASE WHEN poisonous THEN 'The worker died ' || $1 || ' times while running this job.'
                       ELSE 'The worker died while running this job.' END)
   FROM stranded WHERE j.id = stranded.id
-  RETURNING j.id, j.queue, j.finished_at),
+  RETURNING j.id, j.queue, j.finished_at, poisonous AND NOT unwanted AS poisoned),
 entered AS (
   INSERT INTO ledger.entries (queue, what, amount)
   SELECT queue, 'ended', count(*) FROM recovered WHERE finished_at IS NOT NULL GROUP BY queue)
-SELECT id FROM recovered
+SELECT queue, poisoned FROM recovered
 """
 
 
-async def recover(db: Database) -> int:
-    """Requeue up to RECOVERED_AT_ONCE jobs of dead workers. Return how many were recovered. Raises Unavailable.
+@dataclass(slots=True, frozen=True)
+class Recovered:
+    """How many jobs were taken back from dead workers, and how many of these have failed as poison, by queue."""
+
+    jobs: int
+    poisoned: Counter[str]
+
+
+async def recover(db: Database) -> Recovered:
+    """Requeue up to RECOVERED_AT_ONCE jobs of dead workers. Raises Unavailable.
 
     A job with a requested cancel is cancelled. One that was running in POISON_AFTER_CRASHES dead workers fails.
     """
     await db.fetch(_REMOVE_SILENT_WORKERS, timeout_s=PROMPT_S)
-    return len(await db.fetch(_RECOVER, POISON_AFTER_CRASHES, RECOVERED_AT_ONCE, timeout_s=PROMPT_S))
+    rows = await db.fetch(_RECOVER, POISON_AFTER_CRASHES, RECOVERED_AT_ONCE, timeout_s=PROMPT_S)
+    return Recovered(len(rows), Counter(queue for queue, poisoned in rows if poisoned))

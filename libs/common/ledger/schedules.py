@@ -33,6 +33,8 @@ FLEET_TENANT = "argosy"
 
 MISSED_AFTER = timedelta(seconds=30)
 """A fire time counts as missed when it is more than this in the past."""
+OVERDUE_AFTER_S = 60.0
+"""The dispatchers of gateways that live create a run long before this."""
 DUE_AT_A_TIME = 50
 ROUNDS_AT_MOST = 10
 """Schedules that are read together, and how often in one call of `fire`. A payload has up to 256 KB."""
@@ -216,6 +218,9 @@ _DUE = f"""
 SELECT {LISTED}, payload::text AS payload, tenant, created_by, now() AS now FROM ledger.schedules
 WHERE paused_at IS NULL AND next_at <= now() ORDER BY next_at LIMIT {DUE_AT_A_TIME}
 """  # noqa: S608
+_OVERDUE = """
+SELECT count(*) FROM ledger.schedules WHERE paused_at IS NULL AND next_at < now() - $1 * interval '1 second'
+"""
 _MOVED_ON: Columns[tuple[Any, Due]] = Columns(
     id=("uuid", lambda moved: moved[0]["id"]),
     was_next_at=("timestamptz", lambda moved: moved[0]["next_at"]),
@@ -265,6 +270,12 @@ async def fire(db: Database) -> Fired:
         if len(rows) < DUE_AT_A_TIME:
             break
     return fired
+
+
+async def overdue(db: Database) -> int:
+    """How many schedules should have fired OVERDUE_AFTER_S ago or earlier. Raises Unavailable."""
+    ((number,),) = await db.fetch(_OVERDUE, OVERDUE_AFTER_S, timeout_s=PROMPT_S)
+    return int(number)
 
 
 async def _fire(db: Database, rows: Sequence[Any]) -> Fired:

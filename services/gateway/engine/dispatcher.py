@@ -87,6 +87,9 @@ class Dispatcher:
         self._db = database
         self._bus = bus
         self._queues = {queue: _QueueState() for queue in queues}
+        for counter in (metrics.jobs_accepted, metrics.jobs_poisoned, metrics.jobs_preempted):
+            metrics.show_from_the_start(counter, queue=queues)
+        metrics.show_from_the_start(metrics.tickets_published, queue=queues, reason=("accepted", "due", "lost"))
         self._accepting = Batcher(self._accept, at_once=COMMITS)
         self._accepting_large = Batcher(partial(self._accept, timeout_s=STATEMENT_S), max_size=1)
         self._repaired_at = float("-inf")
@@ -176,9 +179,11 @@ class Dispatcher:
         if time.monotonic() < self._no_recovery_until:
             return
         recovered = await requeueing.recover(self._db)
-        if recovered:
-            metrics.jobs_recovered.inc(recovered)
-            logger.warning("dispatch.recovered", jobs=recovered)
+        if recovered.jobs:
+            metrics.jobs_recovered.inc(recovered.jobs)
+            logger.warning("dispatch.recovered", jobs=recovered.jobs)
+        for queue, number in recovered.poisoned.items():
+            metrics.jobs_poisoned.labels(queue).inc(number)
 
     async def _wake_parents(self) -> None:
         """Queue jobs whose children have all ended, if the worker that ended the last child could not."""
@@ -238,6 +243,8 @@ class Dispatcher:
         state = self._queues[queue]
         demand = await requeueing.demand(self._db, queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
+        metrics.slots.labels(queue).set(demand.slots)
+        metrics.queue_paused.labels(queue).set(demand.paused)
         _size_window(state, stream, demand)
         state.room = 0 if demand.paused else demand.slots if demand.shared else max(0, state.window - stream.depth)
         state.fast_path = not (demand.backlog or demand.paused or demand.capped)

@@ -10,7 +10,7 @@ from libs.common import background, log, metrics
 from libs.common.blobs import Blobs
 from libs.common.db import Database
 from libs.common.errors import BlobMissing, StorageUnavailable
-from libs.common.ledger import consistency_check, retention
+from libs.common.ledger import consistency_check, retention, schedules
 from services.gateway.config import RetentionSettings
 
 ROUND_S = 10.0
@@ -30,6 +30,8 @@ class Retention:
         self._blobs = blobs
         self._settings = settings
         self._next_balance_at = float("-inf")
+        metrics.show_from_the_start(metrics.jobs_removed, reason=("age", "bytes"))
+        metrics.stored_bytes_allowed.set(settings.retention_max_bytes)
 
     async def run(self) -> None:
         """Run a round every ROUND_S seconds, for ever."""
@@ -64,6 +66,7 @@ class Retention:
             metrics.stored_bytes.labels(queue).set(account["bytes"])
             if account["unaccounted"]:
                 logger.error("accounting.unbalanced", **account)
+        metrics.schedules_overdue.set(await schedules.overdue(self._db))
         metrics.accounting_updated.set_to_current_time()
 
     async def _remove_old(self) -> None:

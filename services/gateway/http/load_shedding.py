@@ -37,6 +37,8 @@ class LoadShedder:
         self._in_flight = 0
         self._late_s = 0.0
         metrics.requests_in_flight.set_function(lambda: self._in_flight)
+        refused = (*(urgency.name.lower() for urgency in Urgency), "large_body")
+        metrics.show_from_the_start(metrics.requests_shed, urgency=refused)
 
     def admit(self, urgency: Urgency) -> None:
         """Count one more request, until its `release`. Raises Overloaded."""

@@ -43,7 +43,7 @@ class Killed:
         )
         assert await process.wait() == -signal.SIGKILL
         await self._analyst.gateway.fetch("UPDATE ledger.workers SET heartbeat_at = now() - interval '1 hour'")
-        assert await requeueing.recover(self._analyst.gateway)
+        assert (await requeueing.recover(self._analyst.gateway)).jobs
 
 
 @pytest.fixture

@@ -37,3 +37,15 @@ def test_all_of_them_are_on_the_page_that_is_scraped() -> None:
     for metric in DECLARED.values():
         assert families[metric._name].type == kinds[type(metric)]
         assert families[metric._name].documentation == metric._documentation
+
+
+def test_a_counter_is_there_before_its_first_event() -> None:
+    counter = Counter("argosy_of_this_test", "Nothing.", ["queue", "reason"])
+    try:
+        metrics.show_from_the_start(counter, reason=("age", "bytes"), queue=["ocr", "mailer"])
+        samples = [one for one in next(iter(counter.collect())).samples if one.name.endswith("_total")]
+        assert {(one.labels["queue"], one.labels["reason"], one.value) for one in samples} == {
+            ("ocr", "age", 0), ("ocr", "bytes", 0), ("mailer", "age", 0), ("mailer", "bytes", 0),
+        }  # fmt: skip
+    finally:
+        REGISTRY.unregister(counter)

@@ -54,7 +54,7 @@ async def test_a_zombie_cannot_write_over_its_successor(database: Database) -> N
     zombie = await worker(database)
     (stale,) = await claimed(database, zombie, new_job())
     await die(database, zombie)
-    assert await requeueing.recover(database) == 1
+    assert (await requeueing.recover(database)).jobs == 1
     successor = await worker(database)
     await ticket(database, stale.id)
     (fresh,) = await leases.claim(database, successor, [stale.id])

@@ -1,6 +1,7 @@
 """What brings jobs back to their queues: due times, lost tickets, dead workers."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from libs.common.db import Database
@@ -42,7 +43,7 @@ async def test_jobs_of_a_dead_worker_go_back_and_cost_no_retry(database: Databas
     (stranded,) = await claimed(database, dead, new_job())
     (safe,) = await claimed(database, living, new_job())
     await die(database, dead)
-    assert await requeueing.recover(database) == 1
+    assert await requeueing.recover(database) == requeueing.Recovered(1, Counter())
     assert await state_of(database, stranded.id) == "queued"
     assert await state_of(database, safe.id) == "running"
     (row,) = await database.fetch("SELECT failures, crashes FROM ledger.jobs WHERE id = $1", stranded.id)
@@ -56,7 +57,9 @@ async def test_a_job_that_kills_its_worker_three_times_is_poison(database: Datab
         await ticket(database, job_id)
         assert len(await leases.claim(database, victim, [job_id])) == 1
         await die(database, victim)
-        await requeueing.recover(database)
+        recovered = await requeueing.recover(database)
+        assert recovered.jobs == 1
+    assert list(recovered.poisoned.values()) == [1], "only the last time"
     facts = await jobs.find(database, "dev", job_id)
     assert facts is not None
     assert facts["error"] is not None
@@ -89,9 +92,10 @@ async def test_many_dispatchers_recover_and_promote_each_job_once(database: Data
     await accept(database, later, ticketed=[False] * 50)
     await database.fetch("UPDATE ledger.jobs SET due_at = now() WHERE state = 'scheduled'")
     await die(database, dead)
-    assert sum(await asyncio.gather(*(requeueing.recover(database) for _ in range(4)))) == 50
+    recovered = await asyncio.gather(*(requeueing.recover(database) for _ in range(4)))
+    assert sum(some.jobs for some in recovered) == 50
     assert sum(await asyncio.gather(*(requeueing.promote_due(database) for _ in range(4)))) == 50
-    assert await requeueing.recover(database) == await requeueing.promote_due(database) == 0
+    assert (await requeueing.recover(database)).jobs == await requeueing.promote_due(database) == 0
     rows = await database.fetch("SELECT state, crashes, count(*) FROM ledger.jobs GROUP BY 1, 2 ORDER BY 2")
     assert [tuple(row) for row in rows] == [("queued", 0, 50), ("queued", 1, 50)]
 

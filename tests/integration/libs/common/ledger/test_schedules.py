@@ -79,6 +79,17 @@ async def test_a_paused_schedule_makes_nothing(database: Database) -> None:
     assert await schedules.fire(database) == Fired()
 
 
+async def test_those_that_nobody_fires_are_overdue(database: Database) -> None:
+    await hourly(database, due=timedelta(hours=-1))
+    paused = await hourly(database, due=timedelta(hours=1))
+    await database.fetch("UPDATE ledger.schedules SET paused_at = now() WHERE id = $1", paused)
+    assert await schedules.overdue(database) == 0
+    await hourly(database, due=timedelta(hours=1))
+    assert await schedules.overdue(database) == 1
+    await schedules.fire(database)
+    assert await schedules.overdue(database) == 0
+
+
 async def test_a_schedule_that_can_no_longer_be_read_does_not_hold_up_the_others(database: Database) -> None:
     schedule = await hourly(database, due=timedelta(hours=0))
     await database.fetch("UPDATE ledger.schedules SET timezone = 'Gone/Away' WHERE id = $1", schedule)

@@ -182,7 +182,7 @@ async def test_a_worker_that_dies_while_a_job_gives_way_is_a_crash_of_its_own(da
     await balanced(database)
     assert (await balanced(database)).asked == [(claims[1].id, 1)]
     await die(database, worker_id)
-    assert await requeueing.recover(database) == 2
+    assert (await requeueing.recover(database)).jobs == 2
     (row,) = await database.fetch("SELECT state, crashes, preempted FROM ledger.jobs WHERE id = $1", claims[1].id)
     assert tuple(row) == ("queued", 1, [1])
     again = await worker(database, slots=2)
