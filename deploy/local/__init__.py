@@ -11,5 +11,6 @@ test_servers       servers for the length of a block, for tests and benchmarks (
 database_queries   what the commands read and write in the fleet's database
 state              what .run/ remembers: ports, secrets, settings, what was started
 mail_catcher       stores mail in files instead of sending it, and shows it
-install_tesseract  installs Tesseract, the only program that needs apt
+install_tesseract  installs Tesseract with apt
+debian_programs    finds programs of Debian's packages without installing them
 """

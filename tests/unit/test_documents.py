@@ -19,7 +19,8 @@ from services.gateway.routes import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]
+RUNBOOKS = sorted((ROOT / "deploy" / "prometheus" / "runbooks").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS, *RUNBOOKS]
 CONFIGS = sorted((ROOT / "services").glob("*/config.py"))
 README_WORDS_AT_MOST = 700
 
@@ -148,6 +149,20 @@ def test_every_setting_is_documented() -> None:
     documented = [name for row in settings_rows for name in named(row[0])]
     assert len(documented) == len(set(documented))
     assert set(documented) == known
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+def test_a_runbook_names_only_what_there_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    operations = {(operation.method, operation.path) for operation in OPERATIONS}
+    for method, path in re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/v1/[^?`]+)", text):
+        assert (method, path) in operations
+    settings = {name for row in rows(section(text_of("docs/operate.md"), "## Settings")) for name in named(row[0])}
+    for setting in re.findall(r"`([A-Z]+_[A-Z_]+)`", text):
+        assert setting in settings
+    metrics = set(re.findall(r'"(argosy_\w+)"', text_of("libs/common/metrics.py")))
+    for metric in re.findall(r"`(argosy_\w+?)(?:_total)?`", text):
+        assert metric in metrics
 
 
 def test_every_metric_is_documented() -> None:
