@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test deploy rollback setup up down status scale logs keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
+.PHONY: help images images-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ scale: ## Run N workers of a service: make scale S=ocr N=3
 logs: ## Follow the logs of everything, or of one program: make logs S=ocr
 	@test -x $(RUN) || { echo "There are no logs yet: make up first."; exit 1; }
 	$(RUN) -m deploy.local logs "$(S)"
+
+monitor: ## Watch the fleet with Prometheus and Alertmanager, until Ctrl-C
+	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
+	$(RUN) -m deploy.local monitor
 
 keys: ## List the API keys of the tenant dev, or make one: make keys NEW=name ROLE=member
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }

@@ -12,5 +12,6 @@ database_queries   what the commands read and write in the fleet's database
 state              what .run/ remembers: ports, secrets, settings, what was started
 mail_catcher       stores mail in files instead of sending it, and shows it
 install_tesseract  installs Tesseract with apt
+monitor            Prometheus and Alertmanager beside the fleet
 debian_programs    finds programs of Debian's packages without installing them
 """

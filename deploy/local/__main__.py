@@ -1,4 +1,4 @@
-"""python -m deploy.local up | down | status | scale | logs | keys | redis-start | redis-stop
+"""python -m deploy.local up | down | status | scale | logs | keys | monitor | redis-start | redis-stop
 
 Each command's module is imported when it is asked for: a mistake in a setting is told before what takes two
 seconds to import is imported.
@@ -40,7 +40,7 @@ def _alone() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deploy.local")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("up", "down", "status", "redis-start", "redis-stop"):
+    for name in ("up", "down", "status", "monitor", "redis-start", "redis-stop"):
         commands.add_parser(name)
     scaling = commands.add_parser("scale")
     scaling.add_argument("service", nargs="?")
@@ -66,6 +66,8 @@ def _run(arguments: argparse.Namespace) -> bool:
             _up()
         case "status":
             return bool(_module("status").status())
+        case "monitor":
+            _module("monitor").monitor()
         case "logs":
             _module("logs").logs(arguments.name)
         case "keys":
