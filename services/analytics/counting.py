@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -22,7 +21,7 @@ from libs.common.unnest import Columns
 from services.analytics import event_types, locks, partitions, rollups, sketches
 from services.analytics.event_types import EventType
 from services.analytics.incoming import LATE_AFTER, Event, Refused
-from services.analytics.rollups import Counted
+from services.analytics.rollups import Cell
 
 EVENTS: Columns[Event] = Columns(
     id=("text", lambda event: event.id),
@@ -35,22 +34,24 @@ EVENTS: Columns[Event] = Columns(
 """The columns of a row that are the event's own."""
 # With the type of each: it cannot change before the transaction ends.
 _COUNT = f"""
-WITH fresh AS (
+WITH e AS (
   INSERT INTO analytics.events (tenant, id, day, name, at, subject, properties, received_at)
   SELECT $1, id, day, name, at, subject, properties::jsonb, $2 FROM {EVENTS.unnested("new", first=3)}
   ON CONFLICT DO NOTHING
-  RETURNING id, day, name, at, subject, properties)
-SELECT e.id, e.subject, {rollups.COUNTED} FROM fresh e {rollups.WITH_TYPE}
+  RETURNING id, day, name, at, properties),
+{rollups.CELLS}
+SELECT (SELECT array_agg(id) FROM e), (SELECT array_agg(day) FROM e), {rollups.CELLS_AS_COLUMNS} FROM cells
 """  # noqa: S608 - made of constants
 _CONFLICTS = f"""
 SELECT count(*) FROM {EVENTS.unnested("again", first=2)} JOIN analytics.events e USING (id, day)
 WHERE e.tenant = $1 AND (e.name, e.at, e.subject, e.properties)
   IS DISTINCT FROM (again.name, again.at, again.subject, again.properties::jsonb)
 """  # noqa: S608
+_ANY_ERASED = "SELECT 1 FROM analytics.erased WHERE tenant = $1 LIMIT 1"
 _ERASED = "SELECT subject_hash, before FROM analytics.erased WHERE tenant = $1 AND subject_hash = ANY($2::bytea[])"
 
-Fresh = dict[tuple[str, date], tuple[str | None, Counted]]
-"""The events that were inserted, by id and day, and their subjects."""
+Key = tuple[str, date]
+"""The id and the day of an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +125,16 @@ async def count(
         checked = check(read, types)
     events, refused = await _countable(connection, tenant, checked, hashes)
     refused = [*checked.refused, *refused]
-    first = dict[tuple[str, date], Event]()
+    first = dict[Key, Event]()
     for event in events:
         first.setdefault(event.key, event)
     result = EventsResult(rejected=len(refused), reasons=dict(Counter(one.reason.value for one in refused)))
     if first:
-        fresh = await _insert(connection, tenant, first, received_at)
-        await _add(connection, tenant, fresh)
+        fresh, cells = await _insert(connection, tenant, first, received_at)
+        await rollups.add(connection, tenant, cells)
+        await _add_subjects(connection, tenant, fresh)
         result.counted, result.duplicates = len(fresh), len(events) - len(fresh)
-        result.late = sum(event.at < received_at - LATE_AFTER for _, event in fresh.values())
+        result.late = sum(event.at < received_at - LATE_AFTER for event in fresh.values())
         if result.duplicates:
             result.conflicts = await _conflicts(connection, tenant, events, first, fresh)
     return Outcome(result, refused)
@@ -143,40 +145,51 @@ async def _countable(
 ) -> tuple[list[Event], list[Refused]]:
     """Those whose subject is not erased, and whose day is still kept."""
     months = await partitions.months_within(connection)
-    subjects = {event.subject for event in checked.events if event.subject is not None}
-    hash_of = {subject: hashes.of(tenant, subject) for subject in subjects}
-    erased = dict(await _rows(connection, _ERASED, tenant, list(hash_of.values())))
+    too_old = {day for day in {event.day for event in checked.events} if partitions.month_of(day) not in months}
+    erased = await _erased(connection, tenant, checked.events, hashes)
     events, refused = list[Event](), list[Refused]()
     for event in checked.events:
-        before = None if event.subject is None or not erased else erased.get(hash_of[event.subject])
+        before = None if event.subject is None else erased.get(event.subject)
         if before is not None and event.at <= before:
             refused.append(Refused(event.sent, Reason.ERASED))
-        elif partitions.month_of(event.day) not in months:
+        elif event.day in too_old:
             refused.append(Refused(event.sent, Reason.TOO_OLD))
         else:
             events.append(event)
     return events, refused
 
 
-async def _rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in await fetch_within(connection, sql, *args)]
+async def _erased(
+    connection: Connection, tenant: str, events: Sequence[Event], hashes: SubjectHashes
+) -> dict[str, datetime]:
+    """The erased ones among the subjects of `events`, and up to when their events stay out."""
+    if not await fetch_within(connection, _ANY_ERASED, tenant):  # most tenants have none: hashes take a while
+        return {}
+    subject_of = {
+        hashes.of(tenant, subject): subject
+        for subject in {event.subject for event in events}
+        if subject is not None
+    }
+    rows = await fetch_within(connection, _ERASED, tenant, list(subject_of))
+    return {subject_of[hash_]: before for hash_, before in rows}
 
 
 async def _insert(
-    connection: Connection, tenant: str, first: Mapping[tuple[str, date], Event], received_at: datetime
-) -> Fresh:
-    """Insert the events that are not there yet. Those that are remain as they are."""
+    connection: Connection, tenant: str, first: Mapping[Key, Event], received_at: datetime
+) -> tuple[dict[Key, Event], list[Cell]]:
+    """Insert the events that are not there yet, and return them. Those that are remain as they are."""
     in_order = [first[key] for key in sorted(first)]
-    rows = await _rows(connection, _COUNT, tenant, received_at, *EVENTS.arrays(in_order))
-    return {(id_, row[1]): (subject, Counted(*row)) for id_, subject, *row in rows}
+    ((ids, days, *columns),) = await fetch_within(
+        connection, _COUNT, tenant, received_at, *EVENTS.arrays(in_order)
+    )
+    return {key: first[key] for key in zip(ids or (), days or (), strict=True)}, rollups.cells_of(columns)
 
 
-async def _add(connection: Connection, tenant: str, fresh: Fresh) -> None:
-    await rollups.add(connection, tenant, [event for _, event in fresh.values()])
+async def _add_subjects(connection: Connection, tenant: str, fresh: Mapping[Key, Event]) -> None:
     subjects: defaultdict[sketches.Key, set[str]] = defaultdict(set)
-    for subject, event in fresh.values():
-        if subject is not None:
-            subjects[event.name, event.day].add(subject)
+    for event in fresh.values():
+        if event.subject is not None:
+            subjects[event.name, event.day].add(event.subject)
     await sketches.add(connection, tenant, subjects)
 
 
@@ -184,15 +197,16 @@ async def _conflicts(
     connection: Connection,
     tenant: str,
     events: Sequence[Event],
-    first: Mapping[tuple[str, date], Event],
-    fresh: Fresh,
+    first: Mapping[Key, Event],
+    fresh: Mapping[Key, Event],
 ) -> int:
     """How many duplicates have another content than the event that counts."""
-    within = sum(_differ(event, first[event.key]) for event in events if event.key in fresh)
-    others = [event for event in events if event.key not in fresh]
+    repeated = [event for event in events if event is not first[event.key] or event.key not in fresh]
+    within = sum(_differ(event, first[event.key]) for event in repeated if event.key in fresh)
+    others = [event for event in repeated if event.key not in fresh]
     if not others:
         return within
-    ((before,),) = await _rows(connection, _CONFLICTS, tenant, *EVENTS.arrays(others))
+    ((before,),) = await fetch_within(connection, _CONFLICTS, tenant, *EVENTS.arrays(others))
     return within + int(before)
 
 

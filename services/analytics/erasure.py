@@ -10,7 +10,6 @@ from libs.common.db import Database, fetch_within
 from libs.common.worker.job import Done, Job
 from services.analytics import locks, partitions, recount, rejected, rollups, runs
 from services.analytics.counting import SubjectHashes
-from services.analytics.rollups import Counted
 from services.analytics.runs import Run
 
 # Events may have a time that is yet to come: those stay out too.
@@ -22,8 +21,9 @@ ON CONFLICT (tenant, subject_hash) DO UPDATE SET before = greatest(e.before, exc
 _DELETE = f"""
 WITH e AS (
   DELETE FROM analytics.events WHERE tenant = $1 AND subject = $2 AND day >= $3 AND day < $4
-  RETURNING name, day, at, properties)
-SELECT {rollups.COUNTED} FROM e {rollups.WITH_TYPE}
+  RETURNING name, at, properties),
+{rollups.CELLS}
+SELECT (SELECT count(*) FROM e), {rollups.CELLS_AS_COLUMNS} FROM cells
 """  # noqa: S608 - made of constants
 _TO_RECOUNT = """
 SELECT DISTINCT name, (hour AT TIME ZONE 'UTC')::date FROM analytics.rollups
@@ -46,11 +46,11 @@ async def erase(
         if month.isoformat() > run.position:
             async with runs.step(database, run) as connection:
                 await locks.keep_out_all(connection, job.tenant)
-                gone = await fetch_within(
+                ((gone, *columns),) = await fetch_within(
                     connection, _DELETE, job.tenant, payload.subject, month, partitions.month_after(month)
                 )
-                await rollups.note_erased(connection, job.tenant, [Counted(*row) for row in gone])
-                run.count("erased", len(gone))
+                await rollups.note_erased(connection, job.tenant, rollups.cells_of(columns))
+                run.count("erased", gone)
                 run.position = month.isoformat()
         job.progress(number, len(months))
     if payload.rebuild and months:

@@ -5,12 +5,9 @@ so the values of a dimension always add up to the total. A label is never taken 
 by itself is so whenever the day is counted anew.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Context, Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from libs.common.contracts.analytics import VALUES_A_DAY
 from libs.common.db import Connection, fetch_within
@@ -20,47 +17,26 @@ TOTAL = ""
 """In place of a dimension: all events of the name."""
 OTHER = "\x1fother"
 """In place of a value: all values that are not told apart. No caller's value begins with this character."""
-_EXACT = Context(prec=3000)
-"""Digits enough to add up any numbers that doubles can hold, without rounding."""
 
 
-class Counted(NamedTuple):
-    """An event that counts now. `labels` are the values of the type's `dimensions`, `value` what to add up."""
+class Cell(NamedTuple):
+    """What events of one name, of one hour and with one value of a dimension add to a row of rollups.
 
-    name: str
-    day: date
-    at: datetime
-    value: Decimal | None
-    dimensions: Sequence[str]
-    labels: Sequence[str]
-
-    @property
-    def hour(self) -> datetime:
-        """The hour of `at`."""
-        return self.at.replace(minute=0, second=0, microsecond=0)
-
-
-class Key(NamedTuple):
-    """A row of rollups."""
+    `sum` is a number as PostgreSQL writes it, which loses nothing on its way.
+    """
 
     name: str
     dim: str
     hour: datetime
     value: str
+    count: int
+    sum: str
+    is_told_apart: bool = True
 
-
-@dataclass(slots=True)
-class Figure:
-    """What a row says."""
-
-    count: int = 0
-    sum: Decimal = Decimal(0)
-
-    def add(self, value: Decimal | None) -> None:
-        """Count one more event."""
-        self.count += 1
-        if value is not None:
-            self.sum = _EXACT.add(self.sum, value)
+    @property
+    def label(self) -> "Label":
+        """The value, and where it is one."""
+        return Label(self.name, self.dim, self.hour.date(), self.value)
 
 
 class Label(NamedTuple):
@@ -72,22 +48,42 @@ class Label(NamedTuple):
     value: str
 
 
-COUNTED = """
-e.name, e.day, e.at,
-CASE jsonb_typeof(e.properties -> t.value) WHEN 'number' THEN (e.properties ->> t.value)::numeric END,
-coalesce(t.dimensions, '{}'), ARRAY(SELECT analytics.label(e.properties -> d) FROM unnest(t.dimensions) AS d)
-"""
-"""What a statement selects from events `e` and types `t` to make a Counted of each row."""
-WITH_TYPE = "LEFT JOIN analytics.types t ON t.tenant = $1 AND t.name = e.name"
-"""Joins types `t` to events `e` of the tenant `$1`."""
+# Values get their names once they are grouped, as there are fewer of them than events. They are grouped by their
+# text, because 1.5 and 1.50 are the same in jsonb, but not by name.
+CELLS = f"""
+typed AS (
+  SELECT e.name, date_trunc('hour', e.at, 'UTC') AS hour, e.properties, t.dimensions,
+    CASE jsonb_typeof(e.properties -> t.value) WHEN 'number' THEN (e.properties ->> t.value)::numeric ELSE 0 END
+      AS number
+  FROM e LEFT JOIN analytics.types t ON t.tenant = $1 AND t.name = e.name),
+valued AS (
+  SELECT name, dim, hour, (properties -> dim)::text AS value, count(*) AS count, sum(number) AS sum
+  FROM typed CROSS JOIN unnest(dimensions) AS dim GROUP BY 1, 2, 3, 4),
+found AS (
+  SELECT name, '{TOTAL}' AS dim, hour, '' AS value, count(*) AS count, sum(number) AS sum
+  FROM typed GROUP BY 1, 3
+  UNION ALL
+  SELECT name, dim, hour, analytics.label(value::jsonb), sum(count)::bigint, sum(sum)
+  FROM valued GROUP BY 1, 2, 3, 4),
+cells AS (
+  SELECT f.*, f.dim = '{TOTAL}' OR l.value IS NOT NULL AS is_told_apart FROM found f
+  LEFT JOIN analytics.labels l ON l.tenant = $1 AND l.name = f.name AND l.dim = f.dim
+    AND l.day = (f.hour AT TIME ZONE 'UTC')::date AND l.value = f.value)
+"""  # noqa: S608 - made of constants
+"""The CTE `cells`, made of the CTE `e`, which are events of the tenant `$1`."""
 
-_ROWS: Columns[tuple[Key, Figure]] = Columns(
-    name=("text", lambda row: row[0].name),
-    dim=("text", lambda row: row[0].dim),
-    hour=("timestamptz", lambda row: row[0].hour),
-    value=("text", lambda row: row[0].value),
-    count=("bigint", lambda row: row[1].count),
-    sum=("numeric", lambda row: row[1].sum),
+CELLS_AS_COLUMNS = """
+array_agg(name), array_agg(dim), array_agg(hour), array_agg(value), array_agg(count), array_agg(sum::text),
+array_agg(is_told_apart)
+"""
+"""What a statement selects from `cells` for `cells_of`. One row of arrays is read faster than many rows."""
+_CELLS: Columns[Cell] = Columns(
+    name=("text", lambda cell: cell.name),
+    dim=("text", lambda cell: cell.dim),
+    hour=("timestamptz", lambda cell: cell.hour),
+    value=("text", lambda cell: cell.value),
+    count=("bigint", lambda cell: cell.count),
+    sum=("text", lambda cell: cell.sum),
 )
 _LABELS: Columns[Label] = Columns(
     name=("text", lambda label: label.name),
@@ -95,16 +91,20 @@ _LABELS: Columns[Label] = Columns(
     day=("date", lambda label: label.day),
     value=("text", lambda label: label.value),
 )
-# Who adds to a row waits for others that do. All write in the order of keys, so nobody waits in a circle.
+# Several cells may be OTHER. Who adds to a row waits for others that do. All write in the order of keys, so nobody
+# waits in a circle.
 _ADD = f"""
 INSERT INTO analytics.rollups AS r (tenant, name, dim, hour, value, count, sum)
-SELECT $1, {_ROWS.names} FROM {_ROWS.unnested("new", first=2)}
+SELECT $1, name, dim, hour, value, sum(count), sum(sum::numeric) FROM {_CELLS.unnested("new", first=2)}
+GROUP BY name, dim, hour, value ORDER BY name, dim, hour, value
 ON CONFLICT (tenant, name, dim, hour, value) DO UPDATE
   SET count = r.count + excluded.count, sum = r.sum + excluded.sum
 """  # noqa: S608 - made of constants
 _ERASE = f"""
 UPDATE analytics.rollups r SET erased = r.erased + gone.count, erased_sum = r.erased_sum + gone.sum
-FROM {_ROWS.unnested("gone", first=2)}
+FROM (SELECT name, dim, hour, value, sum(count) AS count, sum(sum::numeric) AS sum
+  FROM {_CELLS.unnested("c", first=2)}
+  GROUP BY name, dim, hour, value) gone
 WHERE r.tenant = $1 AND r.name = gone.name AND r.dim = gone.dim AND r.hour = gone.hour AND r.value = gone.value
 """  # noqa: S608
 _KNOWN = f"""
@@ -127,56 +127,40 @@ ON CONFLICT DO NOTHING
 """  # noqa: S608
 
 
-async def add(connection: Connection, tenant: str, counted: Sequence[Counted]) -> None:
-    """Add events to the rollups, in the caller's transaction."""
-    rows = await grouped(connection, tenant, counted, make_labels=True)
-    if rows:
-        await fetch_within(connection, _ADD, tenant, *_ROWS.arrays(rows))
+def cells_of(columns: Sequence[Sequence[Any] | None]) -> list[Cell]:
+    """The cells that CELLS_AS_COLUMNS has selected."""
+    return list(map(Cell, *(column or () for column in columns)))
 
 
-async def note_erased(connection: Connection, tenant: str, counted: Sequence[Counted]) -> None:
+async def add(connection: Connection, tenant: str, cells: Sequence[Cell]) -> None:
+    """Add cells to the rollups, in the caller's transaction. Values get labels as long as there is room."""
+    missing = {cell.label for cell in cells if not cell.is_told_apart}
+    made = await _make_labels(connection, tenant, missing) if missing else set[Label]()
+    await _write(connection, _ADD, tenant, cells, made)
+
+
+async def note_erased(connection: Connection, tenant: str, cells: Sequence[Cell]) -> None:
     """Note that events, which stay counted, are no longer kept."""
-    rows = await grouped(connection, tenant, counted, make_labels=False)
-    if rows:
-        await fetch_within(connection, _ERASE, tenant, *_ROWS.arrays(rows))
+    await _write(connection, _ERASE, tenant, cells, set())
 
 
-async def grouped(
-    connection: Connection, tenant: str, counted: Sequence[Counted], *, make_labels: bool
-) -> list[tuple[Key, Figure]]:
-    """The rows that `counted` belong to, in the order of their keys."""
-    told_apart = await _labels(connection, tenant, counted, make=make_labels)
-    figures: defaultdict[Key, Figure] = defaultdict(Figure)
-    for event in counted:
-        hour = event.hour
-        figures[Key(event.name, TOTAL, hour, "")].add(event.value)
-        for dim, value in zip(event.dimensions, event.labels, strict=True):
-            shown = value if (event.name, dim, event.day, value) in told_apart else OTHER
-            figures[Key(event.name, dim, hour, shown)].add(event.value)
-    return sorted(figures.items())
+async def _write(connection: Connection, sql: str, tenant: str, cells: Sequence[Cell], made: set[Label]) -> None:
+    if cells:
+        shown = [
+            cell if cell.is_told_apart or cell.label in made else cell._replace(value=OTHER) for cell in cells
+        ]
+        await fetch_within(connection, sql, tenant, *_CELLS.arrays(shown))
 
 
-async def _labels(
-    connection: Connection, tenant: str, counted: Iterable[Counted], *, make: bool
-) -> set[tuple[str, str, date, str]]:
-    """Those values of the events that are told apart; with `make`, also new ones as long as there is room."""
-    wanted = {
-        Label(event.name, dim, event.day, value)
-        for event in counted
-        for dim, value in zip(event.dimensions, event.labels, strict=True)
-    }
-    if not wanted:
-        return set()
-    known = await _known(connection, tenant, wanted)
-    if make and (missing := wanted - known):
-        days = sorted({(label.name, label.dim, label.day) for label in missing})
-        await fetch_within(connection, _LOCK, tenant, *map(list, zip(*days, strict=True)))
-        known = await _known(connection, tenant, wanted)  # others may have made some while we waited
-        made = await _with_room(connection, tenant, days, wanted - known)
-        if made:
-            await fetch_within(connection, _MAKE, tenant, *_LABELS.arrays(made))
-        known |= set(made)
-    return known  # type: ignore[return-value] # a Label is such a tuple
+async def _make_labels(connection: Connection, tenant: str, missing: set[Label]) -> set[Label]:
+    """Make labels as long as there is room. Returns those of `missing` that there are now."""
+    days = sorted({(label.name, label.dim, label.day) for label in missing})
+    await fetch_within(connection, _LOCK, tenant, *map(list, zip(*days, strict=True)))
+    known = await _known(connection, tenant, missing)  # others may have made some while we waited
+    made = await _with_room(connection, tenant, days, missing - known)
+    if made:
+        await fetch_within(connection, _MAKE, tenant, *_LABELS.arrays(made))
+    return known | set(made)
 
 
 async def _known(connection: Connection, tenant: str, wanted: Iterable[Label]) -> set[Label]:

@@ -18,7 +18,6 @@ WRONG = {
     "not an object": ("view", Reason.NOT_AN_OBJECT),
     "no id": (GOOD | {"id": None}, Reason.NO_ID),
     "an empty id": (GOOD | {"id": ""}, Reason.NO_ID),
-    "an id of NULs": (GOOD | {"id": "\0"}, Reason.NO_ID),
     "a number as id": (GOOD | {"id": 7}, Reason.NO_ID),
     "a long id": (GOOD | {"id": "x" * 129}, Reason.ID_TOO_LONG),
     "no name": ({"id": "e1"}, Reason.BAD_NAME),
@@ -71,13 +70,6 @@ def test_without_a_time_it_has_that_of_its_id() -> None:
     assert isinstance(found, Event)
     assert abs(found.at - datetime.now(UTC)) < timedelta(minutes=5)
     assert found.day == found.at.date()
-
-
-def test_what_cannot_be_stored_is_left_out_of_texts() -> None:
-    sent = GOOD | {"id": "e\x001", "subject": "u\ud8001", "properties": {"a\x00": ["b\x00", {"c": "\udfff"}]}}
-    found = read(sent, NOW)
-    assert isinstance(found, Event)
-    assert (found.id, found.subject, found.properties) == ("e1", "u?1", '{"a":["b",{"c":"?"}]}')
 
 
 JSON = st.recursive(
