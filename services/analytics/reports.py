@@ -1,4 +1,4 @@
-"""Funnels and retention, from events: a part of the subjects at a time, so that each statement is bounded.
+"""Funnels and retention, from events: a part of the subjects at a time, so that memory is bounded.
 
 A subject's events are always in the same part, so the figures of parts add up.
 """
@@ -7,18 +7,21 @@ import asyncio
 import csv
 import hashlib
 import io
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC
-from typing import Any
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, timedelta
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from libs.common.blobs import Blobs
 from libs.common.contracts.analytics import AnalyticsPayload, Funnel, ReportPayload, Retention
-from libs.common.db import Database, Rows
+from libs.common.db import Database
 from libs.common.worker.job import Artifact, Done, Job
-from services.analytics import buckets
+from services.analytics import buckets, histories
+from services.analytics.histories import Histories, funnel, retention
 from services.analytics.refusals import TooSlow
 
+Figures = TypeVar("Figures")
 WITHIN_S = 60.0
 """How long a report may take."""
 EVENTS_A_PART = 500_000
@@ -26,43 +29,11 @@ _HOW_MANY = """
 SELECT coalesce(sum(count), 0)::bigint FROM analytics.rollups
 WHERE tenant = $1 AND name = ANY($2::text[]) AND dim = '' AND hour >= $3 AND hour < $4
 """
-# `reached_k` is when the latest chain of steps 1 to k that ends with this event began; a later beginning is never
-# worse. An event continues only what came before it, so it is not two steps at once. Events of the same moment are
-# taken in the order of the steps.
-_FUNNEL = """
-WITH reached_0 AS (
-  SELECT subject, name, at, array_position($2::text[], name) AS place FROM analytics.events
-  WHERE tenant = $1 AND name = ANY($2::text[]) AND at >= $3 AND at < $4 AND day >= $5 AND day <= $6
-    AND subject IS NOT NULL AND mod(hashtext(subject)::bigint + 2147483648, $7::int) = $8::int),
-{steps},
-furthest AS (SELECT {furthest} FROM reached_{last} GROUP BY subject)
-SELECT {counts} FROM furthest
-"""
-_FIRST_STEP = """
-reached_1 AS (SELECT *, CASE WHEN name = ($2::text[])[1] THEN at END AS step_1 FROM reached_0)"""
-_NEXT_STEP = """
-reached_{n} AS (
-  SELECT *, CASE WHEN name = ($2::text[])[{n}]
-      AND at - max(step_{before}) OVER earlier <= $9::float8 * interval '1 second'
-    THEN max(step_{before}) OVER earlier END AS step_{n}
-  FROM reached_{before}
-  WINDOW earlier AS (PARTITION BY subject ORDER BY at, place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"""
-# One pass with a window, not a join: the planner cannot know how many events there are of a subject.
-_RETENTION = """
-WITH mine AS (
-  SELECT subject, at, name = ($2::text[])[2] AS is_back,
-    min(at) FILTER (WHERE name = ($2::text[])[1]) OVER (PARTITION BY subject) AS first_at
-  FROM analytics.events
-  WHERE tenant = $1 AND name = ANY($2::text[]) AND at >= $3 AND at < $4 AND day >= $5 AND day <= $6
-    AND subject IS NOT NULL AND mod(hashtext(subject)::bigint + 2147483648, $7::int) = $8::int),
-seen AS (
-  SELECT DISTINCT subject, width_bucket(first_at, $9::timestamptz[]) AS period,
-    CASE WHEN is_back AND at >= first_at THEN width_bucket(at, $9::timestamptz[]) END AS back
-  FROM mine WHERE first_at IS NOT NULL)
-SELECT period, -1, count(DISTINCT subject) FROM seen GROUP BY 1
-UNION ALL
-SELECT period, back - period, count(*) FROM seen WHERE back IS NOT NULL GROUP BY 1, 2
-"""
+_EVENTS = f"""
+SELECT {histories.COLUMNS} FROM analytics.events
+WHERE tenant = $1 AND name = ANY($2::text[]) AND at >= $3 AND at < $4 AND day >= $5 AND day <= $6
+  AND subject IS NOT NULL AND mod(hashtext(subject)::bigint + 2147483648, $7::int) = $8::int
+"""  # noqa: S608 - made of constants
 
 
 async def report(job: Job[AnalyticsPayload], payload: ReportPayload, database: Database, blobs: Blobs) -> Done:
@@ -86,18 +57,11 @@ async def report(job: Job[AnalyticsPayload], payload: ReportPayload, database: D
 async def _funnel(
     job: Job[AnalyticsPayload], request: Funnel, database: Database
 ) -> tuple[dict[str, Any], list[list[object]]]:
-    steps = len(request.steps)
-    numbers = range(1, steps + 1)
-    sql = _FUNNEL.format(
-        steps=",".join([_FIRST_STEP, *(_NEXT_STEP.format(n=n, before=n - 1) for n in numbers[1:])]),
-        furthest=", ".join(f"bool_or(step_{n} IS NOT NULL) AS has_{n}" for n in numbers),
-        counts=", ".join(f"count(*) FILTER (WHERE has_{n})" for n in numbers),
-        last=steps,
-    )
-    totals = [0] * steps
-    async for rows in _parts(job, request, request.steps, database, sql, float(request.within_s)):
-        totals = [total + number for total, number in zip(totals, rows[0], strict=True)]
-    table = [["step", "event", "subjects"], *map(list, zip(numbers, request.steps, totals, strict=True))]
+    steps, within = request.steps, timedelta(seconds=request.within_s)
+    totals = [0] * len(steps)
+    async for counts in _of_parts(job, request, steps, database, lambda found: funnel(found, steps, within)):
+        totals = [total + number for total, number in zip(totals, counts, strict=True)]
+    table = [["step", "event", "subjects"], *map(list, zip(range(1, len(steps) + 1), steps, totals, strict=True))]
     return {"entered": totals[0], "steps": totals}, table  # type: ignore[return-value]
 
 
@@ -106,17 +70,18 @@ async def _retention(
 ) -> tuple[dict[str, Any], list[list[object]]]:
     zone = ZoneInfo(request.time_zone)
     edges = buckets.edges(request.begins_at, request.ends_at, request.by, zone)
-    names = request.start, request.back
-    figures = dict[tuple[int, int], int]()
-    async for rows in _parts(job, request, names, database, _RETENTION, edges):
-        for period, offset, number in rows:
-            figures[period, offset] = figures.get((period, offset), 0) + number
+    start, back = request.start, request.back
+    figures: histories.Figures = Counter()
+    async for of_part in _of_parts(
+        job, request, (start, back), database, lambda found: retention(found, start, back, edges)
+    ):
+        figures.update(of_part)
     periods = buckets.labels(edges[:-1], request.by, zone)
     cohorts = [
         {
             "period": label,
-            "subjects": figures.get((number, -1), 0),
-            "returned": [figures.get((number, offset), 0) for offset in range(len(periods) - number + 1)],
+            "subjects": figures[number, histories.STARTED],
+            "returned": [figures[number, later] for later in range(len(periods) - number + 1)],
         }
         for number, label in enumerate(periods, 1)
     ]
@@ -125,25 +90,25 @@ async def _retention(
     return {"cohorts": cohorts}, table
 
 
-async def _parts(
+async def _of_parts(
     job: Job[AnalyticsPayload],
     request: Funnel | Retention,
     names: Sequence[str],
     database: Database,
-    sql: str,
-    argument: object,
-) -> AsyncIterator[Rows]:
-    """The rows of `sql` for each part of the subjects."""
+    figures: Callable[[Histories], Figures],
+) -> AsyncIterator[Figures]:
+    """The figures of each part of the subjects."""
     begin, end = request.begins_at.astimezone(UTC), request.ends_at.astimezone(UTC)
     range_ = begin.replace(minute=0, second=0, microsecond=0), end
     ((events,),) = await database.fetch(_HOW_MANY, job.tenant, list(set(names)), *range_, tenant=job.tenant)
     parts = 1 + events // EVENTS_A_PART
     for part in range(parts):
         job.progress(part, parts)
-        yield await database.fetch(
-            sql, job.tenant, list(names), begin, end, begin.date(), end.date(), parts, part, argument,
+        (columns,) = await database.fetch(
+            _EVENTS, job.tenant, list(names), begin, end, begin.date(), end.date(), parts, part,
             tenant=job.tenant, timeout_s=WITHIN_S + 5,
         )  # fmt: skip
+        yield await asyncio.to_thread(lambda of_part: figures(histories.histories(*of_part)), columns)
     job.progress(parts, parts)
 
 

@@ -29,7 +29,7 @@ class Cell(NamedTuple):
     dim: str
     hour: datetime
     value: str
-    count: int
+    events: int
     sum: str
     is_told_apart: bool = True
 
@@ -82,7 +82,7 @@ _CELLS: Columns[Cell] = Columns(
     dim=("text", lambda cell: cell.dim),
     hour=("timestamptz", lambda cell: cell.hour),
     value=("text", lambda cell: cell.value),
-    count=("bigint", lambda cell: cell.count),
+    events=("bigint", lambda cell: cell.events),
     sum=("text", lambda cell: cell.sum),
 )
 _LABELS: Columns[Label] = Columns(
@@ -95,14 +95,14 @@ _LABELS: Columns[Label] = Columns(
 # waits in a circle.
 _ADD = f"""
 INSERT INTO analytics.rollups AS r (tenant, name, dim, hour, value, count, sum)
-SELECT $1, name, dim, hour, value, sum(count), sum(sum::numeric) FROM {_CELLS.unnested("new", first=2)}
+SELECT $1, name, dim, hour, value, sum(events), sum(sum::numeric) FROM {_CELLS.unnested("new", first=2)}
 GROUP BY name, dim, hour, value ORDER BY name, dim, hour, value
 ON CONFLICT (tenant, name, dim, hour, value) DO UPDATE
   SET count = r.count + excluded.count, sum = r.sum + excluded.sum
 """  # noqa: S608 - made of constants
 _ERASE = f"""
 UPDATE analytics.rollups r SET erased = r.erased + gone.count, erased_sum = r.erased_sum + gone.sum
-FROM (SELECT name, dim, hour, value, sum(count) AS count, sum(sum::numeric) AS sum
+FROM (SELECT name, dim, hour, value, sum(events) AS count, sum(sum::numeric) AS sum
   FROM {_CELLS.unnested("c", first=2)}
   GROUP BY name, dim, hour, value) gone
 WHERE r.tenant = $1 AND r.name = gone.name AND r.dim = gone.dim AND r.hour = gone.hour AND r.value = gone.value

@@ -162,7 +162,7 @@ async def test_what_takes_too_long_is_stopped_and_says_what_to_do(
 
     async def is_idle() -> bool:
         others = "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-        return not await analyst.gateway.fetch(f"{others} AND state = 'active' AND query LIKE '%reached_0%'")
+        return not await analyst.gateway.fetch(f"{others} AND state = 'active' AND query LIKE '%string_agg%'")
 
     async with analyst.database.begin() as connection:
         await fetch_within(connection, "LOCK TABLE analytics.events IN ACCESS EXCLUSIVE MODE")
