@@ -85,10 +85,12 @@ async def _count(job: Job[AnalyticsPayload], payload: EventsPayload, deps: Deps)
         async with deps.database.as_tenant(connection, job.tenant):
             outcome = await counting.count(connection, job.tenant, read, checked, received_at, deps.hashes)
             await rejected.keep(connection, job.tenant, job.id, len(read), outcome.refused)
-        _measure(outcome.result, len(read), received_at)
         return outcome.result.model_dump()
 
-    return Done(effects=effects, forget_payload=True)
+    def measure(result: dict[str, Any]) -> None:
+        _measure(EventsResult.model_validate(result), len(read), received_at)
+
+    return Done(effects=effects, when_written=measure, forget_payload=True)
 
 
 def _measure(result: EventsResult, events: int, received_at: datetime) -> None:

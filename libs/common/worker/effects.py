@@ -53,6 +53,8 @@ async def end_with_effects(db: Database, worker: UUID, outcome: Outcome, done: D
         if await db.reachable():
             raise
         raise Unavailable("PostgreSQL was away while the job's effects were written.") from error
+    if done.when_written is not None:
+        done.when_written(outcome.result or {})
     return True
 
 

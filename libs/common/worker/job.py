@@ -70,6 +70,9 @@ class Done:
     all if the worker no longer holds the job. Effects work as the service (see Database.as_tenant), and may run
     more than once. If they take longer than effects.EFFECTS_WITHIN_S, the attempt fails with `effects_too_slow`.
 
+    `when_written` is called with the result when the effects have committed, once at most: for what must not
+    happen if they are rolled back, such as metrics.
+
     `forget_payload`: the ledger keeps `{}` instead of the payload, which nobody needs once the job has succeeded.
     Not for a child: its parent reads it.
     """
@@ -77,6 +80,7 @@ class Done:
     result: dict[str, Any] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     effects: Effects | None = None
+    when_written: Callable[[dict[str, Any]], None] | None = None
     forget_payload: bool = False
 
 

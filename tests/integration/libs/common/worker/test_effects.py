@@ -108,6 +108,24 @@ async def test_effects_of_a_lost_attempt_are_undone(database: Database) -> None:
     assert (await facts(database, claim.id))["result"] == {"counted": 1}
 
 
+async def test_what_is_rolled_back_is_not_reported_as_written(fleet: Fleet) -> None:
+    tries, written = list[int](), list[dict[str, Any]]()
+
+    async def handle(_job: Job[Payload], _deps: None) -> Done:
+        async def effects(connection: Connection) -> dict[str, Any]:
+            tries.append(len(tries))
+            await fetch_within(connection, "SELECT 1")
+            if len(tries) == 1:
+                raise Unavailable("The server went away before the commit.")
+            return {"counted": len(tries)}
+
+        return Done({"of": 3}, effects=effects, when_written=written.append)
+
+    async with fleet.working(handle):
+        assert (await fleet.ended(await fleet.submit()))["state"] == "succeeded"
+    assert (tries, written) == ([0, 1], [{"of": 3, "counted": 2}])
+
+
 async def test_effects_may_work_as_the_tenant_and_the_end_is_the_services(
     database: Database, mail_database: Database
 ) -> None:
