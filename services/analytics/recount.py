@@ -64,8 +64,12 @@ INSERT INTO analytics.rollups (tenant, name, dim, hour, value, count, sum)
 SELECT $1, $2, dim, hour, value, count, sum FROM counted
 """  # noqa: S608
 _HOURS = """
-SELECT hour FROM analytics.rollups
-WHERE tenant = $1 AND name = $2 AND dim = '' AND hour >= $3 AND hour < $4 ORDER BY hour
+SELECT h FROM generate_series($3::timestamptz, $3 + interval '23 hours', '1 hour') AS h
+WHERE EXISTS (SELECT FROM analytics.rollups WHERE tenant = $1 AND name = $2 AND dim = '' AND hour = h)
+  OR EXISTS (
+    SELECT FROM analytics.events
+    WHERE tenant = $1 AND name = $2 AND at >= h AND at < h + interval '1 hour' AND day = $4)
+ORDER BY h
 """
 _SUBJECTS = """
 SELECT DISTINCT subject FROM analytics.events
@@ -138,21 +142,21 @@ async def drift_of_month(database: Database, tenant: str, name: str, month: date
 async def recount_day(connection: Connection, tenant: str, name: str, day: date) -> int:
     """Count a day anew, in a transaction that works as `tenant`. Returns the drift that there was.
 
-    Events of that day are not counted meanwhile.
+    Events of that day are not counted meanwhile. It goes by the hour, as each statement is bounded in time.
     """
     await locks.keep_out(connection, tenant, day)
-    begin, end = midnight(day), midnight(day + timedelta(days=1))
-    range_ = tenant, name, begin, end
-    ((drift,),) = await fetch_within(connection, _DRIFT, *range_)
-    await fetch_within(connection, _LABEL, tenant, name, day, begin, end, VALUES_A_DAY)
-    await fetch_within(connection, _CLEAR, *range_)
-    await fetch_within(connection, _WRITE, *range_)
-    sketch = sketches.EMPTY
-    for (hour,) in await fetch_within(connection, _HOURS, *range_):
+    drift, sketch = 0, sketches.EMPTY
+    for (hour,) in await fetch_within(connection, _HOURS, tenant, name, midnight(day), day):
+        range_ = tenant, name, hour, hour + timedelta(hours=1)
+        ((wrong_by,),) = await fetch_within(connection, _DRIFT, *range_)
+        drift += int(wrong_by)
+        await fetch_within(connection, _LABEL, tenant, name, day, *range_[2:], VALUES_A_DAY)
+        await fetch_within(connection, _CLEAR, *range_)
+        await fetch_within(connection, _WRITE, *range_)
         rows = await fetch_within(connection, _SUBJECTS, tenant, name, hour, day)
         sketch = sketches.sketch_of((row[0] for row in rows), sketch)
     await sketches.replace(connection, tenant, (name, day), sketch)
-    return int(drift)
+    return drift
 
 
 async def mark_rebuilt(connection: Connection, tenant: str, versions: Sequence[tuple[str, int]]) -> None:
