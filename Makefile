@@ -148,6 +148,7 @@ bench-mail: setup ## A letter to 10,000 through the fleet, beside bare aiosmtpli
 
 bench-analytics: setup ## Events counted, beside the plain insert; queries, reports
 	@$(RUN) -m benchmarks.analytics
+	$(RUN) -m benchmarks.analytics_http
 
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway

@@ -102,6 +102,13 @@ async def counted(database: Database, batches: Sequence[Sequence[Any]]) -> None:
             await rejected.keep(connection, TENANT, new_id(), len(read), outcome.refused)
 
 
+async def describe_types(database: Database, tenant: str) -> None:
+    """Let the events be broken down by page, and their amounts be added up."""
+    for name in ("view", "click", "apply"):
+        change = EventTypeChange(name=name, dimensions=("page",), value="amount")
+        await event_types.put(database, tenant, change)
+
+
 async def timed(work: Callable[[], Awaitable[object]]) -> float:
     """How many seconds it takes."""
     begun = time.perf_counter()
@@ -111,9 +118,7 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
 
 async def counting_bench(database: Database, number: int) -> None:
     """Events a second, beside the plain insert."""
-    for name in ("view", "click", "apply"):
-        change = EventTypeChange(name=name, dimensions=("page",), value="amount")
-        await event_types.put(database, TENANT, change)
+    await describe_types(database, TENANT)
     events = generated(number)
     batches = [events[begin : begin + BATCH] for begin in range(0, number, BATCH)]
     read = [

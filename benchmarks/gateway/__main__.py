@@ -43,11 +43,11 @@ LIMITS = "global=900000/s, ip=900000/s, burst=900000/s, api=900000/s"
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: its name, the URL, whether to POST, and the headers to send."""
+    """A row of the table: its name, the URL, wrk's script for what is posted there, and the headers to send."""
 
     name: str
     url: str
-    posts: bool = False
+    script: str = ""
     headers: Sequence[str] = ()
 
 
@@ -64,9 +64,9 @@ class Figures:
 def measure(row: Row, connections: int, seconds: int, folder: Path) -> tuple[float, float, float, int]:
     """Run wrk. Returns requests per second, p50 and p99 in ms, and the number of errors."""
     script = folder / "post.lua"
-    script.write_text(POST)
+    script.write_text(row.script)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
-    command += ["-s", str(script)] if row.posts else []
+    command += ["-s", str(script)] if row.script else []
     command += [part for header in row.headers for part in ("-H", header)]
     output = subprocess.run([*command, row.url], capture_output=True, text=True, check=True).stdout
     found = {name: re.search(pattern, output) for name, pattern in _PATTERNS.items()}
@@ -129,7 +129,7 @@ def ours(stack: ExitStack, folder: Path) -> list[Row]:
         Row("bare Starlette", f"{bare}/"),
         Row("bare + limits", f"{bare}/limited"),
         Row("the whole door", f"{gateway}/hello", headers=headers),
-        Row("durable POST", f"{gateway}/work", posts=True, headers=headers),
+        Row("durable POST", f"{gateway}/work", script=POST, headers=headers),
     ]
 
 
@@ -162,7 +162,7 @@ def peers(stack: ExitStack, folder: Path) -> list[Row]:
         server = servers.redis(place / "redis", free_port(), servers.new_password())
         stack.enter_context(running(server, place))
         url = stack.enter_context(started(command, {"BENCH_URL": server.url}, place))
-        rows.append(Row(name, f"{url}/work", posts=True))
+        rows.append(Row(name, f"{url}/work", script=POST))
     return rows
 
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common import config, log
+from libs.common.contracts.services import ANALYTICS
 from libs.common.ledger.jobs import new_id
 from services.gateway.__main__ import Server
 from services.gateway.app import create_app
@@ -61,4 +62,4 @@ OPERATIONS = [
 if __name__ == "__main__":
     settings = config.load(Settings)
     log.setup("gateway")
-    Server(create_app(settings, queues=[QUEUE], operations=OPERATIONS), settings).run()
+    Server(create_app(settings, queues=[QUEUE, ANALYTICS.name], operations=OPERATIONS), settings).run()
