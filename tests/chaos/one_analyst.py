@@ -15,9 +15,10 @@ from libs.common.config import load
 from libs.common.contracts.analytics import AnalyticsPayload
 from libs.common.contracts.services import ANALYTICS
 from libs.common.handler_testkit import drain
+from libs.common.worker import effects
 from libs.common.worker.lease import Lease
 from libs.common.worker.service import Platform
-from services.analytics import counting, event_types, rollups, sketches
+from services.analytics import counting, event_types, partitions, rollups, sketches
 from services.analytics.config import Settings
 from services.analytics.handler import handle, resources
 
@@ -46,9 +47,11 @@ def _second_with_events() -> Call:
 
 POINTS: dict[str, tuple[Any, str, Call]] = {
     "claimed": (event_types, "known", _always),
+    "found the months that are kept": (partitions, "months_within", _always),
     "inserted": (counting, "_insert", _always),
     "added to rollups": (rollups, "add", _always),
     "added to sketches": (sketches, "add", _always),
+    "ended, not committed": (effects, "finish_within", _always),
     "committed, not told": (Lease, "tell", _succeeded),
     "erased one month of two": (rollups, "note_erased", _second_with_events()),
 }

@@ -15,6 +15,7 @@ from deploy.local.test_servers import Trio
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.analytics import ErasePayload, HousekeepingPayload
 from libs.common.ledger import requeueing
+from services.analytics import partitions
 from tests.analysing import NOW, SECRET, Analyst, brute_force, event, generated, overlapping
 from tests.chaos.one_analyst import POINTS
 
@@ -67,6 +68,17 @@ async def test_each_event_counts_once_whoever_is_killed(analyst: Analyst, killed
     expected = brute_force(events, ("page",), "amount")
     found = {key: (count, round(total, 6)) for key, (count, total) in (await analyst.rollups()).items()}
     assert (found, await analyst.estimates()) == (expected.rollups, expected.estimates)
+    assert (await analyst.run(HousekeepingPayload(), tenant="argosy"))["drift"] == 0
+
+
+async def test_a_month_that_is_dropped_meanwhile_is_too_old(analyst: Analyst, killed: Killed) -> None:
+    old = [event(f"o{n}", at=NOW - timedelta(days=40)) for n in range(3)]
+    job = await analyst.send([*old, event("new")])
+    await killed.at("found the months that are kept")
+    await partitions.keep(analyst.database, 5)
+    result = await analyst.finish(job)
+    assert (result["counted"], result["reasons"]) == (1, {"too_old": 3})
+    assert sum(count for count, _ in (await analyst.rollups()).values()) == 1
     assert (await analyst.run(HousekeepingPayload(), tenant="argosy"))["drift"] == 0
 
 
