@@ -57,6 +57,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "tables",
             "config",
             "buckets",
+            "histories",
             "incoming",
             "locks",
             "sketches",
