@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
+.PHONY: help images images-test cluster-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,11 @@ images: setup ## Build the images; push them too: make images PUSH=registry.exam
 
 images-test: images ## Build the images, and run them confined as in the manifests, against real servers
 	@TAG="$(TAG)" $(RUN) -m pytest -n 0 tests/images/hardened.py $(PYTEST_ARGS)
+
+cluster-test: images ## Make a node of Kubernetes here, and follow docs/deploy.md on it (root, Debian 12, an hour)
+	@$(RUN) -m tests.cluster.prepare -- $(BUILD_OPTIONS)
+	BUILD_OPTIONS="$(BUILD_OPTIONS)" unshare --mount --net --pid --fork --kill-child --mount-proc \
+	  $(RUN) -m pytest -n 0 tests/cluster/on_a_node.py $(PYTEST_ARGS)
 
 deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1 KILLED=1]
 	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)
