@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(service.name for service in SERVICES)
 STOPPED = (0, 143)
 """Exit codes after SIGTERM: handled, or not yet. After SIGKILL it is 137."""
+WORKERS = tuple(service.name for service in SERVICES if service.is_worker)
 SANDBOXED = ("ocr", "mailer")
 COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "ld", "as", "make", "pip", "pip3")
 CONTENTS = f"""
@@ -182,7 +184,7 @@ def _environment(manifests: list[Manifest], workload: Manifest, servers: Trio, d
 
 
 async def _are_ready(fleet: Fleet) -> None:
-    for service, said in {"gateway": "probes.listening", **dict.fromkeys(SANDBOXED, "worker.registered")}.items():
+    for service, said in {"gateway": "probes.listening", **dict.fromkeys(WORKERS, "worker.registered")}.items():
 
         async def has_said(name: str = fleet.name(service), said: str = said) -> bool:
             log = await fleet.containers.log(name)
@@ -249,6 +251,17 @@ async def test_a_letter_is_sent(fleet: Fleet) -> None:
     assert job["result"] == {"recipients": 1, "sent": 1}
     (delivered,) = fleet.relay.deliveries
     assert (delivered.recipient, delivered.message["subject"]) == ("one@example.com", "Ahoy One")
+
+
+async def test_events_are_counted(fleet: Fleet) -> None:
+    now = datetime.now(UTC)
+    events = [{"id": f"{number}", "name": "view", "time": now.isoformat()} for number in range(3)]
+    asked = {"event": "view", "by": "total", "from": f"{now.date()}", "to": f"{now.date() + timedelta(1)}"}
+    async with fleet.client() as client:
+        job = await ended(client, "/v1/events", json={"events": events})
+        assert job["state"] == "succeeded", await fleet.containers.log(fleet.name("analytics"))
+        ((_, counted),) = (await client.post("/v1/analytics/query", json=asked)).json()["series"][0]["points"]
+    assert counted == 3
 
 
 @pytest.mark.parametrize("service", SANDBOXED)
