@@ -32,7 +32,7 @@ tar --strip-components=1 -xzf kubernetes_*.orig.tar.gz
 mkdir -p .go/src/k8s.io && ln -sfn ../../.. .go/src/k8s.io/kubernetes # it is older than Go's modules
 export GOROOT="$here/go/usr/lib/go-1.19" GOPATH="$PWD/.go" GOCACHE="$here/go/cache" GOPROXY=off CGO_ENABLED=0
 export PATH="$GOROOT/bin:$PATH" KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=archive
-export KUBE_GIT_VERSION=v1.20.2 KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=20
+export KUBE_GIT_VERSION=v1.20.2 KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=20 GOFLAGS=-tags=providerless # without the clouds
 parts="kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy"
 nice -n 19 make WHAT="$(printf 'cmd/%s ' $parts)" GOLDFLAGS="-s -w"
 for part in $parts; do install "_output/local/bin/linux/amd64/$part" "$here/usr/bin/"; done

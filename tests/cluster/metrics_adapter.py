@@ -18,7 +18,7 @@ GROUP = "/apis/external.metrics.k8s.io/v1beta1"
 METRIC = "argosy_slots_wanted"
 KIND = {"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "metadata": {}}
 RESOURCE = {"name": METRIC, "singularName": "", "namespaced": True, "kind": KIND["kind"], "verbs": ["get"]}
-RESOURCES = {
+RESOURCES: dict[str, object] = {
     "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": GROUP.removeprefix("/apis/"),
     "resources": [RESOURCE],
 }  # fmt: skip
@@ -52,7 +52,7 @@ def serving(node: Node, slots_url: str) -> Iterator[None]:
 
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
-            status, body = 200, RESOURCES
+            status, body = 200, dict(RESOURCES)
             if asked.path.endswith(f"/{METRIC}"):
                 status, body = _value(slots_url, parse_qs(asked.query)["labelSelector"][0])
             text = json.dumps(body).encode()

@@ -60,7 +60,7 @@ class Node:
 
     def ctr(self, *arguments: str) -> str:
         """What containerd's own client prints."""
-        command = [self.programs / "ctr", f"--address={self.folder}/containerd.sock", "--namespace=k8s.io"]
+        command = [str(self.programs / "ctr"), f"--address={self.folder}/containerd.sock", "--namespace=k8s.io"]
         return subprocess.run([*command, *arguments], capture_output=True, text=True, check=True).stdout
 
 
@@ -88,8 +88,8 @@ def running(folder: Path, programs: Path) -> Iterator[Node]:
 
 
 def _keep_from_the_machine(folder: Path) -> None:
-    for place, setting in enumerate(WRITTEN_BY_KUBELET):
-        copy = folder / f"setting-{place}"
+    for number, setting in enumerate(WRITTEN_BY_KUBELET):
+        copy = folder / f"setting-{number}"
         copy.write_text(Path(setting).read_text())
         _run("mount", "--bind", str(copy), setting)
     for place in WRITTEN_BY_CONTAINERS:
