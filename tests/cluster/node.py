@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.k8s.rendering import kubectl_path
+
 HERE = Path(__file__).parent
 ADDRESS = "10.213.8.1"
 SERVICE_NETWORK = "10.213.0.0/24"
@@ -53,7 +55,7 @@ class Node:
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """What kubectl prints. Raises AssertionError with what it says."""
-        command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
+        command = [kubectl_path(), f"--kubeconfig={self.kubeconfig}", *arguments]
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout

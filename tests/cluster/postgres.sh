@@ -10,4 +10,5 @@ if [ ! -e "$data/PG_VERSION" ]; then
   echo 'host all all all scram-sha-256' >> "$data/pg_hba.conf"
   echo "CREATE DATABASE $POSTGRES_USER" | postgres --single -D "$data" postgres
 fi
+chmod 700 "$data" # the kubelet opens the volume to its group
 exec postgres -D "$data" -c 'listen_addresses=*' -c unix_socket_directories=/var/run/postgresql "$@"
