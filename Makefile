@@ -84,7 +84,7 @@ images-test: images ## Build the images, and run them confined as in the manifes
 cluster-test: images ## Make a node of Kubernetes here, and follow docs/deploy.md on it (root, Debian 12, an hour)
 	@$(RUN) -m tests.cluster.prepare -- $(BUILD_OPTIONS)
 	BUILD_OPTIONS="$(BUILD_OPTIONS)" unshare --mount --net --pid --fork --kill-child --mount-proc \
-	  $(RUN) -m pytest -n 0 tests/cluster/on_a_node.py $(PYTEST_ARGS)
+	  $(RUN) -m pytest -n 0 -s tests/cluster/on_a_node.py $(PYTEST_ARGS)
 
 deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1 KILLED=1]
 	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)

@@ -15,8 +15,9 @@ from deploy.images.requirements import read_lock
 
 HERE = Path(__file__).parent
 NEEDED = {
-    "unshare": "util-linux", "ip": "iproute2", "iptables": "iptables", "runc": "runc", "openssl": "openssl",
-    "rsync": "rsync", "curl": "curl", "jq": "jq", "dpkg-deb": "dpkg", "git": "git", "make": "make",
+    "podman": "podman", "runc": "runc", "unshare": "util-linux", "ip": "iproute2", "iptables": "iptables",
+    "openssl": "openssl", "rsync": "rsync", "curl": "curl", "jq": "jq", "dpkg-deb": "dpkg", "git": "git",
+    "make": "make",
 }  # fmt: skip
 """Programs, and the packages of Debian that have them."""
 SERVERS = {"postgres": "18", "nats": "2.15", "redis": "8", "pause": "1"}
@@ -38,17 +39,19 @@ def _what_is_missing() -> list[str]:
     missing = [f"{name} (package {package})" for name, package in NEEDED.items() if not shutil.which(name)]
     if os.geteuid() != 0:
         missing.append("to be root: a node makes namespaces, mounts and control groups")
+    if not missing and builder() != "podman":
+        missing.append("Podman alone: a daemon of Docker does not see the node's registry")
     return missing
 
 
-def _build_servers(tool: str, options: list[str]) -> None:
+def _build_servers(options: list[str]) -> None:
     lock = read_lock((ROOT / "requirements.lock").read_text())
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "needed.txt").write_text("".join(lock[wheel].text for wheel in WHEELS))
         shutil.copy(HERE / "postgres.sh", folder)
         for server in SERVERS:
             subprocess.run(
-                [tool, "build", "--file", HERE / "servers.Dockerfile", "--target", server, "--tag",
+                ["podman", "build", "--file", HERE / "servers.Dockerfile", "--target", server, "--tag",
                  stand_in(server), *options, folder],
                 check=True, stdout=sys.stderr,
             )  # fmt: skip
@@ -56,11 +59,11 @@ def _build_servers(tool: str, options: list[str]) -> None:
 
 def main() -> None:
     """Prepare everything, or end with what is missing."""
-    if missing := _what_is_missing():
-        sys.exit("make cluster-test needs: " + "; ".join(missing))
     try:
+        if missing := _what_is_missing():
+            sys.exit("make cluster-test needs: " + "; ".join(missing))
         subprocess.run(["bash", HERE / "build_node.sh", programs()], check=True, stdout=sys.stderr)
-        _build_servers(builder(), sys.argv[2:] if sys.argv[1:2] == ["--"] else [])
+        _build_servers(sys.argv[2:] if sys.argv[1:2] == ["--"] else [])
     except CannotBuild as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError as error:
