@@ -42,6 +42,8 @@ SETTINGS_OF_ALL = (
     ("services/ocr/settings.env", "OCR_PAGE_TIMEOUT_S=120", "OCR_PAGE_TIMEOUT_S=119"),
     ("services/analytics/settings.env", "DB_MIN_CONNECTIONS=2", "DB_MIN_CONNECTIONS=1"),
 )
+OUT_OF_MEMORY = ("out_of_memory", "engine_failed", "page_crashed", "poison")
+"""It was refused, or the kernel ended the engine, the process of the page, or the whole container three times."""
 _numbers = count(1)
 pytestmark = pytest.mark.timeout(3600)
 
@@ -352,7 +354,7 @@ async def test_a_worker_out_of_memory_harms_no_other_job(fleet: Fleet) -> None:
     error = (ended.get("error") or {}).get("code")
     said(f"A page above the limit of memory: {ended['state']}, {error}, attempt {ended['attempt']}, after", began)
     assert _kills_for_memory() > kills, "the limit was hit"
-    assert ended["state"] == "succeeded" or error in ("out_of_memory", "page_crashed", "poison")
+    assert ended["state"] == "succeeded" or error in OUT_OF_MEMORY
     last, _ = different_page()
     assert (await fleet.ended(await fleet.submit(last)))["state"] == "succeeded"
     fleet.kubectl(*limited, "--limits=memory=2Gi", "--requests=memory=512Mi")
