@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -107,3 +107,15 @@ class NotModified:
 
     url: str
     fresh_until: datetime | None
+    validators: Validators
+    """To be kept for `url`: those that were sent, and what the answer has in place of them."""
+
+
+class Pages(Protocol):
+    """Where pages come from."""
+
+    async def fetch(self, ask: Ask) -> Page | NotModified:
+        """Ask for one page, and read it. Raises Wait, and what is wrong with the source or its answer."""
+
+    async def map_anew(self, spec: SourceSpec, kept: Path) -> Path:
+        """Map records as they were received, a line of JSON each, to a file as that of a page, line by line."""
