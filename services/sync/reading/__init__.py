@@ -1,0 +1,1 @@
+"""Reading what a source answered, in the sandbox: records of five formats, mapped to opportunities."""
