@@ -5,6 +5,10 @@ also records who was reminded of what. So nobody is reminded twice, however ofte
 takes over the followers whom a letter did not reach, because it was cancelled or its template failed. A reminder
 that is still queued is cancelled if its deadline is moved or removed, or if the recipient no longer follows it.
 One statement reads up to 2,000 due deadlines and followers.
+
+A deadline may follow something that another service knows of, which tells of each change by a job `moved`. Changes
+may come in any order, and one may come before the deadline: so each has the revision, and whoever makes such a
+deadline asks again afterwards.
 """
 
 from collections.abc import Sequence
@@ -16,12 +20,20 @@ from zoneinfo import ZoneInfo
 from pydantic_core import from_json, to_json
 
 from libs.common import log
-from libs.common.contracts.mail import AddressedRecipient, Letter, MailPayload, Recipient, StoredLetter
+from libs.common.contracts.mail import (
+    FOLLOWERS_AT_MOST,
+    AddressedRecipient,
+    Followed,
+    Letter,
+    MailPayload,
+    Recipient,
+    StoredLetter,
+)
 from libs.common.db import LONG_S, Database, fetch_within
 from libs.common.unnest import Columns
 from services.mailer import letters
 from services.mailer.delivery_hours import wait_s
-from services.mailer.refusals import NotFound
+from services.mailer.refusals import NotFound, TooManyFollowers
 
 REMINDED_AT_ONCE = 2000
 """Followers read per statement."""
@@ -32,11 +44,19 @@ KEPT_DAYS = 30
 
 logger = log.get("reminders")
 
-_UPSERT_DEADLINE = """
-INSERT INTO mail.deadlines (tenant, name, due_at, variables) VALUES ($1, $2, $3, $4::json)
-ON CONFLICT (tenant, name) DO UPDATE SET
-  due_at = excluded.due_at, variables = excluded.variables, updated_at = now()
-"""
+# Of what it follows, a later revision may have come by another way.
+_KEPT = (
+    "CASE WHEN d.follows = excluded.follows AND d.revision > excluded.revision THEN d.{0} ELSE excluded.{0} END"
+)
+_ASSIGNED = ", ".join(
+    f"{name} = {_KEPT.format(name)}" for name in ("due_at", "variables", "retired_at", "revision")
+)
+_UPSERT_DEADLINE = f"""
+INSERT INTO mail.deadlines AS d (tenant, name, due_at, variables, follows, revision, retired_at)
+VALUES ($1, $2, $3, $4::json, $5, $6, CASE WHEN $7 THEN now() END)
+ON CONFLICT (tenant, name) DO UPDATE SET {_ASSIGNED}, follows = excluded.follows, updated_at = now()
+RETURNING due_at
+"""  # noqa: S608 - made of constants
 _DELETE_FOLLOWERS = """
 DELETE FROM mail.followers WHERE tenant = $1 AND deadline = $2 AND lower(address) <> ALL (
   SELECT lower(a) FROM unnest($3::text[]) AS a)
@@ -55,7 +75,10 @@ ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
   address = excluded.address, name = excluded.name, variables = excluded.variables,
   time_zone = excluded.time_zone
 """  # noqa: S608 - made of constants
-_GET = "SELECT name, due_at, variables::text, updated_at FROM mail.deadlines WHERE tenant = $1 AND name = $2"
+_GET = """
+SELECT name, due_at, variables::text, updated_at, follows FROM mail.deadlines WHERE tenant = $1 AND name = $2
+"""
+_COUNT_FOLLOWERS = "SELECT count(*) FROM mail.followers WHERE tenant = $1 AND deadline = $2"
 # A follower was missed if the reminder was cancelled, or is still open although the letter's job has ended.
 _MISSED = """
 EXISTS (SELECT FROM mail.recipients r WHERE r.letter = f.reminded_by AND r.number = f.reminded_number
@@ -69,7 +92,7 @@ FROM mail.followers f JOIN mail.deadlines d ON d.tenant = f.tenant AND d.name = 
 WHERE f.tenant = $1 AND f.deadline = $2 ORDER BY lower(f.address)
 """  # noqa: S608 - contains no input of a caller
 _LIST = """
-SELECT d.name, d.due_at, d.updated_at,
+SELECT d.name, d.due_at, d.updated_at, d.follows,
   (SELECT count(*) FROM mail.followers f WHERE f.tenant = d.tenant AND f.deadline = d.name)
 FROM mail.deadlines d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT $3
 """
@@ -150,10 +173,38 @@ FROM mail.followers f WHERE f.tenant = $1 AND f.deadline = $2
   AND r.letter = f.reminded_by AND r.number = f.reminded_number AND r.state IN ('queued', 'deferred')
   AND (f.reminded_of IS DISTINCT FROM $3 OR lower(f.address) <> ALL (SELECT lower(a) FROM unnest($4::text[]) AS a))
 """
+# What follows something that is still there may have another date tomorrow.
 _DELETE_OLD = """
 DELETE FROM mail.deadlines WHERE (tenant, name) IN (
-  SELECT tenant, name FROM mail.deadlines WHERE due_at < now() - $1 * interval '1 day' ORDER BY due_at LIMIT 500)
+  (SELECT tenant, name FROM mail.deadlines
+   WHERE due_at < now() - $1 * interval '1 day' AND follows IS NULL ORDER BY due_at LIMIT 500)
+  UNION ALL
+  (SELECT tenant, name FROM mail.deadlines
+   WHERE retired_at < now() - $1 * interval '1 day' ORDER BY retired_at LIMIT 500))
 RETURNING name
+"""
+_FOLLOWED: Columns[Followed] = Columns(
+    follows=("text", lambda one: one.follows),
+    revision=("int", lambda one: one.revision),
+    due_at=("timestamptz", lambda one: one.due_at),
+    variables=("text", lambda one: to_json(one.variables).decode()),
+    is_gone=("bool", lambda one: one.is_gone),
+)
+_LOCK_FOLLOWING = """
+SELECT name FROM mail.deadlines WHERE tenant = $1 AND follows = ANY($2::text[]) ORDER BY name FOR UPDATE
+"""
+_MOVE = f"""
+UPDATE mail.deadlines d SET due_at = m.due_at, variables = m.variables::json, revision = m.revision,
+  retired_at = CASE WHEN m.is_gone THEN coalesce(d.retired_at, now()) END, updated_at = now()
+FROM {_FOLLOWED.unnested("m", first=2)}
+WHERE d.tenant = $1 AND d.follows = m.follows AND d.revision < m.revision
+RETURNING d.name
+"""  # noqa: S608 - made of constants
+_CANCEL_MOVED = """
+UPDATE mail.recipients r SET state = 'cancelled', reply = 'the deadline was moved'
+FROM mail.followers f JOIN mail.deadlines d ON d.tenant = f.tenant AND d.name = f.deadline
+WHERE f.tenant = $1 AND f.deadline = ANY($2::text[]) AND f.reminded_of IS DISTINCT FROM d.due_at
+  AND r.letter = f.reminded_by AND r.number = f.reminded_number AND r.state IN ('queued', 'deferred')
 """
 
 
@@ -172,18 +223,45 @@ async def put(
     database: Database,
     tenant: str,
     name: str,
-    due_at: datetime,
+    due_at: datetime | None,
     variables: dict[str, Any],
     followers: Sequence[Recipient],
+    *,
+    followed: Followed | None = None,
+    keep_others: bool = False,
 ) -> None:
-    """Create or replace a deadline. `followers` replaces all existing followers. Raises Unavailable."""
+    """Create or replace a deadline. `followers` replaces all existing followers, unless `keep_others`.
+
+    What it follows, if anything, says `due_at` and `variables` too. Raises TooManyFollowers, Unavailable.
+    """
     addressed = [AddressedRecipient.of(follower) for follower in followers]
     addresses = [follower.address for follower in addressed]
+    facts = (None, 0, False) if followed is None else (followed.follows, followed.revision, followed.is_gone)
+    text = to_json(variables).decode()
     async with database.begin(tenant=tenant) as connection:
-        await fetch_within(connection, _UPSERT_DEADLINE, tenant, name, due_at, to_json(variables).decode())
-        await fetch_within(connection, _CANCEL_REMINDERS, tenant, name, due_at, addresses)
-        await fetch_within(connection, _DELETE_FOLLOWERS, tenant, name, addresses)
+        ((due_at,),) = await fetch_within(connection, _UPSERT_DEADLINE, tenant, name, due_at, text, *facts)
+        if keep_others:
+            await fetch_within(connection, _CANCEL_MOVED, tenant, [name])
+        else:
+            await fetch_within(connection, _CANCEL_REMINDERS, tenant, name, due_at, addresses)
+            await fetch_within(connection, _DELETE_FOLLOWERS, tenant, name, addresses)
         await fetch_within(connection, _UPSERT_FOLLOWERS, tenant, name, *_FOLLOWED_BY.arrays(addressed))
+        ((number,),) = await fetch_within(connection, _COUNT_FOLLOWERS, tenant, name)
+        if number > FOLLOWERS_AT_MOST:
+            raise TooManyFollowers
+
+
+async def move(database: Database, tenant: str, moved: Sequence[Followed]) -> int:
+    """Tell deadlines what they follow, unless they know better. Returns how many have changed. Idempotent.
+
+    Raises Unavailable.
+    """
+    async with database.begin(tenant=tenant) as connection:
+        await fetch_within(connection, _LOCK_FOLLOWING, tenant, [one.follows for one in moved])
+        rows = await fetch_within(connection, _MOVE, tenant, *_FOLLOWED.arrays(moved))
+        names = [row[0] for row in rows]
+        await fetch_within(connection, _CANCEL_MOVED, tenant, names)
+    return len(names)
 
 
 async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
@@ -191,7 +269,7 @@ async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
     rows = await database.fetch(_GET, tenant, name, tenant=tenant)
     if not rows:
         raise NotFound("There is no such deadline.")
-    found = dict(zip(("name", "due_at", "variables", "updated_at"), rows[0], strict=True))
+    found = dict(zip(("name", "due_at", "variables", "updated_at", "opportunity"), rows[0], strict=True))
     followers = [
         {
             "to": f"{shown} <{address}>" if shown else address,
@@ -207,7 +285,8 @@ async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
 async def page(database: Database, tenant: str, *, after: str, limit: int) -> list[dict[str, Any]]:
     """List deadlines by name, from the first after `after`, with follower counts. Raises Unavailable."""
     rows = await database.fetch(_LIST, tenant, after, limit, tenant=tenant)
-    return [dict(zip(("name", "due_at", "updated_at", "followers"), row, strict=True)) for row in rows]
+    names = ("name", "due_at", "updated_at", "opportunity", "followers")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 async def remove(database: Database, tenant: str, name: str) -> bool:
@@ -221,7 +300,7 @@ async def remove(database: Database, tenant: str, name: str) -> bool:
 
 
 async def forget(database: Database) -> None:
-    """Delete deadlines that passed more than KEPT_DAYS days ago. Raises Unavailable."""
+    """Delete deadlines that passed, or were retired, more than KEPT_DAYS days ago. Raises Unavailable."""
     while await database.fetch(_DELETE_OLD, KEPT_DAYS, timeout_s=LONG_S):
         pass
 

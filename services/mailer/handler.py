@@ -138,8 +138,14 @@ async def _delete_old_regularly(database: Database) -> None:
 
 
 async def handle(job: Job[MailPayload], deps: Deps) -> Done | FanOut | Snooze:
-    """Send a letter or a part of one. Fan out a large letter, and summarise it when its parts have ended."""
-    part = job.payload.part
+    """Send a letter or a part of one, or move deadlines.
+
+    Fan out a large letter, and summarise it when its parts have ended.
+    """
+    part, moved = job.payload.part, job.payload.moved
+    if moved:
+        number = await until_available(lambda: deadline_reminders.move(deps.database, job.tenant, moved))
+        return Done({"deadlines": number}, forget_payload=True)
     if part is None:
         if job.children:
             return await _summarise(job, deps)

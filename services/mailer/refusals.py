@@ -57,3 +57,7 @@ class TokenInvalid(ArgosyError):
 
 class NotFound(ArgosyError):
     """There is no such letter."""
+
+
+class TooManyFollowers(ArgosyError):
+    """A deadline can have 1,000 followers."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from libs.common.contracts.mail import Letter, Recipient, StoredLetter
+from libs.common.contracts.mail import Followed, Letter, Recipient, StoredLetter
 from libs.common.errors import Unavailable
 from libs.common.rpc import Document, RpcHandler, page
 from services.mailer import deadline_reminders, suppressions, templates
@@ -160,10 +160,20 @@ async def remove_suppression(tenant: str, request: Document, deps: Deps) -> Docu
 
 
 async def put_deadline(tenant: str, request: Document, deps: Deps) -> Document:
-    """`name`, `due_at` (ISO 8601), `variables`, `followers` → the deadline."""
-    name, due_at = request["name"], datetime.fromisoformat(request["due_at"])
+    """`name`, `due_at` (ISO 8601), `variables`, `followers`, `keep_others`; or `followed` → the deadline.
+
+    `followed` is a Followed, in place of `due_at` and `variables`. Raises TooManyFollowers.
+    """
+    name, variables = request["name"], request["variables"]
+    due_at = None if request["due_at"] is None else datetime.fromisoformat(request["due_at"])
+    followed = None if request["followed"] is None else Followed.model_validate(request["followed"])
+    if followed is not None:
+        due_at, variables = followed.due_at, followed.variables
     followers = [Recipient.model_validate(follower) for follower in request["followers"]]
-    await deadline_reminders.put(deps.database, tenant, name, due_at, request["variables"], followers)
+    await deadline_reminders.put(
+        deps.database, tenant, name, due_at, variables, followers,
+        followed=followed, keep_others=request["keep_others"],
+    )  # fmt: skip
     return await deadline_reminders.get(deps.database, tenant, name)
 
 

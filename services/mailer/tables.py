@@ -99,11 +99,16 @@ deadlines = Table(
     metadata,
     Column("tenant", Text, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("due_at", DateTime(timezone=True)),  # NULL: what it follows has no date
     Column("variables", JSON, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("follows", Text),  # what another service tells the date of
+    Column("revision", Integer, nullable=False, server_default=text("0")),  # of what it follows
+    Column("retired_at", DateTime(timezone=True)),  # when what it follows was gone
     Index("deadlines_by_time", "tenant", "due_at"),
     Index("deadlines_by_age", "due_at"),
+    Index("deadlines_that_follow", "tenant", "follows", postgresql_where=text("follows IS NOT NULL")),
+    Index("deadlines_retired", "retired_at", postgresql_where=text("retired_at IS NOT NULL")),
 )
 
 followers = Table(

@@ -8,12 +8,14 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common.contracts.time_zones import Zone
 from libs.common.contracts.whole_numbers import WHOLE
 
 RECIPIENTS_AT_MOST = 10_000
+FOLLOWERS_AT_MOST = 1_000
+"""Of one deadline."""
 LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """One line of text, without any character that some parser may take for the end of a header."""
 ALLOWED_HEADERS = (
@@ -169,8 +171,19 @@ class Part(BaseModel):
     last: int
 
 
+class Followed(BaseModel):
+    """What a deadline follows, as it is now: `follows` is its name, `revision` grows with each change of it."""
+
+    follows: str
+    revision: int
+    due_at: AwareDatetime | None
+    variables: dict[str, Any]
+    """For the templates of reminders."""
+    is_gone: bool = False
+
+
 class MailPayload(BaseModel):
-    """The payload of a mail job: a letter, or a part of the recipients of the parent's letter."""
+    """The payload of a mail job: a letter, a part of the recipients of the parent's letter, or what has moved."""
 
     letter: Letter | None = None
     to: tuple[str, ...] = ()
@@ -185,6 +198,8 @@ class MailPayload(BaseModel):
     """With `days_before`: only the deadlines whose names begin with this."""
     attachments: tuple[AttachedFile, ...] = ()
     part: Part | None = None
+    moved: tuple[Followed, ...] = ()
+    """Instead of a letter, in a job of the kind `moved`: deadlines follow these."""
 
 
 class StoredLetter(BaseModel):

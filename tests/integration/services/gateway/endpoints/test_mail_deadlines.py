@@ -3,10 +3,17 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from services.gateway.endpoints import mail_deadlines
+from services.gateway.endpoints.service_client import call_service
+from services.gateway.identity.keys import issue
+from services.gateway.identity.scopes import Role, Scope
 from tests.integration.services.gateway.gateway import Gateway, assert_problem
 from tests.mailing import Mailer
 from tests.polling import until
 from tests.relay import Relay
+from tests.searching import Library, in_days
 
 SOON = (datetime.now(UTC) + timedelta(days=2)).isoformat()
 DEADLINE: dict[str, Any] = {
@@ -130,3 +137,76 @@ async def test_a_schedule_reminds_of_what_is_near_and_of_nothing_twice(
     assert len(relay.deliveries) == 2
     followers = (await client.get("/v1/deadlines/tender")).json()["followers"]
     assert [follower["reminded_days"] for follower in followers] == [2, 2]
+
+
+async def test_a_deadline_follows_an_opportunity(gateway: Gateway, mailer: Mailer, library: Library) -> None:
+    id_ = await library.add("a", "Wells", agency="Port", url="https://a.test", closes_at=in_days(9))
+    client = await gateway.client()
+    body = {"opportunity": id_, "followers": [{"to": "ada@one.test"}]}
+    kept = await client.put("/v1/deadlines/wells", json=body)
+    assert kept.status_code == 200, kept.text
+    assert kept.json()["opportunity"] == id_
+    assert kept.json()["variables"] == {
+        "title": "Wells", "url": "https://a.test", "agency": "Port", "closes_on": None,
+    }  # fmt: skip
+    more = {"opportunity": id_, "add_followers": [{"to": "bob@one.test"}]}
+    both = (await client.put("/v1/deadlines/wells", json=more)).json()
+    assert [one["to"] for one in both["followers"]] == ["ada@one.test", "bob@one.test"]
+    await library.move("a", closes_at=in_days(20))
+
+    async def has_moved() -> bool:
+        found = (await client.get("/v1/deadlines/wells")).json()
+        return datetime.fromisoformat(found["due_at"]) == in_days(20)
+
+    await until(has_moved)
+    stranger = await gateway.client("another")
+    assert_problem(await stranger.put("/v1/deadlines/wells", json=body), 404, "not-found")
+
+
+@pytest.mark.parametrize("question", [1, 2])
+async def test_what_moves_while_it_is_put_is_not_missed(
+    gateway: Gateway, mailer: Mailer, library: Library, monkeypatch: pytest.MonkeyPatch, question: int
+) -> None:
+    """It moves after each of the gateway's two questions, and the mailer is told of it before anything else."""
+    id_ = await library.add("a", "Wells", closes_at=in_days(9))
+    asked = 0
+
+    async def answer(request: Any, service: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        nonlocal asked
+        found = await call_service(request, service, name, arguments)
+        if name == "get_opportunity":
+            asked += 1
+            if asked == question:
+                await library.move("a", closes_at=in_days(20))
+                await mailer.all_ended()
+        return found
+
+    monkeypatch.setattr(mail_deadlines, "call_service", answer)
+    client = await gateway.client()
+    kept = await client.put("/v1/deadlines/wells", json={"opportunity": id_})
+    assert kept.status_code == 200, kept.text
+    found = (await client.get("/v1/deadlines/wells")).json()
+    assert datetime.fromisoformat(found["due_at"]) == in_days(20)
+    assert asked == (3 if question == 1 else 2)
+
+
+async def test_what_follows_must_be_allowed_and_be_one_thing(
+    gateway: Gateway, mailer: Mailer, library: Library
+) -> None:
+    id_ = await library.add("a")
+    key = await issue(gateway.database, "dev", "dev", "mail", Role.MEMBER, scopes=frozenset({Scope.MAIL_WRITE}))
+    client = gateway.anonymous(Authorization=f"Bearer {key.key}")
+    assert_problem(await client.put("/v1/deadlines/d", json={"opportunity": id_}), 403, "forbidden")
+    client = await gateway.client()
+    one = [{"to": "ada@one.test"}]
+    wrong: list[dict[str, Any]] = [
+        {"opportunity": id_, "due_at": SOON},
+        {"opportunity": id_, "variables": {"title": "x"}},
+        {"opportunity": "opp_1"},
+        {"due_at": SOON, "followers": one, "add_followers": one},
+        {"followers": one},
+    ]
+    for body in wrong:
+        assert_problem(await client.put("/v1/deadlines/d", json=body), 422, "invalid")
+    unknown = {"opportunity": "opp_" + "0" * 32}
+    assert_problem(await client.put("/v1/deadlines/d", json=unknown), 404, "not-found")
