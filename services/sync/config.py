@@ -20,6 +20,8 @@ class Settings(WorkerSettings, SandboxSettings):
     """A page for webmasters who ask who is calling; it is in the User-Agent."""
     sync_allowed_networks: str = ""
     """Networks that may be called although they are not of the public internet, separated by commas."""
+    sync_host_gap_s: Annotated[float, Field(ge=0, le=3_600)] = 1.0
+    """Seconds between two requests to a host, of all workers together."""
     sync_fetch_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long a source may take for one answer."""
     sync_read_timeout_s: Annotated[float, Field(gt=0)] = 60.0

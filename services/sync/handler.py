@@ -1,18 +1,37 @@
 """The sync worker's job handler. Read this first.
 
-`housekeeping` comes from the fleet's schedule, every night.
+A job `run` fetches a source page by page (pages come from `Pages`, page.py) and writes what is new, has changed or
+has gone (running.py). `remap` and `replay` map what is kept anew, `preview` writes nothing. `housekeeping` comes
+from the fleet's schedule, every night.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from libs.common.contracts.sync import HousekeepingPayload, SyncPayload
+from libs.common.backoff import until_available
+from libs.common.contracts.sync import (
+    HousekeepingPayload,
+    PreviewPayload,
+    RemapPayload,
+    ReplayPayload,
+    RunPayload,
+    SyncPayload,
+)
 from libs.common.db import Database
-from libs.common.worker.job import Done, Job
+from libs.common.worker.job import Done, Job, Snooze
 from libs.common.worker.service import Platform
+from services.sync import changes
 from services.sync.config import Settings
+from services.sync.cursors import Cursors
+from services.sync.fetching import fetching
 from services.sync.housekeeping import keep_house
+from services.sync.page import Pages
+from services.sync.previewing import Previewer
+from services.sync.running import Runner
+from services.sync.sealing import Sealer
+from services.sync.slices import SLICE_S
+from services.sync.success_age import SuccessAge
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +40,44 @@ class Deps:
 
     settings: Settings
     database: Database
+    cursors: Cursors
+    sealer: Sealer
+    pages: Pages
+    success_age: SuccessAge = field(default_factory=SuccessAge)
+    slice_s: float = SLICE_S
+
+    @property
+    def runner(self) -> Runner:
+        """What does jobs that write."""
+        return Runner(self.database, self.pages, self.sealer, self.slice_s)
+
+    @property
+    def previewer(self) -> Previewer:
+        """What does previews."""
+        return Previewer(self.database, self.pages, self.sealer)
 
 
 @asynccontextmanager
 async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
     """Open the dependencies of `handle`."""
-    yield Deps(settings, platform.database)
+    await until_available(lambda: changes.adopt(platform.database))
+    secret = settings.sync_secret.get_secret_value()
+    async with fetching(settings, platform.database) as pages:
+        yield Deps(settings, platform.database, Cursors(secret), Sealer(secret), pages)
 
 
-async def handle(job: Job[SyncPayload], deps: Deps) -> Done:
+async def handle(job: Job[SyncPayload], deps: Deps) -> Done | Snooze:
     """Do a job of any kind."""
     match job.payload.root:
+        case RunPayload() as payload:
+            outcome = await deps.runner.run(job, payload)
+            await deps.success_age.look(deps.database)
+            return outcome
+        case RemapPayload() as payload:
+            return await deps.runner.remap(job, payload)
+        case ReplayPayload() as payload:
+            return await deps.runner.replay(job, payload)
+        case PreviewPayload() as payload:
+            return await deps.previewer.preview(job, payload)
         case HousekeepingPayload():
             return Done(await keep_house(deps.database))

@@ -9,6 +9,18 @@ class NotFound(ArgosyError):
     """There is no such source."""
 
 
+class CursorInvalid(ArgosyError):
+    """This is not a cursor of this list with these filters."""
+
+
+class ChangesForgotten(ArgosyError):
+    """Some changes behind this cursor are no longer known. Read everything anew, and go on without a cursor."""
+
+
+class SearchTooSlow(ArgosyError):
+    """The search took more than two seconds. Ask for less: rarer words, or more filters."""
+
+
 class SourceBusy(ArgosyError):
     """A run of this source has not ended."""
 
@@ -31,6 +43,14 @@ class Wait(ArgosyError):
 
 class SourceStopped(Reject):
     """The source answered 410: it is gone for good. Put it again to try it again."""
+
+
+class SourceDeleted(Reject):
+    """There is no such source any more."""
+
+
+class HeadersLost(Reject):
+    """The headers of the source cannot be decrypted, because SYNC_SECRET is another. Put them again."""
 
 
 class SourcePaused(Reject):
@@ -79,3 +99,11 @@ class AddressRefused(Reject):
 
 class RobotsRefuse(Reject):
     """The source's robots.txt does not let us read this page."""
+
+
+class ReadingCrashed(Reject):
+    """The process that read the answer of the source died."""
+
+
+class ReadingTooSlow(Reject):
+    """It took too long to read the answer of the source."""

@@ -2,6 +2,8 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
+    CheckConstraint,
     Column,
     Computed,
     Date,
@@ -58,6 +60,8 @@ sources = Table(
     Column("paused", Text),  # why it is not fetched any more
     Column("moved_to", Text),
     Column("moves", Integer, nullable=False, server_default=text("0")),  # runs in a row that were led there
+    Column("quiet", Integer, nullable=False, server_default=text("0")),  # runs in a row without a change
+    Column("remap", Boolean, nullable=False, server_default=text("false")),  # what is kept is to be mapped anew
     Column("created_at", Moment, nullable=False, server_default=NOW),
     UniqueConstraint("tenant", "name"),
     postgresql_with={"fillfactor": "70"},  # every page of a run changes the row
@@ -132,6 +136,14 @@ changes = Table(
 )
 Index("changes_of_one", changes.c.tenant, changes.c.opportunity, changes.c.changed_by, changes.c.number)
 Index("changes_by_age", changes.c.at)
+
+feed = Table(  # one row: whose transactions the changes name; see changes.py
+    "feed",
+    metadata,
+    Column("only_one", Boolean, CheckConstraint("only_one"), primary_key=True, server_default=text("true")),
+    Column("place", Text),
+    Column("forgotten", TransactionId),  # the newest of those removed
+)
 
 seen = Table(  # what a run has found, by the page; gone with the run
     "seen",

@@ -35,6 +35,8 @@ CREATE TABLE sync.sources (
   paused text,
   moved_to text,
   moves integer NOT NULL DEFAULT 0,
+  quiet integer NOT NULL DEFAULT 0,
+  remap boolean NOT NULL DEFAULT false,
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant, id),
   UNIQUE (tenant, name)
@@ -146,6 +148,8 @@ def upgrade() -> None:
         for statement in provisioning.members_too(role, ("argosy_ocr", "argosy_mailer", "argosy_analytics")):
             op.execute(statement)
     for statement in SYNC.split(";\n"):
+        op.execute(statement)
+    for statement in provisioning.may_read(("id", "tenant", "finished_at"), ROLES[1], queue="sync"):
         op.execute(statement)
     for table in OF_TENANTS:
         for statement in provisioning.table(f"sync.{table}", *ROLES):

@@ -1,10 +1,10 @@
 """The data exchanged between the gateway and the sync worker.
 
-A job's `kind` is the `kind` of its payload: run, preview, remap, replay, search, housekeeping.
+A job's `kind` is the `kind` of its payload: run, preview, remap, replay, housekeeping.
 
 RPC, as `call(bus, "sync", name, tenant, request)`:
 
-put_source        SourceChange → SourceAnswer
+put_source        SourceChange → SourceAnswer, or {"mistakes": [{"field", "message"}…]}
 get_source        {"name"} → SourceAnswer
 list_sources      {"after": name or None, "limit"} → {"sources": [SourceAnswer…], "next_after": name or None}
 delete_source     {"name"} → {}
@@ -14,13 +14,15 @@ list_rejected     {"source": name, "after": number or None, "limit"}
 Errors of RPC are `not_found`, `source_busy` (delete_source) and `too_many_sources` (put_source).
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, model_validator
 
 from libs.common.contracts.time_zones import Zone
+from libs.common.contracts.whole_numbers import WHOLE
 
 SOURCES_AT_MOST = 500
 """Of one tenant."""
@@ -41,7 +43,9 @@ SUMMARY_AT_MOST = 20_000
 SOURCE_NAME = r"[a-z0-9][a-z0-9._-]{0,99}"
 
 SourceName = Annotated[str, Field(pattern=f"^{SOURCE_NAME}$")]
-Expression = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+Expression = Annotated[
+    str, StringConstraints(min_length=1, max_length=1_000), Field(json_schema_extra={"format": "jmespath"})
+]
 """JMESPath."""
 
 
@@ -77,7 +81,7 @@ class NoPaging(_Closed):
 class _Numbered(_Closed):
     place: Annotated[Place, Field(alias="in")] = Place.QUERY
     parameter: Annotated[str, Field(min_length=1, max_length=100)]
-    size: tuple[Annotated[str, Field(min_length=1, max_length=100)], Annotated[int, Field(ge=1, le=1_000)]]
+    size: tuple[Annotated[str, Field(min_length=1, max_length=100)], Annotated[int, Field(ge=1, le=1_000), WHOLE]]
     """The name and the value of the parameter that says how many records a page has."""
 
 
@@ -91,7 +95,7 @@ class PageNumberPaging(_Numbered):
     """The parameter is the number of the page. A page with fewer than `size` is the last one."""
 
     kind: Literal["page"]
-    first: Annotated[int, Field(ge=0, le=1)] = 1
+    first: Annotated[int, Field(ge=0, le=1), WHOLE] = 1
 
 
 class CursorPaging(_Closed):
@@ -129,9 +133,9 @@ class Incremental(_Closed):
     place: Annotated[Place, Field(alias="in")] = Place.QUERY
     field: Expression
     """Of a record: when it was changed."""
-    overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400)] = 300
+    overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400), WHOLE] = 300
     """Ask for so much more, in seconds, because records appear late."""
-    full_every_days: Annotated[int, Field(ge=1, le=365)] = 7
+    full_every_days: Annotated[int, Field(ge=1, le=365), WHOLE] = 7
     """Ask for all of them so often: only then it is seen what has gone."""
 
 
@@ -164,16 +168,16 @@ class Mapping(_Closed):
 class SourceSpec(_Closed):
     """Where opportunities come from, and how they are read. Header values are not part of it."""
 
-    url: Annotated[str, Field(max_length=2_000)]
+    url: Annotated[str, Field(max_length=2_000, json_schema_extra={"format": "source-url"})]
     format: Format
     method: Literal["GET", "POST"] = "GET"
     body: dict[str, Any] | None = None
     """Sent as JSON with POST."""
-    language: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")] = "simple"
+    language: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$", json_schema_extra={"format": "language"})] = "simple"
     """A text search configuration of PostgreSQL, such as `english`."""
     time_zone: Zone = "UTC"
     """Of dates and times that name none. A date without a time closes at 23:59:59 of that day."""
-    min_interval_s: Annotated[int, Field(ge=60, le=30 * 86_400)] = 3_600
+    min_interval_s: Annotated[int, Field(ge=1, le=30 * 86_400), WHOLE] = 3_600
     """A run does nothing if the last one that fetched anything began less than this many seconds ago."""
     complete: bool = False
     """A run without `incremental` reads everything there is: what it does not find has gone."""
@@ -189,7 +193,7 @@ Headers = Annotated[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")],
         Annotated[str, Field(max_length=HEADER_BYTES_AT_MOST, pattern=r"^[\t\x20-\x7e]*$")],
     ],
-    Field(max_length=HEADERS_AT_MOST),
+    Field(max_length=HEADERS_AT_MOST, json_schema_extra={"additionalProperties": False}),
 ]
 """Sent to the source's own origin only. Their values are kept encrypted, and never shown again."""
 
@@ -246,21 +250,27 @@ class ReplayPayload(_Closed):
     source: UUID
 
 
-class SearchPayload(_Closed):
-    """The payload of a job `search`: send a letter of what is new for a saved search."""
-
-    kind: Literal["search"] = "search"
-    search: str
-
-
 class HousekeepingPayload(_Closed):
     """The payload of the job `housekeeping`, which the fleet's schedule makes every night."""
 
     kind: Literal["housekeeping"] = "housekeeping"
 
 
-class SyncPayload(RootModel[HousekeepingPayload]):
+class SyncPayload(
+    RootModel[
+        Annotated[
+            RunPayload | PreviewPayload | RemapPayload | ReplayPayload | HousekeepingPayload,
+            Field(discriminator="kind"),
+        ]
+    ]
+):
     """The payload of any job of the queue `sync`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_fleets_own_has_none(cls, payload: Any) -> Any:
+        """A job of a fleet schedule has an empty payload, and the only such job is housekeeping."""
+        return payload or {"kind": "housekeeping"}
 
 
 class SourceChange(_Closed):
@@ -278,3 +288,27 @@ class SourceAnswer(BaseModel):
     name: str
     spec: SourceSpec
     header_names: list[str]
+    """Their values are never shown."""
+    paused: str | None
+    """Why it is not fetched any more, until it is put again."""
+    failures: int
+    """Attempts in a row that failed. After ten the source is paused."""
+    fetched_at: datetime | None
+    succeeded_at: datetime | None
+    not_before: datetime | None
+    """A run that comes earlier waits if that is within the hour, or else does nothing."""
+    moved_to: str | None
+    """Where its address has moved for good. It is taken over when three runs in a row were led there."""
+    remap: bool
+    """What is kept has yet to be mapped anew."""
+
+
+class RejectedRecord(BaseModel):
+    """A record that did not pass."""
+
+    number: int
+    key: str | None
+    reason: str
+    field: str | None
+    raw: Any
+    at: datetime

@@ -1,4 +1,4 @@
-"""A sync worker whose jobs run when a test says so."""
+"""A sync worker whose jobs run when a test says so, and opportunities that need no source."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from libs.common.bus import Bus
 from libs.common.db import Database
+from tests.searching import Library
 from tests.syncing import Syncer, syncing
 
 
@@ -22,3 +23,8 @@ async def syncer(
 ) -> AsyncIterator[Syncer]:
     async with syncing(database, gateway_database, nats_bus, tmp_path / "blobs") as made:
         yield made
+
+
+@pytest.fixture
+def library(database: Database) -> Library:
+    return Library(database)

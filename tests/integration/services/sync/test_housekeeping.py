@@ -18,6 +18,6 @@ FROM unnest(array[29, 31]) AS age
 async def test_rejected_records_and_runs_go_after_30_days(syncer: Syncer) -> None:
     await syncer.database.fetch(_REJECTED)
     await syncer.database.fetch(_RUNS)
-    assert await syncer.run(HousekeepingPayload(), tenant="argosy") == {"rejected": 1, "runs": 1}
+    assert await syncer.run(HousekeepingPayload(), tenant="argosy") == {"rejected": 1, "runs": 1, "changes": 0}
     assert len(await syncer.database.fetch("SELECT FROM sync.rejected")) == 1
     assert len(await syncer.database.fetch("SELECT FROM sync.runs")) == 1

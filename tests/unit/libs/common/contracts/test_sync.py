@@ -22,7 +22,7 @@ def test_paging_is_read_by_its_kind() -> None:
         {"paging": {"kind": "offset", "parameter": "from", "size": ["rows", 1_001]}},
         {"paging": {"kind": "spiral"}},
         {"max_gone_ratio": 1.1},
-        {"min_interval_s": 1},
+        {"min_interval_s": 0},
         {"time_zone": "Mars/Olympus"},
         {"mapping": {"heading": "title"}},
     ],

@@ -1,0 +1,1 @@
+"""How fast sync is, beside its limits."""
