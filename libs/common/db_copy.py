@@ -1,9 +1,12 @@
 """Hands over what the server copies out, chunk by chunk, while it copies."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
+from typing import Any
 
 from libs.common import background
 from libs.common.db_opening import Driver
@@ -14,9 +17,25 @@ class CopyTooSlow(ArgosyError):
     """Reading a result took longer than it may."""
 
 
-@dataclass(frozen=True, slots=True)
+class CopyAs(Enum):
+    """How a result is written. Times are in UTC, text is in UTF-8."""
+
+    CSV = "csv"
+    """With a header."""
+    LINES = "lines"
+    """The query has one column of text, without line breaks and control characters: each value is a line."""
+
+
+# What the text of a line has not, so that nothing in it is quoted.
+_OPTIONS: Mapping[CopyAs, dict[str, Any]] = {
+    CopyAs.CSV: {"header": True},
+    CopyAs.LINES: {"header": False, "delimiter": "\x02", "quote": "\x01"},
+}
+
+
+@dataclass(slots=True)
 class Copy:
-    """The result of a query as CSV (UTF-8, with a header), as of one moment."""
+    """The result of a query, as of one moment."""
 
     snapshot: str
     """What the query sees, as pg_current_snapshot() tells it."""
@@ -24,10 +43,22 @@ class Copy:
     """All that was committed before is in the result."""
     chunks: AsyncGenerator[bytes]
     """The text, in pieces that may end anywhere. A reader that is slow slows the server down."""
+    rows: int | None = None
+    """How many there were, when all have been read."""
 
 
-async def chunks_of(driver: Driver, sql: str, args: Sequence[object], timeout_s: float) -> AsyncGenerator[bytes]:
+async def chunks_of(
+    driver: Driver,
+    sql: str,
+    args: Sequence[object],
+    timeout_s: float,
+    *,
+    written: CopyAs,
+    counted: Callable[[int], None],
+) -> AsyncGenerator[bytes]:
     """What COPY sends of the query. If it is closed early, the server is told to stop.
+
+    At the end, `counted` is told how many rows there were.
 
     Raises CopyTooSlow beyond `timeout_s` seconds, whoever was slow; and what the driver raises.
     """
@@ -39,9 +70,10 @@ async def chunks_of(driver: Driver, sql: str, args: Sequence[object], timeout_s:
     async def copy() -> None:
         try:
             # Without a number, the driver would stop at the time limit of its connection.
-            await driver.copy_from_query(
-                sql, *args, output=hand_over, format="csv", header=True, timeout=timeout_s
+            status = await driver.copy_from_query(
+                sql, *args, output=hand_over, format="csv", timeout=timeout_s, **_OPTIONS[written]
             )
+            counted(int(re.sub(r"\D", "", status)))  # COPY 3
         except Exception as error:
             await handed.put(error)
         else:

@@ -8,7 +8,7 @@ import pytest
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import Role
-from libs.common.db import Database
+from libs.common.db import CopyAs, Database
 from libs.common.db_copy import Copy, CopyTooSlow
 from libs.common.errors import Unavailable
 from libs.common.ledger.accept import accept
@@ -36,6 +36,23 @@ async def test_what_is_selected_comes_as_csv(database: Database) -> None:
     async with database.copy("SELECT 1 AS n WHERE false", timeout_s=60) as copy:
         assert [chunk async for chunk in copy.chunks] == [b"n\n"]
     assert database.stats().in_use == 0
+
+
+async def test_lines_come_as_the_query_makes_them_and_are_counted(database: Database) -> None:
+    sql = "SELECT to_json(n || ', \"' || E'\\n')::text FROM generate_series(1, 3) n"
+    async with database.copy(sql, timeout_s=60, written=CopyAs.LINES) as copy:
+        assert copy.rows is None
+        lines = b"".join([chunk async for chunk in copy.chunks]).decode().splitlines()
+    assert lines == [f'"{n}, \\"\\n"' for n in (1, 2, 3)]
+    assert copy.rows == 3
+
+
+async def test_a_reader_has_all_of_the_time_and_times_are_in_utc(database: Database) -> None:
+    """The server takes a session for frozen that is idle, as it is when everything has been sent and not read."""
+    idle = "idle_in_transaction_session_timeout"
+    sql = f"SELECT current_setting('{idle}') AS idle, current_setting('TimeZone') AS zone"
+    async with database.copy(sql, timeout_s=61.5) as copy:
+        assert await rows_of(copy) == [{"idle": "61500ms", "zone": "UTC"}]
 
 
 async def test_it_shows_the_rows_of_its_tenant(database: Database, database_settings: DatabaseSettings) -> None:

@@ -1,0 +1,41 @@
+"""The letter that tells of a file: a job of the mailer, made in the transaction that ends the export."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from libs.common.contracts.mail import MailPayload
+from libs.common.db import Connection, fetch_within
+from libs.common.ledger.jobs import new_id
+from libs.common.links import LIFE_AT_MOST_S, Link, token_of
+from libs.common.worker.job import Artifact
+from services.exporter.config import Settings
+
+# Whoever asked for the file is who sends the letter.
+_ENQUEUE = """
+SELECT ledger."mailer:letter"($1::uuid, $2, (SELECT created_by FROM ledger.jobs WHERE id = $3::uuid), $4::jsonb)
+"""
+
+
+def link_to(artifact: Artifact, tenant: str, job: UUID, settings: Settings) -> dict[str, Any]:
+    """`link` and `expires_at`: where the file is for whoever has the link, and until when."""
+    expires = int(time.time()) + LIFE_AT_MOST_S
+    link = Link(tenant, job, artifact.name, artifact.sha256, expires)
+    token = token_of(link, settings.link_secret.get_secret_value())
+    return {"link": f"{settings.link_url}/{token}", "expires_at": _shown(link.expires_at)}
+
+
+async def send(
+    connection: Connection, letter: MailPayload, tenant: str, job: UUID, variables: dict[str, Any]
+) -> None:
+    """Send `letter` with these variables for each recipient, if the transaction commits."""
+    recipients = tuple(
+        one.model_copy(update={"variables": one.variables | variables}) for one in letter.recipients
+    )
+    payload = letter.model_copy(update={"recipients": recipients}).model_dump_json(by_alias=True)
+    await fetch_within(connection, _ENQUEUE, new_id(), tenant, job, payload)
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

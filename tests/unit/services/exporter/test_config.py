@@ -1,0 +1,29 @@
+"""What the exporter's settings may be."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.exporting import settings_of
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    assert (settings.slots, settings.export_timeout_s, settings.export_rows_per_s) == (3, 900, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"link_secret": "short"},
+        {"export_concurrency": 0},
+        {"export_timeout_s": 0},
+        {"export_rows_per_s": -1},
+        {"link_url": "ftp://x"},
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        settings_of(tmp_path, **wrong)
