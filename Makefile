@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-gateway bench-peers lock audit
+.PHONY: help images images-test cluster-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-peers lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ monitor: ## Watch the fleet with Prometheus and Alertmanager, until Ctrl-C
 keys: ## List the API keys of the tenant dev, or make one: make keys NEW=name ROLE=member
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
 	$(RUN) -m deploy.local keys "$(NEW)" "$(ROLE)"
+
+export: ## Write a dataset to a file here: make export DATASET=jobs FORMAT=csv
+	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
+	$(RUN) -m deploy.local export "$(or $(DATASET),jobs)" "$(or $(FORMAT),csv)"
 
 worker: setup ## Run one more worker in the foreground: make worker S=ocr
 	@test -f $(FOLDER)/$(WORKER).env || { echo "There is no $(FOLDER)/$(WORKER).env: make up first, and S= names a service."; exit 1; }
@@ -116,6 +120,10 @@ chaos-rollout: setup ## Replace an older version by this one under load, and go 
 chaos-events: setup ## Events sent while everything is killed in turn, and counted: make chaos-events EVENTS=100000
 	@$(RUN) -m tests.chaos.events --events $(EVENTS)
 
+chaos-sync: setup ## Sync workers killed at every point of a run: make chaos-sync SEEDS=3
+	@TEST_SEEDS=$(SEEDS) $(RUN) -m pytest -q -n 2 tests/integration/services/sync/test_handler.py \
+	  tests/integration/services/sync/test_runs.py -k "whoever_is_killed or killed_at_any_point" $(PYTEST_ARGS)
+
 ## Code
 check: setup ## Lint and strict types only
 	@$(RUN) -m ruff format --check .
@@ -154,6 +162,13 @@ bench-mail: setup ## A letter to 10,000 through the fleet, beside bare aiosmtpli
 bench-analytics: setup ## Events counted, beside the plain insert; queries, reports
 	@$(RUN) -m benchmarks.analytics
 	$(RUN) -m benchmarks.analytics_http
+
+bench-sync: setup ## Records written and searched, beside the plain statements
+	@$(RUN) -m benchmarks.sync.writing
+	@$(RUN) -m benchmarks.sync.search
+
+bench-exports: setup ## Files in every format, beside psql \copy, pyarrow and writers of XLSX
+	@$(RUN) -m benchmarks.exports
 
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway

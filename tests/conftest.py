@@ -17,7 +17,7 @@ from deploy.migrations.__main__ import upgrade
 from libs.common import bus, db
 from libs.common.bus import Bus
 from libs.common.config import BusSettings, DatabaseSettings
-from libs.common.contracts.services import ANALYTICS, GATEWAY, MAILER, SYNC
+from libs.common.contracts.services import ANALYTICS, EXPORTER, GATEWAY, MAILER, SYNC
 from libs.common.db import Database
 from tests.polling import PATIENCE_S
 from tests.relay import Relay, relaying
@@ -101,6 +101,13 @@ async def analytics_database(database_settings: DatabaseSettings) -> AsyncIterat
 async def sync_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
     """A pool on this test's database, as the sync worker has it."""
     async with db.connect(database_settings, "sync", role=SYNC.role) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def export_database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """A pool on this test's database, as the exporter has it."""
+    async with db.connect(database_settings, "exporter", role=EXPORTER.role) as connected:
         yield connected
 
 

@@ -1,4 +1,4 @@
-"""python -m deploy.local up | down | status | scale | logs | keys | monitor | redis-start | redis-stop
+"""python -m deploy.local up | down | status | scale | logs | keys | export | monitor | redis-start | redis-stop
 
 Each command's module is imported when it is asked for: a mistake in a setting is told before what takes two
 seconds to import is imported.
@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     keys = commands.add_parser("keys")
     keys.add_argument("new", nargs="?")
     keys.add_argument("role", nargs="?")
+    exports = commands.add_parser("export")
+    exports.add_argument("dataset")
+    exports.add_argument("format")
     return parser
 
 
@@ -72,18 +75,17 @@ def _run(arguments: argparse.Namespace) -> bool:
             _module("logs").logs(arguments.name)
         case "keys":
             _module("keys").keys(arguments.new, arguments.role)
+        case "export":
+            _module("export").export(arguments.dataset, arguments.format)
         case "down":
             with _alone():
                 _module("down").down()
         case "scale":
             with _alone():
                 _module("scale").scale(arguments.service, arguments.processes)
-        case "redis-start":
+        case "redis-start" | "redis-stop" as switch:
             with _alone():
-                _module("redis_switch").start()
-        case "redis-stop":
-            with _alone():
-                _module("redis_switch").stop()
+                getattr(_module("redis_switch"), switch.removeprefix("redis-"))()
     return True
 
 

@@ -238,7 +238,11 @@ def environment_of(service: str, state: State) -> dict[str, str]:
     redis_url = f"redis://{service}:{password}@127.0.0.1:{state.redis_port}/0"
     redis = {"REDIS_URL": redis_url} if service in NEED_REDIS else {}
     own = {
-        GATEWAY: {"GATEWAY_PORT": str(state.gateway_port), "PROBES_PORT": str(state.metrics_port)},
+        GATEWAY: {
+            "GATEWAY_PORT": str(state.gateway_port),
+            "PROBES_PORT": str(state.metrics_port),
+            "LINK_SECRET": state.link_secret,
+        },
         services.MAILER.name: {
             "MAIL_RELAYS": f"smtp://127.0.0.1:{state.smtp_port}?tls=off",
             "MAIL_SECRET": state.mail_secret,
@@ -246,6 +250,10 @@ def environment_of(service: str, state: State) -> dict[str, str]:
         },
         services.ANALYTICS.name: {"ANALYTICS_SECRET": state.analytics_secret},
         services.SYNC.name: {"SYNC_SECRET": state.sync_secret},
+        services.EXPORTER.name: {
+            "LINK_SECRET": state.link_secret,
+            "LINK_URL": f"{gateway_url(state)}/v1/download",
+        },
     }
     confinement = {"SANDBOX_CONFINEMENT": "if-available"} if "SANDBOX_CONFINEMENT" in variables_of(service) else {}
     ours = {

@@ -91,6 +91,8 @@ ON CONFLICT (tenant, name) DO UPDATE SET cron = excluded.cron, next_at = exclude
 
 ENQUEUER = "argosy_enqueuer"
 """The owner of the functions that make jobs of another queue. It may insert such jobs, and nothing else."""
+_OF_EVERY_OWNER = ("argosy_gateway", "argosy_ocr", "argosy_mailer")
+"""Who may work as all of these owns a database of the fleet, or might as well."""
 _ENQUEUE_ARGUMENTS = (
     "job uuid, tenant text, created_by text, payload jsonb, due_at timestamptz DEFAULT now(),"
     " max_attempts integer DEFAULT 5, timeout_s double precision DEFAULT 3600, trace text DEFAULT NULL"
@@ -184,6 +186,18 @@ def may_read(columns: Sequence[str], tenant_role: str, *, queue: str) -> Iterato
     yield from _policy(f"of_{tenant_role}", "ledger.jobs", rows, tenant_role)
 
 
+def publish(name: str, columns: Sequence[str], tenant_role: str) -> Iterator[str]:
+    """Let a service read `columns` of the table `name`, which has a column `tenant`, on behalf of a tenant.
+
+    What it could read of the table before, it no longer can.
+    """
+    yield f"GRANT USAGE ON SCHEMA {name.partition('.')[0]} TO {tenant_role}"
+    yield f"REVOKE ALL ON {name} FROM {tenant_role}"
+    yield f"GRANT SELECT ({', '.join(columns)}) ON {name} TO {tenant_role}"
+    yield f"DROP POLICY IF EXISTS of_{tenant_role} ON {name}"
+    yield f"CREATE POLICY of_{tenant_role} ON {name} FOR SELECT TO {tenant_role} USING ({_OF_THE_TENANT})"
+
+
 def may_enqueue(role: str, queue: str, kind: str) -> Iterator[str]:
     """Let a service make jobs of this kind in another queue, by the function `ledger."queue:kind"`.
 
@@ -191,6 +205,7 @@ def may_enqueue(role: str, queue: str, kind: str) -> Iterator[str]:
     """
     function = f'ledger."{queue}:{kind}"'
     yield from _role(ENQUEUER)
+    yield from members_too(ENQUEUER, _OF_EVERY_OWNER)  # another owner could not make the function its
     yield f"GRANT USAGE ON SCHEMA ledger TO {ENQUEUER}"
     for table in ("jobs", "entries"):
         columns = _WRITTEN[table, "INSERT"]

@@ -12,7 +12,7 @@ in as. With `tenant`, a statement runs as a role that can read and write only th
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -23,7 +23,9 @@ from libs.common import background, log
 from libs.common.backoff import until_available
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import Role as Role
-from libs.common.db_copy import Copy, chunks_of
+from libs.common.db_copy import Copy as Copy
+from libs.common.db_copy import CopyAs as CopyAs
+from libs.common.db_copy import chunks_of
 from libs.common.db_opening import LOST, Driver, Servers
 from libs.common.db_pool import Connection as Connection
 from libs.common.db_pool import Pool, cause_of
@@ -49,7 +51,12 @@ _ENTER = "SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
 _ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant', $2, true)"
 """Role and tenant apply to this transaction only: a connection in the pool belongs to no tenant."""
 # Two statements of READ COMMITTED would see two moments. Here a scan may be right, as nobody keeps the plan.
-_BEGIN_COPY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on"
+# What has been sent may wait for its reader in buffers of the network: the server is idle meanwhile.
+_BEGIN_COPY = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on;"
+    " SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD';"
+    " SET LOCAL idle_in_transaction_session_timeout = {idle_ms:d}"
+)
 _SNAPSHOT = "SELECT pg_current_snapshot()::text, now()"
 
 
@@ -131,9 +138,14 @@ class Database:
 
     @asynccontextmanager
     async def copy(
-        self, sql: str, *args: object, tenant: str | None = None, timeout_s: float
+        self,
+        sql: str,
+        *args: object,
+        tenant: str | None = None,
+        timeout_s: float,
+        written: CopyAs = CopyAs.CSV,
     ) -> AsyncIterator[Copy]:
-        """Read the result of a query with `$1, $2, …` as CSV, in chunks, while the block runs.
+        """Read the result of a query with `$1, $2, …` in chunks, while the block runs.
 
         With `tenant`, it sees only the rows of that tenant. Reading it in the block raises CopyTooSlow after
         `timeout_s` seconds. Raises Unavailable.
@@ -142,16 +154,21 @@ class Database:
         async with self._pool.borrowed() as (_, driver):
             driver.reusable = False  # until all has been read
             with self._noticing_loss(driver):
-                await driver.execute("; ".join((_BEGIN_COPY, *enter)), timeout=PROMPT_S)
+                begin = _BEGIN_COPY.format(idle_ms=round(timeout_s * 1000))
+                await driver.execute("; ".join((begin, *enter)), timeout=PROMPT_S)
                 snapshot, as_of = await driver.fetchrow(_SNAPSHOT, timeout=PROMPT_S)
-            async with aclosing(self._chunks(driver, sql, args, timeout_s)) as chunks:
-                yield Copy(snapshot, as_of, chunks)
 
-    async def _chunks(
-        self, driver: Driver, sql: str, args: Sequence[object], timeout_s: float
-    ) -> AsyncGenerator[bytes]:
+            def counted(rows: int) -> None:
+                copy.rows = rows
+
+            sent = chunks_of(driver, sql, args, timeout_s, written=written, counted=counted)
+            async with aclosing(self._chunks(driver, sent)) as chunks:
+                copy = Copy(snapshot, as_of, chunks)
+                yield copy
+
+    async def _chunks(self, driver: Driver, sent: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         with self._noticing_loss(driver):
-            async with aclosing(chunks_of(driver, sql, args, timeout_s)) as chunks:
+            async with aclosing(sent) as chunks:
                 async for chunk in chunks:
                     yield chunk
             await driver.execute("COMMIT", timeout=PROMPT_S)
@@ -205,6 +222,17 @@ class Database:
                 self._pool.retire(driver)
                 await connection.invalidate()
             raise
+
+
+@asynccontextmanager
+async def as_service(connection: Connection, role: Role, tenant: str) -> AsyncIterator[None]:
+    """Work as the service of `role` during the block, in a transaction that works as `tenant`.
+
+    If the block raises, the transaction must be rolled back.
+    """
+    await fetch_within(connection, _ENTER_WITHIN, role.name, "")
+    yield
+    await fetch_within(connection, _ENTER_WITHIN, role.of_a_tenant, tenant)
 
 
 async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:

@@ -114,9 +114,42 @@ analytics_query_seconds = Histogram(
     "argosy_analytics_query_seconds", "Time to answer a query or to make a report, by its kind.", ["kind"],
     buckets=_SECONDS,
 )  # fmt: skip
+search_seconds = Histogram(
+    "argosy_search_seconds", "Time to find opportunities, by their order.", ["order"], buckets=_SECONDS
+)
 partitions_ahead_days = Gauge(
     "argosy_partitions_ahead_days", "Days from today for which there are partitions of events."
 )
+
+sync_fetches = Counter("argosy_sync_fetches", "Requests to sources, by the status of the answer.", ["status"])
+sync_fetch_seconds = Histogram(
+    "argosy_sync_fetch_seconds", "Time of a request to a source, with its body.", buckets=_SECONDS
+)
+sync_bytes = Counter("argosy_sync_bytes", "Bytes of answers of sources, as they came over the wire.")
+sync_host_wait_seconds = Histogram(
+    "argosy_sync_host_wait_seconds", "Time waited for the turn to ask a host.", buckets=_SECONDS
+)
+sync_refused_addresses = Counter(
+    "argosy_sync_refused_addresses", "Connections refused because the address is not public."
+)
+sync_records = Counter("argosy_sync_records", "Records of sources, by what became of them.", ["outcome"])
+sync_oldest_success_seconds = Gauge(
+    "argosy_sync_oldest_success_seconds",
+    "How long ago the source that waits longest was read, of those not paused.",
+)
+export_rows = Counter("argosy_export_rows", "Rows written to files.", ["dataset", "format"])
+export_bytes = Counter("argosy_export_bytes", "Bytes of files written.")
+export_seconds = Histogram(
+    "argosy_export_seconds", "Time to write a file.", ["format"], buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900)
+)
+export_first_byte_seconds = Histogram(
+    "argosy_export_first_byte_seconds", "Time from the beginning of a job to the first bytes of its file.",
+    buckets=_SECONDS,
+)  # fmt: skip
+export_snapshot_age_seconds = Gauge(
+    "argosy_export_snapshot_age_seconds", "Age of the oldest snapshot that exports hold now."
+)
+export_downloads = Counter("argosy_export_downloads", "Files downloaded, with a key or by a link.", ["how"])
 
 
 def show_from_the_start(counter: Counter, **values: Iterable[str]) -> None:

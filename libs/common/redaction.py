@@ -1,4 +1,5 @@
-"""Blots secrets out of what is logged or told of an error: API keys, tokens, passwords in URLs, unsubscribe links.
+"""Blots secrets out of what is logged or told of an error: API keys, tokens, passwords in URLs, links to
+unsubscribe and to files.
 
 Callers put secrets where they do not belong, such as a path, and libraries quote the address that they were given.
 So this looks at whole lines and documents, whatever part of them a secret is in.
@@ -26,6 +27,7 @@ _SECRETS = {
     "eyJ": r"()eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?",  # a JWT: base64url of `{"`, and so on
     "://": rf"(://)(?:(?!/){_OF_URL})+(?=@)",
     "unsubscribe/": rf"(unsubscribe/){_OF_URL}+",
+    "/download/": rf"(/download/){_OF_URL}+",
     "bounce-": r"(bounce-)[A-Za-z2-7]{48}",
 }
 """By a text that each kind always has, which is quickly looked for: what it looks like, behind what is kept."""

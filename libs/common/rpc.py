@@ -6,7 +6,7 @@ its message, and its code, which is that of an ArgosyError or `bug`. It is a sep
 the object one level deeper: an object as deep as one parser allows must still be readable for the next parser.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic_core import from_json, to_json
@@ -76,13 +76,19 @@ def serve(handlers: Mapping[str, RpcHandler[D]], deps: D) -> Callable[[str, byte
 
 def page(name: str, found: list[Document], limit: int, key: str = "number") -> Document:
     """Return as many of `found` as fit into a reply, and in `next_after` the last `key` if there are more."""
-    size, more = 0, len(found) == limit
+    fit = fitting(found)
+    more = fit < len(found) or len(found) == limit
+    return {name: found[:fit], "next_after": found[fit - 1][key] if more else None}
+
+
+def fitting(found: Sequence[Document]) -> int:
+    """How many of the first of `found` fit into a reply: at least one, if there is one."""
+    size = 0
     for number, document in enumerate(found):
         size += len(to_json(document))
         if size > PAGE_BYTES_AT_MOST and number:
-            found, more = found[:number], True
-            break
-    return {name: found, "next_after": found[-1][key] if more else None}
+            return number
+    return len(found)
 
 
 def subject_pattern(service: str) -> str:

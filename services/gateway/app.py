@@ -33,7 +33,8 @@ from services.gateway.http.timeouts import Timeouts
 from services.gateway.identity.authentication import Authenticator
 from services.gateway.identity.tokens import Tokens
 from services.gateway.limits.limiter import Limiter
-from services.gateway.routes import OPERATIONS, PUBLIC_ROUTES, OperationRouter, routes_for
+from services.gateway.router import OperationRouter, routes_for
+from services.gateway.routes import OPERATIONS, PUBLIC_OPERATIONS
 
 
 def create_app(
@@ -92,7 +93,9 @@ def create_app(
     cors = Middleware(Cors, origins=settings.origins, public_paths=public_paths)
     app = Gateway(middleware=[Middleware(EarlyAnswers), Middleware(RequestLog), cors])
     app.state = state
-    app.router = OperationRouter([*routes_for([*OPERATIONS, *operations]), *PUBLIC_ROUTES], lifespan)
+    app.router = OperationRouter(
+        [*routes_for([*OPERATIONS, *operations]), *routes_for(PUBLIC_OPERATIONS)], lifespan
+    )
     return app
 
 

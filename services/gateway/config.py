@@ -84,6 +84,13 @@ class TokenSettings(Environment):
         return self
 
 
+class LinkSettings(Environment):
+    """Links to files that need no key."""
+
+    link_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Signs links; the same at every gateway and at the exporter. Without it, there are no links."""
+
+
 class RetentionSettings(Environment):
     """How long ended jobs and their files are kept: until one of the two limits is reached."""
 
@@ -111,6 +118,7 @@ class Settings(
     ProbeSettings,
     LimitSettings,
     TokenSettings,
+    LinkSettings,
     RetentionSettings,
     ShutdownSettings,
 ):

@@ -77,6 +77,13 @@ class RequestTimeout(Problem):
     always: ClassVar = {"Connection": "close"}
 
 
+class Gone(Problem):
+    """This was here once, and will not be again."""
+
+    status = 410
+    title = "Gone"
+
+
 class TooLarge(Problem):
     """The body is too large."""
 

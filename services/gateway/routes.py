@@ -1,13 +1,7 @@
 """All operations of the API: the scope each needs, its limits, its request and its responses."""
 
-import re
-from collections.abc import Iterable, Sequence
-
-from starlette.applications import Starlette
-from starlette.routing import Match, Route, Router
-from starlette.types import Lifespan, Receive, Scope, Send
-
 from libs.common.contracts.analytics import EventTypeAnswer, QueryAnswer
+from libs.common.contracts.sync import SourceAnswer
 from services.gateway.endpoints.analytics import (
     AnalyticsQuery,
     ErasureQuery,
@@ -31,6 +25,7 @@ from services.gateway.endpoints.events import (
     replay_rejected,
     submit_events,
 )
+from services.gateway.endpoints.exports import ExportSubmission, list_datasets, submit_export
 from services.gateway.endpoints.health import alive, ready
 from services.gateway.endpoints.job_actions import (
     BulkCancel,
@@ -62,6 +57,7 @@ from services.gateway.endpoints.limits import (
     show_limits,
     show_tenant_limits,
 )
+from services.gateway.endpoints.links import NewLink, create_link, download_by_link
 from services.gateway.endpoints.mail import (
     RecipientListQuery,
     list_recipients,
@@ -77,6 +73,17 @@ from services.gateway.endpoints.mail_deadlines import (
     show_deadline,
 )
 from services.gateway.endpoints.ocr import OcrSubmission, submit_ocr
+from services.gateway.endpoints.opportunities import (
+    ChangeListQuery,
+    HistoryQuery,
+    OpportunityMatch,
+    OpportunityQuery,
+    list_changes,
+    list_history,
+    match_opportunities,
+    search_opportunities,
+    show_opportunity,
+)
 from services.gateway.endpoints.queues import QueueCapsUpdate, cap_queue, list_queues, pause_queue, resume_queue
 from services.gateway.endpoints.schedules import (
     NewSchedule,
@@ -91,6 +98,19 @@ from services.gateway.endpoints.schedules import (
 )
 from services.gateway.endpoints.service_client import NamePageQuery
 from services.gateway.endpoints.sign_in import SignIn, sign_in
+from services.gateway.endpoints.sources import (
+    NewSource,
+    RejectedReplay,
+    SourcePreview,
+    SourceRejectedQuery,
+    delete_source,
+    list_rejected_records,
+    list_sources,
+    preview_source,
+    put_source,
+    replay_rejected_records,
+    show_source,
+)
 from services.gateway.endpoints.suppressions import (
     NewSuppressions,
     SuppressionListQuery,
@@ -98,6 +118,7 @@ from services.gateway.endpoints.suppressions import (
     list_suppressions,
     remove_suppression,
 )
+from services.gateway.endpoints.sync_runs import SyncSubmission, submit_run
 from services.gateway.endpoints.templates import (
     NewTemplate,
     Preview,
@@ -107,30 +128,27 @@ from services.gateway.endpoints.templates import (
     show_template,
 )
 from services.gateway.http import analytics_schemas as a
+from services.gateway.http import export_schemas as e
+from services.gateway.http import opportunity_schemas as o
 from services.gateway.http import schemas as d
-from services.gateway.http.admission import EVERY_REQUEST, Admission, charge_stranger
+from services.gateway.http import source_schemas as s
+from services.gateway.http.admission import EVERY_REQUEST
 from services.gateway.http.load_shedding import Urgency
-from services.gateway.http.nul import nul_in_url
 from services.gateway.http.openapi import show_docs, show_openapi
 from services.gateway.http.operations import NO_CONTENT, Answer, Operation
 from services.gateway.identity.scopes import Scope as S
 from services.gateway.problems import (
-    FORESEEN,
-    BadRequest,
     Conflict,
+    Gone,
     IdempotencyMismatch,
-    MethodNotAllowed,
     NotFound,
-    Problem,
     RangeNotSatisfiable,
     StorageUnavailable,
     TooManyKeys,
-    response_to,
 )
 
 SUBMIT = {200: Answer(d.Job, headers=("Location",)), 202: Answer(d.Job, headers=("Location",))}
 SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
-_OF_CALLERS = re.compile(r"{(subject|address)}$")
 SUBMIT_WITHIN_S = 900.0
 """Seconds. An upload may be slow (see admission.py), and the caller may wait a minute for the job."""
 
@@ -167,7 +185,7 @@ OPERATIONS = (
     _op("GET", "/v1/deadlines/{name}", show_deadline, S.MAIL_READ, answers={200: Answer(d.Deadline)},
         problems=(NotFound,)),
     _op("PUT", "/v1/deadlines/{name}", put_deadline, S.MAIL_WRITE, body=NewDeadline,
-        answers={200: Answer(d.Deadline)}),
+        answers={200: Answer(d.Deadline)}, problems=(NotFound,)),
     _op("DELETE", "/v1/deadlines/{name}", remove_deadline, S.MAIL_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
     _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, limits=EVERY_REQUEST,
@@ -197,6 +215,40 @@ OPERATIONS = (
     _op("DELETE", "/v1/subjects/{subject}", erase_subject, S.EVENTS_MANAGE, urgency=Urgency.SUBMIT,
         query=ErasureQuery, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
         problems=(Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/sources", list_sources, S.SYNC_READ, query=NamePageQuery, answers={200: Answer(s.SourcePage)}),
+    _op("GET", "/v1/sources/{name}", show_source, S.SYNC_READ, answers={200: Answer(SourceAnswer)},
+        problems=(NotFound,)),
+    _op("PUT", "/v1/sources/{name}", put_source, S.SYNC_WRITE, body=NewSource,
+        answers={200: Answer(SourceAnswer, headers=("Location",))}, problems=(Conflict,)),
+    _op("DELETE", "/v1/sources/{name}", delete_source, S.SYNC_WRITE, answers={204: NO_CONTENT},
+        problems=(NotFound, Conflict)),
+    _op("POST", "/v1/sources/{name}/preview", preview_source, S.SYNC_WRITE, limits=("ai",),
+        urgency=Urgency.SUBMIT, body=SourcePreview, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(NotFound, Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/sources/{name}/rejected", list_rejected_records, S.SYNC_READ, query=SourceRejectedQuery,
+        answers={200: Answer(s.RejectedRecords)}, problems=(NotFound,)),
+    _op("POST", "/v1/sources/{name}/rejected/replay", replay_rejected_records, S.SYNC_WRITE,
+        urgency=Urgency.SUBMIT, body=RejectedReplay, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(NotFound, Conflict, IdempotencyMismatch)),
+    _op("POST", "/v1/sync", submit_run, S.SYNC_WRITE, urgency=Urgency.SUBMIT, body=SyncSubmission,
+        headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT, problems=(Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/opportunities", search_opportunities, S.SYNC_READ, limits=("search",), query=OpportunityQuery,
+        answers={200: Answer(o.Opportunities)}),
+    _op("POST", "/v1/opportunities/match", match_opportunities, S.SYNC_READ, limits=("ai",), body=OpportunityMatch,
+        answers={200: Answer(o.Matches)}),
+    _op("GET", "/v1/changes", list_changes, S.SYNC_READ, limits=("search",), query=ChangeListQuery,
+        deadline_s=45.0, answers={200: Answer(o.Changes)}, problems=(Gone,)),
+    _op("GET", "/v1/opportunities/{id}", show_opportunity, S.SYNC_READ, limits=("search",),
+        answers={200: Answer(o.OpportunityWithRaw)}, problems=(NotFound,)),
+    _op("GET", "/v1/opportunities/{id}/history", list_history, S.SYNC_READ, limits=("search",),
+        query=HistoryQuery, answers={200: Answer(o.History)}, problems=(NotFound,)),
+    _op("GET", "/v1/datasets", list_datasets, S.EXPORTS_WRITE, answers={200: Answer(e.Datasets)}),
+    _op("POST", "/v1/exports", submit_export, S.EXPORTS_WRITE, limits=("exports",), urgency=Urgency.SUBMIT,
+        body=ExportSubmission, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
+        problems=(Conflict, IdempotencyMismatch)),
+    _op("GET", "/v1/download/{token}", download_by_link, None, limits=EVERY_REQUEST, deadline_s=None,
+        answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
+        problems=(NotFound, RangeNotSatisfiable, StorageUnavailable)),
     _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=JobListQuery,
         answers={200: Answer(d.JobPage)}),
     _op("POST", "/v1/jobs/cancel", cancel_jobs, S.JOBS_WRITE, body=BulkCancel, deadline_s=60.0,
@@ -209,6 +261,8 @@ OPERATIONS = (
     _op("GET", "/v1/jobs/{id}/artifacts/{name}", download, S.JOBS_READ, deadline_s=None,
         answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
         problems=(NotFound, RangeNotSatisfiable, StorageUnavailable)),
+    _op("POST", "/v1/jobs/{id}/artifacts/{name}/link", create_link, S.JOBS_READ, body=NewLink,
+        answers={201: Answer(e.FileLink)}, problems=(NotFound,)),
     _op("POST", "/v1/jobs/{id}/cancel", cancel_job, S.JOBS_WRITE, urgency=Urgency.STATUS,
         answers={200: Answer(d.Job), 202: Answer(d.Job)}, problems=(NotFound, Conflict)),
     _op("GET", "/v1/jobs/{id}/children", list_children, S.JOBS_READ, query=PageQuery,
@@ -261,100 +315,11 @@ OPERATIONS = (
         answers={200: Answer(d.TenantLimits)}, problems=(NotFound,)),
 )  # fmt: skip
 
-
-class MethodDispatch:
-    """An ASGI application for all operations of one path."""
-
-    def __init__(self, admissions: dict[str, Admission]) -> None:
-        self._admissions = admissions
-        self._allowed = ", ".join(sorted({*admissions, *(["HEAD"] if "GET" in admissions else [])}))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to the operation of its method. Raises MethodNotAllowed."""
-        admission = self._admissions.get("GET" if scope["method"] == "HEAD" else scope["method"])
-        if admission is None:
-            await charge_stranger(scope)
-            raise MethodNotAllowed(headers={"Allow": self._allowed})
-        scope["endpoint"] = admission
-        await admission(scope, receive, send)
-
-
-class OperationRouter(Router):
-    """Starlette's router, which tries only routes that can match: the exact path, or those with the same prefix.
-
-    It turns FORESEEN errors into responses.
-    """
-
-    def __init__(self, routes: Sequence[Route], lifespan: Lifespan[Starlette]) -> None:
-        super().__init__(routes, redirect_slashes=False, lifespan=lifespan)
-        self._by_path = {route.path: route for route in routes if not route.param_convertors}
-        self._by_prefix: dict[str, list[Route]] = {}
-        for route in routes:
-            if route.param_convertors:
-                self._by_prefix.setdefault(_prefix(route.path), []).append(route)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to its route."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        try:
-            route = await self._found(scope)
-            await route.handle(scope, receive, send)
-        except FORESEEN as error:
-            await response_to(error)(scope, receive, send)
-
-    async def _found(self, scope: Scope) -> Route:
-        """The request's route. Raises what is wrong with it, after charging the client's address."""
-        try:
-            if refusal := scope.get("argosy.refusal"):
-                raise refusal
-            if nul_in_url(scope):
-                raise BadRequest("The URL has a NUL character.")
-            return self._find(scope)
-        except Problem:
-            await charge_stranger(scope)
-            raise
-
-    def _find(self, scope: Scope) -> Route:
-        if route := self._by_path.get(scope["path"]):
-            scope["endpoint"] = route.endpoint
-            return route
-        for route in self._by_prefix.get(_prefix(scope["path"]), ()):
-            match, found = route.matches(scope)
-            if match is Match.FULL:
-                scope.update(found)
-                return route
-        raise NotFound
-
-
-def _prefix(path: str) -> str:
-    """`/v1/jobs` of `/v1/jobs/{id}/events`."""
-    return "/".join(path.split("/", 3)[:3])
-
-
-def routes_for(operations: Iterable[Operation]) -> list[Route]:
-    """One route for each path, in the order given."""
-    paths: dict[str, dict[str, Admission]] = {}
-    for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = Admission(operation)
-    return [_route(path, admissions) for path, admissions in paths.items()]
-
-
-def _route(path: str, admissions: dict[str, Admission]) -> Route:
-    """A route. What callers have made up themselves may have slashes; it stands at the end of the path."""
-    route = Route(_OF_CALLERS.sub(r"{\1:path}", path), MethodDispatch(admissions))
-    route.path = path
-    return route
-
-
-PUBLIC_ROUTES = routes_for(
-    (
-        _op("GET", "/livez", alive, None, limits=("probes",), urgency=None),
-        _op("GET", "/readyz", ready, None, limits=("probes",), urgency=None),
-        _op("GET", "/openapi.json", show_openapi, None, limits=EVERY_REQUEST),
-        _op("GET", "/docs", show_docs, None, limits=EVERY_REQUEST),
-    )
+PUBLIC_OPERATIONS = (
+    _op("GET", "/livez", alive, None, limits=("probes",), urgency=None),
+    _op("GET", "/readyz", ready, None, limits=("probes",), urgency=None),
+    _op("GET", "/openapi.json", show_openapi, None, limits=EVERY_REQUEST),
+    _op("GET", "/docs", show_docs, None, limits=EVERY_REQUEST),
 )
 """Open to everybody, without data of a tenant, and not in /openapi.json. Probes have a limit of their own: a load
 balancer must not take a gateway for dead because it is busy, or because other calls are used up."""

@@ -96,7 +96,8 @@ def test_the_gateway_moves_to_another_port(fleet: Fleet) -> None:
     fleet.port = free_port()
     assert "restarted: GATEWAY_PORT" in fleet.command("up")
     after = running(fleet)
-    assert changed(before, after) == {"services.gateway", "services.mailer"}  # mail has links to the gateway
+    # Letters and exports have links to the gateway.
+    assert changed(before, after) == {"services.gateway", "services.mailer", "services.exporter"}
     assert f"'http://127.0.0.1:{fleet.port}'" in (fleet.folder / "dev.env").read_text()
     assert httpx.get(f"http://127.0.0.1:{fleet.port}/readyz").status_code == 200
     with pytest.raises(httpx.ConnectError):

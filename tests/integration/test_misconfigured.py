@@ -20,6 +20,7 @@ async def test_a_wrong_password(servers: Trio, database_url: str, tmp_path: Path
         "BLOB_URL": (tmp_path / "blobs").as_uri(),
         "ANALYTICS_SECRET": SECRET,
         "SYNC_SECRET": SECRET,
+        "LINK_SECRET": SECRET,
     }
     scheme, _, place = environment[setting].partition("://")
     wrong = f"{scheme}://argosy:wr0ng@{place.partition('@')[2]}"

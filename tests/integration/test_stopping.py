@@ -108,6 +108,7 @@ async def by_network(
             "BLOB_URL": (folder / "blobs").as_uri(),
             "ANALYTICS_SECRET": SECRET,
             "SYNC_SECRET": SECRET,
+            "LINK_SECRET": SECRET,
         }
         yield environment, networks
 

@@ -27,16 +27,20 @@ README_WORDS_AT_MOST = 700
 NOT_FAILURES = {
     "argosy_error",  # the base of all
     "bad_cron",  # the gateway answers with a problem
+    "changes_forgotten",  # an answer to the gateway's request
+    "cursor_invalid",  # likewise
     "misconfigured",  # ends the process
     "name_taken",  # the gateway answers with a problem
     "not_found",  # an answer to the gateway's request
     "request_too_long",  # a problem
     "rpc_error",  # likewise
     "schema_invalid",  # an answer to the gateway's request
+    "search_too_slow",  # an answer to the gateway's request
     "source_busy",  # an answer to the gateway's request
     "stream_unavailable",  # the dispatcher goes on with other queues
     "token_invalid",  # an answer to the gateway's request, or to LMTP
     "too_early",  # an answer to LMTP
+    "too_many_followers",  # an answer to the gateway's request
     "too_many_rows",  # an answer to the gateway's request
     "too_many_sources",  # likewise
     "unique_key_taken",  # a problem

@@ -91,6 +91,8 @@ class ServiceRow:
     """Kinds of jobs of other queues that it may make, as `queue:kind`. Nothing else leads into another queue."""
     may_read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Columns of tables of the ledger that it may read on behalf of a tenant, by table. Of its own queue only."""
+    reads_datasets: bool = False
+    """Whether it may read, on behalf of a tenant, the columns that other services publish (datasets.py)."""
 
 
 PROBES = 9100
@@ -145,6 +147,16 @@ ANALYTICS = ServiceRow(
     needs=frozenset({Need.BLOBS}),
     is_listed=False,
 )
+EXPORTER = ServiceRow(
+    name="exporter",
+    schema="export",
+    role=Role("argosy_exporter", "argosy_exporter_tenant"),
+    concurrency_variable="EXPORT_CONCURRENCY",
+    ports={"probes": PROBES},
+    needs=frozenset({Need.BLOBS}),
+    may_enqueue=frozenset({"mailer:letter"}),  # with the link of a file
+    reads_datasets=True,
+)
 
 SYNC = ServiceRow(
     name="sync",
@@ -154,9 +166,11 @@ SYNC = ServiceRow(
     ports={"probes": PROBES},
     needs=frozenset({Need.BLOBS}),
     calls_ports=frozenset({80, 443, 8080, 8443}),  # the sources
+    may_enqueue=frozenset({"mailer:moved"}),  # what deadlines follow has another date
+    may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a source's run has ended
 )
 
-SERVICES = (GATEWAY, OCR, MAILER, ANALYTICS, SYNC)
+SERVICES = (GATEWAY, OCR, MAILER, ANALYTICS, SYNC, EXPORTER)
 
 
 def queues_of(services: Iterable[ServiceRow]) -> tuple[str, ...]:

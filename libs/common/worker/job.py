@@ -36,9 +36,12 @@ class Job(Generic[P]):
     retried: Retried | None = None
     """The last retry by hand, if there was one."""
 
-    def progress(self, done: int, total: int | None, note: str | None = None) -> None:
+    def progress(
+        self, done: int, total: int | None, note: str | None = None, *, seconds_left: int | None = None
+    ) -> None:
         """Report progress. It is cheap: call it whenever something changes."""
-        self.report({"done": done, "total": total, "note": None if note is None else storable(note)})
+        told = {"done": done, "total": total, "note": None if note is None else storable(note)}
+        self.report(told if seconds_left is None else told | {"seconds_left": seconds_left})
 
     def blob_key(self, name: str) -> str:
         """The key in the blob store for the file `name` of this attempt. Every attempt has its own keys.

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from libs.common.contracts.events import cancel_subject, encode_cancels
 from libs.common.contracts.ids import parse_id, public_id
+from libs.common.contracts.moments import Moment
 from libs.common.contracts.services import QUEUES_THAT_DO_WHAT_IS_LEFT
 from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import bulk_retries, job_actions
@@ -17,7 +18,7 @@ from libs.common.ledger.jobs import Filter, State
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, Text, json_response, read_json, read_query
+from services.gateway.http.json_io import Text, json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, NotFound

@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.contracts.moments import Moment
 from services.gateway.http.admission import caller
-from services.gateway.http.json_io import Moment, json_response, read_json, read_query
+from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity import keys
 from services.gateway.identity.keys import Issued

@@ -18,6 +18,7 @@ from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import retention
 from libs.common.ledger.jobs import new_id
 from services.gateway.endpoints.letters import AddressedLetter, attachment_key, read_letter
+from services.gateway.endpoints.recurrence import Recurrence
 from services.gateway.endpoints.service_client import call_service
 from services.gateway.endpoints.submission import Committed, JobFields, commit, new_job, respond
 from services.gateway.http.admission import caller
@@ -78,13 +79,13 @@ async def _commit_letter(request: Request) -> Committed:
 
 async def recurring_letter(
     _request: Request, _principal: Principal, _folder: str, payload: dict[str, Any]
-) -> tuple[str, bytes]:
-    """Kind and payload of a recurring letter. Raises Invalid."""
+) -> Recurrence:
+    """A recurring letter. Raises Invalid."""
     try:
         letter = AddressedLetter.model_validate_json(to_json(payload), strict=True)
     except ValidationError as error:
         raise invalid_fields(error, within="body.payload") from error
-    return "letter", letter.payload().model_dump_json(by_alias=True).encode()
+    return Recurrence("letter", letter.payload().model_dump_json(by_alias=True).encode())
 
 
 async def list_recipients(request: Request) -> Response:

@@ -14,6 +14,7 @@ from libs.common.contracts.ocr import OcrOptions, OcrPayload
 from libs.common.errors import BlobMissing
 from libs.common.ledger import jobs, retention
 from libs.common.ledger.jobs import new_id
+from services.gateway.endpoints.recurrence import Recurrence
 from services.gateway.endpoints.submission import JobFields, new_job, submit
 from services.gateway.endpoints.uploads import UPLOAD, Upload, receive
 from services.gateway.http.admission import caller
@@ -83,8 +84,8 @@ class RecurringDocument(OcrOptions):
 
 async def recurring_document(
     request: Request, principal: Principal, folder: str, payload: dict[str, Any]
-) -> tuple[str, bytes]:
-    """Kind and payload of a recurring OCR job. Copies the document to `folder`. Raises Invalid, Conflict."""
+) -> Recurrence:
+    """A recurring OCR job. Copies the document to `folder`. Raises Invalid, Conflict."""
     state = state_of(request)
     try:
         document = RecurringDocument.model_validate(payload)
@@ -103,4 +104,4 @@ async def recurring_document(
     recurring = OcrPayload(
         source=source, filename=found["filename"], media_type=found["media_type"], options=options
     )
-    return "document", recurring.model_dump_json().encode()
+    return Recurrence("document", recurring.model_dump_json().encode())

@@ -2,9 +2,9 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +21,16 @@ ASKED_EVERY_S = 1.0
 
 class OpportunityQuery(Search):
     """The query of GET /v1/opportunities. A list may be given as one parameter with commas, or as several."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moments_are_no_numbers(cls, query: Any) -> Any:
+        # All values of a query are texts, of which a number would be taken for seconds since 1970.
+        for name in ("closes_before", "closes_after", "changed_after"):
+            value = query.get(name) if isinstance(query, dict) else None
+            if isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit():
+                raise ValueError(f"`{name}` is a time in ISO 8601, such as 2030-12-24T12:00:00Z.")
+        return query
 
 
 class HistoryQuery(BaseModel):

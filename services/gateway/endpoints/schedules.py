@@ -14,10 +14,13 @@ from libs.common.contracts.ids import parse_id, public_id
 from libs.common.ledger import retention, schedules
 from libs.common.ledger.jobs import new_id
 from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
+from services.gateway.endpoints.exports import RecurringExport, recurring_export
 from services.gateway.endpoints.letters import AddressedLetter
 from services.gateway.endpoints.mail import recurring_letter
 from services.gateway.endpoints.ocr import RecurringDocument, recurring_document
+from services.gateway.endpoints.recurrence import Recurrence
 from services.gateway.endpoints.submission import JobFields, as_requested, submit
+from services.gateway.endpoints.sync_runs import RecurringRun, recurring_run
 from services.gateway.http.admission import caller, charge_user
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.schemas import ListedSchedule, Schedule
@@ -27,10 +30,15 @@ from services.gateway.problems import Conflict, Invalid, NotFound
 
 PREVIEWED = 5
 
-Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[tuple[str, bytes]]]
-RECURRING: dict[str, Recurring] = {"ocr": recurring_document, "mailer": recurring_letter}
-"""For each queue: turns a schedule's payload into (kind, payload) of its jobs. Files go into the given folder."""
-CHARGES = {"ocr": "ocr", "mailer": "api"}
+Recurring = Callable[[Request, Principal, str, dict[str, Any]], Awaitable[Recurrence]]
+RECURRING: dict[str, Recurring] = {
+    "ocr": recurring_document,
+    "mailer": recurring_letter,
+    "sync": recurring_run,
+    "exporter": recurring_export,
+}
+"""For each queue: turns a schedule's payload into what its jobs have. Files go into the given folder."""
+CHARGES = {"ocr": "ocr", "mailer": "api", "sync": "api", "exporter": "exports"}
 """For each queue: the policy that charges a manual run, the same as for a submission."""
 SCHEDULES_AT_MOST = 1_000
 """The maximum for one tenant."""
@@ -56,7 +64,12 @@ def _known_timezone(name: str) -> str:
     return name
 
 
-PAYLOADS: dict[str, type[BaseModel]] = {"ocr": RecurringDocument, "mailer": AddressedLetter}
+PAYLOADS: dict[str, type[BaseModel]] = {
+    "ocr": RecurringDocument,
+    "mailer": AddressedLetter,
+    "sync": RecurringRun,
+    "exporter": RecurringExport,
+}
 
 
 def _by_queue(schema: dict[str, Any]) -> None:
@@ -128,7 +141,7 @@ async def create_schedule(request: Request) -> Response:
     _upcoming(body.cron, body.timezone)
     folder = _folder(principal.tenant, schedule)
     await retention.announce_upload(state.database, schedule, folder)
-    kind, payload = await RECURRING[body.queue](request, principal, folder, body.payload)
+    recurrence = await RECURRING[body.queue](request, principal, folder, body.payload)
     try:
         facts = await schedules.create(
             state.database,
@@ -137,9 +150,9 @@ async def create_schedule(request: Request) -> Response:
             schedule=schedule,
             name=body.name,
             queue=body.queue,
-            kind=kind,
-            payload=payload,
-            fields=body.model_dump(mode="json", include=set(JobFields.model_fields) - {"run_at"}),
+            kind=recurrence.kind,
+            payload=recurrence.payload,
+            fields=_fields(body, recurrence),
             cron=body.cron,
             timezone=body.timezone,
             catch_up=body.catch_up,
@@ -149,6 +162,17 @@ async def create_schedule(request: Request) -> Response:
         raise Conflict(f"There is a schedule named {body.name!r} already.") from error
     document = _with_payload(facts)
     return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+
+
+def _fields(body: NewSchedule, recurrence: Recurrence) -> dict[str, Any]:
+    """The fields of the schedule's jobs. Raises Invalid."""
+    fields = body.model_dump(mode="json", include=set(JobFields.model_fields) - {"run_at"})
+    if recurrence.unique_key is None:
+        return fields
+    if body.unique_for is not None:
+        message = "Jobs of this queue have a key of their own."
+        raise Invalid(errors=[{"field": "body.unique_for", "message": message}])
+    return fields | {"unique_for": recurrence.unique_key}
 
 
 async def list_schedules(request: Request) -> Response:

@@ -1,5 +1,6 @@
 """RPC requests to the services that own the data, with their errors as problems."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,12 +11,36 @@ from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.rpc import REQUEST_BYTES_AT_MOST, RequestTooLong, RpcError
 from services.gateway.http.admission import caller
 from services.gateway.http.state import state_of
-from services.gateway.problems import Conflict, Invalid, NotFound, ServiceUnavailable, TooLarge
+from services.gateway.problems import (
+    BadRequest,
+    Conflict,
+    Gone,
+    Invalid,
+    NotFound,
+    Problem,
+    ServiceUnavailable,
+    TooLarge,
+)
 
 BODY_BYTES_AT_MOST = 3 * 1024 * 1024
 """The maximum size of a caller's body, which may use six bytes a character. The RPC request is shorter."""
-_WRONG_FIELDS = {"schema_invalid": "body.schema", "too_many_rows": "body.to"}
+_WRONG_FIELDS = {
+    "schema_invalid": "body.schema",
+    "too_many_rows": "body.to",
+    "too_many_followers": "body.add_followers",
+}
 """The fields of the caller's body for which a service refuses a request, by the code of its error."""
+
+_PROBLEMS: Mapping[str, type[Problem]] = {
+    "not_found": NotFound,
+    "token_invalid": NotFound,
+    "template_missing": NotFound,
+    "cursor_invalid": BadRequest,
+    "changes_forgotten": Gone,
+    "search_too_slow": ServiceUnavailable,
+    "too_large": TooLarge,
+}
+"""What a caller is told of a refusal, by the code of its error."""
 
 
 class NamePageQuery(BaseModel):
@@ -33,7 +58,8 @@ async def call_service(
 ) -> dict[str, Any]:
     """The reply of `service` to the RPC request `name`, for the caller's tenant or for `tenant`.
 
-    Raises NotFound, Invalid, TooLarge, ServiceUnavailable, Unavailable; Conflict for all other refusals.
+    Raises NotFound, Gone, BadRequest, Invalid, TooLarge, ServiceUnavailable, Unavailable; Conflict for all other
+    refusals.
     """
     tenant = caller(request).tenant if tenant is None else tenant
     try:
@@ -43,12 +69,8 @@ async def call_service(
     except TimeoutError as error:
         raise ServiceUnavailable from error
     except RpcError as refused:
-        if refused.reason in ("not_found", "token_invalid", "template_missing"):
-            raise NotFound(str(refused)) from refused
         if field := _WRONG_FIELDS.get(refused.reason):
             raise Invalid(errors=[{"field": field, "message": str(refused)}]) from refused
-        if refused.reason == "too_large":
-            raise TooLarge(str(refused)) from refused
         if refused.reason in ("unavailable", "bug"):
             raise ServiceUnavailable from refused
-        raise Conflict(str(refused)) from refused
+        raise _PROBLEMS.get(refused.reason, Conflict)(str(refused)) from refused

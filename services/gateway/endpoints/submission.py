@@ -13,13 +13,14 @@ from starlette.responses import Response
 
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import public_id
+from libs.common.contracts.moments import Moment
 from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import JobFacts, NewJob, Priority
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.engine.job_updates import JobUpdates
-from services.gateway.http.json_io import Moment, json_response
+from services.gateway.http.json_io import json_response
 from services.gateway.http.request_log import traceparent_of
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal

@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.mail import Address, parse_mailbox
+from libs.common.contracts.moments import Moment
 from libs.common.contracts.whole_numbers import WHOLE
 from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, call_service
-from services.gateway.http.json_io import Moment, json_response, read_json, read_query
+from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.problems import NotFound
 
 SUPPRESSED_AT_MOST = 1000

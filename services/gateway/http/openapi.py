@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -47,7 +47,7 @@ _HEADERS: dict[str, Document] = {
         "example": "wait=30",
     },
 }
-_PATH_IDS = {"jobs": "job", "mail": "job", "replays": "replay", "schedules": "schedule"}
+_PATH_IDS = {"jobs": "job", "mail": "job", "replays": "replay", "schedules": "schedule", "opportunities": "opp"}
 _PROBLEM: Document = {
     "type": "object",
     "description": "What went wrong (RFC 9457).",
@@ -69,10 +69,8 @@ def document(operations: Sequence[Operation]) -> Document:
     """The whole API as an OpenAPI document."""
     types = [t for operation in operations for t in _types(operation)]
     adapters = {_name(t): TypeAdapter(t) for t in [*types, InvalidField]}
-    inputs: list[Any] = [
-        (name, "validation" if _is_model(adapter) else "serialization", adapter)
-        for name, adapter in adapters.items()
-    ]
+    # One mode for all, or what stands in a request and in an answer would be two schemas.
+    inputs: list[Any] = [(name, "validation", adapter) for name, adapter in adapters.items()]
     references, definitions = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
     named = {name: schema for (name, _), schema in references.items()}
     schemas = {name: _closed(schema) for name, schema in definitions.get("$defs", {}).items()}
@@ -122,11 +120,6 @@ def _types(operation: Operation) -> Iterable[Any]:
 
 def _name(type_: Any) -> str:
     return getattr(type_, "__name__", None) or str(type_)
-
-
-def _is_model(adapter: TypeAdapter[Any]) -> bool:
-    type_ = adapter._type
-    return isinstance(type_, type) and issubclass(type_, BaseModel)
 
 
 def _closed(schema: Document) -> Document:

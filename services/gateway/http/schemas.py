@@ -342,11 +342,12 @@ class Suppressions(TypedDict):
 
 
 class DeadlineSummary(TypedDict):
-    """A deadline without its followers; `followers` is their number."""
+    """A deadline without its followers; `followers` is their number. `opportunity`: what it follows."""
 
     name: str
-    due_at: datetime
+    due_at: datetime | None
     updated_at: datetime
+    opportunity: str | None
     followers: int
 
 
@@ -360,11 +361,12 @@ class Follower(TypedDict):
 
 
 class Deadline(TypedDict):
-    """A deadline with its followers, by address."""
+    """A deadline with its followers, by address. `opportunity`: what it follows, which may have no date."""
 
     name: str
-    due_at: datetime
+    due_at: datetime | None
     updated_at: datetime
+    opportunity: str | None
     variables: dict[str, Any]
     followers: list[Follower]
 

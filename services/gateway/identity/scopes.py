@@ -22,6 +22,10 @@ class Scope(StrEnum):
     EVENTS_READ = "events:read"
     EVENTS_WRITE = "events:write"
     EVENTS_MANAGE = "events:manage"
+    SYNC_READ = "sync:read"
+    SYNC_WRITE = "sync:write"
+    EXPORTS_WRITE = "exports:write"
+    EXPORTS_ALL = "exports:all"
     SCHEDULES_READ = "schedules:read"
     SCHEDULES_WRITE = "schedules:write"
     LIMITS_READ = "limits:read"
@@ -43,18 +47,29 @@ class Role(StrEnum):
 
 Scopes = frozenset[Scope]
 
-_READ = frozenset({Scope.JOBS_READ, Scope.MAIL_READ, Scope.EVENTS_READ, Scope.SCHEDULES_READ, Scope.LIMITS_READ})
+_READ = frozenset(
+    {
+        Scope.JOBS_READ,
+        Scope.MAIL_READ,
+        Scope.EVENTS_READ,
+        Scope.SYNC_READ,
+        Scope.SCHEDULES_READ,
+        Scope.LIMITS_READ,
+    }
+)
 _MEMBER = _READ | {
     Scope.JOBS_WRITE,
     Scope.OCR_WRITE,
     Scope.MAIL_WRITE,
     Scope.EVENTS_WRITE,
+    Scope.SYNC_WRITE,
+    Scope.EXPORTS_WRITE,
     Scope.SCHEDULES_WRITE,
 }
 ROLES: Mapping[Role, Scopes] = {
     Role.READ: _READ,
     Role.MEMBER: _MEMBER,
-    Role.ADMIN: _MEMBER | {Scope.EVENTS_MANAGE, Scope.KEYS_READ, Scope.KEYS_WRITE},
+    Role.ADMIN: _MEMBER | {Scope.EVENTS_MANAGE, Scope.EXPORTS_ALL, Scope.KEYS_READ, Scope.KEYS_WRITE},
 }
 PUBLIC: Scopes = frozenset({Scope.EVENTS_WRITE})
 """A key with exactly these may be shown to everybody, such as in the source of a page."""

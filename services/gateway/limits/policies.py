@@ -141,6 +141,7 @@ _DEFAULTS = (
     Policy("search", Per.USER, 120, 60),
     Policy("ai", Per.USER, 20, 60),
     Policy("ocr", Per.USER, 50, 3600),
+    Policy("exports", Per.USER, 20, 3600),
     Policy("events", Per.USER, 1_200, 60),
     Policy("events-ip", Per.IP, 120, 60),
     Policy("events-tenant", Per.TENANT, 12_000, 60),

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from deploy.permissions import postgres_logins
+from libs.common.contracts.datasets import DATASETS
 from libs.common.contracts.services import QUEUES, SERVICES, ServiceRow, login_of
 from libs.common.ledger.jobs import new_id
 
@@ -75,6 +76,11 @@ async def taken_over(
             await connection.close()
         for login in statements:
             await owner.execute(f"DROP ROLE IF EXISTS {login}")
+
+
+def readable(service: ServiceRow) -> dict[str, frozenset[str]]:
+    """The columns that other services publish and that this one may read on behalf of a tenant, by table."""
+    return {one.table: one.sources for one in DATASETS.values()} if service.reads_datasets else {}
 
 
 def guises(service: ServiceRow) -> Iterator[tuple[str, str]]:

@@ -107,7 +107,7 @@ async def enqueuing(servers: Trio, template: str) -> AsyncIterator[DatabaseSetti
     await owner.close()
     yield settings
     await root.execute("DROP DATABASE provided WITH (FORCE)")
-    for role in (*BILLING.names, provisioning.ENQUEUER):
+    for role in BILLING.names:
         await root.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     await root.execute("DROP OWNED BY provider; DROP ROLE provider")
     await root.close()

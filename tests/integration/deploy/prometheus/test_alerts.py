@@ -207,6 +207,11 @@ def cases() -> Iterator[Case]:
     others = {f"argosy_partitions_ahead_days{{{G1}}}": "0x300"}
     yield from both("PartitionsEnd", 65, {ahead: "6x300"} | others, {ahead: "9x300"} | others)
 
+    stale = 'argosy_sync_oldest_success_seconds{instance="s1",service="sync"}'
+    yield from both("SourcesStale", 65, {stale: "90000+15x300"}, {stale: "3600+15x300"})
+    held = 'argosy_export_snapshot_age_seconds{instance="e1",service="exporter"}'
+    yield from both("SnapshotHeld", 15, {held: "0+15x100"}, {held: "0+15x20 0x80"})
+
 
 CASES = list(cases())
 

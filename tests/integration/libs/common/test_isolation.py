@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from deploy.migrations.__main__ import upgrade
+from deploy.migrations.provisioning import ENQUEUER
 from libs.common import db
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import SERVICES, Role
@@ -30,7 +31,7 @@ OURS = "SELECT rolname, rolsuper, rolbypassrls, rolcanlogin FROM pg_roles WHERE 
 OWNED = (
     "SELECT count(*) FROM pg_class WHERE relowner = ANY(ARRAY(SELECT oid FROM pg_roles WHERE rolname = ANY($1)))"
 )
-ROLES = (Role.WORKER.name, *(name for service in SERVICES for name in service.role.names))
+ROLES = (Role.WORKER.name, ENQUEUER, *(name for service in SERVICES for name in service.role.names))
 EVERYTHING = "SELECT tenant FROM ledger.jobs"
 
 

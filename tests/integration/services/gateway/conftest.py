@@ -19,12 +19,16 @@ from libs.common.config import BlobSettings, DatabaseSettings
 from libs.common.db import Database
 from services.gateway.app import create_app
 from services.gateway.config import Settings
+from tests import exporting, searching, syncing
 from tests.analysing import counting
+from tests.exporting import LINK_SECRET
 from tests.integration.services.gateway.gateway import LIMIT, Gateway
 from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.limits import NO_LIMITS
 from tests.mailing import Mailer, mailing
 from tests.relay import Relay
+from tests.searching import Library
+from tests.syncing import Syncer
 
 
 @pytest.fixture
@@ -40,6 +44,7 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
             "gateway_max_upload_bytes": 1_000_000,
             "limits": f"{NO_LIMITS}, ocr={LIMIT}/h",
             "token_secret": "a secret of the tests, and of nobody else",
+            "link_secret": LINK_SECRET,
         }
     )
     app = create_app(settings)
@@ -67,7 +72,30 @@ async def mailer(
 
 
 @pytest.fixture
+async def library(gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus) -> AsyncIterator[Library]:
+    """Opportunities of a tenant, and a sync worker that answers."""
+    async with searching.answering(database_settings, nats_bus, gateway.folder) as deps:
+        yield Library(deps.database, "dev")
+
+
+@pytest.fixture
 async def analytics(gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus) -> AsyncIterator[None]:
     """An analytics worker that counts and answers."""
     async with counting(database_settings, nats_bus, gateway.folder):
+        yield
+
+
+@pytest.fixture
+async def syncer(gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus) -> AsyncIterator[Syncer]:
+    """A sync worker that answers and does jobs."""
+    async with syncing.at_work(database_settings, nats_bus, gateway.folder / "sync") as made:
+        yield made
+
+
+@pytest.fixture
+async def exporter(gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus) -> AsyncIterator[None]:
+    """An exporter that writes files."""
+    async with exporting.at_work(
+        database_settings, nats_bus, gateway.folder, link_url="http://gateway/v1/download"
+    ):
         yield

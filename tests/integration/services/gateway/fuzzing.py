@@ -10,10 +10,16 @@ from uuid import uuid4
 import schemathesis
 from hypothesis import strategies as st
 
+from libs.common.contracts.sync import SOURCE_NAME
 from services.gateway.endpoints.uploads import SNIFFED
 from services.gateway.http.openapi import IDEMPOTENCY_KEY
 
 EARLIEST, LATEST = datetime(1970, 1, 2), datetime(8999, 12, 31)
+WITH_TEXTS = (
+    *("/v1/mail", "/v1/templates", "/v1/deadlines", "/v1/schedules", "/v1/analytics", "/v1/event-types"),
+    *("/v1/exports", "/v1/sources", "/v1/opportunities"),
+)
+"""Where a text can be anything, but for a character that no text in PostgreSQL has."""
 CRONS = ["* * * * *", "0 6 * * mon-fri", "*/5 0-4 1,15 * *", "59 23 31 12 *"]
 
 schemathesis.openapi.format("binary", st.just(b"%PDF-1.7" + b" " * SNIFFED))
@@ -24,6 +30,11 @@ schemathesis.openapi.format("mailbox", MAILBOXES)
 schemathesis.openapi.format("base64", st.binary(max_size=64).map(lambda content: b64encode(content).decode()))
 MOMENTS = st.datetimes(EARLIEST, LATEST).map(lambda moment: f"{moment.isoformat()}Z")
 schemathesis.openapi.format("date-time", MOMENTS)
+schemathesis.openapi.format("jmespath", st.sampled_from(["id", "grants[].title", "a || b"]))
+schemathesis.openapi.format(
+    "source-url", st.sampled_from(["https://example.org/grants.json", "http://a.test:8080/"])
+)
+schemathesis.openapi.format("language", st.sampled_from(["english", "simple"]))
 schemathesis.openapi.format("timezone", st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]))
 
 
@@ -79,21 +90,49 @@ def with_an_answer(question: dict[str, Any]) -> None:
         question["breakdown"] = None
 
 
-@schemathesis.hook
-def before_call(_context: Any, case: Any, **_options: Any) -> None:
-    """Documents that are there, streams that end, keys used once, and no waiting: no worker runs here."""
-    paths = ("/v1/mail", "/v1/templates", "/v1/deadlines", "/v1/schedules", "/v1/analytics", "/v1/event-types")
-    if case.path.startswith(paths) and isinstance(case.body, dict):
-        case.body = without_nul(case.body)
-        letter = case.body.get("payload") if "schedules" in case.path else case.body
-        if isinstance(letter, dict):
-            with_each_address_once(letter)
-    if case.path.startswith("/v1/analytics") and isinstance(case.body, dict):
-        with_an_answer(case.body)
+def with_a_source(names_it: dict[str, Any]) -> None:
+    """Change what names a source so that there is one."""
+    if re.fullmatch(SOURCE_NAME, str(names_it.get("source"))):
+        names_it["source"] = os.environ["FUZZ_SOURCE"]
+
+
+def with_what_there_is(case: Any) -> None:
+    """Change what only an answer of ours can tell: cursors, sources; and schemas, which are another language."""
+    if case.path in ("/v1/changes", "/v1/opportunities") and isinstance(case.query, dict):
+        case.query = {
+            name: value
+            for name, value in case.query.items()
+            if name not in ("after", "cursor") or not isinstance(value, str)
+        }
+        if isinstance(case.query.get("wait"), int | str):
+            case.query["wait"] = 0
+        if case.query.get("order") == "relevance":  # needs words, as no schema of a query can say
+            case.query["q"] = "wells"
+    kept = case.method.upper() == "DELETE" and case.path == "/v1/sources/{name}"
+    if kept and case.path_parameters.get("name") == os.environ["FUZZ_SOURCE"]:
+        case.path_parameters["name"] = "another"
+    if case.path == "/v1/sync" and isinstance(case.body, dict):
+        with_a_source(case.body)
     is_type = case.path.startswith("/v1/event-types") and isinstance(case.body, dict)
     if is_type and isinstance(case.body.get("schema"), dict):
         case.body["schema"] = {"type": "object"}
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, **_options: Any) -> None:
+    """Documents that are there, streams that end, keys used once, and no waiting: no worker runs here."""
+    if case.path.startswith(WITH_TEXTS) and isinstance(case.body, dict):
+        case.body = without_nul(case.body)
+        letter = case.body.get("payload") if "schedules" in case.path else case.body
+        for one in (letter, letter.get("letter") if isinstance(letter, dict) else None):
+            if isinstance(one, dict):
+                with_each_address_once(one)
+    if case.path.startswith("/v1/analytics") and isinstance(case.body, dict):
+        with_an_answer(case.body)
+    with_what_there_is(case)
     payload = case.body.get("payload") if isinstance(case.body, dict) else None
+    if isinstance(payload, dict):
+        with_a_source(payload)
     if isinstance(payload, dict) and re.fullmatch("job_[0-9a-f]{32}", str(payload.get("document"))):
         payload["document"] = os.environ["FUZZ_DOCUMENT"]
     if case.path.endswith("/events") and re.fullmatch("job_[0-9a-f]{32}", str(case.path_parameters.get("id"))):

@@ -55,9 +55,12 @@ def test_servers_and_services_are_given_the_same_passwords(secrets: dict[str, di
         assert f"{service.name}:{password}@" in secrets[f"{service.name}-secrets"]["NATS_URL"]
         assert f"argosy_{service.name}_login:{password}@" in secrets[f"{service.name}-secrets"]["DATABASE_URL"]
         assert password[0].isalpha()
-    values = [value for one in secrets.values() for name, value in one.items() if name.endswith("_SECRET")]
-    assert len(values) == len(set(values)) == 3
-    assert all(len(value) >= 32 for value in values)
+    of_services = [(name, value) for one in secrets.values() for name, value in one.items()]
+    values = {name: value for name, value in of_services if name.endswith("_SECRET")}
+    assert set(values) == {"TOKEN_SECRET", "MAIL_SECRET", "ANALYTICS_SECRET", "SYNC_SECRET", "LINK_SECRET"}
+    assert len(set(values.values())) == len(values)
+    assert all(len(value) >= 32 for value in values.values())
+    assert secrets["gateway-secrets"]["LINK_SECRET"] == secrets["exporter-secrets"]["LINK_SECRET"]
 
 
 def test_all_that_it_applies_can_be_rendered() -> None:

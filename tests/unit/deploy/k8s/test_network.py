@@ -11,7 +11,28 @@ from libs.common.contracts.services import PROBES, SERVICES, Need, ServiceRow
 from tests.unit.deploy.k8s.network_policies import Place, Policies, Way, pods_of
 from tests.unit.deploy.k8s.planting import changed, without
 
-PORTS = (22, 25, 53, 80, 443, 465, 587, 1025, 2375, 4222, 5432, 6222, 6379, 6443, 8024, 8080, 8222, 9100, 10250)
+PORTS = (
+    22,
+    25,
+    53,
+    80,
+    443,
+    465,
+    587,
+    1025,
+    2375,
+    4222,
+    5432,
+    6222,
+    6379,
+    6443,
+    8024,
+    8080,
+    8222,
+    8443,
+    9100,
+    10250,
+)
 KINDS = [("TCP", port) for port in PORTS] + [("UDP", port) for port in (53, 443, 4222)]
 STRANGER = "stranger"
 """A pod that somebody else has started in our namespace."""

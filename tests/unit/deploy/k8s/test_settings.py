@@ -14,7 +14,7 @@ from tests.unit.deploy.k8s.settings_given import given_to, template, variables_o
 
 MAY_DIFFER = {
     *("BLOB_URL", "NATS_REPLICAS", "GATEWAY_ENV", "TRUSTED_PROXIES", "CORS_ORIGINS", "RETENTION_DAYS"),
-    *("RETENTION_MAX_BYTES", "MAIL_RELAYS", "MAIL_UNSUBSCRIBE_URL", "MAIL_BOUNCE_DOMAIN", "MAIL_HELO"),
+    *("RETENTION_MAX_BYTES", "MAIL_RELAYS", "MAIL_UNSUBSCRIBE_URL", "MAIL_BOUNCE_DOMAIN", "MAIL_HELO", "LINK_URL"),
 }
 EVERYWHERE = {"PROBES_HOST": "0.0.0.0", "GATEWAY_HOST": "0.0.0.0", "MAIL_LMTP_HOST": "0.0.0.0"}  # noqa: S104
 """What the default would bind to the inside of the pod."""
@@ -24,11 +24,19 @@ SAID = {
 }
 """What every service is told, also where its default would be the same."""
 SAID_TO = {
-    "gateway": {"GATEWAY_ENV", "TRUSTED_PROXIES", "GATEWAY_DRAIN_S", "GATEWAY_KEEP_ALIVE_S", "TOKEN_SECRET"},
+    "gateway": {
+        "GATEWAY_ENV",
+        "TRUSTED_PROXIES",
+        "GATEWAY_DRAIN_S",
+        "GATEWAY_KEEP_ALIVE_S",
+        "TOKEN_SECRET",
+        "LINK_SECRET",
+    },
     "ocr": {"OCR_MEMORY_MB", "OCR_PAGE_TIMEOUT_S"},
     "mailer": {"MAIL_RELAYS", "MAIL_SECRET", "MAIL_UNSUBSCRIBE_URL", "MAIL_COMPOSE_MEMORY_MB", "MAIL_TIMEOUT_S"},
     "analytics": {"ANALYTICS_SECRET"},
     "sync": {"SYNC_SECRET", "SYNC_CONTACT_URL", "SYNC_MEMORY_MB"},
+    "exporter": {"LINK_SECRET", "LINK_URL"},
 }
 
 

@@ -15,7 +15,10 @@ from services.gateway.http.client_address import ClientAddresses
 from services.gateway.limits.decisions import Decision
 from services.gateway.limits.policies import DEFAULTS, Charges, Per
 from services.gateway.problems import HeadTooLarge, NotFound
-from services.gateway.routes import OPERATIONS, PUBLIC_ROUTES, MethodDispatch, OperationRouter, routes_for
+from services.gateway.router import MethodDispatch, OperationRouter, routes_for
+from services.gateway.routes import OPERATIONS, PUBLIC_OPERATIONS
+
+PUBLIC_ROUTES = routes_for(PUBLIC_OPERATIONS)
 
 
 async def parameters(request: Request) -> Response:
@@ -127,7 +130,7 @@ def test_what_is_open_is_counted_by_address_alone() -> None:
     dispatches: list[Any] = [route.endpoint for route in PUBLIC_ROUTES]
     admissions = [admission for dispatch in dispatches for admission in dispatch._admissions.values()]
     public = [one for one in OPERATIONS if one.scope is None] + [admission.operation for admission in admissions]
-    assert len(public) == 7
+    assert len(public) == 8
     for one in public:
         assert {DEFAULTS[name].per for name in one.limits} <= {Per.IP, Per.ALL}, one.path
         assert Per.IP in {DEFAULTS[name].per for name in one.limits}, one.path
@@ -172,7 +175,7 @@ def test_every_operation_is_found_by_its_own_path(one: Any) -> None:
 def test_what_is_public_is_listed() -> None:
     """Whoever opens something more to everybody says so here, too."""
     open_paths = {one.path for one in OPERATIONS if one.scope is None}
-    assert open_paths == {"/v1/auth/token", "/v1/unsubscribe/{token}"}
+    assert open_paths == {"/v1/auth/token", "/v1/download/{token}", "/v1/unsubscribe/{token}"}
     assert {route.path for route in PUBLIC_ROUTES} == {"/livez", "/readyz", "/openapi.json", "/docs"}
     router = OperationRouter(PUBLIC_ROUTES, lifespan=None)  # type: ignore[arg-type]
     with pytest.raises(NotFound):

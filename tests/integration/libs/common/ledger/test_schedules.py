@@ -80,6 +80,7 @@ async def test_a_paused_schedule_makes_nothing(database: Database) -> None:
 
 
 async def test_those_that_nobody_fires_are_overdue(database: Database) -> None:
+    await schedules.fire(database)  # those of the fleet itself
     await hourly(database, due=timedelta(hours=-1))
     paused = await hourly(database, due=timedelta(hours=1))
     await database.fetch("UPDATE ledger.schedules SET paused_at = now() WHERE id = $1", paused)

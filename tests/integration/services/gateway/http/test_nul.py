@@ -17,7 +17,7 @@ from services.gateway.http.operations import Operation
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.routes import OPERATIONS
-from tests import analysing
+from tests import analysing, syncing
 from tests.integration.services.gateway.live import LiveGateway, serving
 from tests.integration.services.gateway.paths import filled
 from tests.mailing import mailing
@@ -162,6 +162,7 @@ async def gateway(
         mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
         mailer.answering(),
         analysing.answering(database_settings, nats_bus, tmp_path),
+        syncing.answering(database_settings, nats_bus, tmp_path / "sync"),
     ):
         yield one
 

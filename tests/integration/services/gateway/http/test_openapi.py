@@ -21,7 +21,7 @@ from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.identity.tokens import Identity, Tokens
 from services.gateway.routes import OPERATIONS
-from tests import analysing
+from tests import analysing, syncing
 from tests.integration.services.gateway.gateway import Gateway, upload
 from tests.integration.services.gateway.live import ROOT, LiveGateway, serving
 from tests.mailing import mailing
@@ -48,12 +48,16 @@ async def test_every_operation_keeps_its_word(
         async with httpx.AsyncClient(timeout=60, base_url=gateway.url, headers=headers) as client:
             document, ended = [(await client.post("/v1/ocr", **upload())).json()["id"] for _ in range(2)]
         await succeed(database, ended)
-        known = {"FUZZ_DOCUMENT": document, "FUZZ_ENDED": ended}
+        known = {"FUZZ_DOCUMENT": document, "FUZZ_ENDED": ended, "FUZZ_SOURCE": "fuzz"}
         async with (
             mailing(mail_database, database, nats_bus, servers, tmp_path, Relay()) as mailer,
             mailer.answering(),
             analysing.answering(database_settings, nats_bus, tmp_path),
+            syncing.answering(database_settings, nats_bus, tmp_path / "sync"),
         ):
+            source = {"url": "https://example.org/feed.xml", "format": "feed"}
+            async with httpx.AsyncClient(timeout=60, base_url=gateway.url, headers=headers) as client:
+                assert (await client.put("/v1/sources/fuzz", json=source)).status_code == 200
             await fuzz(gateway, key, "--exclude-path-regex", "/v1/keys|/v1/auth", **known)
         # Keys are fuzzed with a token, which nothing that the fuzzer does to keys can end.
         settings = TokenSettings.model_validate({"token_secret": SECRET})

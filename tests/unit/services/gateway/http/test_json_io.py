@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
-from services.gateway.http.json_io import Moment, Text, json_response, parse_json, read_json, read_query
+from libs.common.contracts.moments import Moment
+from services.gateway.http.json_io import Text, json_response, parse_json, read_json, read_query
 from services.gateway.problems import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 
 WRITABLE = st.text(alphabet='aZ0 "\\/{}\n\t\x7fé☂\u2028😀')

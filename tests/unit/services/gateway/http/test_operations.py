@@ -48,7 +48,7 @@ def test_an_operation_of_the_api_is_described_and_bounded(one: Operation) -> Non
 def test_an_answer_that_streams_has_another_bound() -> None:
     """Without a deadline a request is not counted while it is served, so something else must bound it."""
     endless = {one.endpoint.__name__ for one in OPERATIONS if one.deadline_s is None}
-    assert endless == {"download", "follow_job"}
+    assert endless == {"download", "download_by_link", "follow_job"}
     following = next(one for one in OPERATIONS if one.endpoint.__name__ == "follow_job")
     assert "streams" in following.limits
 
