@@ -25,10 +25,10 @@ from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker.service import Platform
-from libs.common.worker.worker import Worker
 from services.analytics import rpc_handlers, sketches
 from services.analytics.config import Settings
 from services.analytics.handler import Deps, handle, resources
+from tests.working import working
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECRET = "not a secret, but long enough to be one"  # noqa: S105
@@ -168,19 +168,11 @@ async def answering(database_settings: DatabaseSettings, bus: Bus, folder: Path)
 @asynccontextmanager
 async def counting(database_settings: DatabaseSettings, bus: Bus, folder: Path) -> AsyncIterator[None]:
     """A worker that also does jobs while the block runs. Somebody else hands them out."""
-    stop = asyncio.Event()
-    async with answering(database_settings, bus, folder) as deps:
-        worker = Worker(
-            ANALYTICS.name, AnalyticsPayload, handle, deps,
-            database=deps.database, bus=bus, slots=2, grace_s=5,
-        )  # fmt: skip
-        async with worker.lease.kept():
-            work = asyncio.create_task(worker.run(stop))
-            try:
-                yield
-            finally:
-                stop.set()
-                await work
+    async with (
+        answering(database_settings, bus, folder) as deps,
+        working(ANALYTICS, AnalyticsPayload, handle, deps, database=deps.database, bus=bus, slots=2),
+    ):
+        yield
 
 
 def generated(chance: random.Random, number: int, *, days: int = 3) -> list[Event]:

@@ -1,6 +1,5 @@
 """The exporter as tests use it: with real servers, and its files as readers see them."""
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -22,9 +21,9 @@ from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker.service import Platform
-from libs.common.worker.worker import Worker
 from services.exporter.config import Settings
 from services.exporter.handler import Deps, handle, resources
+from tests.working import working
 
 LINK_SECRET = "not a secret, but long enough to be one"  # noqa: S105
 RECIPIENT = """
@@ -122,21 +121,12 @@ async def at_work(
     database_settings: DatabaseSettings, bus: Bus, folder: Path, **given: Any
 ) -> AsyncIterator[None]:
     """A worker that does jobs while the block runs. Somebody else hands them out."""
-    stop = asyncio.Event()
     async with (
         db.connect(database_settings, EXPORTER.name, role=EXPORTER.role) as database,
         exporting(database, database, bus, folder, **given) as made,
+        working(EXPORTER, ExporterPayload, handle, made.deps, database=database, bus=bus, slots=2),
     ):
-        worker = Worker(
-            EXPORTER.name, ExporterPayload, handle, made.deps, database=database, bus=bus, slots=2, grace_s=5
-        )
-        async with worker.lease.kept():
-            work = asyncio.create_task(worker.run(stop))
-            try:
-                yield
-            finally:
-                stop.set()
-                await work
+        yield
 
 
 async def write_recipients(

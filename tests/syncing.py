@@ -1,6 +1,5 @@
 """The sync worker as tests use it: with real servers. Pages come from files, where nothing has to be fetched."""
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +21,6 @@ from libs.common.handler_testkit import drain
 from libs.common.ledger import jobs
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, new_id
-from libs.common.worker.worker import Worker
 from services.sync import changes
 from services.sync.config import Settings
 from services.sync.cursors import Cursors
@@ -31,6 +29,7 @@ from services.sync.page import Ask, NotModified, Page, Validators
 from services.sync.reading.page_reading import map_anew
 from services.sync.rpc_handlers import HANDLERS
 from services.sync.sealing import Sealer
+from tests.working import working
 
 SECRET = "not a secret, but long enough to be one"  # noqa: S105
 
@@ -213,15 +212,8 @@ async def answering(database_settings: DatabaseSettings, bus: Bus, folder: Path)
 @asynccontextmanager
 async def at_work(database_settings: DatabaseSettings, bus: Bus, folder: Path) -> AsyncIterator[Syncer]:
     """A worker that answers and does jobs while the block runs. Somebody else hands them out."""
-    stop = asyncio.Event()
-    async with answering(database_settings, bus, folder) as made:
-        worker = Worker(
-            SYNC.name, SyncPayload, handle, made.deps, database=made.database, bus=bus, slots=1, grace_s=5
-        )  # fmt: skip
-        async with worker.lease.kept():
-            work = asyncio.create_task(worker.run(stop))
-            try:
-                yield made
-            finally:
-                stop.set()
-                await work
+    async with (
+        answering(database_settings, bus, folder) as made,
+        working(SYNC, SyncPayload, handle, made.deps, database=made.database, bus=bus, slots=1),
+    ):
+        yield made

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from libs.common import metrics
 from libs.common.backoff import until_available
 from libs.common.contracts.sync import (
     HousekeepingPayload,
@@ -29,6 +30,7 @@ from services.sync.housekeeping import keep_house
 from services.sync.page import Pages
 from services.sync.previewing import Previewer
 from services.sync.running import Runner
+from services.sync.runs import OUTCOMES
 from services.sync.sealing import Sealer
 from services.sync.slices import SLICE_S
 from services.sync.success_age import SuccessAge
@@ -60,6 +62,7 @@ class Deps:
 @asynccontextmanager
 async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Deps]:
     """Open the dependencies of `handle`."""
+    metrics.show_from_the_start(metrics.sync_records, outcome=OUTCOMES)
     await until_available(lambda: changes.adopt(platform.database))
     secret = settings.sync_secret.get_secret_value()
     async with fetching(settings, platform.database) as pages:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from libs.common import metrics
 from libs.common.contracts.sync import RECORDS_AT_MOST, RunResult
 from libs.common.db import Connection, Database
 from services.sync import rejected, repeats, runs, tombstones
@@ -14,14 +13,13 @@ from services.sync.followers import tell_followers
 from services.sync.page import Page
 from services.sync.refusals import MappingFitsBadly, TooLarge
 from services.sync.runs import Phase, Progress, Run
-from services.sync.writing import Batch, Change, Target, batch_of, newest, write
+from services.sync.writing import Batch, Target, batch_of, newest, write
 
 LINES_AT_ONCE = 1_000
 REFUSED_KEPT_AT_MOST = 10_000
 """Of one run; more are only counted."""
 JUDGED_FROM = 100
 """Records after which it is judged whether the mapping fits, besides at the end."""
-OUTCOMES = ("inserted", "updated", "unchanged", "returned", "gone", "rejected")
 
 
 async def write_page(database: Database, run: Run, page: Page) -> None:
@@ -38,13 +36,11 @@ async def write_page(database: Database, run: Run, page: Page) -> None:
             more = len(lines) == LINES_AT_ONCE
             batch = batch_of(_without_repeats(lines, start, last))
             batch.repeated += len(lines) - batch.records
-            before = run.progress.result
             async with runs.step(database, run) as connection:
                 await _write(connection, run, batch, counted=start >= run.progress.lines)
                 run.progress.lines = max(run.progress.lines, start + len(lines))
                 if not more:
                     _turn(run.progress, page)
-            measure(before, run.progress.result)
             start += len(lines)
     if page.next is not None:
         if run.progress.result.records >= JUDGED_FROM:
@@ -78,7 +74,7 @@ async def _write(connection: Connection, run: Run, batch: Batch, *, counted: boo
     progress = run.progress
     result = progress.result if counted else RunResult()
     changes = await write(connection, target_of(run), batch, result)
-    await follow_up(connection, run, changes)
+    await tell_followers(connection, run.tenant, changes)
     if progress.full and run.spec.complete:
         listed = [*batch.lines, *(one.key for one in batch.refused if one.key is not None)]
         await tombstones.see(connection, run, progress.part, listed)
@@ -94,11 +90,6 @@ async def _write(connection: Connection, run: Run, batch: Batch, *, counted: boo
         progress.result.inserted += result.inserted
         progress.result.updated += result.updated
         progress.result.returned += result.returned
-
-
-async def follow_up(connection: Connection, run: Run, changes: list[Change]) -> None:
-    """What follows from changes, in their transaction."""
-    await tell_followers(connection, run.tenant, changes)
 
 
 def target_of(run: Run) -> Target:
@@ -130,9 +121,3 @@ def judge(run: Run) -> None:
         raise MappingFitsBadly(
             f"{result.rejected} of {result.records} records do not pass. Look at those rejected."
         )
-
-
-def measure(before: RunResult, after: RunResult) -> None:
-    """Count in the metrics by how much counters have grown."""
-    for outcome in OUTCOMES:
-        metrics.sync_records.labels(outcome).inc(getattr(after, outcome) - getattr(before, outcome))

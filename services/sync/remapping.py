@@ -11,8 +11,9 @@ from pydantic_core import from_json, to_json
 
 from libs.common.db import Database
 from services.sync import rejected, runs, tombstones
+from services.sync.followers import tell_followers
 from services.sync.page import Pages
-from services.sync.page_writing import follow_up, measure, target_of
+from services.sync.page_writing import target_of
 from services.sync.runs import Phase, Run
 from services.sync.slices import Slice
 from services.sync.writing import batch_of, write
@@ -53,18 +54,16 @@ class Remapper:
             for key, line in zip(keys, lines, strict=True)
             if (record := from_json(line).get("record")) is not None and record["key"] != key
         ]
-        before = run.progress.result
         async with runs.step(self.database, run) as connection:
             result = run.progress.result
             changes = await write(connection, target_of(run), batch, result)
             if gone := [key for key in left if key not in batch.lines]:
                 changes += await tombstones.mark(connection, target_of(run), gone, result, first=len(changes) + 1)
-            await follow_up(connection, run, changes)
+            await tell_followers(connection, run.tenant, changes)
             await rejected.keep(connection, run.tenant, run.source, run.job, batch.refused)
             result.records += batch.records
             result.rejected += len(batch.refused)
             run.progress.after = keys[-1]
-        measure(before, run.progress.result)
 
     async def replay(self, run: Run, slice_: Slice) -> bool:
         """Map the rejected records of a source anew. False: the slice was over before. Raises Unavailable."""
@@ -77,18 +76,16 @@ class Remapper:
                 return True
             async with self._mapped(run, [one.raw for one in kept]) as lines:
                 batch = batch_of(lines)
-                before = run.progress.result
                 async with runs.step(self.database, run) as connection:
                     result = run.progress.result
                     changes = await write(connection, target_of(run), batch, result)
-                    await follow_up(connection, run, changes)
+                    await tell_followers(connection, run.tenant, changes)
                     await rejected.remove(connection, run.tenant, run.source, [one.number for one in kept])
                     await rejected.keep(connection, run.tenant, run.source, run.job, batch.refused)
                     result.records += batch.records
                     result.repeated += batch.repeated
                     result.rejected += len(batch.refused)
                     run.progress.after = str(kept[-1].number)
-                measure(before, run.progress.result)
         return False
 
     @asynccontextmanager

@@ -22,8 +22,9 @@ from libs.common.db import Database
 from libs.common.errors import Reject, Retry
 from libs.common.worker.job import Done, Job, Snooze
 from services.sync import runs, tombstones
+from services.sync.followers import tell_followers
 from services.sync.page import Ask, NotModified, Page, Pages
-from services.sync.page_writing import follow_up, judge, measure, target_of, write_page
+from services.sync.page_writing import judge, target_of, write_page
 from services.sync.refusals import SourceStopped, TooLarge, Wait
 from services.sync.remapping import Remapper
 from services.sync.runs import Ending, Phase, Run
@@ -143,13 +144,11 @@ class Runner:
             for start in range(0, len(gone), tombstones.AT_ONCE):
                 if slice_.over():
                     return False
-                before = run.progress.result
                 async with runs.step(self.database, run) as connection:
                     run.progress.may_shrink = True
                     keys = gone[start : start + tombstones.AT_ONCE]
                     marked = await tombstones.mark(connection, target_of(run), keys, run.progress.result)
-                    await follow_up(connection, run, marked)
-                measure(before, run.progress.result)
+                    await tell_followers(connection, run.tenant, marked)
                 _report(job, run)
         return True
 

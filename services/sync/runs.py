@@ -17,12 +17,15 @@ from uuid import UUID
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from libs.common import metrics
 from libs.common.contracts.sync import RunResult, SourceSpec, SyncPayload
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.worker.job import Effects, Job
 from services.sync.page import Position, Validators
 from services.sync.refusals import NoLongerOurs, SourceDeleted, SourcePaused, SourceStopped
 
+OUTCOMES = ("inserted", "updated", "unchanged", "returned", "gone", "rejected")
+"""Counters of RunResult that are a metric too."""
 FAILURES_AT_MOST = 10
 """In a row. Then the source is paused."""
 STOPPED = SourceStopped().code
@@ -128,7 +131,8 @@ async def begin(database: Database, job: Job[SyncPayload], source: UUID) -> Run:
 async def step(database: Database, run: Run) -> AsyncIterator[Connection]:
     """A transaction as the run's tenant; what the block has made of `run.progress` is written with it.
 
-    If the block raises, `run.progress` is as it was. Raises NoLongerOurs, Unavailable.
+    When it has committed, metrics grow as the counters have. If the block raises, `run.progress` is as it was.
+    Raises NoLongerOurs, Unavailable.
     """
     before = run.progress.model_copy(deep=True)
     try:
@@ -139,6 +143,9 @@ async def step(database: Database, run: Run) -> AsyncIterator[Connection]:
     except BaseException:
         run.progress = before
         raise
+    for outcome in OUTCOMES:
+        grown = getattr(run.progress.result, outcome) - getattr(before.result, outcome)
+        metrics.sync_records.labels(outcome).inc(grown)
 
 
 async def hold(connection: Connection, run: Run) -> None:

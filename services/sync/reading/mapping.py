@@ -223,12 +223,12 @@ def _stored(raw: Any) -> tuple[Any, bytes]:
     """A record that can be stored, and its JSON. Most need no change. Raises TooDeep."""
     try:
         written = orjson.dumps(raw)
-        if b"\\u0000" not in written:
-            return raw, written
-    except (orjson.JSONEncodeError, RecursionError):
-        pass  # a lone surrogate, or a number that is too large
-    raw = clean(raw)
-    return raw, orjson.dumps(raw)
+    except (orjson.JSONEncodeError, RecursionError):  # a lone surrogate, or a number that is too large
+        written = None
+    if written is None or b"\\u0000" in written:
+        raw = clean(raw)
+        written = orjson.dumps(raw)
+    return raw, written
 
 
 def _limited(extra: dict[str, Any]) -> bytes:
@@ -251,8 +251,7 @@ def _web_address(page: str, url: str) -> str | None:
     try:
         if not url.startswith(("https://", "http://")):
             url = urljoin(page, url)
-        if len(url) <= URL_AT_MOST and urlsplit(url).scheme in ("http", "https"):
-            return url
+        is_of_the_web = urlsplit(url).scheme in ("http", "https")
     except ValueError:
-        pass
-    return None
+        return None
+    return url if is_of_the_web and len(url) <= URL_AT_MOST else None

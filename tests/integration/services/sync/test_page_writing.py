@@ -1,6 +1,25 @@
 """What a page lists is written once, and what of it does not pass is told."""
 
+from libs.common import metrics
+from services.sync.runs import OUTCOMES
 from tests.syncing import Syncer, listing
+
+
+def measured() -> dict[str, float]:
+    return {outcome: metrics.sync_records.labels(outcome)._value.get() for outcome in OUTCOMES}
+
+
+async def test_metrics_grow_as_the_counters_of_a_run(syncer: Syncer) -> None:
+    source = await syncer.source(complete=True, max_gone_ratio=1)
+    changed = [*listing(1, 2), *listing(3, title="new"), {"id": "bad"}]
+    for records in (listing(1, 2, 3, 4), changed, listing(*range(1, 5))):
+        before = measured()
+        result = await syncer.sync(source, records)
+        grown = {outcome: after - before[outcome] for outcome, after in measured().items()}
+        assert {outcome: number for outcome, number in grown.items() if number} == {
+            outcome: result[outcome] for outcome in OUTCOMES if outcome in result
+        }
+        assert any(grown.values())
 
 
 async def test_a_key_that_comes_again_counts_once_and_the_last_one_is_right(syncer: Syncer) -> None:
