@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from libs.common.contracts import opportunities as contract
 from libs.common.contracts.ids import parse_id, public_id
 from libs.common.contracts.opportunities import ALL_FIELDS, SHORT_SUMMARY, SHOWN, ListField
 from libs.common.contracts.sync import SUMMARY_AT_MOST
@@ -18,13 +19,7 @@ KIND = "opp"
 """Of public ids."""
 CLOSES = "coalesce(o.closes_at, 'infinity')"
 """As in the index."""
-STATUS = f"""
-CASE WHEN o.gone_at IS NOT NULL THEN 'gone'
-  WHEN {CLOSES} <= now() OR lower(o.status_said) = 'closed' THEN 'closed'
-  WHEN o.opens_at > now() OR lower(o.status_said) = 'forecasted' THEN 'forecasted'
-  ELSE 'open' END
-"""
-"""Nobody has to close anything: the status follows from the dates, and from what the source says."""
+STATUS = contract.STATUS.format(o="o.")
 _COLUMNS: dict[ListField, str] = {name: f"o.{name}" for name in ALL_FIELDS} | {
     "status": STATUS,
     "summary": "left(o.summary, $2::int)",

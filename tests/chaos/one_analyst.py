@@ -1,8 +1,6 @@
 """python -m tests.chaos.one_analyst POINT: works off the queue of analytics, and is killed at that point."""
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,20 +19,11 @@ from libs.common.worker.service import Platform
 from services.analytics import counting, event_types, partitions, rollups, sketches
 from services.analytics.config import Settings
 from services.analytics.handler import handle, resources
-
-Call = Callable[..., bool]
-"""Whether a call with these arguments is the point."""
+from tests.chaos.dying import Point, die_at, succeeded
 
 
-def _always(*_args: Any, **_kwargs: Any) -> bool:
-    return True
-
-
-def _succeeded(_lease: Lease, events: Any) -> bool:
-    return any(state == "succeeded" for _, state, _ in events)
-
-
-def _second_with_events() -> Call:
+def _second_with_events() -> Callable[..., bool]:
+    """A call that erases something, of which there has been one before."""
     calls = 0
 
     def is_second(_connection: Any, _tenant: str, gone: Any) -> bool:
@@ -45,35 +34,21 @@ def _second_with_events() -> Call:
     return is_second
 
 
-POINTS: dict[str, tuple[Any, str, Call]] = {
-    "claimed": (event_types, "known", _always),
-    "found the months that are kept": (partitions, "months_within", _always),
-    "inserted": (counting, "_insert", _always),
-    "added to rollups": (rollups, "add", _always),
-    "added to sketches": (sketches, "add", _always),
-    "ended, not committed": (effects, "finish_within", _always),
-    "committed, not told": (Lease, "tell", _succeeded),
-    "erased one month of two": (rollups, "note_erased", _second_with_events()),
+POINTS = {
+    "claimed": Point(event_types, "known"),
+    "found the months that are kept": Point(partitions, "months_within"),
+    "inserted": Point(counting, "_insert"),
+    "added to rollups": Point(rollups, "add"),
+    "added to sketches": Point(sketches, "add"),
+    "ended, not committed": Point(effects, "finish_within"),
+    "committed, not told": Point(Lease, "tell", succeeded),
+    "erased one month of two": Point(rollups, "note_erased", _second_with_events()),
 }
-"""After a call of which function, and of which calls."""
-
-
-def _die_at(point: str) -> None:
-    place, name, is_it = POINTS[point]
-    original = getattr(place, name)
-
-    async def dying(*args: Any, **kwargs: Any) -> Any:
-        found = await original(*args, **kwargs)
-        if is_it(*args, **kwargs):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
-
-    setattr(place, name, dying)
 
 
 async def main(point: str) -> None:
     """Work until there is nothing left to do, or until the point."""
-    _die_at(point)
+    die_at(POINTS[point])
     settings = load(Settings)
     async with (
         db.connect(settings, "analytics", role=ANALYTICS.role) as database,

@@ -1,10 +1,7 @@
 """python -m tests.chaos.one_syncer POINT: works off the queue of sync, and is killed at that point."""
 
 import asyncio
-import os
-import signal
 import sys
-from typing import Any
 
 import uvloop
 
@@ -21,37 +18,24 @@ from services.sync.config import Settings
 from services.sync.fetching import Fetcher
 from services.sync.handler import handle, resources
 from services.sync.outgoing import Outgoing
+from tests.chaos.dying import Point, die_at, succeeded
 
-POINTS: dict[str, tuple[Any, str, bool]] = {
-    "source taken": (runs, "begin", False),
-    "headers received": (Outgoing, "_save", True),
-    "body on disk": (Outgoing, "ask", False),
-    "page read": (Fetcher, "fetch", False),
-    "before the page's commit": (page_writing, "_write", False),
-    "after the page's commit": (running, "write_page", False),
-    "between the last page and the end": (running.Runner, "_mark_gone", False),
-    "within the end's transaction": (runs, "_end", False),
-    "committed, not told": (Lease, "tell", False),
+POINTS = {
+    "source taken": Point(runs, "begin"),
+    "headers received": Point(Outgoing, "_save", at_once=True),
+    "body on disk": Point(Outgoing, "ask"),
+    "page read": Point(Fetcher, "fetch"),
+    "before the page's commit": Point(page_writing, "_write"),
+    "after the page's commit": Point(running, "write_page"),
+    "between the last page and the end": Point(running.Runner, "_mark_gone"),
+    "within the end's transaction": Point(runs, "_end"),
+    "committed, not told": Point(Lease, "tell", succeeded),
 }
-"""At which function: when it is called, or when it has returned."""
-
-
-def _die_at(point: str) -> None:
-    place, name, at_once = POINTS[point]
-    original = getattr(place, name)
-
-    async def dying(*args: Any, **kwargs: Any) -> Any:
-        found = None if at_once else await original(*args, **kwargs)
-        if name != "tell" or any(state == "succeeded" for _, state, _ in args[1]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
-
-    setattr(place, name, dying)
 
 
 async def main(point: str) -> None:
     """Work until there is nothing left to do, or until the point."""
-    _die_at(point)
+    die_at(POINTS[point])
     settings = load(Settings)
     async with (
         db.connect(settings, SYNC.name, role=SYNC.role) as database,

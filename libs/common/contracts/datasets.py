@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from libs.common.contracts.opportunities import STATUS
+
 
 class Kind(StrEnum):
     """What the values of a column are. docs/exports.md says what becomes of each in each format."""
@@ -215,17 +217,16 @@ ROLLUPS = Dataset(
         *(_integer("count"), _number("sum")),
     ),
 )
-# As the API derives it: see services/sync/opportunities.py.
-_STATUS = """CASE WHEN gone_at IS NOT NULL THEN 'gone'
-  WHEN closes_at <= now() OR lower(status_said) = 'closed' THEN 'closed'
-  WHEN opens_at > now() OR lower(status_said) = 'forecasted' THEN 'forecasted' ELSE 'open' END"""
 OPPORTUNITIES = Dataset(
     name="opportunities",
     scope="sync:read",
     table="sync.opportunities",
     changed_by="changed_by",
     columns=(
-        *(_id("id", prefix="opp"), Column("status", Kind.TEXT, "status_said", filtered=True, computed=_STATUS)),
+        *(
+            _id("id", prefix="opp"),
+            Column("status", Kind.TEXT, "status_said", filtered=True, computed=STATUS.format(o="")),
+        ),
         *(_text("key"), _text("title"), _text("summary"), _text("url"), _choice("agency")),
         *(_time("opens_at"), _time("closes_at"), Column("closes_on", Kind.DATE, "closes_on")),
         *(_number("amount_min"), _number("amount_max"), _text("currency"), _json("extra"), _integer("revision")),

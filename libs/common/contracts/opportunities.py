@@ -34,6 +34,14 @@ WORDS_MATCHED = 24
 
 Status = Literal["forecasted", "open", "closed", "gone"]
 """Derived when it is read: `gone` is what the source no longer lists, `closed` what has closed."""
+STATUS = """
+CASE WHEN {o}gone_at IS NOT NULL THEN 'gone'
+  WHEN {o}closes_at <= now() OR lower({o}status_said) = 'closed' THEN 'closed'
+  WHEN {o}opens_at > now() OR lower({o}status_said) = 'forecasted' THEN 'forecasted'
+  ELSE 'open' END
+"""
+"""How it is derived from a row of sync.opportunities, in SQL; `{o}` is the row's alias with its dot, or nothing.
+Nobody has to close anything: it follows from the dates, and from what the source says."""
 Order = Literal["closes", "newest", "relevance"]
 Facet = Literal["status", "source", "agency"]
 ListField = Literal[
