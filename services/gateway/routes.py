@@ -185,7 +185,7 @@ OPERATIONS = (
     _op("GET", "/v1/deadlines/{name}", show_deadline, S.MAIL_READ, answers={200: Answer(d.Deadline)},
         problems=(NotFound,)),
     _op("PUT", "/v1/deadlines/{name}", put_deadline, S.MAIL_WRITE, body=NewDeadline,
-        answers={200: Answer(d.Deadline)}, problems=(NotFound,)),
+        answers={200: Answer(d.Deadline)}, problems=(NotFound, Conflict)),
     _op("DELETE", "/v1/deadlines/{name}", remove_deadline, S.MAIL_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
     _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, limits=EVERY_REQUEST,

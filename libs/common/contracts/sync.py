@@ -75,7 +75,7 @@ class Place(StrEnum):
 class NoPaging(_Closed):
     """All records are in one answer."""
 
-    kind: Literal["none"] = "none"
+    kind: Literal["none"]
 
 
 class _Numbered(_Closed):
@@ -183,7 +183,7 @@ class SourceSpec(_Closed):
     """A run without `incremental` reads everything there is: what it does not find has gone."""
     max_gone_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
     """If more than this share would be gone (and more than ten), nothing is, and the run fails."""
-    paging: Paging = NoPaging()
+    paging: Paging = NoPaging(kind="none")
     incremental: Incremental | None = None
     mapping: Mapping = Mapping()
 

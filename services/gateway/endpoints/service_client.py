@@ -27,7 +27,6 @@ BODY_BYTES_AT_MOST = 3 * 1024 * 1024
 _WRONG_FIELDS = {
     "schema_invalid": "body.schema",
     "too_many_rows": "body.to",
-    "too_many_followers": "body.add_followers",
 }
 """The fields of the caller's body for which a service refuses a request, by the code of its error."""
 

@@ -72,7 +72,7 @@ def with_each_address_once(letter: dict[str, Any]) -> None:
     for name in ("to", "cc", "bcc"):
         if isinstance(letter.get(name), list):
             letter[name] = [once(address) for address in letter[name]]
-    for name in ("recipients", "followers"):
+    for name in ("recipients", "followers", "add_followers"):
         if isinstance(letter.get(name), list):
             letter[name] = [
                 recipient | {"to": once(recipient["to"])}
