@@ -164,15 +164,17 @@ async def put_deadline(tenant: str, request: Document, deps: Deps) -> Document:
 
     `followed` is a Followed, in place of `due_at` and `variables`. Raises TooManyFollowers.
     """
+    # A gateway of the release before knows neither `followed` nor `keep_others`.
+    followed = None if request.get("followed") is None else Followed.model_validate(request["followed"])
+    keep_others = bool(request.get("keep_others"))
     name, variables = request["name"], request["variables"]
     due_at = None if request["due_at"] is None else datetime.fromisoformat(request["due_at"])
-    followed = None if request["followed"] is None else Followed.model_validate(request["followed"])
     if followed is not None:
         due_at, variables = followed.due_at, followed.variables
     followers = [Recipient.model_validate(follower) for follower in request["followers"]]
     await deadline_reminders.put(
         deps.database, tenant, name, due_at, variables, followers,
-        followed=followed, keep_others=request["keep_others"],
+        followed=followed, keep_others=keep_others,
     )  # fmt: skip
     return await deadline_reminders.get(deps.database, tenant, name)
 
