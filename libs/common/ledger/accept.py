@@ -37,6 +37,7 @@ _NEW: Columns[tuple[NewJob, bool]] = Columns(
 )
 # A duplicate row would be a job that runs twice. So nothing is inserted for a repeated id (a retry after a lost
 # reply), a repeated Idempotency-Key, or the unique_for of a job that has not ended.
+# A run_at in the past overtakes nobody: such jobs are ranked by the clock, which keeps their order.
 _ACCEPT = f"""
 WITH new AS (
   INSERT INTO ledger.jobs AS j
@@ -44,7 +45,9 @@ WITH new AS (
      due_at, ticketed_at, idempotency_key, request_sha256, unique_key, schedule, bytes)
   SELECT id, tenant, created_by, queue, kind,
          CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
-         priority, coalesce(run_at, now()) - head_start_s * interval '1 second',
+         priority,
+         CASE WHEN run_at <= now() THEN clock_timestamp() ELSE coalesce(run_at, now()) END
+           - head_start_s * interval '1 second',
          payload, tags, trace, max_attempts, timeout_s, coalesce(run_at, now()),
          CASE WHEN ticketed AND (run_at IS NULL OR run_at <= now()) THEN now() END,
          idempotency_key, request_sha256, unique_key, schedule, bytes

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from libs.common.db import PROMPT_S, Database
 from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import LAZILY
-from libs.common.ledger.jobs import State
+from libs.common.ledger.jobs import WAITS_SINCE, State
 
 HEARTBEAT_EVERY_S = 5.0
 HEARTBEAT_WITHIN_S = 4.0
@@ -79,7 +79,8 @@ WHERE id = ANY($1::uuid[]) AND {in_state(State.QUEUED)} AND ticketed_at IS NOT N
   AND {LAZILY}
 RETURNING id, attempt, failures, max_attempts, timeout_s, tenant, kind,
           CASE WHEN pg_column_size(payload) <= {PAYLOAD_BYTES_AT_MOST} THEN payload::text END, trace,
-          extract(epoch FROM started_at - due_at)::float8, parent, children, retried::text
+          extract(epoch FROM started_at - {WAITS_SINCE.format(job="jobs")})::float8,
+          parent, children, retried::text
 """  # noqa: S608 - built from constants
 
 

@@ -9,7 +9,7 @@ import orjson
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import CONFIRMED
-from libs.common.ledger.jobs import State
+from libs.common.ledger.jobs import WAITS_SINCE, State
 from libs.common.unnest import Columns
 
 FINISH_WITHIN_S = 10.0
@@ -75,7 +75,8 @@ WITH ended AS (
     finished_at = CASE WHEN u.state <> 'queued' OR j.cancel_requested_at IS NOT NULL THEN now() END,
     due_at = CASE WHEN u.retry_in_s > 0 THEN now() + u.retry_in_s * interval '1 second' ELSE j.due_at END,
     rank = CASE WHEN u.retry_in_s > 0
-           THEN now() + u.retry_in_s * interval '1 second' - (j.due_at - j.rank) ELSE j.rank END,
+           THEN now() + u.retry_in_s * interval '1 second' - ({WAITS_SINCE.format(job="j")} - j.rank)
+           ELSE j.rank END,
     bytes = j.bytes + u.bytes{{forgetting}}
   FROM {_OUTCOMES.unnested("u")}
   WHERE j.id = u.id AND j.attempt = u.attempt AND j.worker IS NOT DISTINCT FROM ${len(_OUTCOMES) + 1}

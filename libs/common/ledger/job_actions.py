@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from libs.common.db import STATEMENT_S, Connection, Database, fetch_within
 from libs.common.errors import ArgosyError
 from libs.common.ledger.durability import CONFIRMED
-from libs.common.ledger.jobs import OPEN_CHILDREN, Filter, State
+from libs.common.ledger.jobs import OPEN_CHILDREN, WAITS_SINCE, Filter, State
 
 AT_A_TIME = 5_000
 """The most jobs that one statement of a bulk call changes, not counting children."""
@@ -60,7 +60,8 @@ retried AS (
   UPDATE ledger.jobs j SET
     state = CASE WHEN EXISTS (SELECT FROM ledger.jobs c WHERE c.parent = j.id AND ($5 OR c.state <> 'succeeded'))
             THEN 'waiting' ELSE 'queued' END,
-    failures = 0, crashes = 0, preempted = NULL, due_at = now(), rank = now() - (due_at - rank),
+    failures = 0, crashes = 0, preempted = NULL, due_at = now(),
+    rank = now() - ({WAITS_SINCE.format(job="j")} - rank),
     finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, result = NULL,
     retried = jsonb_build_object('after', attempt, 'at', now(), 'in_doubt', $4::boolean),
     replay = CASE WHEN parent IS NULL THEN $3::uuid END,

@@ -37,6 +37,8 @@ class Priority(StrEnum):
 
 HEAD_START_S: dict[Priority, float] = {Priority.HIGH: 900.0, Priority.NORMAL: 300.0, Priority.LOW: 0.0}
 """How many seconds before its due time a job of each priority is ranked."""
+WAITS_SINCE = "greatest({job}.due_at, {job}.created_at)"
+"""SQL: since when a job has waited. One whose `run_at` was in the past has not waited before it was accepted."""
 
 
 def new_id() -> UUID:

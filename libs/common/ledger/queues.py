@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from libs.common.db import Database
+from libs.common.ledger.jobs import WAITS_SINCE
 
 _PAUSE = """
 INSERT INTO ledger.queues (name, paused_at) VALUES ($1, now())
@@ -16,25 +17,25 @@ _CAP = """
 INSERT INTO ledger.queues (name, {cap}) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET {cap} = excluded.{cap}
 """
 # One SELECT per partial index. Together these contain the unfinished jobs, and none that has ended.
-LIVE = """
+LIVE = f"""
 SELECT queue,
        count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
        count(*) FILTER (WHERE state = 'queued') AS queued,
        count(*) FILTER (WHERE state = 'running') AS running,
        count(*) FILTER (WHERE state = 'waiting') AS waiting,
-       min(due_at) FILTER (WHERE state = 'queued') AS oldest_waiting_at
+       min({WAITS_SINCE.format(job="live")}) FILTER (WHERE state = 'queued') AS oldest_waiting_at
 FROM (
-  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'scheduled'
+  SELECT queue, state, due_at, created_at FROM ledger.jobs WHERE state = 'scheduled'
   UNION ALL
-  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'queued' AND ticketed_at IS NULL
+  SELECT queue, state, due_at, created_at FROM ledger.jobs WHERE state = 'queued' AND ticketed_at IS NULL
   UNION ALL
-  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'queued' AND ticketed_at IS NOT NULL
+  SELECT queue, state, due_at, created_at FROM ledger.jobs WHERE state = 'queued' AND ticketed_at IS NOT NULL
   UNION ALL
-  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'running'
+  SELECT queue, state, due_at, created_at FROM ledger.jobs WHERE state = 'running'
   UNION ALL
-  SELECT queue, state, due_at FROM ledger.jobs WHERE state = 'waiting') live
+  SELECT queue, state, due_at, created_at FROM ledger.jobs WHERE state = 'waiting') live
 GROUP BY queue
-"""
+"""  # noqa: S608 - built from constants
 """Counts the unfinished jobs of each queue by state, so its cost grows with the backlog."""
 
 _OVERVIEW = f"""

@@ -16,7 +16,7 @@ from uuid import UUID
 from libs.common.db import PROMPT_S, Connection, Database, fetch_within
 from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import LAZILY
-from libs.common.ledger.jobs import State
+from libs.common.ledger.jobs import WAITS_SINCE, State
 from libs.common.ledger.picking import PREEMPTED_AT_MOST, WAITING_TENANTS, lock
 from libs.common.ledger.queues import WITHDRAW_TICKETS
 from libs.common.ledger.requeueing import Demand, demand
@@ -127,8 +127,9 @@ FROM ledger.jobs WHERE state = 'running' AND queue = $1
 _WAITING = f"""
 SELECT tenant, coalesce(max(waited_s), 0)::float8 FROM (
   SELECT t.tenant, extract(epoch FROM now() - (
-    SELECT due_at FROM ledger.jobs j WHERE j.queue = $1 AND j.tenant = t.tenant AND j.state = 'queued'
-      AND j.ticketed_at IS NULL ORDER BY j.rank LIMIT 1)) AS waited_s
+    SELECT {WAITS_SINCE.format(job="j")} FROM ledger.jobs j
+    WHERE j.queue = $1 AND j.tenant = t.tenant AND j.state = 'queued' AND j.ticketed_at IS NULL
+    ORDER BY j.rank LIMIT 1)) AS waited_s
   FROM ({WAITING_TENANTS}) t
   UNION ALL
   SELECT tenant, extract(epoch FROM now() - min(ticketed_at)) FROM ledger.jobs

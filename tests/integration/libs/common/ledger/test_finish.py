@@ -1,6 +1,6 @@
 """How an attempt ends: written once, by the worker that still holds the job."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -89,6 +89,17 @@ async def test_a_failure_is_due_again_after_its_wait_and_keeps_its_head_start(da
         " FROM ledger.jobs"
     )
     assert tuple(row) == ("scheduled", 1, True, timedelta(seconds=900), "bug")
+
+
+async def test_a_job_of_the_past_waits_since_it_was_accepted(database: Database) -> None:
+    """Neither its wait nor its head start counts from the `run_at` that was asked for."""
+    worker_id = await worker(database)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    (claim,) = await claimed(database, worker_id, new_job(priority=Priority.LOW, run_at=yesterday))
+    assert 0 <= claim.waited_s < 3_600
+    await finish(database, worker_id, [Outcome(claim.id, 1, State.QUEUED, retry_in_s=300, failed=True)])
+    ((head_start,),) = await database.fetch("SELECT due_at - rank FROM ledger.jobs")
+    assert abs(head_start) < timedelta(minutes=1)
 
 
 async def test_a_release_is_queued_at_once_and_costs_nothing(database: Database) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -63,6 +64,16 @@ async def test_within_a_tenant_rank_decides(database: Database) -> None:
     (low,) = await waiting(database, "a", priority=Priority.LOW)
     (high,) = await waiting(database, "a", priority=Priority.HIGH)
     assert (await picked(database, 2)).ids == [high, low]
+
+
+async def test_a_time_in_the_past_overtakes_nobody(database: Database) -> None:
+    """Among what is due priority decides, and within a priority who came first."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    (normal,) = await waiting(database, "a")
+    (low,) = await waiting(database, "a", priority=Priority.LOW, run_at=yesterday - timedelta(days=365))
+    late = await waiting(database, "a", 20, run_at=yesterday)
+    (high,) = await waiting(database, "a", priority=Priority.HIGH)
+    assert (await picked(database, 30)).ids == [high, normal, *late, low]
 
 
 async def test_a_tenants_cap_counts_what_runs_and_what_is_handed_out(database: Database) -> None:

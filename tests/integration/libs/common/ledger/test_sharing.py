@@ -32,7 +32,8 @@ async def handed_in(database: Database, tenant: str, number: int = 1, *, tickete
 async def aged(database: Database, ids: Sequence[UUID]) -> None:
     """They have waited, or run, a minute longer."""
     await database.fetch(
-        """UPDATE ledger.jobs SET due_at = due_at - interval '1 min', ticketed_at = ticketed_at - interval '1 min',
+        """UPDATE ledger.jobs SET created_at = created_at - interval '1 min',
+             due_at = due_at - interval '1 min', ticketed_at = ticketed_at - interval '1 min',
                                   started_at = started_at - interval '1 min' WHERE id = ANY($1)""",
         ids,
     )
