@@ -35,7 +35,13 @@ async def submit_ocr(request: Request) -> Response:
     job_id = new_id()
     folder = job_folder(principal.tenant, job_id)
     await retention.announce_upload(state.database, job_id, folder)
-    upload = await receive(request, state.blobs, folder, max_bytes=state.settings.gateway_max_upload_bytes)
+    upload = await receive(
+        request,
+        state.blobs,
+        folder,
+        max_bytes=state.settings.gateway_max_upload_bytes,
+        known_fields=("options",),
+    )
     try:
         fields = _fields(upload.fields)
         payload = OcrPayload(
@@ -67,9 +73,6 @@ def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:
 
 
 def _fields(fields: dict[str, str]) -> OcrSubmission:
-    unknown = sorted(set(fields) - {"options"})
-    if unknown:
-        raise Invalid(errors=[{"field": name, "message": "Unknown field"} for name in unknown])
     try:
         return parse_json((fields.get("options") or "{}").encode(), OcrSubmission, within="options")
     except BadRequest as error:

@@ -3,11 +3,19 @@
 The first bytes of a file decide its type; its name and its declared type are ignored.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
 from starlette.requests import Request
 
 from libs.common.blobs import Blobs, Stored
@@ -17,11 +25,15 @@ FIELD_AT_MOST = 64 * 1024
 """The maximum size in bytes of a part that is not the file."""
 FRAMING_AT_MOST = 64 * 1024
 """Bytes that the multipart framing and the small parts may add to the file."""
+PARTS_AT_MOST = 16
 SNIFFED = 1024
 """Bytes that decide a file's type. A PDF's header may be anywhere in them (ISO 32000, annex H)."""
 
 UPLOAD = "upload"
 """The name of the file in its folder."""
+
+_ENCODED_NAME = re.compile(r"filename\*=(?:[A-Za-z0-9-]*)'[^']*'([^;\s]*)", re.IGNORECASE)
+"""RFC 7578, 4.2, forbids this form, and clients send it all the same."""
 
 Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
 
@@ -54,8 +66,10 @@ def media_type_of(head: bytes) -> str | None:
     return "application/pdf" if b"%PDF-" in head[:SNIFFED] else None
 
 
-async def receive(request: Request, blobs: Blobs, folder: str, *, max_bytes: int) -> Upload:
-    """Store the part `file` of `request`, of at most `max_bytes`, in `folder`. Other parts are fields.
+async def receive(
+    request: Request, blobs: Blobs, folder: str, *, max_bytes: int, known_fields: Collection[str]
+) -> Upload:
+    """Store the part `file` of `request`, of at most `max_bytes`, in `folder`. `known_fields`: the other parts.
 
     Raises a Problem for anything wrong with the request, and StorageUnavailable. Then nothing is left in `folder`.
     """
@@ -66,16 +80,20 @@ async def receive(request: Request, blobs: Blobs, folder: str, *, max_bytes: int
             async for event in events:
                 if not isinstance(event, MultipartSegment):
                     continue
-                if event.name != "file":
-                    fields[event.name] = await _read_field(event.name, events)
+                name = _text(event.name)
+                if name in known_fields:
+                    fields[name] = await _read_field(name, events)
+                elif name != "file":
+                    message = "There is no such part: the document goes into the part `file`."
+                    raise Invalid(errors=[{"field": name[:100], "message": message}])
                 elif upload is not None:
                     raise Invalid(errors=[{"field": "file", "message": "There must be only one file."}])
                 else:
-                    upload = await _store(blobs, f"{folder}/{UPLOAD}", event.filename or "", events, max_bytes)
+                    upload = await _store(blobs, f"{folder}/{UPLOAD}", _filename(event), events, max_bytes)
     except BaseException as error:
         await blobs.discard(folder)
         if isinstance(error, MultipartError):
-            raise BadRequest(f"The multipart body is malformed: {error}") from error
+            raise BadRequest(_what_is_wrong(error)) from error
         raise
     if upload is None:
         raise Invalid(errors=[{"field": "file", "message": "Field required"}])
@@ -90,11 +108,33 @@ async def _events(request: Request, max_bytes: int) -> Events:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes + FRAMING_AT_MOST:
         raise _too_large(max_bytes)
-    with PushMultipartParser(options["boundary"], max_segment_count=16, strict=True) as parser:
+    parser = PushMultipartParser(
+        options["boundary"], max_segment_count=PARTS_AT_MOST, header_charset="latin-1", strict=True
+    )
+    with parser:
         async for chunk in request.stream():
             if chunk:
                 for event in parser.parse(chunk):
                     yield event
+
+
+def _what_is_wrong(error: MultipartError) -> str:
+    if isinstance(error, ParserLimitReached):
+        return f"The multipart body has more than {PARTS_AT_MOST} parts, or a part with too long a head."
+    return "The body is not multipart/form-data as in RFC 7578, or it ends too early."
+
+
+def _text(name: str) -> str:
+    """A name in the head of a part, which may be in any charset: as UTF-8, with a mark for all that is none."""
+    return name.encode("latin-1", "replace").decode(errors="replace")
+
+
+def _filename(part: MultipartSegment) -> str:
+    """The name of a file as its sender wrote it, or an empty one."""
+    if part.filename:
+        return _text(part.filename)
+    encoded = _ENCODED_NAME.search(part.header("Content-Disposition") or "")
+    return unquote_to_bytes(encoded[1]).decode(errors="replace") if encoded else ""
 
 
 async def _store(blobs: Blobs, key: str, filename: str, events: Events, max_bytes: int) -> Upload:

@@ -1,5 +1,8 @@
 """Uploads as they come in."""
 
+from typing import Any
+
+import pytest
 from starlette.types import Message
 
 from tests.integration.services.gateway.gateway import PNG, Gateway, assert_problem, upload
@@ -72,3 +75,47 @@ async def test_a_repeated_upload_is_answered_though_its_copy_cannot_be_removed(g
     gateway.app.state.dispatcher.accept = away_meanwhile
     again = await client.post("/v1/ocr", **upload())
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+def parts(*heads: bytes, content: bytes = PNG) -> dict[str, Any]:
+    """A body with a part for each Content-Disposition."""
+    body = b"".join(
+        b"--x\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + content + b"\r\n" for head in heads
+    )
+    return {"content": body + b"--x--\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ('filename="Rechnung März.png"'.encode(), "Rechnung März.png"),
+        ('filename="Rechnung März.png"'.encode("latin-1"), "Rechnung M\ufffdrz.png"),
+        (b'filename="\x90\xbf\x8b\x81\x8f\x91.png"', "\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd.png"),
+        (b"filename*=UTF-8''M%C3%A4rz.png", "März.png"),
+        (b"filename*=iso-8859-1''M%E4rz.png", "M\ufffdrz.png"),
+        (b'filename=""', ""),
+        (b'filename="a\xff\xfe\x85.png"', "a\ufffd\ufffd\ufffd.png"),
+    ],
+)
+async def test_a_file_may_have_a_name_in_any_charset(gateway: Gateway, named: bytes, kept: str) -> None:
+    client = await gateway.client()
+    answer = await client.post("/v1/ocr", **parts(b'name="file"; ' + named))
+    assert answer.status_code == 202, answer.text
+    ((name,),) = await gateway.database.fetch("SELECT payload ->> 'filename' FROM ledger.jobs")
+    assert name == kept
+
+
+async def test_a_wrong_part_is_told_which_is_right(gateway: Gateway) -> None:
+    client = await gateway.client()
+    wrong = await client.post("/v1/ocr", **parts(b'name="document"; filename="a.png"'))
+    (error,) = assert_problem(wrong, 422, "invalid")["errors"]
+    assert (error["field"], "`file`" in error["message"]) == ("document", True)
+    assert gateway.blobs() == []
+
+
+@pytest.mark.parametrize("body", [parts(*[b'name="options"'] * 17, content=b"{}"), parts(b"name")])
+async def test_a_malformed_body_is_told_in_our_words(gateway: Gateway, body: dict[str, Any]) -> None:
+    client = await gateway.client()
+    detail = assert_problem(await client.post("/v1/ocr", **body), 400, "bad-request")["detail"]
+    assert "multipart" in detail
+    assert "Error" not in detail

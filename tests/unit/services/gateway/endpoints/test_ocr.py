@@ -25,7 +25,6 @@ def test_without_options_there_are_the_defaults() -> None:
         ({"options": '{"dpi": "300"}'}, {"options.dpi"}),
         ({"options": '{"dpi": 71, "colour": 1}'}, {"options.dpi", "options.colour"}),
         ({"options": '{"pages": "3-1"}'}, {"options.pages"}),
-        ({"more": "1", "another": "2"}, {"another", "more"}),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, str], named: set[str]) -> None:
