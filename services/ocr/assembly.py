@@ -19,6 +19,8 @@ from services.ocr.refusals import UnreadableDocument
 PREVIEW_CHARACTERS = 500
 LONGEST_PAGE_IN = 200
 """The longest edge of a PDF page, in inches (ISO 32000-1, annex C)."""
+SHORTEST_PAGE_PT = 3
+"""The shortest edge of one, in points (same place)."""
 TEXT, WORDS, SEARCHABLE = "text.txt", "words.json", "document.pdf"
 FORMATS = {
     "document.hocr": output_formats.hocr,
@@ -98,7 +100,8 @@ def _images_to_pdf(source: Path, folder: Path, path: Path) -> None:
     def layout(width_px: int, height_px: int, _dpi: tuple[int, int]) -> tuple[float, float, float, float]:
         fitting_dpi = max(dpi, ceil(max(width_px, height_px) / LONGEST_PAGE_IN))
         size = (width_px * 72 / fitting_dpi, height_px * 72 / fitting_dpi)
-        return (*size, *size)
+        page_width, page_height = (max(edge, SHORTEST_PAGE_PT) for edge in size)
+        return (page_width, page_height, *size)
 
     with path.open("wb") as file:
         try:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
@@ -159,6 +159,7 @@ def _languages(payload: OcrPayload, deps: Deps) -> str:
 async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
     """Write the page's parts to `files` and to the blob store. Run OCR only if the page is not in the cache."""
     started = time.perf_counter()
+    job.progress(0, 1)
     payload = job.payload
     settings = deps.settings
     extra_passes_s = settings.ocr_page_timeout_s * EXTRA_PASSES_WITHIN
@@ -194,6 +195,7 @@ async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source:
         if files.path(suffix).exists()
     ]
     metrics.page_seconds.labels(summary["source"]).observe(time.perf_counter() - started)
+    job.progress(1, 1)
     return Done(summary, tuple(artifacts), effects)
 
 
@@ -249,7 +251,13 @@ async def _store(job: Job[OcrPayload], blobs: Blobs, path: Path, name: str) -> A
     key = job.blob_key(name)
     stored = await blobs.write_file(key, path)
     media_type = MEDIA_TYPES.get(name) or PAGE_PARTS[path.suffix]
-    return Artifact(name, media_type, stored.size, stored.sha256, key)
+    return Artifact(name, media_type, stored.size, stored.sha256, key, _saved_as(job.payload.filename, name))
+
+
+def _saved_as(uploaded: str, name: str) -> str | None:
+    """The name of the document that was uploaded, with the suffix of the artifact."""
+    stem = PurePath(uploaded.replace("\\", "/")).stem
+    return stem + "".join(PurePath(name).suffixes) if stem else None
 
 
 def _mean_confidence(summaries: Sequence[dict[str, Any]]) -> float | None:

@@ -62,6 +62,8 @@ class Artifact:
     size: int
     sha256: str
     key: str
+    filename: str | None = None
+    """What it is saved as when it is downloaded. None: `name`."""
 
 
 @dataclass(slots=True, frozen=True)

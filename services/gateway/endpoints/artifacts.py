@@ -1,7 +1,7 @@
 """GET /v1/jobs/{id}/artifacts/{name}: a file that a job made, whole or in part."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -34,17 +34,18 @@ async def send(
     """
     size: int = artifact["size"]
     etag = f'"{artifact["sha256"]}"'
+    saved_as = artifact.get("filename") or artifact["name"]
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
         **header_fields,
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(artifact['name'])}",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(saved_as)}",
         "Content-Type": artifact["media_type"],
     }
-    if etag in request.headers.get("if-none-match", ""):
+    if names_etag(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     span = None
-    if request.headers.get("if-range", etag) == etag:
+    if request.method == "GET" and request.headers.get("if-range", etag) == etag:
         span = wanted_range(request.headers.get("range"), size)
     start, end = span or (0, size)
     headers["Content-Length"] = str(end - start)
@@ -84,8 +85,14 @@ def artifact_of(facts: JobFacts, name: str) -> dict[str, Any]:
     raise NotFound("This job has no such artifact.")
 
 
+def names_etag(lines: Sequence[str], etag: str) -> bool:
+    """Whether one of the lines of If-None-Match names `etag`, or any with `*` (RFC 9110, 13.1.2)."""
+    named = [tag.strip().removeprefix("W/") for tag in ",".join(lines).split(",")]
+    return "*" in named or etag in named
+
+
 def wanted_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and exclusive end in bytes of a Range header; None for the whole file (RFC 9110, 14.2).
+    """Start and exclusive end in bytes of a Range header of a GET; None for the whole file (RFC 9110, 14.2).
 
     Raises RangeNotSatisfiable.
     """

@@ -52,6 +52,7 @@ def _progress(progress: dict[str, Any] | None) -> Progress:
 def _artifact(job_id: str, artifact: dict[str, Any]) -> Artifact:
     return {
         "name": artifact["name"],
+        "filename": artifact.get("filename") or artifact["name"],
         "media_type": artifact["media_type"],
         "size": artifact["size"],
         "sha256": artifact["sha256"],

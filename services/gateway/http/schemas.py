@@ -22,6 +22,8 @@ class Artifact(TypedDict):
     """A file that a job made."""
 
     name: str
+    filename: str
+    """What it is saved as: that of a document is named after the file that was uploaded."""
     media_type: str
     size: int
     sha256: str

@@ -141,3 +141,11 @@ def _to_visible(page: pypdfium2.PdfPage, x: float, y: float) -> tuple[float, flo
         case 270:
             return top - y, right - x
     return x - left, top - y
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (2, 9), (3000, 1)])
+async def test_the_smallest_picture_makes_a_page(reader: Reader, size: tuple[int, int]) -> None:
+    done = await reader.read(pictures.encoded(Image.new("L", size, 255), "PNG"))
+    (page,) = pypdfium2.PdfDocument(await reader.artifact(done, "document.pdf"))
+    assert min(page.get_size()) >= 3
+    assert done.result["preview"] == ""

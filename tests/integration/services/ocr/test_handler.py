@@ -157,3 +157,9 @@ async def test_a_page_reaches_neither_other_documents_nor_other_services(reader:
 async def test_no_network_in_the_sandbox(reader: Reader) -> None:
     assert await reader.deps.sandbox.run(network_is_closed)
     assert not network_is_closed()
+
+
+async def test_a_page_has_a_total_of_one(reader: Reader) -> None:
+    reader.progress.clear()
+    await reader.read(pictures.encoded(pictures.page(["One page stands here."]), "PNG"))
+    assert [(step["done"], step["total"]) for step in reader.progress] == [(0, 1), (1, 1)]

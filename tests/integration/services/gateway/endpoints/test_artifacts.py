@@ -46,7 +46,8 @@ async def test_an_artifact_is_served_whole_in_part_and_not_again(gateway: Gatewa
     job = (await client.get(path)).json()
     (artifact,) = job["artifacts"]
     assert artifact["url"] == f"{path}/artifacts/text.txt"
-    assert set(artifact) == {"name", "media_type", "size", "sha256", "url"}
+    assert set(artifact) == {"name", "filename", "media_type", "size", "sha256", "url"}
+    assert artifact["filename"] == "text.txt"
     whole = await client.get(artifact["url"])
     assert (whole.status_code, whole.content) == (200, b"0123456789")
     assert whole.headers["etag"] == f'"{artifact["sha256"]}"'
@@ -55,12 +56,18 @@ async def test_an_artifact_is_served_whole_in_part_and_not_again(gateway: Gatewa
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
     known = await client.get(artifact["url"], headers={"If-None-Match": whole.headers["etag"]})
     assert (known.status_code, known.content) == (304, b"")
+    several = [("If-None-Match", '"other"'), ("If-None-Match", f"W/{whole.headers['etag']}")]
+    assert (await client.get(artifact["url"], headers=several)).status_code == 304
+    assert (await client.get(artifact["url"], headers={"If-None-Match": "*"})).status_code == 304
     changed = await client.get(artifact["url"], headers={"Range": "bytes=2-4", "If-Range": '"other"'})
     assert (changed.status_code, changed.content) == (200, b"0123456789")
     beyond = await client.get(artifact["url"], headers={"Range": "bytes=10-"})
     assert_problem(beyond, 416, "range-not-satisfiable")
     head = await client.head(artifact["url"])
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+    head = await client.head(artifact["url"], headers={"Range": "bytes=2-4"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10"), "a range is for GET only"
+    assert "content-range" not in head.headers
     assert_problem(await client.get(path + "/artifacts/other"), 404, "not-found")
 
 
