@@ -71,7 +71,7 @@ async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: 
 # A ticket of a job without `ticketed_at` was published before a pause or a new cap: the caps do not count it.
 _CLAIM = f"""
 UPDATE ledger.jobs SET state = 'running', attempt = attempt + 1, worker = $2, started_at = now(),
-                       ticketed_at = NULL, progress = NULL
+                       ticketed_at = NULL, progress = CASE WHEN children > 0 THEN progress END
 WHERE id = ANY($1::uuid[]) AND {in_state(State.QUEUED)} AND ticketed_at IS NOT NULL
   AND EXISTS (SELECT FROM ledger.workers WHERE id = $2)
   AND NOT EXISTS (SELECT FROM ledger.workers w JOIN ledger.queues q ON q.name = w.queue

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -14,10 +15,13 @@ from libs.common import background
 from libs.common.bus import Bus
 from libs.common.db import Database, fetch_within
 from libs.common.errors import Reject
+from libs.common.ledger import claim as leases
 from libs.common.ledger import consistency_check, flows, job_actions, jobs, requeueing, retention
 from libs.common.ledger.accept import accept
+from libs.common.ledger.claim import Claim
+from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.flows import NewChild
-from libs.common.ledger.jobs import Filter, NewJob, State
+from libs.common.ledger.jobs import Filter, NewJob, State, new_id
 from libs.common.worker.job import Done, FanOut, Job
 from libs.common.worker.worker import Worker
 from services.gateway.engine.dispatcher import Dispatcher
@@ -319,6 +323,29 @@ async def test_a_paused_queue_gets_no_tickets_from_a_fan_out(database: Database,
     demand = await requeueing.demand(database, queue)
     assert demand.backlog
     assert demand.paused
+
+
+async def test_progress_does_not_fall_when_the_parent_takes_its_last_step(database: Database, queue: str) -> None:
+    worker = new_id()
+    await leases.register(database, worker, queue=queue, slots=9, host="h", pid=1)
+    job = await submitted(database, queue, range(1))
+
+    async def claimed(job_id: UUID) -> Claim:
+        await database.fetch("UPDATE ledger.jobs SET ticketed_at = now() WHERE id = $1", job_id)
+        (claim,) = await leases.claim(database, worker, [job_id])
+        return claim
+
+    parent = await claimed(job.id)
+    progress = {"done": 0, "total": 1, "note": None}
+    (child,) = (
+        await flows.fan_out(database, worker, job.id, parent.attempt, [NewChild("number", b"{}")], progress) or []
+    )
+    looked = await claimed(child)
+    await finish(database, worker, [Outcome(child, looked.attempt, State.SUCCEEDED)])
+    await flows.wake(database, job.id)
+    await claimed(job.id)
+    told = (await facts(database, job))["progress"]
+    assert (told["done"], told["total"]) == (1, 1)
 
 
 async def test_children_are_struck_off_with_their_parent(
