@@ -27,7 +27,8 @@ from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid
 
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
-WAIT_AT_MOST_S = 60
+WAIT_AT_MOST_S = 45
+"""Proxies in front give up after 60 s, if nobody has told them otherwise."""
 
 
 class JobFields(BaseModel):
@@ -143,8 +144,8 @@ def _idempotency_key(request: Request) -> str | None:
 def _wait_s(request: Request) -> int:
     """Seconds that the caller wants to wait for the end of the job (RFC 7240, 4.3); 0 for not at all."""
     prefer = ",".join(request.headers.getlist("prefer")).lower()  # a list; names in any case (RFC 7240, 2)
-    match = re.search(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", prefer)
-    return min(int(match[1]), WAIT_AT_MOST_S) if match else 0
+    match = re.search(r'(?:^|[,;\s])wait\s*=\s*("?)(\d{1,6})\1(?:$|[,;\s])', prefer)
+    return min(int(match[2]), WAIT_AT_MOST_S) if match else 0
 
 
 async def _until_ended(updates: JobUpdates, facts: JobFacts, wait_s: int, draining: asyncio.Event) -> JobFacts:

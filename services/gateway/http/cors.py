@@ -13,9 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.http.admission import charge_stranger
 from services.gateway.problems import LimitExceeded, response_to
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-SENT = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID", "traceparent")
-EXPOSED = ("Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "ETag")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+SENT = (
+    "Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Last-Event-ID", "Range", "If-Range",
+    "If-None-Match", "traceparent",
+)  # fmt: skip
+EXPOSED = (
+    "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "ETag", "Accept-Ranges",
+    "Content-Range", "Content-Disposition", "Idempotency-Replayed", "Preference-Applied", "WWW-Authenticate",
+)  # fmt: skip
 """The header fields that pages may send and read."""
 CACHED_S = 600
 """Seconds for which a browser keeps the answer to a preflight."""

@@ -123,8 +123,14 @@ def _name(type_: Any) -> str:
 
 
 def _closed(schema: Document) -> Document:
-    """Add that the schema allows no other fields than it names."""
-    return {"additionalProperties": False, **schema} if "properties" in schema else schema
+    """Add that the schema allows no other fields than it names. A default of null says no more than `required`."""
+    if "properties" not in schema:
+        return schema
+    properties = {
+        name: {key: value for key, value in field.items() if key != "default" or value is not None}
+        for name, field in schema["properties"].items()
+    }
+    return {"additionalProperties": False, **schema, "properties": properties}
 
 
 def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
@@ -200,7 +206,14 @@ def _query(operation: Operation, schemas: dict[str, Document]) -> list[Document]
 def _never_null(schema: Document) -> Document:
     """The schema without null: a query parameter can be left out, but it cannot be null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
-    return kinds[0] if len(kinds) == 1 else {key: value for key, value in schema.items() if key != "title"}
+    if len(kinds) == 1:
+        only: Document = kinds[0]
+        return only
+    return {
+        name: value
+        for name, value in schema.items()
+        if name != "title" and (name != "default" or value is not None)
+    }
 
 
 def _headers(operation: Operation) -> list[Document]:
