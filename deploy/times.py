@@ -192,7 +192,9 @@ def _probes(workload: Manifest) -> Iterator[Link]:
         "less than the pod's: a stuck loop hears no SIGTERM",
         liveness["terminationGracePeriodSeconds"] < pod_of(workload)["terminationGracePeriodSeconds"],
     )
-    yield Link(f"{name} readiness probe", ready_s, "Deployment", "at most 1", ready_s <= 1)
+    yield Link(
+        f"{name} readiness probe", ready_s, "Deployment", "at most 3, and longer than one answer", 1 < ready_s <= 3
+    )
 
 
 def _connections(manifests: Sequence[Manifest]) -> Link:

@@ -72,6 +72,10 @@ class Fleet:
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60)
 
+    def warnings(self) -> str:
+        """What the node has warned of, such as probes that failed."""
+        return self.kubectl("get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")
+
     async def submit(self, content: bytes) -> str:
         """The id of the job that reads a page."""
         async with self.client() as client:
@@ -230,7 +234,8 @@ async def test_a_release_of_all_services_under_load_fails_no_request_and_loses_n
     said(f"{len(answers)} requests while all services were replaced, which took", began)
     failed = [answer for answer in answers if answer not in (200, 202)]
     assert len(answers) >= REQUESTS
-    assert failed == []
+    assert failed == [], fleet.warnings()
+    print(fleet.warnings(), file=sys.__stdout__, flush=True)
     after = {pod["metadata"]["name"] for service in SERVICES for pod in fleet.pods(service.name)}
     assert before & after == set()
     assert (await fleet.ended(job))["state"] == "succeeded"

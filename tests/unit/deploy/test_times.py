@@ -62,7 +62,7 @@ IN_MANIFESTS: list[tuple[str, str, str, object, str]] = [
         *("Deployment", "ocr", f"{BOX}/livenessProbe/terminationGracePeriodSeconds", 130),
         "ocr grace of the liveness probe is 130",
     ),
-    ("Deployment", "ocr", f"{BOX}/readinessProbe/periodSeconds", 10, "ocr readiness probe is 10"),
+    ("Deployment", "ocr", f"{BOX}/readinessProbe/periodSeconds", 10, "ocr readiness probe is 30"),
     (*NAMESPACE[:2], f"{NAMESPACE[2]}postgres-max-connections", "100", "connections to PostgreSQL is 299"),
     ("HorizontalPodAutoscaler", "ocr", "spec/maxReplicas", 60, "connections to PostgreSQL is 449"),
     ("ConfigMap", "mailer", "data/DB_MAX_CONNECTIONS", "30", "connections to PostgreSQL is 563"),

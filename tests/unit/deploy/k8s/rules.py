@@ -284,7 +284,7 @@ def probes_ask_the_process_only(manifests: Sequence[Manifest], _services: Sequen
     wanted = {
         "startupProbe": ("/livez", 2, 60),
         "livenessProbe": ("/livez", 10, 3),
-        "readinessProbe": ("/readyz", 1, 1),
+        "readinessProbe": ("/readyz", 1, 3),
     }
     for workload in deployments(manifests):
         container = container_of(workload)
