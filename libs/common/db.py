@@ -5,7 +5,7 @@ next. Once a minute, connections that have been idle for `db_idle_timeout` are c
 
 There are three ways to use the pool. `fetch` runs a single statement directly on asyncpg; the statement is its own
 transaction, and hot paths send whole batches in one. `begin` opens a SQLAlchemy transaction. `copy` reads a result
-that may be larger than memory.
+that may be larger than memory, and several of them as of one moment within a `snapshot`.
 
 A process acts as a role that owns no tables (`Role`), so row-level security applies to it, whichever user it logs
 in as. With `tenant`, a statement runs as a role that can read and write only that tenant's rows.
@@ -25,6 +25,7 @@ from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import Role as Role
 from libs.common.db_copy import Copy as Copy
 from libs.common.db_copy import CopyAs as CopyAs
+from libs.common.db_copy import Snapshot as Snapshot
 from libs.common.db_copy import chunks_of
 from libs.common.db_opening import LOST, Driver, Servers
 from libs.common.db_pool import Connection as Connection
@@ -50,14 +51,15 @@ Rows = list[Any]
 _ENTER = "SET LOCAL ROLE {}; SELECT set_config('argosy.tenant', '{}', true)"
 _ENTER_WITHIN = "SELECT set_config('role', $1, true), set_config('argosy.tenant', $2, true)"
 """Role and tenant apply to this transaction only: a connection in the pool belongs to no tenant."""
-# Two statements of READ COMMITTED would see two moments. Here a scan may be right, as nobody keeps the plan.
-# What has been sent may wait for its reader in buffers of the network: the server is idle meanwhile.
-_BEGIN_COPY = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on;"
-    " SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD';"
-    " SET LOCAL idle_in_transaction_session_timeout = {idle_ms:d}"
-)
-_SNAPSHOT = "SELECT pg_current_snapshot()::text, now()"
+# Two statements of READ COMMITTED would see two moments.
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_IDLE = "SET LOCAL idle_in_transaction_session_timeout = {:d}"
+# Here a scan may be right, as nobody keeps the plan.
+_AS_COPIES = "SET LOCAL enable_seqscan = on; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'"
+_EXPORT = "SELECT pg_export_snapshot(), pg_current_snapshot()::text, now()"
+_IMPORT = "SET TRANSACTION SNAPSHOT '{}'"
+_SNAPSHOT_GONE = (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError)
+"""What the server answers with who would take over a snapshot whose session has ended."""
 
 
 class Database:
@@ -137,6 +139,24 @@ class Database:
                 raise self._pool.lost(driver, error) from error
 
     @asynccontextmanager
+    async def snapshot(self, *, timeout_s: float) -> AsyncIterator[Snapshot]:
+        """Hold what is committed now, for as many `copy` as are wanted while the block runs.
+
+        It takes a connection of its own, and has `timeout_s` seconds. Raises Unavailable.
+        """
+        async with self._pool.borrowed() as (_, driver):
+            driver.reusable = False  # until its transaction has ended
+            with self._noticing_loss(driver):
+                until = asyncio.get_running_loop().time() + timeout_s
+                await driver.execute("; ".join((_BEGIN_READING, _idle(timeout_s))), timeout=PROMPT_S)
+                name, seen, as_of = await driver.fetchrow(_EXPORT, timeout=PROMPT_S)
+            yield Snapshot(name, seen, as_of, until)
+            with self._noticing_loss(driver):
+                await driver.execute("COMMIT", timeout=PROMPT_S)
+                driver.check()
+            driver.reusable = True
+
+    @asynccontextmanager
     async def copy(
         self,
         sql: str,
@@ -144,26 +164,31 @@ class Database:
         tenant: str | None = None,
         timeout_s: float,
         written: CopyAs = CopyAs.CSV,
+        snapshot: Snapshot | None = None,
     ) -> AsyncIterator[Copy]:
         """Read the result of a query with `$1, $2, …` in chunks, while the block runs.
 
-        With `tenant`, it sees only the rows of that tenant. Reading it in the block raises CopyTooSlow after
-        `timeout_s` seconds. Raises Unavailable.
+        With `tenant`, it sees only the rows of that tenant; with `snapshot`, what was committed then. Reading it in
+        the block raises CopyTooSlow after `timeout_s` seconds. Raises Unavailable.
         """
+        taken = [] if snapshot is None else [_IMPORT.format(snapshot.name)]
         enter = [] if tenant is None else [_entered(self._tenant_role, tenant)]
         async with self._pool.borrowed() as (_, driver):
             driver.reusable = False  # until all has been read
             with self._noticing_loss(driver):
-                begin = _BEGIN_COPY.format(idle_ms=round(timeout_s * 1000))
-                await driver.execute("; ".join((begin, *enter)), timeout=PROMPT_S)
-                snapshot, as_of = await driver.fetchrow(_SNAPSHOT, timeout=PROMPT_S)
+                try:
+                    await driver.execute("; ".join((_BEGIN_READING, *taken)), timeout=PROMPT_S)
+                except _SNAPSHOT_GONE as error:
+                    raise Unavailable("PostgreSQL: The snapshot has gone with its session.") from error
+                # What has been sent may wait in buffers of the network: the server is idle meanwhile.
+                await driver.execute("; ".join((_idle(timeout_s), _AS_COPIES, *enter)), timeout=PROMPT_S)
 
             def counted(rows: int) -> None:
                 copy.rows = rows
 
             sent = chunks_of(driver, sql, args, timeout_s, written=written, counted=counted)
             async with aclosing(self._chunks(driver, sent)) as chunks:
-                copy = Copy(snapshot, as_of, chunks)
+                copy = Copy(chunks)
                 yield copy
 
     async def _chunks(self, driver: Driver, sent: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
@@ -239,6 +264,11 @@ async def fetch_within(connection: Connection, sql: str, *args: object) -> Rows:
     """Run one statement with `$1, $2, …` in the transaction of `connection`, and return its rows, if any."""
     result = await connection.exec_driver_sql(sql, args)
     return list(result.all()) if result.returns_rows else []
+
+
+def _idle(seconds: float) -> str:
+    """A statement after which a transaction may be idle for so long."""
+    return _IDLE.format(max(1, round(seconds * 1000)))  # 0 would be for ever
 
 
 def _entered(role: str, tenant: str) -> str:

@@ -33,14 +33,29 @@ _OPTIONS: Mapping[CopyAs, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was committed at one moment. It can be read until its block ends."""
+
+    name: str
+    """By which other transactions of this server take it over."""
+    seen: str
+    """What it sees, as pg_current_snapshot() tells it."""
+    as_of: datetime
+    """All that was committed before is in it."""
+    until: float
+    """When its time is over, on the clock of the event loop."""
+
+    @property
+    def left_s(self) -> float:
+        """The seconds that it still has."""
+        return self.until - asyncio.get_running_loop().time()
+
+
 @dataclass(slots=True)
 class Copy:
     """The result of a query, as of one moment."""
 
-    snapshot: str
-    """What the query sees, as pg_current_snapshot() tells it."""
-    as_of: datetime
-    """All that was committed before is in the result."""
     chunks: AsyncGenerator[bytes]
     """The text, in pieces that may end anywhere. A reader that is slow slows the server down."""
     rows: int | None = None

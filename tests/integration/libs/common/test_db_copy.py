@@ -66,17 +66,53 @@ async def test_it_shows_the_rows_of_its_tenant(database: Database, database_sett
         assert len(await gateway.fetch("SELECT FROM ledger.jobs")) == 3, "nothing is left on the connection"
 
 
-async def test_it_is_as_of_the_moment_that_it_names(database: Database) -> None:
+async def test_copies_of_a_snapshot_are_as_of_the_moment_that_it_names(database: Database) -> None:
     await database.fetch(
         "CREATE TABLE t (n int, by xid8 DEFAULT pg_current_xact_id(), at timestamptz DEFAULT now())"
     )
     await database.fetch("INSERT INTO t VALUES (1)")
-    async with database.copy("SELECT n FROM t", timeout_s=60) as copy:
-        await database.fetch("INSERT INTO t VALUES (2)")
-        assert [row["n"] for row in await rows_of(copy)] == ["1"]
+    async with database.snapshot(timeout_s=60) as snapshot:
+        for number in (2, 3):
+            await database.fetch("INSERT INTO t VALUES ($1)", number)
+            async with database.copy("SELECT n FROM t", timeout_s=snapshot.left_s, snapshot=snapshot) as copy:
+                assert [row["n"] for row in await rows_of(copy)] == ["1"]
     seen = "SELECT n, pg_visible_in_snapshot(by, $1::text::pg_snapshot), at < $2 FROM t ORDER BY n"
-    rows = await database.fetch(seen, copy.snapshot, copy.as_of)
-    assert [tuple(row) for row in rows] == [(1, True, True), (2, False, False)]
+    rows = await database.fetch(seen, snapshot.seen, snapshot.as_of)
+    assert [tuple(row) for row in rows] == [(1, True, True), (2, False, False), (3, False, False)]
+    assert database.stats().in_use == 0
+
+
+async def test_a_copy_of_a_snapshot_whose_session_has_ended_is_unavailable(
+    database: Database, database_settings: DatabaseSettings
+) -> None:
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_export_snapshot%'"
+
+    async def be_robbed(reader: Database) -> None:
+        async with reader.snapshot(timeout_s=60) as snapshot:
+            assert await database.fetch(f"{kill} AND application_name = 'argosy-reader'")
+            await until(lambda: snapshot_is_gone(database))
+            async with reader.copy(LARGE, timeout_s=60, snapshot=snapshot) as copy:
+                await rows_of(copy)
+
+    async with db.connect(database_settings, "reader", role=None) as reader:
+        with pytest.raises(Unavailable, match="gone with its session"):
+            await be_robbed(reader)
+        assert (await reader.fetch("SELECT 42"))[0][0] == 42
+
+
+async def snapshot_is_gone(database: Database) -> bool:
+    return not await database.fetch(
+        "SELECT FROM pg_stat_activity WHERE application_name = 'argosy-reader' AND state LIKE 'idle in%'"
+    )
+
+
+async def test_a_copy_sees_its_own_moment_without_a_snapshot(database: Database) -> None:
+    await database.fetch("CREATE TABLE t (n int)")
+    async with database.copy("SELECT n FROM t", timeout_s=60) as copy:
+        assert await rows_of(copy) == []
+    await database.fetch("INSERT INTO t VALUES (1)")
+    async with database.copy("SELECT n FROM t", timeout_s=60) as copy:
+        assert await rows_of(copy) == [{"n": "1"}]
 
 
 async def test_it_may_scan_and_may_not_write(database: Database) -> None:

@@ -1,0 +1,1 @@
+"""How fast and how large exports are, beside their limits and peers."""
