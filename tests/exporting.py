@@ -22,7 +22,8 @@ from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
 from libs.common.worker.service import Platform
 from services.exporter.config import Settings
-from services.exporter.handler import Deps, handle, resources
+from services.exporter.deps import Deps
+from services.exporter.handler import handle, resources
 from tests.working import working
 
 LINK_SECRET = "not a secret, but long enough to be one"  # noqa: S105
@@ -47,8 +48,9 @@ def settings_of(folder: Path, **given: Any) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What an export has made."""
+    """A file that an export has made, and what manifest and result say of it."""
 
+    name: str
     content: bytes
     manifest: dict[str, Any]
     result: dict[str, Any]
@@ -64,10 +66,17 @@ class Exporter:
     deps: Deps
 
     async def submit(
-        self, tenant: str = "acme", *, letter: MailPayload | None = None, max_attempts: int = 5, **request: Any
+        self,
+        tenant: str = "acme",
+        *,
+        also: Sequence[dict[str, Any]] = (),
+        letter: MailPayload | None = None,
+        max_attempts: int = 5,
+        **request: Any,
     ) -> NewJob:
         """Accept a job, as the gateway does."""
-        payload = FilePayload(request=ExportRequest.model_validate(request), letter=letter)
+        wanted = [ExportRequest.model_validate(one) for one in (request, *also)]
+        payload = FilePayload(request=wanted[0], also=tuple(wanted[1:]), letter=letter)
         text = payload.model_dump_json(by_alias=True).encode()
         job = NewJob(tenant, "key", EXPORTER.name, "file", text, max_attempts=max_attempts)
         await accept(self.gateway, [job], ticketed=[False])
@@ -90,15 +99,27 @@ class Exporter:
         return await self.file(job)
 
     async def file(self, job: NewJob) -> File:
-        """What a job has made."""
+        """The one file that a job has made."""
+        (made,) = await self.files(job)
+        assert made.manifest["bytes"] == made.result["bytes"]
+        assert made.manifest["rows"] == made.result["rows"]
+        return made
+
+    async def files(self, job: NewJob) -> list[File]:
+        """The files that a job has made. The manifest is true of each."""
         facts = await self.facts(job)
         assert facts["state"] == "succeeded", facts["errors"]
-        contents = [await self.read(artifact["key"]) for artifact in facts["artifacts"]]
-        manifest = json.loads(contents[1])
-        assert manifest["sha256"] == hashlib.sha256(contents[0]).hexdigest() == facts["artifacts"][0]["sha256"]
-        assert manifest["bytes"] == len(contents[0]) == facts["result"]["bytes"]
-        assert manifest["rows"] == facts["result"]["rows"]
-        return File(contents[0], manifest, facts["result"])
+        *artifacts, last = facts["artifacts"]
+        manifest = json.loads(await self.read(last["key"]))
+        found = []
+        for artifact, told in zip(artifacts, manifest["files"], strict=True):
+            content = await self.read(artifact["key"])
+            assert told["sha256"] == hashlib.sha256(content).hexdigest() == artifact["sha256"]
+            assert told["bytes"] == len(content)
+            assert told["file"] == artifact["name"]
+            of_all = {name: manifest[name] for name in ("as_of", "snapshot")}
+            found.append(File(artifact["name"], content, told | of_all, facts["result"]))
+        return found
 
     async def read(self, key: str) -> bytes:
         """A blob."""

@@ -34,7 +34,8 @@ from libs.common.db import Database, connect
 from libs.common.ledger.jobs import new_id
 from libs.common.worker.job import Job
 from services.exporter.config import Settings
-from services.exporter.files import write_file
+from services.exporter.deps import Deps
+from services.exporter.files import write_files
 from services.exporter.formats import writer_of
 from services.exporter.selection import select
 from services.exporter.snapshots import Snapshots
@@ -80,18 +81,19 @@ class Bench:
         self.address = servers.postgres.url
         self.folder = folder
         self.blobs = Blobs(BlobSettings.model_validate({"blob_url": (folder / "blobs").as_uri()}))
+        self.deps = Deps(SETTINGS, exporter, self.blobs, Snapshots(), asyncio.Semaphore(1))
 
     async def export(self, format_: str, **options: Any) -> None:
         """Write one file."""
         payload = FilePayload(request=request_of(format_, **options))
         job: Job[ExporterPayload] = Job(new_id(), 1, TENANT, "file", ExporterPayload(payload), lambda _: None)
-        await write_file(job, payload, SETTINGS, self.exporter, self.blobs, Snapshots())
+        await write_files(job, payload, self.deps)
         await self.blobs.delete_folder("jobs")
 
     async def copy_to_nowhere(self, format_: str) -> None:
         """Read what COPY sends, and drop it."""
         request = request_of(format_)
-        writer = writer_of(request, select(request, None).sql)
+        writer = writer_of("", request, select(request, None).sql)
         async with self.exporter.copy(writer.query, tenant=TENANT, timeout_s=900, written=writer.written) as copy:
             async for _ in copy.chunks:
                 pass
@@ -99,7 +101,7 @@ class Bench:
     async def psql(self) -> None:
         """The limit of CSV."""
         request = request_of("csv")
-        query = " ".join(writer_of(request, select(request, None).sql).query.split())
+        query = " ".join(writer_of("", request, select(request, None).sql).query.split())
         setup = f"SET ROLE {EXPORTER.role.of_a_tenant}; SET argosy.tenant = '{TENANT}'; SET TimeZone = 'UTC'"
         copy = f"\\copy ({query}) TO '{self.folder / 'psql.csv'}' CSV HEADER"
         await asyncio.to_thread(

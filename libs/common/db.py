@@ -168,8 +168,8 @@ class Database:
     ) -> AsyncIterator[Copy]:
         """Read the result of a query with `$1, $2, …` in chunks, while the block runs.
 
-        With `tenant`, it sees only the rows of that tenant; with `snapshot`, what was committed then. Reading it in
-        the block raises CopyTooSlow after `timeout_s` seconds. Raises Unavailable.
+        With `tenant`, it sees only the rows of that tenant; with `snapshot`, what was committed then. Reading it
+        in the block raises CopyTooSlow after `timeout_s` seconds. Raises Unavailable.
         """
         taken = [] if snapshot is None else [_IMPORT.format(snapshot.name)]
         enter = [] if tenant is None else [_entered(self._tenant_role, tenant)]

@@ -1,155 +1,97 @@
-"""Writes a file: COPY in PostgreSQL, through a format, into the blob store. Nothing of it is held.
+"""Writes the files of a job and their manifest, all as of one moment.
 
-COPY is one statement, so the file is of one moment, whatever is written meanwhile. A crash or a retry begins anew
+Every file is read by one COPY of the same snapshot, whatever is written meanwhile. A crash or a retry begins anew
 under the key of the next attempt; nobody can download what no row of the ledger names.
 """
 
-import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
-from libs.common import metrics
-from libs.common.blobs import Blobs, Stored
-from libs.common.contracts.datasets import SUBJECT
-from libs.common.contracts.exports import ExporterPayload, ExportRequest, FilePayload
-from libs.common.contracts.ids import parse_id
-from libs.common.db import LONG_S, Connection, Copy, Database, fetch_within
-from libs.common.db_copy import CopyTooSlow
+from libs.common.contracts.exports import ExporterPayload, FilePayload, file_names
+from libs.common.db import Connection, Snapshot, fetch_within
+from libs.common.parallel import bounded
 from libs.common.worker.job import Artifact, Done, Job
-from services.exporter import letters
-from services.exporter.config import Settings
+from services.exporter import file_writing, letters
 from services.exporter.counting import Pace
-from services.exporter.formats import writer_of
-from services.exporter.manifest import manifest_of
-from services.exporter.refusals import SinceUnknown, TooSlow
-from services.exporter.selection import Selection, select
-from services.exporter.snapshots import Snapshots
+from services.exporter.deps import Deps
+from services.exporter.file_writing import Plan
+from services.exporter.manifest import Written, manifest_of
 
 _REMEMBER = """
-INSERT INTO export.files (job, tenant, dataset, rows, bytes, as_of, snapshot) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO export.files (job, tenant, dataset, rows, bytes, as_of, snapshot)
+SELECT $1, $2, f.dataset, sum(f.rows), sum(f.bytes), $6, $7
+FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS f (dataset, rows, bytes) GROUP BY f.dataset
 """
-_SINCE = "SELECT pg_snapshot_xmin(snapshot::pg_snapshot)::text FROM export.files WHERE job = $1 AND dataset = $2"
 
 
-async def write_file(
-    job: Job[ExporterPayload],
-    payload: FilePayload,
-    settings: Settings,
-    database: Database,
-    blobs: Blobs,
-    snapshots: Snapshots,
-) -> Done:
-    """Write the file and its manifest. Raises TooSlow, TooLarge, SinceUnknown, Unavailable."""
-    request = payload.request
-    begun = time.monotonic()
-    selection = select(request, await _since(job.tenant, request, database))
-    writer = writer_of(request, selection.sql)
-    pace = Pace(
-        writer.counter,
+async def write_files(job: Job[ExporterPayload], payload: FilePayload, deps: Deps) -> Done:
+    """Write all files, or none. Raises TooSlow, TooLarge, SinceUnknown, Unavailable."""
+    named = zip(file_names(payload.requests), payload.requests, strict=True)
+    plans = [await file_writing.plan(name, request, job.tenant, deps.database) for name, request in named]
+    pace = _pace(job, plans, deps.settings.export_rows_per_s)
+    with deps.snapshots.held():
+        async with deps.database.snapshot(timeout_s=deps.settings.export_timeout_s) as snapshot:
+            calls = [partial(file_writing.write, job, planned, snapshot, pace, deps) for planned in plans]
+            files = await bounded(deps.settings.export_concurrency, calls)
+    manifest = await _write_manifest(job, files, snapshot, deps)
+    rows = sum(file.facts["rows"] for file in files)
+    job.progress(rows, rows)
+    return _done(job, payload, files, manifest, snapshot, deps)
+
+
+def _pace(job: Job[ExporterPayload], plans: Sequence[Plan], rows_per_s: int) -> Pace:
+    expected = [planned.expected for planned in plans]
+    known = [rows for rows in expected if rows is not None]
+    return Pace(
+        [planned.writer.counter for planned in plans],
         lambda rows, expected, left: job.progress(rows, expected, seconds_left=left),
-        expected=await _expected(job.tenant, request, selection, database),
-        rows_per_s=settings.export_rows_per_s,
+        expected=sum(known) if len(known) == len(expected) else None,
+        rows_per_s=rows_per_s,
     )
-    key = job.blob_key(request.file_name)
-    try:
-        async with database.copy(
-            writer.query,
-            *selection.args,
-            tenant=job.tenant,
-            timeout_s=settings.export_timeout_s,
-            written=writer.written,
-        ) as copy:
-            with snapshots.held():
-                chunks = _noting_the_first(writer.write(pace.watch(copy.chunks)), begun)
-                stored = await blobs.write(key, chunks)
-    except CopyTooSlow as error:
-        raise TooSlow from error
-    assert copy.rows is not None  # noqa: S101 - all has been read
-    facts = {"rows": copy.rows, **writer.facts()}
-    _measure(request, copy.rows, stored, time.monotonic() - begun)
-    job.progress(copy.rows, copy.rows)
-    file = Artifact(request.file_name, request.media_type, stored.size, stored.sha256, key)
-    manifest = await _write_manifest(job, request, blobs, stored, facts, copy)
-    return _done(job, payload, settings, database, (file, manifest), facts, copy)
 
 
 def _done(
     job: Job[ExporterPayload],
     payload: FilePayload,
-    settings: Settings,
-    database: Database,
-    artifacts: tuple[Artifact, Artifact],
-    facts: dict[str, Any],
-    copy: Copy,
+    files: Sequence[Written],
+    manifest: Artifact,
+    snapshot: Snapshot,
+    deps: Deps,
 ) -> Done:
-    file, _ = artifacts
-    result = {**facts, "bytes": file.size, "as_of": copy.as_of.isoformat()}
-    row = job.id, job.tenant, payload.request.dataset, copy.rows, file.size, copy.as_of, copy.snapshot
+    result = _sum(files) | {"as_of": snapshot.as_of.isoformat()}
+    per_file = [(file.request.dataset, file.facts["rows"], file.facts["bytes"]) for file in files]
+    row = job.id, job.tenant, *map(list, zip(*per_file, strict=True)), snapshot.as_of, snapshot.seen
 
     async def effects(connection: Connection) -> None:
-        async with database.as_tenant(connection, job.tenant):
+        async with deps.database.as_tenant(connection, job.tenant):
             await fetch_within(connection, _REMEMBER, *row)
         if payload.letter is not None:
-            link = letters.link_to(file, job.tenant, job.id, settings)
-            variables = {"file": file.name, **result, **link}
+            variables = result | letters.links_to(files, job.tenant, job.id, deps.settings)
             await letters.send(connection, payload.letter, job.tenant, job.id, variables)
 
-    return Done(result, artifacts, effects)
+    return Done(result, (*(file.artifact for file in files), manifest), effects)
 
 
-async def _since(tenant: str, request: ExportRequest, database: Database) -> int | None:
-    """The oldest transaction that the export `since` did not see the end of. Raises SinceUnknown."""
-    if request.since is None:
-        return None
-    earlier = await database.fetch(_SINCE, parse_id(request.since), request.dataset, tenant=tenant)
-    if not earlier:
-        raise SinceUnknown
-    return int(earlier[0][0])
-
-
-async def _expected(tenant: str, request: ExportRequest, selection: Selection, database: Database) -> int | None:
-    """About how many rows there will be, as PostgreSQL estimates it; None where it would be a mere guess."""
-    if request.filter or request.since or request.dataset == SUBJECT:
-        return None
-    rows = await database.fetch(
-        f"EXPLAIN (FORMAT JSON) {selection.sql}", *selection.args, tenant=tenant, timeout_s=LONG_S
-    )
-    plan = rows[0][0]
-    plan = orjson.loads(plan) if isinstance(plan, str) else plan
-    return int(plan[0]["Plan"]["Plan Rows"])
+def _sum(files: Sequence[Written]) -> dict[str, Any]:
+    """What is said of each, of all together."""
+    total: Counter[str] = Counter()
+    for file in files:
+        total.update(file.facts)
+    return dict(total)
 
 
 async def _write_manifest(
-    job: Job[ExporterPayload],
-    request: ExportRequest,
-    blobs: Blobs,
-    stored: Stored,
-    facts: dict[str, Any],
-    copy: Copy,
+    job: Job[ExporterPayload], files: Sequence[Written], snapshot: Snapshot, deps: Deps
 ) -> Artifact:
-    manifest = manifest_of(job.id, request, stored, facts, copy.as_of, copy.snapshot)
-    text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+    text = orjson.dumps(manifest_of(job.id, files, snapshot), option=orjson.OPT_INDENT_2)
     key = job.blob_key("manifest.json")
 
     async def chunks() -> AsyncIterator[bytes]:
         yield text
 
-    written = await blobs.write(key, chunks())
+    written = await deps.blobs.write(key, chunks())
     return Artifact("manifest.json", "application/json", written.size, written.sha256, key)
-
-
-async def _noting_the_first(chunks: AsyncIterable[bytes], begun: float) -> AsyncIterator[bytes]:
-    is_first = True
-    async for chunk in chunks:
-        if is_first:
-            metrics.export_first_byte_seconds.observe(time.monotonic() - begun)
-            is_first = False
-        yield chunk
-
-
-def _measure(request: ExportRequest, rows: int, stored: Stored, seconds: float) -> None:
-    metrics.export_rows.labels(request.dataset, request.format).inc(rows)
-    metrics.export_bytes.inc(stored.size)
-    metrics.export_seconds.labels(request.format).observe(seconds)

@@ -2,9 +2,9 @@
 
 import asyncio
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
-from typing import Protocol
 
 from libs.common.contracts.exports import ExportRequest, FileFormat
 from libs.common.db import CopyAs
@@ -21,41 +21,44 @@ _GZIP = 31
 """The window of zlib for a gzip file."""
 
 
-class FileWriter(Protocol):
+class FileWriter(ABC):
     """Makes a file of what COPY sends."""
 
     query: str
     written: CopyAs
     counter: Counter
+    """Of rows."""
 
+    @abstractmethod
     def write(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """The file, while the rows come."""
 
     def facts(self) -> dict[str, int]:
-        """What the job's result says of the file besides, when it is whole."""
+        """What the job's result says of a file of this format besides, when it is whole: numbers that add up."""
+        return {}
 
 
-def writer_of(request: ExportRequest, selected: str) -> FileWriter:
-    """The writer of the file that `request` asks for, of the rows that the query `selected` has."""
+def writer_of(name: str, request: ExportRequest, selected: str) -> FileWriter:
+    """The writer of the file `name` that `request` asks for, of the rows that the query `selected` has."""
     match request.format:
         case FileFormat.CSV:
             return CsvWriter(request, selected)
         case FileFormat.JSONL:
             return JsonlWriter(request, selected)
         case FileFormat.XLSX:
-            return XlsxWriter(request, selected)
+            return XlsxWriter(name, request, selected)
         case FileFormat.PARQUET:
             return ParquetWriter(request, selected)
 
 
-class CsvWriter:
+class CsvWriter(FileWriter):
     """CSV, as PostgreSQL writes it (RFC 4180, but for the line ends)."""
 
     written = CopyAs.CSV
 
     def __init__(self, request: ExportRequest, selected: str) -> None:
         self.query = values.csv_query(selected, request.chosen, excel_safe=request.options.excel_safe)
-        self.counter: Counter = CsvRows()
+        self.counter = CsvRows()
         self._request = request
 
     async def write(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -65,39 +68,42 @@ class CsvWriter:
         async for piece in _compressed(self._request, chunks):
             yield piece
 
-    def facts(self) -> dict[str, int]:
-        """Nothing more."""
-        return {}
 
-
-class JsonlWriter:
+class JsonlWriter(FileWriter):
     """A JSON object a line."""
 
     written = CopyAs.LINES
 
     def __init__(self, request: ExportRequest, selected: str) -> None:
         self.query = values.jsonl_query(selected, request.chosen)
-        self.counter: Counter = Occurrences(b"\n")
+        self.counter = Occurrences(b"\n")
         self._request = request
+        self._nulled = Occurrences(values.NULLED)
 
     async def write(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """The text as it comes."""
-        async for piece in _compressed(self._request, chunks):
+        async for piece in _compressed(self._request, self._watched(chunks)):
             yield piece
 
     def facts(self) -> dict[str, int]:
-        """Nothing more."""
-        return {}
+        """Numbers that are none, and so `null`."""
+        return {"null_numbers": self._nulled.found}
+
+    async def _watched(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self._nulled.add(chunk)
+            yield chunk
 
 
-class XlsxWriter:
+class XlsxWriter(FileWriter):
     """A workbook, with a new sheet where one is full."""
 
     written = CopyAs.LINES
 
-    def __init__(self, request: ExportRequest, selected: str) -> None:
+    def __init__(self, name: str, request: ExportRequest, selected: str) -> None:
         self.query = sheet_rows.sheet_query(selected, request.chosen)
-        self.counter: Counter = Occurrences(b"\n")
+        self.counter = Occurrences(b"\n")
+        self._name = name
         self._workbook = Workbook(request.dataset, request.chosen)
         self._cut = Occurrences(sheet_rows.CUT)
         self._stripped = Occurrences(sheet_rows.STRIPPED)
@@ -106,7 +112,7 @@ class XlsxWriter:
         """The workbook. Raises TooLarge."""
         async for lines in _gathered(chunks):
             if self.counter.found > ROWS_OF_A_WORKBOOK_AT_MOST:
-                raise TooLarge
+                raise TooLarge(self._name)
             if made := await asyncio.to_thread(self._add, lines):
                 yield made
         yield await asyncio.to_thread(self._workbook.end)
@@ -125,14 +131,14 @@ class XlsxWriter:
         return self._workbook.add(lines)
 
 
-class ParquetWriter:
+class ParquetWriter(FileWriter):
     """Parquet, made in another process."""
 
     written = CopyAs.CSV
 
     def __init__(self, request: ExportRequest, selected: str) -> None:
         self.query = values.parquet_query(selected, request.chosen)
-        self.counter: Counter = CsvRows()
+        self.counter = CsvRows()
         self._columns = request.chosen
 
     async def write(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -140,10 +146,6 @@ class ParquetWriter:
         async with aclosing(parquet.written(self._columns, chunks)) as made:
             async for piece in made:
                 yield piece
-
-    def facts(self) -> dict[str, int]:
-        """Nothing more."""
-        return {}
 
 
 async def _after(first: bytes, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
-"""The letter that tells of a file: a job of the mailer, made in the transaction that ends the export."""
+"""The letter that tells of files: a job of the mailer, made in the transaction that ends the export."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from libs.common.ledger.jobs import new_id
 from libs.common.links import LIFE_AT_MOST_S, Link, token_of
 from libs.common.worker.job import Artifact
 from services.exporter.config import Settings
+from services.exporter.manifest import Written
 
 # Whoever asked for the file is who sends the letter.
 _ENQUEUE = """
@@ -18,12 +20,20 @@ SELECT ledger."mailer:letter"($1::uuid, $2, (SELECT created_by FROM ledger.jobs 
 """
 
 
-def link_to(artifact: Artifact, tenant: str, job: UUID, settings: Settings) -> dict[str, Any]:
-    """`link` and `expires_at`: where the file is for whoever has the link, and until when."""
+def links_to(files: Sequence[Written], tenant: str, job: UUID, settings: Settings) -> dict[str, Any]:
+    """The variables `file` and `link` of the first, `files` with these of each, and `expires_at` of all links."""
     expires = int(time.time()) + LIFE_AT_MOST_S
+    each = [
+        {"file": file.artifact.name, "link": _link_to(file.artifact, tenant, job, expires, settings)}
+        for file in files
+    ]
+    return {**each[0], "files": each, "expires_at": _shown(datetime.fromtimestamp(expires, UTC))}
+
+
+def _link_to(artifact: Artifact, tenant: str, job: UUID, expires: int, settings: Settings) -> str:
+    """Where the file is for whoever has the link."""
     link = Link(tenant, job, artifact.name, artifact.sha256, expires)
-    token = token_of(link, settings.link_secret.get_secret_value())
-    return {"link": f"{settings.link_url}/{token}", "expires_at": _shown(link.expires_at)}
+    return f"{settings.link_url}/{token_of(link, settings.link_secret.get_secret_value())}"
 
 
 async def send(

@@ -1,22 +1,41 @@
-"""manifest.json: what a file is, so that it can be proved whole, and that a later export can go on from it."""
+"""manifest.json: what the files are, so that each can be proved whole, and a later export can go on from it."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from libs.common.blobs import Stored
 from libs.common.contracts.exports import FORMAT_VERSION, ExportRequest
 from libs.common.contracts.ids import public_id
+from libs.common.db import Snapshot
+from libs.common.worker.job import Artifact
 
 
-def manifest_of(
-    job: UUID, request: ExportRequest, stored: Stored, facts: dict[str, Any], as_of: datetime, snapshot: str
-) -> dict[str, Any]:
-    """The manifest of a file. `facts` are those of the job's result."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that is whole."""
+
+    request: ExportRequest
+    artifact: Artifact
+    facts: dict[str, int]
+    """How many rows and bytes it has, and what else there is to say of its format. They are the job's result."""
+
+
+def manifest_of(job: UUID, files: Sequence[Written], snapshot: Snapshot) -> dict[str, Any]:
+    """The manifest of files that are as of one moment."""
     return {
         "format_version": FORMAT_VERSION,
         "job": public_id(job),
-        "file": request.file_name,
+        "as_of": snapshot.as_of.isoformat(),
+        "snapshot": snapshot.seen,
+        "files": [_described(file) for file in files],
+    }
+
+
+def _described(file: Written) -> dict[str, Any]:
+    request = file.request
+    return {
+        "file": file.artifact.name,
         "dataset": request.dataset,
         "format": request.format,
         "options": request.options.model_dump(),
@@ -24,9 +43,6 @@ def manifest_of(
         "filter": request.filter,
         "since": request.since,
         "subject": request.subject,
-        **facts,
-        "as_of": as_of.isoformat(),
-        "bytes": stored.size,
-        "sha256": stored.sha256,
-        "snapshot": snapshot,
+        **file.facts,
+        "sha256": file.artifact.sha256,
     }

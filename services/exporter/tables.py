@@ -13,7 +13,7 @@ files = Table(
     metadata,
     Column("job", UUID, primary_key=True),
     Column("tenant", Text, nullable=False),
-    Column("dataset", Text, nullable=False),
+    Column("dataset", Text, primary_key=True),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("as_of", DateTime(timezone=True), nullable=False),

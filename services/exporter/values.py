@@ -10,9 +10,11 @@ _SAFE = """
 CASE WHEN ascii({0}) IN (61, 43, 45, 64, 9, 13) AND {0} !~ '^[+-]?[0-9]+([.,][0-9]+)?$'
   THEN '''' || {0} ELSE {0} END"""
 _TIME = "replace(replace({0}::text, ' ', 'T'), '+00', 'Z')"
-_FINITE = "CASE WHEN {0}::text NOT IN ('NaN', 'Infinity', '-Infinity') THEN {0} END"
-# JSON that was stored as text may have line breaks between its values. Within them there are none.
-_ONE_LINE = "translate({0}::text, E'\\n\\r', '  ')::json"
+NULLED = b"\tnull"
+"""What a number is in JSON that is none. Nothing else there has a tab, so these can be counted."""
+_FINITE = "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN E'\\tnull'::json ELSE to_json({0}) END"
+# JSON that was stored as text may have line breaks and tabs between its values. Within them there are none.
+_ONE_LINE = "translate({0}::text, E'\\n\\r\\t', '   ')::json"
 
 
 def csv_query(selected: str, columns: tuple[Column, ...], *, excel_safe: bool) -> str:

@@ -1,6 +1,6 @@
 """What may be asked of an export, and the payloads of the exporter's jobs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -25,6 +25,8 @@ from libs.common.contracts.mail import MailPayload
 
 VALUES_AT_MOST = 100
 """Values of one filter."""
+FILES_AT_MOST = 20
+"""Files of one export."""
 FORMAT_VERSION = 1
 """Of manifest.json and of what values become in files; it grows when a reader would have to be changed."""
 
@@ -141,14 +143,23 @@ class ExportRequest(BaseModel):
         return tuple(columns.values()) if self.columns is None else tuple(columns[name] for name in self.columns)
 
     @property
-    def file_name(self) -> str:
-        """Such as `jobs.csv.gz`."""
-        return f"{self.dataset}.{self.format}{'.gz' if self.options.compression == 'gzip' else ''}"
+    def ending(self) -> str:
+        """What the name of the file ends with, such as `.csv.gz`."""
+        return f".{self.format}{'.gz' if self.options.compression == 'gzip' else ''}"
 
     @property
     def media_type(self) -> str:
         """Of the file."""
         return "application/gzip" if self.options.compression == "gzip" else MEDIA_TYPES[self.format]
+
+
+def file_names(requests: Sequence[ExportRequest]) -> list[str]:
+    """A name for the file of each, such as `jobs.csv`; that of a second one is `jobs-2.csv`."""
+    names: list[str] = []
+    for request in requests:
+        stems = (request.dataset, *(f"{request.dataset}-{number}" for number in range(2, len(requests) + 1)))
+        names.append(next(name for stem in stems if (name := stem + request.ending) not in names))
+    return names
 
 
 def columns_of(dataset: str) -> tuple[Column, ...]:
@@ -196,12 +207,18 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class FilePayload(BaseModel):
-    """The payload of a job that writes a file."""
+    """The payload of a job that writes a file, or several as of one moment."""
 
     kind: Literal["file"] = "file"
     request: ExportRequest
+    also: tuple[ExportRequest, ...] = ()
     letter: MailPayload | None = None
     """To be sent with the link of the file when it is there."""
+
+    @property
+    def requests(self) -> tuple[ExportRequest, ...]:
+        """What is wanted, in order: a file for each."""
+        return (self.request, *self.also)
 
 
 class HousekeepingPayload(BaseModel):

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from libs.common.contracts.datasets import DATASETS, SUBJECT, Column, Dataset, Kind
 from libs.common.contracts.exports import (
+    FILES_AT_MOST,
     VALUES_AT_MOST,
     ExportRequest,
     FileFormat,
@@ -44,8 +45,13 @@ def _by_dataset(schema: dict[str, Any]) -> None:
     schema["allOf"] = [
         {"anyOf": [{"properties": {"format": {"enum": [FileFormat.CSV, FileFormat.JSONL]}}}, uncompressed]},
         {"anyOf": [{"properties": {"format": {"const": FileFormat.CSV}}}, plain]},
-        {"properties": {"letter": {"anyOf": [{"type": "null"}, TO_RECIPIENTS]}}},
     ]
+
+
+def _with_a_letter(schema: dict[str, Any]) -> None:
+    """Add which letters there can be, too."""
+    _by_dataset(schema)
+    schema["allOf"].append({"properties": {"letter": {"anyOf": [{"type": "null"}, TO_RECIPIENTS]}}})
 
 
 def _variant(name: str, dataset: Dataset | None) -> dict[str, Any]:
@@ -77,19 +83,27 @@ def _filter(column: Column) -> dict[str, Any]:
     return {"type": "array", "items": text, "minItems": 1, "maxItems": VALUES_AT_MOST}
 
 
-class RecurringExport(ExportRequest):
-    """An export, and the letter that tells of its file."""
+class ExportedFile(ExportRequest):
+    """A file of an export: which rows of which dataset, and as what."""
 
-    letter: AddressedLetter | None = None
-    """A template to `recipients`; each has the variables `link`, `expires_at`, `file`, `rows` and `bytes`."""
+    dataset: Annotated[str, Field(examples=["jobs"])]
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_by_dataset)
 
 
+class RecurringExport(ExportedFile):
+    """An export, and the letter that tells of its file."""
+
+    also: Annotated[tuple[ExportedFile, ...], Field(max_length=FILES_AT_MOST - 1)] = ()
+    """Further files, which are as of the same moment."""
+    letter: AddressedLetter | None = None
+    """A template to `recipients`, with variables such as `link`, `expires_at`, `file`, `files` and `rows`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_with_a_letter)
+
+
 class ExportSubmission(RecurringExport, JobFields):
     """The body of POST /v1/exports."""
-
-    dataset: Annotated[str, Field(examples=["jobs"])]
 
 
 async def list_datasets(request: Request) -> Response:
@@ -113,7 +127,7 @@ async def list_datasets(request: Request) -> Response:
 
 
 async def submit_export(request: Request) -> Response:
-    """Write the rows of a dataset to a file, in a job. The file and its manifest are artifacts of the job.
+    """Write the rows of a dataset, or of several, to files, in a job. They and their manifest are its artifacts.
 
     All rows are as of one moment, `as_of` in the result, in no order.
     """
@@ -147,7 +161,8 @@ async def recurring_export(
 
 def _payload(principal: Principal, wanted: RecurringExport) -> bytes:
     """The payload of the job. Raises Forbidden, Invalid."""
-    scopes = {ALL if wanted.dataset == SUBJECT else Scope(DATASETS[wanted.dataset].scope)}
+    files = (wanted, *wanted.also)
+    scopes = {ALL if file.dataset == SUBJECT else Scope(DATASETS[file.dataset].scope) for file in files}
     letter = wanted.letter
     if letter is not None:
         scopes.add(Scope.MAIL_WRITE)
@@ -158,4 +173,5 @@ def _payload(principal: Principal, wanted: RecurringExport) -> bytes:
         raise Forbidden(f"This needs the scope {', '.join(missing)}.")
     asked = ExportRequest.model_construct(**{name: getattr(wanted, name) for name in ExportRequest.model_fields})
     sent = None if letter is None else letter.payload()
-    return FilePayload.model_construct(request=asked, letter=sent).model_dump_json(by_alias=True).encode()
+    payload = FilePayload.model_construct(request=asked, also=wanted.also, letter=sent)
+    return payload.model_dump_json(by_alias=True).encode()

@@ -176,6 +176,7 @@ async def test_what_takes_too_long_is_told(exporter: Exporter, database: Databas
     await exporter.work()
     facts = await exporter.facts(job)
     assert (facts["state"], facts["errors"][-1]["code"]) == ("failed", "too_slow")
+    assert facts["errors"][-1]["message"].startswith("suppressions.csv: Reading the rows took too long.")
 
 
 async def test_old_exports_are_forgotten(exporter: Exporter, database: Database) -> None:

@@ -54,6 +54,8 @@ async def test_formulas_are_made_safe_where_that_is_wanted(database: Database, t
     [
         (Kind.NUMBER, "'NaN'::numeric", None),
         (Kind.NUMBER, "'Infinity'::float8", None),
+        (Kind.NUMBER, "'-Infinity'::numeric", None),
+        (Kind.NUMBER, "NULL::numeric", None),
         (Kind.NUMBER, "12.50::numeric", 12.5),
         (Kind.INTEGER, "9223372036854775807::bigint", 2**63 - 1),
         (Kind.TIME, "'2026-11-27 12:00:00.25+02'::timestamptz", "2026-11-27T10:00:00.25Z"),
@@ -65,6 +67,16 @@ async def test_formulas_are_made_safe_where_that_is_wanted(database: Database, t
 )
 async def test_json_lines(database: Database, kind: Kind, value: str, expected: Any) -> None:
     assert await as_json(database, kind, value) == expected
+
+
+async def test_numbers_that_are_none_are_counted_and_nothing_else(database: Database) -> None:
+    columns = (Column("n", Kind.NUMBER, "n"), Column("d", Kind.JSON, "d"), Column("t", Kind.TEXT, "t"))
+    rows = """SELECT * FROM (VALUES ('NaN'::float8, E'{"x":\\tnull}'::json, E'\\tnull'), (NULL, NULL, NULL),
+        (1.5, '[null]', 'null'), ('-Infinity', '"\\tnull"', '')) AS v (n, d, t)"""
+    text = await copied(database, values.jsonl_query(rows, columns), CopyAs.LINES)
+    assert text.count(values.NULLED) == 2
+    assert [json.loads(line)["n"] for line in text.splitlines()] == [None, None, 1.5, None]
+    assert json.loads(text.splitlines()[0]) == {"n": None, "d": {"x": None}, "t": "\tnull"}
 
 
 async def test_parquet(database: Database) -> None:

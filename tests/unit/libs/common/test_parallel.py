@@ -46,7 +46,7 @@ async def test_an_error_is_raised_when_the_others_have_ended() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await bounded(3, [partial(wait, 1), partial(wait, 2), fail, partial(wait, 3)])
+        await bounded(3, (partial(wait, 1), partial(wait, 2), fail, partial(wait, 3)))
     assert begun == [1, 2]
     assert sorted(ended) == [1, 2]
 

@@ -22,6 +22,7 @@ def test_defaults(tmp_path: Path) -> None:
         {"export_timeout_s": 0},
         {"export_rows_per_s": -1},
         {"link_url": "ftp://x"},
+        {"export_concurrency": 5, "db_max_connections": 10},
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:

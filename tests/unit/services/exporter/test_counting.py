@@ -1,5 +1,6 @@
 """Rows are counted right wherever the pieces of a text end, and the pace is kept."""
 
+import asyncio
 import csv
 import io
 import itertools
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.exporter.counting import Counter, CsvRows, Occurrences, Pace
 
-CELLS = st.lists(st.lists(st.text('a,"\n\r', max_size=4), min_size=1, max_size=3), max_size=20)
+CELLS = st.lists(st.lists(st.text('aä,"\n\r', max_size=4), min_size=1, max_size=3), max_size=20)
 CUTS = st.lists(st.integers(0, 200), max_size=8)
 
 
@@ -46,8 +47,14 @@ async def test_rows_do_not_come_faster_than_they_may() -> None:
         for _ in range(4):
             yield b"x\n" * 10
 
-    pace = Pace(Occurrences(b"\n"), lambda *facts: told.append(facts), expected=40, rows_per_s=100)
+    counters = [Occurrences(b"\n"), Occurrences(b"\n")]
+    pace = Pace(counters, lambda *facts: told.append(facts), expected=80, rows_per_s=200)
     begun = time.monotonic()
-    assert [chunk async for chunk in pace.watch(chunks())] == [b"x\n" * 10] * 4
-    assert time.monotonic() - begun >= 0.4
-    assert told[0][:2] == (10, 40)
+    files = await asyncio.gather(*(handed_on(pace.watch(counter, chunks())) for counter in counters))
+    assert files == [[b"x\n" * 10] * 4] * 2
+    assert time.monotonic() - begun >= 0.4, "both files together keep to the pace"
+    assert told[0][:2] == (10, 80)
+
+
+async def handed_on(chunks: AsyncIterator[bytes]) -> list[bytes]:
+    return [chunk async for chunk in chunks]

@@ -42,6 +42,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"subject": "ada@example.com"}, "body", "subject"),
     ({"dataset": "subject", "columns": ["row"]}, "body", "subject"),
     ({"query": "DROP TABLE"}, "body.query", ""),
+    ({"also": [{"dataset": "jobs", "format": "csv", "columns": ["tenant"]}]}, "body.also.0.columns", "id, queue"),
+    ({"also": [{"dataset": "jobs", "format": "csv"}] * 20}, "body.also", "19"),
+    ({"also": [{"dataset": "jobs", "format": "csv", "also": []}]}, "body.also.0.also", ""),
     ({"letter": {**LETTER, "recipients": [], "to": ["a@example.com"]}}, "body.letter.recipients", "template"),
 ]
 
@@ -72,9 +75,32 @@ async def test_a_file_can_be_downloaded_with_its_manifest(gateway: Gateway, form
     answer = await client.get(file["url"])
     assert answer.headers["content-type"].startswith(file["media_type"].partition(";")[0])
     assert len(answer.content) == file["size"]
-    described = (await client.get(manifest["url"])).json()
+    (described,) = (await client.get(manifest["url"])).json()["files"]
     assert described["columns"] == [{"name": "address", "type": "text"}]
     assert described["sha256"] == file["sha256"]
+
+
+@pytest.mark.usefixtures("exporter", "mailer")
+async def test_several_files_are_told_of_in_one_letter(gateway: Gateway, relay: Relay) -> None:
+    client = await gateway.client()
+    await gateway.database.fetch(SUPPRESSIONS, "dev", 3)
+    also = [{"dataset": "suppressions", "format": "jsonl"}, {"dataset": "suppressions", "format": "csv"}]
+    text = "{% for one in files %}<{{ one.file }} {{ one.link }}>\n{% endfor %}"
+    wanted = {"dataset": "suppressions", "format": "csv", "also": also, "letter": LETTER | {"text": text}}
+    job = await ended(client, await client.post("/v1/exports", json=wanted))
+    assert (job["state"], job["result"]["rows"]) == ("succeeded", 9), job["error"]
+    names = ["suppressions.csv", "suppressions.jsonl", "suppressions-2.csv"]
+    assert [artifact["name"] for artifact in job["artifacts"]] == [*names, "manifest.json"]
+
+    async def has_come() -> bool:
+        return bool(relay.deliveries)
+
+    await until(has_come)
+    letter = relay.deliveries[0].message.get_body().get_content()  # type: ignore[union-attr]
+    links = re.findall(r"<(\S+) (\S+)>", re.sub(r"\s+", " ", letter))
+    assert [name for name, _ in links] == names
+    for artifact, (_, link) in zip(job["artifacts"], links, strict=False):
+        assert (await gateway.anonymous().get(link)).content == (await client.get(artifact["url"])).content
 
 
 @pytest.mark.parametrize(("change", "field", "says"), REFUSED)
@@ -101,6 +127,9 @@ async def test_a_key_gets_no_file_of_what_it_may_not_list(gateway: Gateway) -> N
         assert_problem(await client.post("/v1/exports", json=wanted), 403, "forbidden")
         recurring = {"name": "n", "queue": "exporter", "cron": "0 3 * * *", "payload": wanted}
         assert_problem(await client.post("/v1/schedules", json=recurring), 403, "forbidden")
+        other = next(one.name for one in DATASETS.values() if one.scope != dataset.scope)
+        several = {"dataset": other, "format": "csv", "also": [wanted]}
+        assert_problem(await client.post("/v1/exports", json=several), 403, "forbidden")
     wanted = {"dataset": "subject", "subject": "ada@example.com", "format": "csv"}
     assert_problem(await (await gateway.client()).post("/v1/exports", json=wanted), 403, "forbidden")
     admin = await gateway.client(role=Role.ADMIN)

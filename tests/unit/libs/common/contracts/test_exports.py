@@ -12,6 +12,7 @@ from libs.common.contracts.exports import (
     FileFormat,
     FilePayload,
     HousekeepingPayload,
+    file_names,
     read_filter,
 )
 from libs.common.ledger.jobs import new_id
@@ -45,13 +46,27 @@ def test_filters_are_read_as_what_they_are_compared_with() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [({}, "jobs.jsonl"), ({"compression": "gzip"}, "jobs.jsonl.gz")],
-)
-def test_files_are_named_after_what_they_are(options: dict[str, str], name: str) -> None:
-    request = ExportRequest.model_validate({"dataset": "jobs", "format": "jsonl", "options": options})
-    assert request.file_name == name
+def test_files_are_named_after_what_they_are_and_no_two_alike() -> None:
+    wanted = [
+        ("jobs", "jsonl", "none"),
+        ("jobs", "jsonl", "gzip"),
+        ("jobs", "csv", "none"),
+        ("events", "csv", "none"),
+    ]
+    requests = [
+        ExportRequest.model_validate({"dataset": dataset, "format": format_, "options": {"compression": how}})
+        for dataset, format_, how in (*wanted, *wanted[:2], wanted[0])
+    ]
+    assert file_names(requests) == [
+        *("jobs.jsonl", "jobs.jsonl.gz", "jobs.csv", "events.csv"),
+        *("jobs-2.jsonl", "jobs-2.jsonl.gz", "jobs-3.jsonl"),
+    ]
+
+
+def test_a_payload_of_one_file_is_as_it_was() -> None:
+    """A gateway of the release before says nothing of further files."""
+    request = ExportRequest(dataset="jobs", format=FileFormat.CSV)
+    assert FilePayload.model_validate({"request": request.model_dump()}).requests == (request,)
 
 
 @pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.changed_by is None])
