@@ -167,8 +167,10 @@ bench-sync: setup ## Records written and searched, beside the plain statements
 	@$(RUN) -m benchmarks.sync.writing
 	@$(RUN) -m benchmarks.sync.search
 
-bench-exports: setup ## Files in every format, beside psql \copy, pyarrow and writers of XLSX
-	@$(RUN) -m benchmarks.exports
+bench-exports: setup ## Files in every format, beside psql \copy, pyarrow and writers of XLSX; memory; accepting meanwhile
+	@$(RUN) -m benchmarks.exports.speed
+	$(RUN) -m benchmarks.exports.memory
+	$(RUN) -m benchmarks.exports.accepting
 
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway

@@ -18,6 +18,7 @@ class Bucket:
     port: int = 0
     blobs: dict[str, bytes] = field(default_factory=dict)
     parts: dict[int, bytes] = field(default_factory=dict)
+    """Of the upload that goes on."""
     refuses: tuple[int, str] | None = None
     """The status and the code of every answer."""
     hangs: bool = False
@@ -25,9 +26,20 @@ class Bucket:
     cuts_after: int | None = None
     """Bytes after which a blob that is read breaks off."""
     refuses_after_cut: bool = False
+    slow_s: float = 0.0
+    """How long it takes for every part of an upload."""
+    refuses_after_parts: int | None = None
+    """How many parts it takes before it refuses the next."""
     reads: int = 0
     """How often a blob has been read, in whole or in part."""
     over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def refusal(self) -> tuple[int, str] | None:
+        """The status and the code of the answer to what it refuses now."""
+        if self.refuses_after_parts is not None and len(self.parts) >= self.refuses_after_parts:
+            return 503, "SlowDown"
+        return self.refuses
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,6 +63,7 @@ class Bucket:
                 f"<CopyObjectResult><LastModified>{DATE}</LastModified><ETag>e</ETag></CopyObjectResult>".encode()
             )
         if "partNumber" in query:
+            self.over.wait(self.slow_s)
             self.parts[int(query["partNumber"][0])] = body
         else:
             self.blobs[key] = body
@@ -63,6 +76,7 @@ class Bucket:
             return b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
         if "uploadId" in query:
             self.blobs[key] = b"".join(self.parts[number] for number in sorted(self.parts))
+            self.parts.clear()
             return b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
         names = re.findall(r"<Key>(.*?)</Key>", body.decode())
         for name in names:
@@ -111,6 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._misbehaves():
             self._answer(200, self.bucket.post(key, query, body))
 
+    def do_DELETE(self) -> None:
+        self._request()
+        self.bucket.parts.clear()  # an upload is aborted
+        self._answer(204, b"")
+
     do_HEAD = do_GET
 
     def _request(self) -> tuple[str, dict[str, list[str]], bytes]:
@@ -122,9 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.bucket.hangs:
             self.bucket.over.wait()
             self.close_connection = True
-        elif self.bucket.refuses is not None:
-            self._refuse(*self.bucket.refuses)
-        return self.bucket.hangs or self.bucket.refuses is not None
+        elif (refusal := self.bucket.refusal) is not None:
+            self._refuse(*refusal)
+        return self.bucket.hangs or refusal is not None
 
     def _send_blob(self, key: str) -> None:
         content = self.bucket.blobs.get(key)

@@ -22,8 +22,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "libs.common": (
         ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses", "redaction"),
         ("log", "backoff", "config", "batching", "links"),
-        ("background", "blobs", "redis_health", "sandbox"),
-        ("db_opening",),
+        ("background", "redis_health", "sandbox"),
+        ("blobs", "db_opening", "parallel"),
         ("db_pool", "db_copy"),
         ("bus", "db", "probes"),
         ("rpc", "ledger"),
@@ -100,8 +100,9 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "parquet",
             "parquet_child",
         ),
-        ("sheet_rows", "letters"),
+        ("sheet_rows", "letters", "deps"),
         ("formats",),
+        ("file_writing",),
         ("files",),
         ("handler",),
         ("__main__",),
@@ -264,8 +265,10 @@ def test_every_task_is_awaited_or_in_the_background() -> None:
     waiting = {
         "libs.common.background",
         "libs.common.batching",  # callers await a future for each item, and every error goes there
+        "libs.common.blobs",  # the writer of a blob awaits it
         "libs.common.bus.bus",
         "libs.common.db_opening",
+        "libs.common.parallel",  # the caller awaits all of them
         "libs.common.sandbox.sandbox",
         "libs.common.worker.service",
         "services.gateway.limits.shared",

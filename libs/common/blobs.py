@@ -8,6 +8,7 @@ import asyncio
 import errno
 import hashlib
 import re
+import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, from_url
 
-from libs.common import log, metrics
+from libs.common import background, log, metrics
 from libs.common.config import BlobSettings
 from libs.common.errors import BlobMissing, StorageUnavailable
 
@@ -33,6 +34,8 @@ ANSWERS_WITHIN_S = 30.0
 """A store that gives no answer, or no further chunk, within this time is away."""
 DISCARDS_WITHIN_S = 5.0
 """How long a caller waits for the removal of what it failed to store."""
+PARTS_AT_ONCE = 2
+"""Parts of a blob, of 5 MB each, that are on their way: they are held in memory."""
 TRY_EVERY_S = 1.0
 """How often a store that is away is tried."""
 TRIAL_BYTES = 64 * 1024
@@ -107,27 +110,19 @@ class Blobs:
 
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Stream `chunks` to `key`. The blob appears as a whole or, if the stream raises, not at all."""
-        digest = hashlib.sha256()
-        size = 0
-
-        async def measured() -> AsyncIterator[bytes]:
-            nonlocal size
-            try:
-                async for chunk in chunks:
-                    digest.update(chunk)
-                    size += len(chunk)
-                    yield chunk
-            except Exception as error:  # not the store's
-                raise _ChunksFailed(error) from error
-
+        measured = _Measured(chunks)
         with self._noting("write"):
+            putting = asyncio.create_task(self._ask(lambda store: _put(store, key, measured), within_s=None))
             try:
-                await self._ask(lambda store: obstore.put_async(store, key, measured()), within_s=None)
+                await asyncio.shield(putting)
+            except asyncio.CancelledError:
+                await measured.give_up(putting)
+                raise
             except BlobMissing as error:  # of a write, it is the place for blobs that is missing
                 raise StorageUnavailable from error
             except _ChunksFailed as failed:
                 raise failed.error from None
-        return Stored(size, digest.hexdigest())
+        return Stored(measured.size, measured.digest.hexdigest())
 
     async def write_file(self, key: str, path: Path) -> Stored:
         """Stream a file to `key`."""
@@ -187,6 +182,8 @@ class Blobs:
             found = await self._ask(lambda store: _listed(store, f"{folder}/"))
             while items := await self._ask(lambda _: anext(found, None)):
                 await self._ask(partial(_delete, keys=[item["path"] for item in items]))
+            if self._folder is not None:  # what a process was writing when it was killed is not listed
+                await asyncio.to_thread(shutil.rmtree, self._folder / folder, ignore_errors=True)
 
     async def discard(self, folder: str) -> None:
         """Delete what has no owner after all. If the store is away, retention does it later."""
@@ -258,10 +255,54 @@ class Blobs:
         self._succeeded(*self._failing)
 
 
+class _Measured:
+    """Hands chunks to the store and measures them.
+
+    A client that is merely cancelled leaves the parts that it has sent in the bucket, where nobody sees and
+    everybody pays for them. One whose chunks fail takes them back.
+    """
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self._chunks = aiter(chunks)
+        self._asking: asyncio.Task[Any] | None = None
+        self._given_up = False
+
+    def __aiter__(self) -> "_Measured":
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._asking = asyncio.current_task()
+        try:
+            if self._given_up:
+                raise asyncio.CancelledError
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            raise
+        except asyncio.CancelledError as error:
+            raise _ChunksFailed(error) from error
+        except Exception as error:  # not the store's
+            raise _ChunksFailed(error) from error
+        finally:
+            self._asking = None
+        self.digest.update(chunk)
+        self.size += len(chunk)
+        return chunk
+
+    async def give_up(self, putting: "asyncio.Task[Any]") -> None:
+        """Have the client end early, and wait for that while DISCARDS_WITHIN_S allows it."""
+        self._given_up = True
+        if self._asking is not None:
+            self._asking.cancel()
+        await asyncio.wait([putting], timeout=DISCARDS_WITHIN_S)
+        await background.end([putting])
+
+
 class _ChunksFailed(Exception):
     """The chunks to be written raised `error`, which is not the store's."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
 
@@ -286,6 +327,10 @@ def _make(folder: Path) -> None:
     """Create the folder of a new store. If it cannot be, the first operation tells."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+async def _put(store: Any, key: str, chunks: AsyncIterable[bytes]) -> None:
+    await obstore.put_async(store, key, chunks, max_concurrency=PARTS_AT_ONCE)
 
 
 async def _listed(store: Any, prefix: str) -> Any:

@@ -17,5 +17,4 @@ class Deps:
     database: Database
     blobs: Blobs
     snapshots: Snapshots
-    places: asyncio.Semaphore
-    """One for each file that may be written at once in this process."""
+    places: asyncio.Semaphore  # one for each file that may be written at once in this process

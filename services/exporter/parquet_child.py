@@ -1,34 +1,34 @@
 """python -m services.exporter.parquet_child SCHEMA: CSV from standard input, Parquet to standard output.
 
 It is a process of its own, because pyarrow keeps what it has used: some 300 MB, which end with it (parquet.py).
+It begins anew for every file, so it imports nothing else that takes time.
 """
 
+import json
 import sys
 from typing import Any
 
-import orjson
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from libs.common.contracts.datasets import Kind
-
 BLOCK = 4 * 1024 * 1024
 """Bytes of CSV in a row group: the process has some of them at once."""
-_OF_KIND = {
-    Kind.INTEGER: pa.int64(),
-    Kind.NUMBER: pa.float64(),
-    Kind.TIME: pa.timestamp("us", "UTC"),
-    Kind.DATE: pa.date32(),
+TYPES = {
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "time": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
 }
+"""By datasets.Kind; all others are text."""
 
 
 def _types(schema: list[tuple[str, str]]) -> dict[str, Any]:
-    return {name: _OF_KIND.get(Kind(kind), pa.string()) for name, kind in schema}
+    return {name: TYPES.get(kind, pa.string()) for name, kind in schema}
 
 
 def main() -> None:
     """Read CSV from standard input, and write Parquet to standard output."""
-    types = _types(orjson.loads(sys.argv[1]))
+    types = _types(json.loads(sys.argv[1]))
     reader = csv.open_csv(
         pa.input_stream(sys.stdin.buffer),
         read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK),

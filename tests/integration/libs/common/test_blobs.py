@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from tests import bucket as buckets
 from tests.bucket import Bucket
 from tests.polling import until
 
+ROOT = Path(__file__).resolve().parents[4]
 MANY = bytes(range(256)) * 4096 * 12
 """12 MB."""
 
@@ -188,3 +190,49 @@ def test_a_full_disk_is_an_outage_and_leaves_nothing(tmp_path: Path) -> None:
         assert [path for path in disk.rglob("*") if path.is_file()] == []
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "failed"])
+async def test_a_write_that_ends_early_leaves_no_parts(blobs: Blobs, bucket: Bucket, ending: str) -> None:
+    sent = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while len(bucket.parts) < 2:
+            yield MANY[:1_000_000]
+        sent.set()
+        if ending == "failed":
+            raise ZeroDivisionError
+        await asyncio.Event().wait()
+
+    writing = asyncio.create_task(blobs.write("k", endless()))
+    await sent.wait()
+    assert len(bucket.parts) >= 2
+    if ending == "cancelled":
+        writing.cancel()
+    with pytest.raises((asyncio.CancelledError, ZeroDivisionError)):
+        await writing
+    assert (bucket.parts, bucket.blobs) == ({}, {})
+    assert blobs.available, "that was not the bucket's fault"
+
+
+async def test_what_a_killed_process_was_writing_goes_with_its_folder(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, os, sys\n"
+        "from libs.common.blobs import Blobs\n"
+        "from libs.common.config import BlobSettings\n"
+        "async def chunks():\n"
+        "    for _ in range(20):\n"
+        "        yield bytes(1_000_000)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "blobs = Blobs(BlobSettings.model_validate({'blob_url': sys.argv[1]}))\n"
+        "asyncio.run(blobs.write('jobs/a/1/file', chunks()))\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, tmp_path.as_uri(), cwd=ROOT)
+    assert await process.wait() == -signal.SIGKILL
+    assert [path for path in tmp_path.rglob("*") if path.is_file()], (
+        "it has left something, or this proves nothing"
+    )
+    blobs = Blobs(BlobSettings.model_validate({"blob_url": tmp_path.as_uri()}))
+    await blobs.write("jobs/a/2/file", pieces(b"x"))
+    await blobs.delete_folder("jobs/a/1")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "jobs/a/2/file"]
