@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ FROM generate_series(1, $2::int) n
 """
 
 
-def settings_of(folder: Path, **given: Any) -> Settings:
+def settings_of(blob_url: str = "file:///blobs", **given: Any) -> Settings:
     """The worker's settings; servers are reached otherwise."""
-    required = {"database_url": "x", "nats_url": "nats://x", "blob_url": folder.as_uri()}
+    required = {"database_url": "x", "nats_url": "nats://x", "blob_url": blob_url}
     return Settings.model_validate(required | {"link_secret": LINK_SECRET} | given)
 
 
@@ -56,7 +56,7 @@ class File:
     result: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exporter:
     """A worker whose jobs run when a test says so."""
 
@@ -81,6 +81,11 @@ class Exporter:
         job = NewJob(tenant, "key", EXPORTER.name, "file", text, max_attempts=max_attempts)
         await accept(self.gateway, [job], ticketed=[False])
         return job
+
+    def pace(self, rows_per_s: int, **more: Any) -> None:
+        """Read so many rows a second from now on; 0: as many as there can be. And change other settings."""
+        settings = self.deps.settings.model_copy(update={"export_rows_per_s": rows_per_s, **more})
+        self.deps = replace(self.deps, settings=settings)
 
     async def work(self) -> None:
         """Run all jobs that wait."""
@@ -128,11 +133,12 @@ class Exporter:
 
 @asynccontextmanager
 async def exporting(
-    database: Database, gateway: Database, bus: Bus, folder: Path, **given: Any
+    database: Database, gateway: Database, bus: Bus, store: Path | str, **given: Any
 ) -> AsyncIterator[Exporter]:
-    """A worker with these settings."""
-    settings = settings_of(folder, **given)
-    blobs = Blobs(BlobSettings.model_validate({"blob_url": folder.as_uri()}))
+    """A worker with these settings, whose blob store is a folder, or has this address."""
+    address = store if isinstance(store, str) else store.as_uri()
+    settings = settings_of(address, **given)
+    blobs = Blobs(BlobSettings.model_validate({"blob_url": address}))
     async with resources(settings, Platform(database, blobs)) as deps:
         yield Exporter(database, gateway, bus, deps)
 

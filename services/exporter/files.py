@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from libs.common.blobs import job_folder
 from libs.common.contracts.exports import ExporterPayload, FilePayload, file_names
 from libs.common.db import Connection, Snapshot, fetch_within
 from libs.common.parallel import bounded
@@ -30,6 +31,7 @@ FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS f (dataset, rows, bytes) 
 
 async def write_files(job: Job[ExporterPayload], payload: FilePayload, deps: Deps) -> Done:
     """Write all files, or none. Raises TooSlow, TooLarge, SinceUnknown, Unavailable."""
+    await _clear_up(job, deps)
     named = zip(file_names(payload.requests), payload.requests, strict=True)
     plans = [await file_writing.plan(name, request, job.tenant, deps.database) for name, request in named]
     pace = _pace(job, plans, deps.settings.export_rows_per_s)
@@ -41,6 +43,12 @@ async def write_files(job: Job[ExporterPayload], payload: FilePayload, deps: Dep
     rows = sum(file.facts["rows"] for file in files)
     job.progress(rows, rows)
     return _done(job, payload, files, manifest, snapshot, deps)
+
+
+async def _clear_up(job: Job[ExporterPayload], deps: Deps) -> None:
+    """Remove what earlier attempts have written, which nobody will name."""
+    for attempt in range(1, job.attempt):
+        await deps.blobs.discard(f"{job_folder(job.tenant, job.id)}/{attempt}")
 
 
 def _pace(job: Job[ExporterPayload], plans: Sequence[Plan], rows_per_s: int) -> Pace:

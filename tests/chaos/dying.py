@@ -1,8 +1,12 @@
-"""Lets a process kill itself at a given point of its work, which is a call of one of its functions."""
+"""Lets a process kill itself at a given point of its work, which is a call of one of its functions.
 
+Of a function that yields, it is what it yields.
+"""
+
+import inspect
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +23,10 @@ def succeeded(_lease: Any, events: Any) -> bool:
 
 @dataclass(frozen=True)
 class Point:
-    """A call of `place.name` for whose arguments `when` holds: when it has returned, or, `at_once`, instead."""
+    """A call of `place.name` for whose arguments `when` holds: when it has returned, or, `at_once`, instead.
+
+    If it yields, `when` is asked of each thing that it has yielded, when the next one is wanted.
+    """
 
     place: Any
     name: str
@@ -37,4 +44,10 @@ def die_at(point: Point) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    setattr(point.place, point.name, dying)
+    async def yielding(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
+        async for item in original(*arguments, **named):
+            yield item
+            if point.when(item):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(point.place, point.name, yielding if inspect.isasyncgenfunction(original) else dying)

@@ -47,8 +47,7 @@ async def test_a_cancel_stops_the_copy_on_the_server(
     exporter: Exporter, database: Database, tmp_path: Path, format_: str
 ) -> None:
     await database.fetch(SUPPRESSIONS, "acme", MANY)
-    slow = exporter.deps.settings.model_copy(update={"export_rows_per_s": 1000})
-    object.__setattr__(exporter.deps, "settings", slow)
+    exporter.pace(1000)
     job = await exporter.submit(**WANTED | {"format": format_})
     await database.fetch("UPDATE ledger.jobs SET ticketed_at = now() WHERE id = $1", job.id)
     worker = worker_of(exporter)
@@ -72,7 +71,7 @@ async def test_a_cancel_stops_the_copy_on_the_server(
 
     await until(has_stopped)
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file() and path.stat().st_size] == []
-    object.__setattr__(exporter.deps, "settings", slow.model_copy(update={"export_rows_per_s": 0}))
+    exporter.pace(0)
     await exporter.work()
     file = await exporter.file(job)
     assert file.result["rows"] == MANY
@@ -170,8 +169,7 @@ async def test_a_letter_is_sent_with_the_end_and_not_otherwise(exporter: Exporte
 
 async def test_what_takes_too_long_is_told(exporter: Exporter, database: Database) -> None:
     await database.fetch(SUPPRESSIONS, "acme", MANY)
-    slow = exporter.deps.settings.model_copy(update={"export_rows_per_s": 1000, "export_timeout_s": 0.5})
-    object.__setattr__(exporter.deps, "settings", slow)
+    exporter.pace(1000, export_timeout_s=0.5)
     job = await exporter.submit(**WANTED)
     await exporter.work()
     facts = await exporter.facts(job)

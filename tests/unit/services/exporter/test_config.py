@@ -1,6 +1,5 @@
 """What the exporter's settings may be."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,8 @@ from pydantic import ValidationError
 from tests.exporting import settings_of
 
 
-def test_defaults(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
+def test_defaults() -> None:
+    settings = settings_of()
     assert (settings.slots, settings.export_timeout_s, settings.export_rows_per_s) == (3, 900, 0)
 
 
@@ -25,6 +24,6 @@ def test_defaults(tmp_path: Path) -> None:
         {"export_concurrency": 5, "db_max_connections": 10},
     ],
 )
-def test_what_cannot_work_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_what_cannot_work_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        settings_of(tmp_path, **wrong)
+        settings_of(**wrong)

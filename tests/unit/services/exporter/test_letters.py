@@ -1,7 +1,5 @@
 """A letter is given links that lead to the files."""
 
-from pathlib import Path
-
 from libs.common.contracts.exports import ExportRequest
 from libs.common.ledger.jobs import new_id
 from libs.common.links import link_of
@@ -11,14 +9,14 @@ from services.exporter.manifest import Written
 from tests.exporting import LINK_SECRET, settings_of
 
 
-def test_each_link_is_that_of_its_file(tmp_path: Path) -> None:
+def test_each_link_is_that_of_its_file() -> None:
     job = new_id()
     request = ExportRequest.model_validate({"dataset": "jobs", "format": "csv"})
     files = [
         Written(request, Artifact(name, "text/csv", 1, digit * 64, "key"), {})
         for name, digit in (("jobs.csv", "a"), ("jobs-2.csv", "b"))
     ]
-    made = links_to(files, "acme", job, settings_of(tmp_path, link_url="https://x.example/v1/download"))
+    made = links_to(files, "acme", job, settings_of(link_url="https://x.example/v1/download"))
     for file, told in zip(files, made["files"], strict=True):
         begin, _, token = told["link"].rpartition("/")
         link = link_of(token, LINK_SECRET)
