@@ -46,9 +46,9 @@ async def write_files(job: Job[ExporterPayload], payload: FilePayload, deps: Dep
 
 
 async def _clear_up(job: Job[ExporterPayload], deps: Deps) -> None:
-    """Remove what earlier attempts have written, which nobody will name."""
-    for attempt in range(1, job.attempt):
-        await deps.blobs.discard(f"{job_folder(job.tenant, job.id)}/{attempt}")
+    """Remove what the attempt before has written, which nobody will name. It has done the same."""
+    if job.attempt > 1:
+        await deps.blobs.discard(f"{job_folder(job.tenant, job.id)}/{job.attempt - 1}")
 
 
 def _pace(job: Job[ExporterPayload], plans: Sequence[Plan], rows_per_s: int) -> Pace:

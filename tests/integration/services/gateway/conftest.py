@@ -93,9 +93,10 @@ async def syncer(gateway: Gateway, database_settings: DatabaseSettings, nats_bus
 
 
 @pytest.fixture
-async def exporter(gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus) -> AsyncIterator[None]:
-    """An exporter that writes files."""
-    async with exporting.at_work(
-        database_settings, nats_bus, gateway.folder, link_url="http://gateway/v1/download"
-    ):
+async def exporter(
+    request: pytest.FixtureRequest, gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus
+) -> AsyncIterator[None]:
+    """An exporter that writes files. Settings may be given as its parameter."""
+    given = {"link_url": "http://gateway/v1/download"} | getattr(request, "param", {})
+    async with exporting.at_work(database_settings, nats_bus, gateway.folder, **given):
         yield

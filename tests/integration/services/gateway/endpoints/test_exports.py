@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import time
 from typing import Any
 
 import httpx
@@ -23,6 +24,9 @@ LETTER = {
     "text": "Ahoy {{ name }}: {{ link }} until {{ expires_at }}",
     "recipients": [{"to": "ada@example.com", "variables": {"name": "Ada"}}],
 }
+COPYING = """
+SELECT FROM pg_stat_activity WHERE query LIKE 'COPY %' AND state = 'active' AND datname = current_database()
+"""
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"dataset": "cargo"}, "body.dataset", "jobs, recipients"),
     ({"format": "pdf"}, "body.format", "'csv'"),
@@ -101,6 +105,40 @@ async def test_several_files_are_told_of_in_one_letter(gateway: Gateway, relay: 
     assert [name for name, _ in links] == names
     for artifact, (_, link) in zip(job["artifacts"], links, strict=False):
         assert (await gateway.anonymous().get(link)).content == (await client.get(artifact["url"])).content
+
+
+@pytest.mark.usefixtures("exporter")
+@pytest.mark.parametrize("exporter", [{"export_rows_per_s": 1000}], indirect=True)
+@pytest.mark.parametrize("format_", FileFormat)
+async def test_a_cancel_stops_the_copy_on_the_server(gateway: Gateway, format_: FileFormat) -> None:
+    client = await gateway.client()
+    await gateway.database.fetch(SUPPRESSIONS, "dev", 200_000)
+    wanted = {"dataset": "suppressions", "format": format_}
+    also = [{"dataset": "suppressions", "format": "csv"}]
+    answer = await client.post("/v1/exports", json=wanted | {"also": also})
+
+    async def copies() -> int:
+        return len(await gateway.database.fetch(COPYING))
+
+    async def are_copying() -> bool:
+        return await copies() == 2
+
+    async def have_stopped() -> bool:
+        return await copies() == 0
+
+    await until(are_copying)
+    job = answer.json()["id"]
+    assert (await client.post(f"/v1/jobs/{job}/cancel")).status_code == 202
+    begun = time.monotonic()
+    await until(have_stopped)
+    print(f"stopped after {time.monotonic() - begun:.2f} s")
+    found = await ended(client, answer)
+    assert (found["state"], found["artifacts"]) == ("cancelled", [])
+
+    async def is_empty() -> bool:
+        return not [path for path in gateway.folder.rglob("*") if path.is_file() and path.stat().st_size]
+
+    await until(is_empty)
 
 
 @pytest.mark.parametrize(("change", "field", "says"), REFUSED)
