@@ -96,6 +96,13 @@ from services.gateway.endpoints.schedules import (
     run_schedule,
     show_schedule,
 )
+from services.gateway.endpoints.searches import (
+    NewSearch,
+    list_searches,
+    put_search,
+    remove_search,
+    show_search,
+)
 from services.gateway.endpoints.service_client import NamePageQuery
 from services.gateway.endpoints.sign_in import SignIn, sign_in
 from services.gateway.endpoints.sources import (
@@ -242,6 +249,14 @@ OPERATIONS = (
         answers={200: Answer(o.OpportunityWithRaw)}, problems=(NotFound,)),
     _op("GET", "/v1/opportunities/{id}/history", list_history, S.SYNC_READ, limits=("search",),
         query=HistoryQuery, answers={200: Answer(o.History)}, problems=(NotFound,)),
+    _op("GET", "/v1/searches", list_searches, S.SYNC_READ, query=NamePageQuery,
+        answers={200: Answer(o.SavedSearches)}),
+    _op("GET", "/v1/searches/{name}", show_search, S.SYNC_READ, answers={200: Answer(o.SavedSearch)},
+        problems=(NotFound,)),
+    _op("PUT", "/v1/searches/{name}", put_search, S.SYNC_WRITE, body=NewSearch,
+        answers={200: Answer(o.SavedSearch)}, problems=(Conflict,)),
+    _op("DELETE", "/v1/searches/{name}", remove_search, S.SYNC_WRITE, answers={204: NO_CONTENT},
+        problems=(NotFound,)),
     _op("GET", "/v1/datasets", list_datasets, S.EXPORTS_WRITE, answers={200: Answer(e.Datasets)}),
     _op("POST", "/v1/exports", submit_export, S.EXPORTS_WRITE, limits=("exports",), urgency=Urgency.SUBMIT,
         body=ExportSubmission, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,

@@ -10,9 +10,10 @@ database will write (`adopt`), and cursors from before are refused.
 """
 
 from typing import Any
+from uuid import UUID
 
 from libs.common.contracts.ids import public_id
-from libs.common.db import LONG_S, Database, fetch_within
+from libs.common.db import LONG_S, Connection, Database, fetch_within
 from libs.common.errors import Unavailable
 from libs.common.rpc import fitting
 from services.sync.cursors import Cursors
@@ -38,6 +39,14 @@ SELECT pg_snapshot_xmin(now)::text, page.* FROM pg_current_snapshot() AS now LEF
   WHERE tenant = $1 AND (changed_by, number) > ($2::text::xid8, $3::int) AND changed_by < pg_snapshot_xmin(now)
   ORDER BY changed_by, number LIMIT $4) page ON true
 """
+_HORIZON = (
+    f"SELECT place IS NOT DISTINCT FROM {_HERE}, pg_snapshot_xmin(pg_current_snapshot())::text FROM sync.feed"  # noqa: S608
+)
+_INSERTED = """
+SELECT changed_by::text, number, opportunity, what FROM sync.changes
+WHERE tenant = $1 AND (changed_by, number) > ($2::text::xid8, $3::int) AND changed_by < $4::text::xid8
+ORDER BY changed_by, number LIMIT $5
+"""
 _NAMES = ("position", "opportunity", "what", "fields", "run", "at")
 _LOCK = f"SELECT place IS NULL, place IS DISTINCT FROM {_HERE} FROM sync.feed FOR UPDATE"  # noqa: S608
 _RENUMBER = """
@@ -45,6 +54,11 @@ UPDATE sync.changes c SET changed_by = '0', number = n.number
 FROM (SELECT tenant, changed_by, number AS old,
         row_number() OVER (PARTITION BY tenant ORDER BY changed_by, number) AS number FROM sync.changes) n
 WHERE c.tenant = n.tenant AND c.changed_by = n.changed_by AND c.number = n.old
+"""
+# Up to there searches have told what there was: so many changes, which are numbered from 1 then.
+_RENUMBER_TOLD = """
+UPDATE sync.searches s SET told_by = '0', told_number = (SELECT count(*) FROM sync.changes c
+  WHERE c.tenant = s.tenant AND (c.changed_by, c.number) <= (s.told_by, s.told_number))
 """
 _RESET = "UPDATE sync.opportunities SET changed_by = '0' WHERE changed_by <> '0'"
 _SETTLE = f"UPDATE sync.feed SET place = {_HERE}, forgotten = NULL"  # noqa: S608
@@ -68,9 +82,33 @@ async def adopt(database: Database) -> None:
             return
         if not is_new:
             await fetch_within(connection, "SELECT set_config('statement_timeout', '0', true)")
+            await fetch_within(connection, _RENUMBER_TOLD)
             await fetch_within(connection, _RENUMBER)
             await fetch_within(connection, _RESET)
         await fetch_within(connection, _SETTLE)
+
+
+async def horizon(connection: Connection) -> str:
+    """The oldest transaction that may still write: what is older is all there. Raises Unavailable."""
+    ((is_ours, oldest),) = await fetch_within(connection, _HORIZON)
+    if not is_ours:
+        raise Unavailable("No worker has looked at this database yet.")
+    found: str = oldest
+    return found
+
+
+async def inserted(
+    connection: Connection, tenant: str, after: tuple[str, int], until: str, limit: int
+) -> tuple[list[UUID], tuple[str, int], bool]:
+    """Look through `limit` changes behind `after`, of transactions before `until`.
+
+    Returns the opportunities that were inserted, where to go on, and whether there are no more changes.
+    """
+    rows = await fetch_within(connection, _INSERTED, tenant, *after, until, limit)
+    found = [opportunity for _, _, opportunity, what in rows if what == "inserted"]
+    if len(rows) < limit:
+        return found, (until, -1), True
+    return found, (rows[-1][0], rows[-1][1]), False
 
 
 async def page(database: Database, tenant: str, cursors: Cursors, *, after: str | None, limit: int) -> Document:

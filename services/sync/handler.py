@@ -1,8 +1,8 @@
 """The sync worker's job handler. Read this first.
 
 A job `run` fetches a source page by page (pages come from `Pages`, page.py) and writes what is new, has changed or
-has gone (running.py). `remap` and `replay` map what is kept anew, `preview` writes nothing. `housekeeping` comes
-from the fleet's schedule, every night.
+has gone (running.py). `remap` and `replay` map what is kept anew, `preview` writes nothing. `search` writes a
+letter of what is new to a saved search. `housekeeping` comes from the fleet's schedule, every night.
 """
 
 from collections.abc import AsyncIterator
@@ -17,12 +17,13 @@ from libs.common.contracts.sync import (
     RemapPayload,
     ReplayPayload,
     RunPayload,
+    SearchPayload,
     SyncPayload,
 )
 from libs.common.db import Database
 from libs.common.worker.job import Done, Job, Snooze
 from libs.common.worker.service import Platform
-from services.sync import changes
+from services.sync import changes, search_letters
 from services.sync.config import Settings
 from services.sync.cursors import Cursors
 from services.sync.fetching import fetching
@@ -82,5 +83,7 @@ async def handle(job: Job[SyncPayload], deps: Deps) -> Done | Snooze:
             return await deps.runner.replay(job, payload)
         case PreviewPayload() as payload:
             return await deps.previewer.preview(job, payload)
+        case SearchPayload() as payload:
+            return await search_letters.write(job, payload, deps.database)
         case HousekeepingPayload():
             return Done(await keep_house(deps.database))

@@ -29,6 +29,10 @@ class TooManySources(ArgosyError):
     """A tenant can have 500 sources."""
 
 
+class TooManySearches(ArgosyError):
+    """A tenant can have 500 saved searches."""
+
+
 class NoLongerOurs(ArgosyError):
     """Another worker has taken over this run."""
 

@@ -9,6 +9,7 @@ plan is made for the values at hand, because one that is kept for any word may w
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -160,6 +161,16 @@ ORDER BY {ordering.by} LIMIT {conditions.bind(asked.limit + 1)}::int
 """  # noqa: S608 - made of constants; values are bound
     rows = await fetch_within(connection, statement, *conditions.values)
     return Found([row[0] for row in rows], [row[1] for row in rows], exact=True)
+
+
+async def among(
+    connection: Connection, tenant: str, asked: OpportunityFilter, queries: Queries | None, ids: Sequence[UUID]
+) -> list[tuple[UUID, datetime | None]]:
+    """Those of `ids` that a filter means, and when each closes."""
+    conditions = filtered(tenant, asked, queries)
+    conditions.add(f"o.id = ANY({conditions.bind(list(ids))}::uuid[])")
+    statement = f"SELECT o.id, o.closes_at FROM sync.opportunities o WHERE {conditions.text}"  # noqa: S608
+    return [(row[0], row[1]) for row in await fetch_within(connection, statement, *conditions.values)]
 
 
 async def rank(

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Computed,
     Date,
     DateTime,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -19,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REGCONFIG, TSVECTOR, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, REGCONFIG, TSVECTOR, UUID
 from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData(schema="sync")
@@ -182,6 +183,34 @@ runs = Table(
     Column("how", Text),
 )
 Index("runs_by_age", runs.c.began_at)
+
+searches = Table(  # when they run is said by schedules of the ledger, with the same ids
+    "searches",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("id", UUID, nullable=False),
+    Column("filter", JSONB, nullable=False),
+    Column("letter", JSONB, nullable=False),
+    Column("told_by", TransactionId, nullable=False),  # the last change that has been told, by its transaction
+    Column("told_number", Integer, nullable=False),  # and its number in it
+    Column("told_at", Moment),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    UniqueConstraint("tenant", "id"),
+)
+
+search_recipients = Table(
+    "search_recipients",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("search", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("name", Text, nullable=False),  # display name, may be empty
+    Column("variables", JSON, nullable=False),
+    Column("time_zone", Text),
+    ForeignKeyConstraint(["tenant", "search"], [searches.c.tenant, searches.c.name], ondelete="CASCADE"),
+    Index("recipients_of_a_search", "tenant", "search", text("lower(address)"), unique=True),
+)
 
 hosts = Table(  # of no tenant: a host is spoken to by all of them
     "hosts",

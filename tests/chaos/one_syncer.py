@@ -11,9 +11,10 @@ from libs.common.config import load
 from libs.common.contracts.services import SYNC
 from libs.common.contracts.sync import SyncPayload
 from libs.common.handler_testkit import drain
+from libs.common.worker import effects
 from libs.common.worker.lease import Lease
 from libs.common.worker.service import Platform
-from services.sync import page_writing, running, runs
+from services.sync import page_writing, running, runs, search_letters, searches
 from services.sync.config import Settings
 from services.sync.fetching import Fetcher
 from services.sync.handler import handle, resources
@@ -33,9 +34,19 @@ POINTS = {
 }
 
 
+OF_SEARCHES = {
+    "search loaded": Point(searches, "load"),
+    "news found": Point(search_letters, "_news"),
+    "place moved": Point(searches, "move"),
+    "letter made": Point(search_letters, "_enqueue"),
+    "ended, not committed": Point(effects, "finish_within"),
+    "letter committed, not told": Point(Lease, "tell", succeeded),
+}
+
+
 async def main(point: str) -> None:
     """Work until there is nothing left to do, or until the point."""
-    die_at(POINTS[point])
+    die_at((POINTS | OF_SEARCHES)[point])
     settings = load(Settings)
     async with (
         db.connect(settings, SYNC.name, role=SYNC.role) as database,

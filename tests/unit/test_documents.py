@@ -42,6 +42,7 @@ NOT_FAILURES = {
     "too_early",  # an answer to LMTP
     "too_many_followers",  # an answer to the gateway's request
     "too_many_rows",  # an answer to the gateway's request
+    "too_many_searches",  # likewise
     "too_many_sources",  # likewise
     "unique_key_taken",  # a problem
     "unreachable",  # the recipient is deferred instead

@@ -8,6 +8,7 @@ whole_numbers  whole numbers, whether JSON writes them as 8 or 8.0
 ocr            the payload and the artifacts of an OCR job
 mail           letters, recipients, and the payload of a mail job
 opportunities  searches of opportunities, their changes, and texts that they fit
+searches       saved searches
 moments        moments that callers name
 datasets       what services publish for exports
 exports        what may be asked of an export, and the payloads of the exporter's jobs

@@ -177,6 +177,13 @@ FOLLOWERS = Dataset(
     subject="address",
     columns=(_choice("deadline"), _text("address"), _text("name"), _text("time_zone"), _time("reminded_of")),
 )
+SEARCH_RECIPIENTS = Dataset(
+    name="search_recipients",
+    scope="sync:read",
+    table="sync.search_recipients",
+    subject="address",
+    columns=(_choice("search"), _text("address"), _text("name"), _text("time_zone")),
+)
 DOCUMENTS = Dataset(
     name="documents",
     scope="jobs:read",
@@ -246,7 +253,7 @@ OPPORTUNITY_CHANGES = Dataset(
 DATASETS: Mapping[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
-        *(OPPORTUNITIES, OPPORTUNITY_CHANGES),
+        *(OPPORTUNITIES, OPPORTUNITY_CHANGES, SEARCH_RECIPIENTS),
         *(JOBS, RECIPIENTS, SUPPRESSIONS, DEADLINES, FOLLOWERS, DOCUMENTS, EVENTS, REJECTED_EVENTS, ROLLUPS),
     )
 }
@@ -281,6 +288,7 @@ UNPUBLISHED: Mapping[str, str] = {
     "sync.hosts": "what all tenants' sources have in common",
     "sync.rejected": "kept for some days; GET /v1/sources/{name}/rejected shows them",
     "sync.runs": "the results of jobs say the same",
+    "sync.searches": "settings; GET /v1/searches shows them, and their recipients are published",
     "sync.seen": "gone with its run",
     "sync.sources": "settings with secrets; GET /v1/sources shows them without",
     "ocr.readings": "a cache, by digests of pixels",

@@ -64,11 +64,11 @@ FOLLOWED_FIELDS: tuple[ListField, ...] = ("title", "url", "agency", "closes_on")
 def _split(given: Any) -> Any:
     """The values of a list, also where a query has them in one text with commas."""
     if isinstance(given, (list, tuple)) and all(isinstance(value, str) for value in given):
-        return [part for value in given for part in value.split(",")]
+        return tuple(part for value in given for part in value.split(","))
     return given
 
 
-_Split = BeforeValidator(_split)
+Split = BeforeValidator(_split)
 AtMost = Field(max_length=VALUES_AT_MOST)
 
 
@@ -79,9 +79,9 @@ class OpportunityFilter(BaseModel):
 
     q: Annotated[str, Field(max_length=WORDS_CHARACTERS_AT_MOST)] = ""
     """Words, as one types them into a search engine: `"rural water" -loan`. Title and summary are searched."""
-    status: Annotated[tuple[Status, ...], AtMost, _Split] = ()
+    status: Annotated[tuple[Status, ...], AtMost, Split] = ()
     """Without it, all but those that are gone."""
-    source: Annotated[tuple[SourceName, ...], AtMost, _Split] = ()
+    source: Annotated[tuple[SourceName, ...], AtMost, Split] = ()
     agency: Annotated[tuple[Annotated[str, Field(max_length=1_000)], ...], AtMost] = ()
     """As it is written, so with commas: several are several parameters."""
     closes_before: Moment | None = None
@@ -96,8 +96,8 @@ class Search(OpportunityFilter):
 
     order: Order = "closes"
     """`relevance` needs `q`, and ranks the newest 10,000 hits."""
-    facets: Annotated[tuple[Facet, ...], AtMost, _Split] = ()
-    fields: Annotated[tuple[ListField, ...], AtMost, _Split] = ()
+    facets: Annotated[tuple[Facet, ...], AtMost, Split] = ()
+    fields: Annotated[tuple[ListField, ...], AtMost, Split] = ()
     """Which fields are shown, beside `id`. Without it, the usual ones, and the beginning of the summary."""
     cursor: Annotated[str, Field(max_length=CURSOR_AT_MOST)] | None = None
     """`next_cursor` of the page before, with the same filters and order."""

@@ -166,7 +166,7 @@ SYNC = ServiceRow(
     ports={"probes": PROBES},
     needs=frozenset({Need.BLOBS}),
     calls_ports=frozenset({80, 443, 8080, 8443}),  # the sources
-    may_enqueue=frozenset({"mailer:moved"}),  # what deadlines follow has another date
+    may_enqueue=frozenset({"mailer:moved", "mailer:letter"}),  # what deadlines follow; what is new to a search
     may_read={"ledger.jobs": ("id", "tenant", "finished_at")},  # whether a source's run has ended
 )
 

@@ -1,6 +1,6 @@
 """The data exchanged between the gateway and the sync worker.
 
-A job's `kind` is the `kind` of its payload: run, preview, remap, replay, housekeeping.
+A job's `kind` is the `kind` of its payload: run, preview, remap, replay, search, housekeeping.
 
 RPC, as `call(bus, "sync", name, tenant, request)`:
 
@@ -250,6 +250,13 @@ class ReplayPayload(_Closed):
     source: UUID
 
 
+class SearchPayload(_Closed):
+    """The payload of a job `search`: write a letter of what is new to a saved search (searches.py)."""
+
+    kind: Literal["search"] = "search"
+    search: UUID
+
+
 class HousekeepingPayload(_Closed):
     """The payload of the job `housekeeping`, which the fleet's schedule makes every night."""
 
@@ -259,7 +266,7 @@ class HousekeepingPayload(_Closed):
 class SyncPayload(
     RootModel[
         Annotated[
-            RunPayload | PreviewPayload | RemapPayload | ReplayPayload | HousekeepingPayload,
+            RunPayload | PreviewPayload | RemapPayload | ReplayPayload | SearchPayload | HousekeepingPayload,
             Field(discriminator="kind"),
         ]
     ]

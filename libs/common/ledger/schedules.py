@@ -188,6 +188,12 @@ async def find(db: Database, tenant: str, schedule: UUID) -> dict[str, Any] | No
     return dict(rows[0]) if rows else None
 
 
+async def named(db: Database, tenant: str, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Those of `ids` that a tenant has, as LISTED. Raises Unavailable."""
+    sql = f"SELECT {LISTED} FROM ledger.schedules WHERE tenant = $1 AND id = ANY($2::uuid[])"  # noqa: S608
+    return {row["id"]: dict(row) for row in await db.fetch(sql, tenant, ids, tenant=tenant)}
+
+
 async def delete(db: Database, tenant: str, schedule: UUID) -> bool:
     """Delete a schedule and keep the jobs it has created. False if it does not exist. Raises Unavailable."""
     sql = "DELETE FROM ledger.schedules WHERE tenant = $1 AND id = $2 RETURNING id"

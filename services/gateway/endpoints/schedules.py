@@ -1,6 +1,7 @@
 """/v1/schedules: recurring jobs. A schedule's `payload` is validated for its queue when it is created."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -138,7 +139,7 @@ async def create_schedule(request: Request) -> Response:
     if await schedules.count(state.database, principal.tenant) >= SCHEDULES_AT_MOST:
         raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
     schedule = new_id()
-    _upcoming(body.cron, body.timezone)
+    upcoming(body.cron, body.timezone)
     folder = _folder(principal.tenant, schedule)
     await retention.announce_upload(state.database, schedule, folder)
     recurrence = await RECURRING[body.queue](request, principal, folder, body.payload)
@@ -199,7 +200,7 @@ async def change_schedule(request: Request) -> Response:
     body = await read_json(request, ScheduleUpdate)
     wanted = {name: facts[name] for name in ("cron", "timezone", "catch_up")}
     wanted |= body.model_dump(exclude={"paused"}, exclude_none=True)
-    _upcoming(wanted["cron"], wanted["timezone"])
+    upcoming(wanted["cron"], wanted["timezone"])
     paused = facts["paused_at"] is not None if body.paused is None else body.paused
     changed = await schedules.change(
         state_of(request).database, principal.tenant, facts["id"], **wanted, paused=paused
@@ -235,7 +236,8 @@ async def _find(request: Request, principal: Principal) -> dict[str, Any]:
     return facts
 
 
-def _upcoming(cron: str, timezone: str) -> list[Any]:
+def upcoming(cron: str, timezone: str) -> list[datetime]:
+    """The next times to fire. Raises Invalid."""
     try:
         return schedules.upcoming(cron, timezone, PREVIEWED)
     except BadCron as error:
@@ -265,7 +267,7 @@ def _listed(facts: dict[str, Any]) -> ListedSchedule:
         "last_at": facts["last_at"],
         "missed": facts["missed"],
         "paused": facts["paused_at"] is not None,
-        "next": [] if facts["paused_at"] else _upcoming(facts["cron"], facts["timezone"]),
+        "next": [] if facts["paused_at"] else upcoming(facts["cron"], facts["timezone"]),
         "priority": fields["priority"],
         "max_attempts": fields["max_attempts"],
         "timeout_s": fields["timeout_s"],

@@ -6,6 +6,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from libs.common.contracts.opportunities import Status
+from libs.common.contracts.searches import SavedFilter
 
 
 class Amount(TypedDict):
@@ -102,3 +103,33 @@ class Matches(TypedDict):
 
     method: Literal["words"]
     opportunities: list[Matched]
+
+
+class ListedSavedSearch(TypedDict):
+    """A saved search without its letter. `told_at`: when it last ran. `next`: when it runs next.
+
+    `schedule` is what says when, and null if that was deleted; to put the search again makes it anew.
+    """
+
+    name: str
+    filter: SavedFilter
+    cron: str | None
+    timezone: str | None
+    next: list[datetime]
+    paused: bool
+    schedule: str | None
+    created_at: datetime
+    told_at: datetime | None
+
+
+class SavedSearch(ListedSavedSearch):
+    """A saved search, with its letter as it can be put again."""
+
+    letter: dict[str, Any]
+
+
+class SavedSearches(TypedDict):
+    """A page of saved searches by name."""
+
+    searches: list[ListedSavedSearch]
+    next_after: str | None

@@ -35,6 +35,10 @@ FILL |= {
     " FROM (SELECT gen_random_uuid() AS id) AS made",
     "opportunity_changes": "INSERT INTO sync.changes (tenant, number, opportunity, run, what, fields)"
     " VALUES ($1, 1, gen_random_uuid(), gen_random_uuid(), $2, '{}')",
+    "search_recipients": "WITH s AS (INSERT INTO sync.searches (tenant, name, id, filter, letter, told_by,"
+    " told_number) VALUES ($1, 's' || $2, gen_random_uuid(), '{}', '{}', '0', 0))"
+    " INSERT INTO sync.search_recipients (tenant, search, address, name, variables)"
+    " VALUES ($1, 's' || $2, $2, '', '{}')",
 }
 MONTH = "SELECT analytics.keep_partitions(current_date, current_date)"
 OTHERS_TENANT = "globex"

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.test_servers import Trio
 from libs.common.bus import Bus
+from libs.common.config import DatabaseSettings
 from libs.common.db import Database
+from tests.chaos.killed_syncer import Killed
 from tests.searching import Library
 from tests.syncing import Syncer, syncing
 
@@ -28,3 +31,8 @@ async def syncer(
 @pytest.fixture
 def library(database: Database) -> Library:
     return Library(database)
+
+
+@pytest.fixture
+def killed(syncer: Syncer, database_settings: DatabaseSettings, servers: Trio, tmp_path: Path) -> Killed:
+    return Killed(syncer, database_settings, servers, tmp_path)

@@ -1,28 +1,21 @@
 """A worker that is killed at any point leaves nothing half done, and the next one writes each change once."""
 
-import asyncio
 import json
 import os
 import random
-import signal
-import sys
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from deploy.local.test_servers import Trio
-from libs.common.config import DatabaseSettings
 from libs.common.contracts.sync import RunPayload
-from libs.common.ledger import requeueing
 from services.sync.page import Pages
+from tests.chaos.killed_syncer import Killed
 from tests.chaos.one_syncer import POINTS
 from tests.fetching import fetching_here
 from tests.scripted_source import Asked, ScriptedSource, Told, scripted_source
-from tests.syncing import SECRET, Syncer, listing
+from tests.syncing import Syncer, listing
 
-ROOT = Path(__file__).resolve().parents[4]
 SEEDS = range(int(os.environ.get("TEST_SEEDS", "1")))
 """`make chaos-sync` tries more."""
 PAGE = 7
@@ -46,38 +39,6 @@ class Listing:
         following = f"/{page + 1}" if page < 2 else None
         body = {"records": records[page * PAGE : (page + 1) * PAGE], "next": following}
         return Told(json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-
-
-class Killed:
-    """A worker process that is killed at a point; the fleet then notices that it is gone."""
-
-    def __init__(self, syncer: Syncer, settings: DatabaseSettings, servers: Trio, folder: Path) -> None:
-        self._syncer = syncer
-        self._environment = os.environ | {
-            "DATABASE_URL": settings.database_url.get_secret_value(),
-            "NATS_URL": servers.nats.url,
-            "BLOB_URL": folder.as_uri(),
-            "SYNC_SECRET": SECRET,
-            "SYNC_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "SYNC_HOST_GAP_S": "0",
-            "SANDBOX_CONFINEMENT": "if-available",
-            "ARGOSY_RUN_DIR": str(folder),
-        }
-
-    async def at(self, point: str) -> None:
-        """Let one work until then."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.chaos.one_syncer", point, cwd=ROOT, env=self._environment
-        )
-        assert await process.wait() == -signal.SIGKILL
-        await self._syncer.gateway.fetch("UPDATE ledger.workers SET heartbeat_at = now() - interval '1 hour'")
-        await self._syncer.database.fetch("UPDATE sync.hosts SET next_at = now()")  # its turn has passed
-        assert await requeueing.recover(self._syncer.gateway)
-
-
-@pytest.fixture
-def killed(syncer: Syncer, database_settings: DatabaseSettings, servers: Trio, tmp_path: Path) -> Killed:
-    return Killed(syncer, database_settings, servers, tmp_path)
 
 
 async def put(syncer: Syncer, source: ScriptedSource, tenant: str) -> UUID:

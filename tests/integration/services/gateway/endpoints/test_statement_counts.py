@@ -112,6 +112,14 @@ WITH source AS (
 INSERT INTO sync.rejected (tenant, source, run, reason, raw)
 SELECT 'dev', id, id, 'no_title', '{}' FROM source, generate_series(1, $1::int)
 """
+SEARCHES = """
+WITH made AS (
+  INSERT INTO sync.searches (tenant, name, id, filter, letter, told_by, told_number)
+  SELECT 'dev', id, id, '{"q": "tides"}', '{}', '0', -1 FROM (
+    SELECT gen_random_uuid() AS id FROM generate_series(1, $1::int)) ids RETURNING id)
+INSERT INTO ledger.schedules (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up)
+SELECT id, 'dev', 'key', id, 'sync', 'search', '{}', '{}', '0 3 1 1 *', 'UTC', 'one' FROM made
+"""
 SOURCE, OPPORTUNITY = new_id(), new_id()
 _OPPORTUNITIES = f"""
 WITH source AS (
@@ -148,6 +156,7 @@ FILLED_BY = {
     "/v1/sources": SOURCES,
     "/v1/sources/{name}/rejected": SOURCE_REJECTED,
     "/v1/opportunities": OPPORTUNITIES,
+    "/v1/searches": SEARCHES,
     "/v1/changes": CHANGES,
     "/v1/opportunities/{id}/history": HISTORY,
 }

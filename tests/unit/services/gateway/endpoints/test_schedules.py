@@ -13,7 +13,7 @@ from services.gateway.endpoints.schedules import (
     RECURRING,
     NewSchedule,
     ScheduleUpdate,
-    _upcoming,
+    upcoming,
 )
 from services.gateway.limits.policies import DEFAULTS
 from services.gateway.problems import Invalid
@@ -51,11 +51,11 @@ def test_what_is_not_given_stays() -> None:
 
 
 def test_five_times_are_shown_or_the_expression_is_refused() -> None:
-    times = _upcoming("0 3 * * *", "Europe/Berlin")
+    times = upcoming("0 3 * * *", "Europe/Berlin")
     assert len(times) == PREVIEWED
     assert times == sorted(times)
     with pytest.raises(Invalid) as refused:
-        _upcoming("61 3 * * *", "UTC")
+        upcoming("61 3 * * *", "UTC")
     assert refused.value.members["errors"][0]["field"] == "body.cron"
 
 
