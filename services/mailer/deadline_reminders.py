@@ -76,7 +76,8 @@ ON CONFLICT (tenant, deadline, lower(address)) DO UPDATE SET
   time_zone = excluded.time_zone
 """  # noqa: S608 - made of constants
 _GET = """
-SELECT name, due_at, variables::text, updated_at, follows FROM mail.deadlines WHERE tenant = $1 AND name = $2
+SELECT name, due_at, variables::text, updated_at, follows, retired_at FROM mail.deadlines
+WHERE tenant = $1 AND name = $2
 """
 _COUNT_FOLLOWERS = "SELECT count(*) FROM mail.followers WHERE tenant = $1 AND deadline = $2"
 # A follower was missed if the reminder was cancelled, or is still open although the letter's job has ended.
@@ -92,7 +93,7 @@ FROM mail.followers f JOIN mail.deadlines d ON d.tenant = f.tenant AND d.name = 
 WHERE f.tenant = $1 AND f.deadline = $2 ORDER BY lower(f.address)
 """  # noqa: S608 - contains no input of a caller
 _LIST = """
-SELECT d.name, d.due_at, d.updated_at, d.follows,
+SELECT d.name, d.due_at, d.updated_at, d.follows, d.retired_at,
   (SELECT count(*) FROM mail.followers f WHERE f.tenant = d.tenant AND f.deadline = d.name)
 FROM mail.deadlines d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT $3
 """
@@ -269,7 +270,8 @@ async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
     rows = await database.fetch(_GET, tenant, name, tenant=tenant)
     if not rows:
         raise NotFound("There is no such deadline.")
-    found = dict(zip(("name", "due_at", "variables", "updated_at", "opportunity"), rows[0], strict=True))
+    names = ("name", "due_at", "variables", "updated_at", "opportunity", "gone_at")
+    found = dict(zip(names, rows[0], strict=True))
     followers = [
         {
             "to": f"{shown} <{address}>" if shown else address,
@@ -285,7 +287,7 @@ async def get(database: Database, tenant: str, name: str) -> dict[str, Any]:
 async def page(database: Database, tenant: str, *, after: str, limit: int) -> list[dict[str, Any]]:
     """List deadlines by name, from the first after `after`, with follower counts. Raises Unavailable."""
     rows = await database.fetch(_LIST, tenant, after, limit, tenant=tenant)
-    names = ("name", "due_at", "updated_at", "opportunity", "followers")
+    names = ("name", "due_at", "updated_at", "opportunity", "gone_at", "followers")
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 

@@ -5,13 +5,16 @@ follows is the mailer's to know; of what is new nobody can follow yet.
 """
 
 from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
 
+from libs.common.contracts.ids import public_id
 from libs.common.contracts.mail import Followed, MailPayload
 from libs.common.contracts.opportunities import FOLLOWED_FIELDS
 from libs.common.contracts.services import SYNC
 from libs.common.db import Connection, as_service, fetch_within
 from libs.common.ledger.jobs import new_id
-from services.sync.opportunities import read
+from services.sync.opportunities import KIND, read
 from services.sync.writing import Change
 
 TELLING = frozenset({"closes_at", *FOLLOWED_FIELDS})
@@ -19,6 +22,9 @@ TELLING = frozenset({"closes_at", *FOLLOWED_FIELDS})
 _TELL = (
     """SELECT ledger."mailer:moved"(job => $1, tenant => $2, created_by => 'sync', payload => $3::text::jsonb)"""
 )
+
+Removed = tuple[UUID, int, Sequence[Any]]
+"""The id and the revision of what was removed, and its FOLLOWED_FIELDS."""
 
 
 async def tell_followers(connection: Connection, tenant: str, changes: Sequence[Change]) -> None:
@@ -31,7 +37,27 @@ async def tell_followers(connection: Connection, tenant: str, changes: Sequence[
     if not moved:
         return
     found = await read(connection, moved, ("closes_at", "gone_at", "revision", *FOLLOWED_FIELDS))
-    payload = MailPayload(moved=tuple(_followed(document) for document in found)).model_dump_json(by_alias=True)
+    await _tell(connection, tenant, [_followed(document) for document in found])
+
+
+async def tell_of_removed(connection: Connection, tenant: str, removed: Sequence[Removed]) -> None:
+    """Have the deadlines that follow what has just been removed know that it is gone, in its transaction."""
+    gone = [
+        Followed(
+            follows=public_id(id_, KIND),
+            revision=revision + 1,
+            due_at=None,
+            variables=dict(zip(FOLLOWED_FIELDS, fields, strict=True)),
+            is_gone=True,
+        )
+        for id_, revision, fields in removed
+    ]
+    if gone:
+        await _tell(connection, tenant, gone)
+
+
+async def _tell(connection: Connection, tenant: str, moved: Sequence[Followed]) -> None:
+    payload = MailPayload(moved=tuple(moved)).model_dump_json(by_alias=True)
     async with as_service(connection, SYNC.role, tenant):
         await fetch_within(connection, _TELL, new_id(), tenant, payload)
 

@@ -1,17 +1,11 @@
 """The nightly job of the fleet: what is too old is removed, and what deleted sources listed."""
 
-from libs.common.db import LONG_S, Database
+from libs.common.db import Database
 from services.sync import changes
+from services.sync.removing import remove_orphans
 
 KEPT_DAYS = 30
 """Rejected records, and what is known of runs."""
-_FORGET_ORPHANS = """
-DELETE FROM sync.opportunities WHERE (tenant, id) IN (
-  SELECT tenant, id FROM sync.opportunities o WHERE (tenant, source) IN (
-    SELECT tenant, source FROM (SELECT DISTINCT tenant, source FROM sync.opportunities) listed
-    WHERE NOT EXISTS (SELECT FROM sync.sources s WHERE s.tenant = listed.tenant AND s.id = listed.source))
-  LIMIT 1000) RETURNING 1
-"""
 _FORGET_SEEN = """
 DELETE FROM sync.seen e WHERE NOT EXISTS (
   SELECT FROM sync.sources s WHERE s.tenant = e.tenant AND s.id = e.source AND s.run = e.run) RETURNING 1
@@ -31,8 +25,7 @@ DELETE FROM sync.runs WHERE (tenant, id) IN (
 async def keep_house(database: Database) -> dict[str, int]:
     """Remove what is older than KEPT_DAYS. Returns how much, by table. Raises Unavailable."""
     await database.fetch(_FORGET_SEEN)
-    while await database.fetch(_FORGET_ORPHANS, timeout_s=LONG_S):
-        pass
+    await remove_orphans(database)
     return {
         "rejected": await _forget(database, _FORGET_REJECTED),
         "runs": await _forget(database, _FORGET_RUNS),

@@ -10,6 +10,7 @@ from libs.common.contracts.sync import SOURCES_AT_MOST, SourceAnswer, SourceChan
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.jobs import new_id
 from services.sync.refusals import NotFound, SourceBusy, TooManySources
+from services.sync.removing import remove_some
 from services.sync.sealing import Sealer
 from services.sync.spec_checks import Mistake, mistakes
 
@@ -45,10 +46,6 @@ _DELETE_WITH_IT = (
     "DELETE FROM sync.seen WHERE tenant = $1 AND source = $2",
     "DELETE FROM sync.rejected WHERE tenant = $1 AND source = $2",
 )
-_DELETE_LISTED = """
-DELETE FROM sync.opportunities WHERE tenant = $1 AND source = $2 AND key IN (
-  SELECT key FROM sync.opportunities WHERE tenant = $1 AND source = $2 LIMIT 1000) RETURNING 1
-"""
 _DELETES_FOR_S = 4.0
 """How long a caller waits at most for the opportunities to go; housekeeping removes the rest."""
 _READ_ANEW = ("mapping", "format", "time_zone", "language")
@@ -126,7 +123,7 @@ async def delete(database: Database, tenant: str, name: str) -> None:
             await fetch_within(connection, statement, tenant, id_)
     loop = asyncio.get_running_loop()
     until = loop.time() + _DELETES_FOR_S
-    while loop.time() < until and await database.fetch(_DELETE_LISTED, tenant, id_, tenant=tenant):
+    while loop.time() < until and await remove_some(database, tenant, id_):
         pass
 
 

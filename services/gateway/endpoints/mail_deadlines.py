@@ -124,10 +124,20 @@ async def _put_following(request: Request, opportunity: str, arguments: dict[str
     now = await _followed(request, opportunity)
     for _ in range(ASKED_AT_MOST):
         put = await call_service(request, MAILER.name, "put_deadline", arguments | {"followed": now})
-        before, now = now, await _followed(request, opportunity)
+        before, now = now, await _followed_still(request, now)
         if before == now:
             return put
     raise ServiceUnavailable("The opportunity changes all the time.")
+
+
+async def _followed_still(request: Request, before: dict[str, Any]) -> dict[str, Any]:
+    """What was there `before`, as the mailer knows it now: gone, if its source was deleted meanwhile."""
+    try:
+        return await _followed(request, before["follows"])
+    except NotFound:
+        if before["is_gone"]:
+            return before
+        return before | {"revision": before["revision"] + 1, "due_at": None, "is_gone": True}
 
 
 async def _followed(request: Request, opportunity: str) -> dict[str, Any]:

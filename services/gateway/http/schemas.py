@@ -344,12 +344,16 @@ class Suppressions(TypedDict):
 
 
 class DeadlineSummary(TypedDict):
-    """A deadline without its followers; `followers` is their number. `opportunity`: what it follows."""
+    """A deadline without its followers; `followers` is their number.
+
+    `opportunity`: what it follows. `gone_at`: since when that is gone.
+    """
 
     name: str
     due_at: datetime | None
     updated_at: datetime
     opportunity: str | None
+    gone_at: datetime | None
     followers: int
 
 
@@ -363,12 +367,16 @@ class Follower(TypedDict):
 
 
 class Deadline(TypedDict):
-    """A deadline with its followers, by address. `opportunity`: what it follows, which may have no date."""
+    """A deadline with its followers, by address.
+
+    `opportunity`: what it follows, which may have no date. `gone_at`: since when that is gone.
+    """
 
     name: str
     due_at: datetime | None
     updated_at: datetime
     opportunity: str | None
+    gone_at: datetime | None
     variables: dict[str, Any]
     followers: list[Follower]
 

@@ -9,6 +9,7 @@ from services.gateway.endpoints import mail_deadlines
 from services.gateway.endpoints.service_client import call_service
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import Role, Scope
+from services.sync.sources import delete as delete_source
 from tests.integration.services.gateway.gateway import Gateway, assert_problem
 from tests.mailing import Mailer
 from tests.polling import until
@@ -188,6 +189,58 @@ async def test_what_moves_while_it_is_put_is_not_missed(
     found = (await client.get("/v1/deadlines/wells")).json()
     assert datetime.fromisoformat(found["due_at"]) == in_days(20)
     assert asked == (3 if question == 1 else 2)
+
+
+async def test_who_follows_what_a_deleted_source_listed_is_told_so(
+    gateway: Gateway, mailer: Mailer, library: Library
+) -> None:
+    id_ = await library.add("a", "Wells", closes_at=in_days(2))
+    client = await gateway.client()
+    body = {"opportunity": id_, "followers": [{"to": "ada@one.test"}]}
+    assert (await client.put("/v1/deadlines/wells", json=body)).json()["gone_at"] is None
+    waiting = {**REMINDER, "local_time": "23:59", "quiet_hours": {"begin": "00:00", "end": "23:59"}}
+    letter = (await client.post("/v1/mail", json=waiting)).json()["id"]
+
+    async def reminder() -> str | None:
+        found = (await client.get(f"/v1/mail/{letter}/recipients")).json().get("recipients")
+        return found[0]["state"] if found else None
+
+    assert await until(reminder) == "queued"
+    await delete_source(library.database, "dev", "harbour")
+
+    async def is_gone() -> dict[str, Any] | None:
+        found: dict[str, Any] = (await client.get("/v1/deadlines/wells")).json()
+        return found if found["gone_at"] else None
+
+    found = await until(is_gone)
+    assert found is not None
+    assert (found["due_at"], found["variables"]["title"]) == (None, "Wells")
+    assert [one["to"] for one in found["followers"]] == ["ada@one.test"]
+    assert await reminder() == "cancelled"
+    (listed,) = (await client.get("/v1/deadlines")).json()["deadlines"]
+    assert listed["gone_at"] == found["gone_at"]
+
+
+async def test_what_is_deleted_while_it_is_put_is_gone(
+    gateway: Gateway, mailer: Mailer, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mailer is told of it before there is the deadline."""
+    id_ = await library.add("a", "Wells", closes_at=in_days(9))
+    asked: list[str] = []
+
+    async def answer(request: Any, service: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        found = await call_service(request, service, name, arguments)
+        if name == "get_opportunity":
+            asked.append(name)
+            if len(asked) == 1:
+                await delete_source(library.database, "dev", "harbour")
+                await mailer.all_ended()
+        return found
+
+    monkeypatch.setattr(mail_deadlines, "call_service", answer)
+    client = await gateway.client()
+    put = (await client.put("/v1/deadlines/wells", json={"opportunity": id_})).json()
+    assert (put["due_at"], put["gone_at"] is None) == (None, False)
 
 
 async def test_what_follows_must_be_allowed_and_be_one_thing(
