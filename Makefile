@@ -120,9 +120,10 @@ chaos-rollout: setup ## Replace an older version by this one under load, and go 
 chaos-events: setup ## Events sent while everything is killed in turn, and counted: make chaos-events EVENTS=100000
 	@$(RUN) -m tests.chaos.events --events $(EVENTS)
 
-chaos-sync: setup ## Sync workers killed at every point of a run: make chaos-sync SEEDS=3
+chaos-sync: setup ## Sync workers killed at every point of a run, and its servers: make chaos-sync SEEDS=3
 	@TEST_SEEDS=$(SEEDS) $(RUN) -m pytest -q -n 2 tests/integration/services/sync/test_handler.py \
-	  tests/integration/services/sync/test_runs.py -k "whoever_is_killed or killed_at_any_point" $(PYTEST_ARGS)
+	  tests/integration/services/sync/test_outages.py tests/integration/services/sync/test_search_letters.py \
+	  tests/integration/services/sync/test_runs.py -k "whoever or killed_at_any_point" $(PYTEST_ARGS)
 
 libreoffice: setup ## Open exported workbooks in LibreOffice: apt-get install libreoffice-calc-nogui
 	@command -v "$(or $(LIBREOFFICE),soffice)" > /dev/null || { echo "LibreOffice is not installed."; exit 1; }

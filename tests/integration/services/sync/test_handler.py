@@ -1,8 +1,6 @@
 """A worker that is killed at any point leaves nothing half done, and the next one writes each change once."""
 
-import json
 import os
-import random
 from typing import Any
 from uuid import UUID
 
@@ -13,41 +11,12 @@ from services.sync.page import Pages
 from tests.chaos.killed_syncer import Killed
 from tests.chaos.one_syncer import POINTS
 from tests.fetching import fetching_here
-from tests.scripted_source import Asked, ScriptedSource, Told, scripted_source
-from tests.syncing import Syncer, listing
+from tests.mirroring import Listing, left_by, put
+from tests.scripted_source import scripted_source
+from tests.syncing import Syncer
 
 SEEDS = range(int(os.environ.get("TEST_SEEDS", "1")))
 """`make chaos-sync` tries more."""
-PAGE = 7
-VOLATILE = ("id", "source", "changed_by", "first_run", "last_run", "created_at", "changed_at", "gone_at", "tenant")
-
-
-class Listing:
-    """A server whose list is another one with each run: three pages, each of which names the next."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self.run = 0
-
-    def answer(self, asked: Asked) -> Told:
-        """A page of the list."""
-        chance = random.Random(f"{self._seed}/{self.run}")  # noqa: S311 - a test's
-        numbers = chance.sample(range(40), 3 * PAGE)
-        records: list[Any] = [listing(n, title=f"Grant {n} {chance.choice('ab')}")[0] for n in numbers]
-        records[chance.randrange(PAGE)] = {"id": "bad"}
-        page = int(asked.target.rpartition("/")[2])
-        following = f"/{page + 1}" if page < 2 else None
-        body = {"records": records[page * PAGE : (page + 1) * PAGE], "next": following}
-        return Told(json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-
-
-async def put(syncer: Syncer, source: ScriptedSource, tenant: str) -> UUID:
-    """The source of a tenant."""
-    paging = {"kind": "json_link", "link": "next"}
-    mapping = {"records": "records", "key": "id", "title": "title", "closes_at": "closes"}
-    return await syncer.source(
-        "grants", tenant, url=f"{source.url}/0", paging=paging, mapping=mapping, max_gone_ratio=1
-    )
 
 
 async def finish(syncer: Syncer, pages: Pages, tenant: str, id_: UUID, kill: Any = None) -> dict[str, Any]:
@@ -61,15 +30,6 @@ async def finish(syncer: Syncer, pages: Pages, tenant: str, id_: UUID, kill: Any
     assert facts["state"] == "succeeded", facts["errors"]
     result: dict[str, Any] = facts["result"]
     return result
-
-
-async def left_by(syncer: Syncer, tenant: str) -> tuple[list[Any], list[Any]]:
-    """Rows and history, without ids and times."""
-    rows = [
-        {name: value for name, value in row.items() if name not in VOLATILE} | {"gone": row["gone_at"] is not None}
-        for row in (await syncer.rows(tenant)).values()
-    ]
-    return rows, sorted(await syncer.history(tenant), key=repr)
 
 
 @pytest.mark.long

@@ -7,6 +7,8 @@ from typing import Any
 from libs.common.contracts.sync import RunPayload
 from services.sync.page import Ask
 from services.sync.refusals import SourceStopped, SourceUnavailable, Wait
+from tests.fetching import fetching_here
+from tests.scripted_source import Told, scripted_source, told_json
 from tests.syncing import Syncer, listing
 
 
@@ -123,6 +125,42 @@ async def test_an_endless_source_delays_another_tenants_run_by_a_slice(syncer: S
     await syncer.work(slice_s=0.0)
     assert "beta" in order[:4]
     assert len(await syncer.rows("beta")) == 1
+
+
+async def test_an_address_that_three_runs_were_led_to_for_good_is_taken_over(syncer: Syncer) -> None:
+    told: dict[str, Told] = {"/new": told_json(listing(1))}
+
+    async with (
+        scripted_source(lambda asked: told[asked.target]) as server,
+        fetching_here(syncer.database) as pages,
+    ):
+
+        async def run() -> tuple[str, str | None]:
+            await syncer.database.fetch("UPDATE sync.sources SET not_before = NULL")
+            job = await syncer.submit(RunPayload(source=source))
+            await syncer.work(pages=pages)
+            assert (await syncer.facts(job))["state"] == "succeeded"
+            shown = await syncer.ask("get_source", name="grants")
+            return shown["spec"]["url"].removeprefix(server.url), (shown["moved_to"] or "").removeprefix(
+                server.url
+            )
+
+        def leads_to(path: str, status: int = 301) -> Told:
+            return Told(status=status, headers={"Location": path})
+
+        source = await syncer.source(url=f"{server.url}/old")
+        told |= {"/old": leads_to("/new"), "/other": told["/new"]}
+        assert [await run() for _ in range(2)] == [("/old", "/new")] * 2
+        told["/old"] = leads_to("/other", 308)
+        assert [await run() for _ in range(2)] == [("/old", "/other")] * 2  # in a row means to the same address
+        told["/old"] = leads_to("/new", 302)
+        assert await run() == ("/old", "")
+        told["/old"] = leads_to("/new")
+        assert [await run() for _ in range(3)] == [("/old", "/new"), ("/old", "/new"), ("/new", "")]
+        server.asked.clear()
+        assert await run() == ("/new", "")
+        assert [asked.target for asked in server.asked] == ["/new"]
+    assert len(await syncer.rows()) == 1
 
 
 async def test_two_tenants_see_their_own(syncer: Syncer) -> None:

@@ -15,6 +15,7 @@ from services.sync import page_writing, runs, tombstones, writing
 from services.sync.page import Ask
 from services.sync.refusals import NoLongerOurs
 from services.sync.runs import Run
+from tests.mirroring import left_by
 from tests.syncing import Syncer, listing
 
 SEEDS = range(int(os.environ.get("TEST_SEEDS", "5")))
@@ -140,18 +141,6 @@ def haunt(monkeypatch: pytest.MonkeyPatch, syncer: Syncer, reaper: Reaper) -> No
     syncer.shelf.before = asked
 
 
-VOLATILE = ("id", "source", "changed_by", "first_run", "last_run", "created_at", "changed_at", "gone_at", "tenant")
-
-
-async def told(syncer: Syncer, tenant: str) -> tuple[list[Any], list[Any]]:
-    """What is left of runs: rows and history, without ids and times."""
-    rows = [
-        {name: value for name, value in row.items() if name not in VOLATILE} | {"gone": row["gone_at"] is not None}
-        for row in (await syncer.rows(tenant)).values()
-    ]
-    return rows, sorted(await syncer.history(tenant), key=repr)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_runs_killed_at_any_point_leave_what_undisturbed_ones_leave(
     syncer: Syncer, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -174,6 +163,6 @@ async def test_runs_killed_at_any_point_leave_what_undisturbed_ones_leave(
             cut = again.randrange(1, len(records))
             reaper.left = chance.randrange(3, 9)
             found.append(await syncer.sync(source, records[:cut], records[cut:], tenant=tenant, max_attempts=25))
-        results.append((found, await told(syncer, tenant)))
+        results.append((found, await left_by(syncer, tenant)))
     assert reaper.met
     assert results[0] == results[1]

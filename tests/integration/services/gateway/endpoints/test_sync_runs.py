@@ -1,7 +1,16 @@
 """Runs of a source from outside: one at a time, whoever asks."""
 
+import asyncio
+import time
+
+import pytest
+
+from services.sync.page import Ask
 from tests.integration.services.gateway.gateway import Gateway, assert_problem
-from tests.syncing import Syncer, spec_of
+from tests.polling import until
+from tests.syncing import Syncer, listing, spec_of
+
+URL = "https://example.org/grants.json"
 
 
 async def test_a_source_has_one_run_at_a_time_also_by_schedule(gateway: Gateway, syncer: Syncer) -> None:
@@ -24,3 +33,40 @@ async def test_a_source_has_one_run_at_a_time_also_by_schedule(gateway: Gateway,
     ):
         problem = assert_problem(await client.post(path, json=body), 422, "invalid")
         assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["while a page is awaited", "between pages"])
+async def test_a_run_is_cancelled_at_once_and_keeps_what_it_has_written(
+    gateway: Gateway, syncer: Syncer, held: bool
+) -> None:
+    """A source that never answers would hold it for a minute, one that never ends for as long as it likes."""
+    client = await gateway.client()
+    await client.put("/v1/sources/grants", json=spec_of(min_interval_s=1, max_gone_ratio=1))
+    syncer.shelf.listed[URL] = [listing(9_999)]
+    first = await client.post("/v1/sync", json={"source": "grants"}, headers={"Prefer": "wait=60"})
+    assert first.json()["result"]["inserted"] == 1
+
+    async def answer(_ask: Ask) -> None:
+        if held and len(await syncer.rows("dev")) >= 3:
+            await asyncio.Event().wait()
+
+    syncer.shelf.listed[URL] = [listing(n) for n in range(9_000)]
+    syncer.shelf.before = answer
+    await syncer.database.fetch("UPDATE sync.sources SET not_before = NULL")
+    job = (await client.post("/v1/sync", json={"source": "grants"})).json()["id"]
+
+    async def has_begun() -> bool:
+        return len(await syncer.rows("dev")) >= 3
+
+    async def is_cancelled() -> bool:
+        return bool((await client.get(f"/v1/jobs/{job}")).json()["state"] == "cancelled")
+
+    await until(has_begun)
+    begun, asked = time.monotonic(), len(syncer.shelf.asked)
+    assert (await client.post(f"/v1/jobs/{job}/cancel")).status_code in (200, 202)
+    await until(is_cancelled)
+    print(f"cancelled after {time.monotonic() - begun:.2f} s, {len(syncer.shelf.asked) - asked} pages")
+    assert len(syncer.shelf.asked) < 9_000
+    rows = await syncer.rows("dev")
+    assert len(rows) >= 3
+    assert all(row["gone_at"] is None for row in rows.values())
