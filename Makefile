@@ -168,9 +168,10 @@ bench-analytics: setup ## Events counted, beside the plain insert; queries, repo
 	@$(RUN) -m benchmarks.analytics
 	$(RUN) -m benchmarks.analytics_http
 
-bench-sync: setup ## Records written and searched, beside the plain statements
+bench-sync: setup ## Records written and searched, beside the plain statements and dlt; memory of a long run
 	@$(RUN) -m benchmarks.sync.writing
 	@$(RUN) -m benchmarks.sync.search
+	@$(RUN) -m benchmarks.sync.memory
 
 bench-exports: setup ## Files in every format, beside psql \copy, pyarrow and writers of XLSX; memory; accepting meanwhile
 	@$(RUN) -m benchmarks.exports.speed

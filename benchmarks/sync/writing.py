@@ -1,22 +1,30 @@
 """python -m benchmarks.sync.writing: what a run writes, beside the plain statements in the same run.
 
 PostgreSQL runs with fsync on; one connection; pages of 1,000 records with 300 characters of text. The limits are
-the plain upsert of the same rows, and the plain INSERT … SELECT FROM unnest.
+the plain upsert of the same rows, and the plain INSERT … SELECT FROM unnest, page by page in turn with ours.
+Beside the time of the clock it says how much time of processors was used, by this process and by PostgreSQL: on a
+machine with others that is the truer figure. dlt gets the same records, twice: to append, which is its fastest,
+and to merge by key, which is what a mirror does.
 """
 
 import argparse
 import asyncio
+import os
 import random
 import resource
+import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psutil
 import uvloop
 from pydantic_core import from_json, to_json
 
+from benchmarks.peers.contenders import INSTALLED, CannotInstall, install_python
 from deploy.local.test_servers import Trio, trio
 from deploy.migrations.__main__ import upgrade
 from libs.common.config import DatabaseSettings
@@ -26,9 +34,8 @@ from libs.common.db import Database, connect, fetch_within
 from libs.common.ledger.jobs import new_id
 from services.sync.page import Record
 from services.sync.reading.page_reading import map_anew
-from services.sync.writing import UPSERT, UPSERTED, Row, Target, batch_of, digest_of, write
+from services.sync.writing import INSERT, UPSERT, UPSERTED, Row, Target, batch_of, digest_of, write
 
-INSERT = UPSERT.partition("ON CONFLICT")[0]
 TENANT = "bench"
 PAGE = 1_000
 WORDS = (
@@ -94,34 +101,64 @@ async def written(database: Database, source: UUID, pages: Sequence[Page]) -> Ru
     return result
 
 
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    """How many seconds it takes."""
-    begun = time.perf_counter()
-    await work()
-    return time.perf_counter() - begun
+@dataclass
+class Spent:
+    """Seconds of the clock, and of processors."""
+
+    clock_s: float = 0.0
+    processors_s: float = 0.0
+
+    async def on(self, work: Awaitable[object]) -> None:
+        """Add what it takes."""
+        clock, processors = time.perf_counter(), _processors_s()
+        await work
+        self.clock_s += time.perf_counter() - clock
+        self.processors_s += _processors_s() - processors
 
 
-async def measure(database: Database, number: int, folder: Path) -> None:
-    """Print records a second."""
+def _processors_s() -> float:
+    """Of this process and of the servers below it."""
+    total = time.process_time()
+    for process in psutil.Process().children(recursive=True):
+        if process.is_running() and process.name().startswith("postgres"):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+async def measure(database: Database, number: int, folder: Path) -> float:
+    """Print records a second. Returns those of new records."""
     records = source_records(number)
     pages = mapped(records, folder)
-    rows = [rows_of(page) for page in pages]
     ours, theirs = uuid4(), uuid4()
-    inserts = number / await timed(lambda: plain(database, theirs, rows, INSERT))
-    new = number / await timed(lambda: written(database, ours, pages))
+    inserts, new, upserts, same, parsed = (Spent() for _ in range(5))
+    for page in pages:
+        rows = rows_of(page)
+        await inserts.on(plain(database, theirs, [rows], INSERT))
+        await new.on(written(database, ours, [page]))
     await database.fetch("SELECT count(*) FROM sync.opportunities", timeout_s=60)
-    upserts = number / await timed(lambda: plain(database, theirs, rows, UPSERT))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    same = number / await timed(lambda: written(database, ours, pages))
-    parsed = number / await timed(lambda: _with_mapping(database, ours, records, folder))
+    for page in pages:
+        rows = rows_of(page)
+        await upserts.on(plain(database, theirs, [rows], UPSERT))
+        await same.on(written(database, ours, [page]))
+    await parsed.on(_with_mapping(database, ours, records, folder))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"{number:,} records, pages of {PAGE:,}; records a second")
-    print(f"  plain INSERT … unnest         {inserts:>10,.0f}")
-    print(f"  new, with history             {new:>10,.0f}   {new / inserts:.2f} of it")
-    print(f"  plain upsert of the same      {upserts:>10,.0f}")
-    print(f"  unchanged                     {same:>10,.0f}   {same / upserts:.1f} times that")
-    print(f"  unchanged, with mapping       {parsed:>10,.0f}   {parsed / upserts:.1f} times that")
+    print(f"{number:,} records, pages of {PAGE:,}; records a second by the clock, and by processors' time")
+    for name, spent, limit in (
+        ("plain INSERT … unnest", inserts, inserts),
+        ("new, with history", new, inserts),
+        ("plain upsert of the same", upserts, upserts),
+        ("unchanged", same, upserts),
+        ("unchanged, with mapping", parsed, upserts),
+    ):
+        ratios = (
+            f"{limit.clock_s / spent.clock_s:6.2f} {limit.processors_s / spent.processors_s:6.2f} of the limit"
+        )
+        speeds = f"{number / spent.clock_s:>10,.0f} {number / spent.processors_s:>10,.0f}"
+        print(f"  {name:28}{speeds}   {ratios if spent is not limit else ''}", flush=True)
     print(f"  memory grew by {grown / 1024:.0f} MB meanwhile")
+    return number / new.clock_s
 
 
 async def _with_mapping(
@@ -132,12 +169,33 @@ async def _with_mapping(
         await written(database, source, pages)
 
 
+def beside_dlt(servers: Trio, folder: Path, number: int, ours: float) -> None:
+    """Print how fast dlt loads the same records."""
+    environment = INSTALLED / "dlt"
+    try:
+        install_python(environment, ["dlt[postgres]"])
+    except CannotInstall as reason:
+        print(f"  dlt is left out: {reason}")
+        return
+    lines = b"".join(to_json(record) + b"\n" for record in source_records(number))
+    for disposition in ("append", "merge"):
+        done = subprocess.run(
+            [environment / "bin" / "python", "-m", "benchmarks.sync.dlt_load", folder, disposition],
+            input=lines, capture_output=True, check=True,
+            env=os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": servers.postgres.url,
+                              "RUNTIME__DLTHUB_TELEMETRY": "false"},
+        )  # fmt: skip
+        theirs = number / float(done.stdout.split()[-1])
+        print(f"  dlt, default loader, {disposition:7}{theirs:>10,.0f}   ours is {ours / theirs:.1f} times that")
+
+
 async def run(servers: Trio, folder: Path, records: int) -> None:
     """All of it."""
     settings = DatabaseSettings.model_validate({"database_url": servers.postgres.url})
     await asyncio.to_thread(upgrade, settings)
     async with connect(settings, "bench", role=SYNC.role) as database:
-        await measure(database, records, folder)
+        new = await measure(database, records, folder)
+    await asyncio.to_thread(beside_dlt, servers, folder, records, new)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common.contracts.sync import SourceSpec
 
@@ -36,7 +36,7 @@ class Record(BaseModel):
     amount_min: Decimal | None = None
     amount_max: Decimal | None = None
     currency: str | None = None
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
     raw: Any
     """The record as it was received."""
     changed: str | None = None

@@ -50,8 +50,10 @@ class Change:
 class Batch:
     """Lines of a page: the last one of each key, and those that do not pass."""
 
-    lines: dict[str, bytes]
-    refused: list[Refused]
+    lines: dict[str, bytes] = field(default_factory=dict)
+    parsed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The record in each of `lines`, not validated yet."""
+    refused: list[Refused] = field(default_factory=list)
     repeated: int = 0
     newest: str | None = None
     """The newest `changed` of its records."""
@@ -64,7 +66,7 @@ class Batch:
 
 def batch_of(lines: Iterable[bytes]) -> Batch:
     """Tell the lines of a page apart."""
-    batch = Batch({}, [])
+    batch = Batch()
     for line in lines:
         document = from_json(line)
         if (record := document.get("record")) is None:
@@ -72,7 +74,7 @@ def batch_of(lines: Iterable[bytes]) -> Batch:
             continue
         key = record["key"]
         batch.repeated += key in batch.lines
-        batch.lines[key] = line
+        batch.lines[key], batch.parsed[key] = line, record
         batch.newest = newest(batch.newest, record.get("changed"))
     return batch
 
@@ -112,15 +114,14 @@ UPSERTED: Columns[Row] = Columns(
 )
 _ASSIGNED = ", ".join(f"{name} = excluded.{name}" for name in (*FIELDS, "raw", "digest", "language", "last_run"))
 _VALUES = UPSERTED.names.replace("extra,", "extra::jsonb,").replace("raw,", "raw::jsonb,")
-_INSERTED = (
-    f"INSERT INTO sync.opportunities AS o (tenant, source, first_run, last_run, language, {UPSERTED.names})"
-)
-UPSERT = f"""
-{_INSERTED}
+INSERT = f"""
+INSERT INTO sync.opportunities AS o (tenant, source, first_run, last_run, language, {UPSERTED.names})
 SELECT $1, $2, $3, $3, $4::text::regconfig, {_VALUES} FROM {UPSERTED.unnested("t", first=5)}
-ON CONFLICT (tenant, source, key) DO UPDATE SET {_ASSIGNED},
-  gone_at = NULL, revision = o.revision + 1, changed_by = pg_current_xact_id(), changed_at = now()
 """  # noqa: S608 - made of constants
+UPSERT = f"""
+{INSERT} ON CONFLICT (tenant, source, key) DO UPDATE SET {_ASSIGNED},
+  gone_at = NULL, revision = o.revision + 1, changed_by = pg_current_xact_id(), changed_at = now()
+"""
 # What was received is kept for mapping it anew; the opportunity itself has not changed.
 _KEEP_RAW = """
 UPDATE sync.opportunities o SET raw = t.raw::jsonb, digest = t.digest
@@ -128,7 +129,8 @@ FROM unnest($3::text[], $4::text[], $5::bytea[]) AS t (key, raw, digest)
 WHERE o.tenant = $1 AND o.source = $2 AND o.key = t.key
 """
 _DIGESTS = """
-SELECT key, digest FROM sync.opportunities WHERE tenant = $1 AND source = $2 AND key = ANY($3) AND gone_at IS NULL
+SELECT key, CASE WHEN gone_at IS NULL THEN digest END FROM sync.opportunities
+WHERE tenant = $1 AND source = $2 AND key = ANY($3)
 """
 _OLD = f"""
 SELECT key, id, gone_at, language::text, {", ".join(FIELDS)} FROM sync.opportunities
@@ -161,17 +163,22 @@ async def write(connection: Connection, target: Target, batch: Batch, result: Ru
     result.unchanged += len(batch.lines) - len(different)
     if not different:
         return []
-    old = {row[0]: row for row in await fetch_within(connection, _OLD, *where, different)}
-    upserts, raws, changes = [], [], []
+    # Whoever writes has locked the source, so nobody else adds what is not there.
+    there = [key for key in different if key in known]
+    old = {row[0]: row for row in await fetch_within(connection, _OLD, *where, there)} if there else {}
+    inserts, upserts = list[Row](), list[Row]()
+    raws, changes = [], []
     for key in different:
-        record = Record.model_validate(from_json(batch.lines[key])["record"])
+        record = Record.model_validate(batch.parsed[key])
         change = _change_of(record, old.get(key), target.language)
         if change is None:
             raws.append((key, to_json(record.raw).decode(), digests[key]))
         else:
-            upserts.append(Row(change.opportunity, record, digests[key]))
+            row = Row(change.opportunity, record, digests[key])
+            (upserts if key in old else inserts).append(row)
             changes.append(change)
-    await _upsert(connection, target, upserts)
+    await _put(connection, target, INSERT, inserts)
+    await _put(connection, target, UPSERT, upserts)
     if raws:
         await fetch_within(connection, _KEEP_RAW, *where, *(list(column) for column in zip(*raws, strict=True)))
     await tell(connection, target, changes)
@@ -218,10 +225,10 @@ def _day(text: str | None) -> date | None:
     return None if text is None else date.fromisoformat(text)
 
 
-async def _upsert(connection: Connection, target: Target, rows: Sequence[Row]) -> None:
+async def _put(connection: Connection, target: Target, statement: str, rows: Sequence[Row]) -> None:
     if rows:
         where = (target.tenant, target.source, target.run, target.language)
-        await fetch_within(connection, UPSERT, *where, *UPSERTED.arrays(rows))
+        await fetch_within(connection, statement, *where, *UPSERTED.arrays(rows))
 
 
 async def tell(connection: Connection, target: Target, changes: Sequence[Change], *, first: int = 1) -> None:

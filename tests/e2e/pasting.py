@@ -29,12 +29,16 @@ def paste(folder: Path, block: str) -> str:
 
 
 @contextmanager
-def checkout(folder: Path) -> Iterator[Path]:
-    """A folder in which `.run` and `examples` are as in a checkout with a fleet, which runs meanwhile."""
+def checkout(folder: Path, **settings: str) -> Iterator[Path]:
+    """A folder in which `.run` and `examples` are as in a checkout with a fleet, which runs meanwhile.
+
+    `settings`: environment variables of `make up`.
+    """
     run = folder / "run"
     environment = os.environ | {"ARGOSY_RUN_DIR": str(run), "ARGOSY_PORT": str(free_port())}
     for name in OWN_SERVERS:
         environment.pop(name, None)
+    environment |= settings
     made = folder / "checkout"
     made.mkdir()
     (made / ".run").symlink_to(run)
