@@ -17,7 +17,7 @@ from services.gateway.http.openapi import IDEMPOTENCY_KEY
 EARLIEST, LATEST = datetime(1970, 1, 2), datetime(8999, 12, 31)
 WITH_TEXTS = (
     *("/v1/mail", "/v1/templates", "/v1/deadlines", "/v1/schedules", "/v1/analytics", "/v1/event-types"),
-    *("/v1/exports", "/v1/sources", "/v1/opportunities"),
+    *("/v1/exports", "/v1/sources", "/v1/opportunities", "/v1/searches"),
 )
 """Where a text can be anything, but for a character that no text in PostgreSQL has."""
 CRONS = ["* * * * *", "0 6 * * mon-fri", "*/5 0-4 1,15 * *", "59 23 31 12 *"]
