@@ -22,7 +22,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "libs.common": (
         ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses", "redaction"),
         ("log", "backoff", "config", "batching", "links"),
-        ("background", "redis_health", "sandbox"),
+        ("background", "redis_health", "sandbox", "telemetry"),
         ("blobs", "db_opening", "parallel"),
         ("db_pool", "db_copy"),
         ("bus", "db", "probes"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from deploy.local import version
 from libs.common.contracts.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,9 @@ def builder(among: Sequence[str] = BUILDERS) -> str:
 def build(tool: str, image: str, tag: str, options: Sequence[str] = ()) -> str:
     """Build an image, and return its name. Raises CannotBuild."""
     name = f"argosy/{image}:{tag}"
-    command = [tool, "build", "--build-arg", f"SERVICE={image}", "--file", "deploy/Dockerfile", "--tag", name]
+    command = [tool, "build", "--build-arg", f"SERVICE={image}"]
+    command += ["--build-arg", f"ARGOSY_VERSION={version.checked_out()}"]
+    command += ["--file", "deploy/Dockerfile", "--tag", name]
     _run([*command, *options, "."], output=sys.stderr)
     return name
 

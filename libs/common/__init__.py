@@ -20,6 +20,7 @@ redis_health     whether Redis can be used, and why not
 rpc              request/reply from gateways to workers
 sandbox          runs functions on untrusted input in limited processes
 server_addresses  reads the addresses of NATS and Redis
+telemetry        what a process tells of itself while it runs
 unnest           many rows as the parameters of one statement
 worker           the runtime of a worker process: claims jobs, runs handlers, records the results
 """

@@ -147,7 +147,18 @@ class ShutdownSettings(Environment):
         return self
 
 
-class WorkerSettings(DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, ShutdownSettings):
+class TelemetrySettings(Environment):
+    """What a process tells of itself: to Prometheus, and to servers of errors and traces if there are any."""
+
+    argosy_version: str = "unknown"
+    """The commit that runs. `make up` and `make images` give it."""
+    gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
+    """The environment. API keys must name it, so that a staging key is not valid in production."""
+
+
+class WorkerSettings(
+    DatabaseSettings, BusSettings, BlobSettings, ProbeSettings, ShutdownSettings, TelemetrySettings
+):
     """The settings that every worker has; each service adds its own."""
 
     argosy_run_dir: str | None = None

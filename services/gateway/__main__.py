@@ -9,7 +9,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-from libs.common import config, gc_tuning, log
+from libs.common import config, gc_tuning, log, telemetry
 from services.gateway.app import create_app, drain
 from services.gateway.config import Settings
 from services.gateway.http.protocol import HttpProtocol
@@ -79,7 +79,11 @@ def main() -> None:
     log.setup("gateway")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every follower is an open connection
-    with suppress(asyncio.CancelledError), config.exit_if_refused():  # cancelled: stopped before it had started
+    with (
+        suppress(asyncio.CancelledError),  # cancelled: stopped before it had started
+        config.exit_if_refused(),
+        telemetry.running(settings),
+    ):
         Server(create_app(settings), settings).run()
 
 

@@ -17,6 +17,7 @@ from libs.common.config import (
     ProbeSettings,
     RedisSettings,
     ShutdownSettings,
+    TelemetrySettings,
 )
 from libs.common.contracts.services import QUEUES
 from services.gateway.limits.policies import DEFAULTS, Policy, adjusted
@@ -121,15 +122,12 @@ class Settings(
     LinkSettings,
     RetentionSettings,
     ShutdownSettings,
+    TelemetrySettings,
 ):
     """All settings of the gateway."""
 
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    argosy_version: str = "unknown"
-    """The version that /readyz tells; `make up` gives the commit."""
-    gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
-    """The environment that API keys must name, so that a staging key is not valid in production."""
     gateway_max_upload_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
     gateway_max_mail_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
     """The maximum body of POST /v1/mail, with recipients and files. Base64 makes files a third larger."""

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import uvloop
 from pydantic import BaseModel
 
-from libs.common import background, bus, config, db, gc_tuning, log, probes, rpc
+from libs.common import background, bus, config, db, gc_tuning, log, probes, rpc, telemetry
 from libs.common.backoff import Backoff
 from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
@@ -61,7 +61,7 @@ def main(service: Service[S, P, D]) -> None:
     if settings.argosy_run_dir is None:
         hide_process_memory()
     log.setup(service.name)
-    with config.exit_if_refused():
+    with config.exit_if_refused(), telemetry.running(settings):
         uvloop.run(_serve(service, settings))
 
 

@@ -83,6 +83,11 @@ def test_an_image_has_all_that_its_modules_import(image: str, tmp_path: Path) ->
     assert {f"{module_of(image)}.__main__", "libs.common.config"} <= set(done.stdout.split())
 
 
+def test_an_image_tells_which_commit_runs_in_it() -> None:
+    """The argument stands below what is built of other files, so that each new commit builds little anew."""
+    assert "ENV ARGOSY_VERSION=$ARGOSY_VERSION\n" in DOCKERFILE.rpartition("\nFROM ")[2]
+
+
 def test_it_does_not_run_as_root() -> None:
     assert DOCKERFILE.rstrip().endswith("\nUSER 10001:10001")
 

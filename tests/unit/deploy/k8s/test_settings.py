@@ -19,13 +19,12 @@ MAY_DIFFER = {
 EVERYWHERE = {"PROBES_HOST": "0.0.0.0", "GATEWAY_HOST": "0.0.0.0", "MAIL_LMTP_HOST": "0.0.0.0"}  # noqa: S104
 """What the default would bind to the inside of the pod."""
 SAID = {
-    *("DATABASE_URL", "NATS_URL", "BLOB_URL", "PROBES_HOST", "PROBES_PORT"),
+    *("DATABASE_URL", "NATS_URL", "BLOB_URL", "PROBES_HOST", "PROBES_PORT", "GATEWAY_ENV"),
     *("DB_MIN_CONNECTIONS", "DB_MAX_CONNECTIONS", "SHUTDOWN_GRACE_S", "TERMINATION_GRACE_S"),
 }
 """What every service is told, also where its default would be the same."""
 SAID_TO = {
     "gateway": {
-        "GATEWAY_ENV",
         "TRUSTED_PROXIES",
         "GATEWAY_DRAIN_S",
         "GATEWAY_KEEP_ALIVE_S",
