@@ -21,7 +21,8 @@ WORKERS = sorted(folder.name for folder in (ROOT / "services").iterdir() if (fol
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "libs.common": (
         ("errors", "contracts", "unnest", "clock_offset", "gc_tuning", "metrics", "server_addresses", "redaction"),
-        ("log", "backoff", "config", "batching", "links"),
+        ("reporting",),
+        ("log", "backoff", "config", "batching", "links", "sentry"),
         ("background", "redis_health", "sandbox", "telemetry"),
         ("blobs", "db_opening", "parallel"),
         ("db_pool", "db_copy"),
@@ -254,6 +255,7 @@ def test_one_module_imports_each_outside_thing() -> None:
         "sqlalchemy.ext": {"libs.common.db_pool"},
         "cronsim": {"libs.common.ledger.schedules"},
         "nats": {f"libs.common.bus.{part}" for part in ("bus", "connection", "tickets")},
+        "sentry_sdk": {"libs.common.sentry"},
         "obstore": {"libs.common.blobs"},
         "prometheus_client": {"libs.common.metrics", "libs.common.probes", "services.gateway.http.request_log"},
         "multipart": {"services.gateway.endpoints.uploads"},

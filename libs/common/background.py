@@ -12,10 +12,12 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from libs.common import log, metrics
+from libs.common import log, metrics, reporting
 from libs.common.errors import Unavailable
 
 CANCEL_AGAIN_AFTER_S = 1.0
+LAST_REPORTS_WITHIN_S = 1.0
+"""How long the reports of what ends the process may take."""
 
 logger = log.get("background")
 
@@ -86,6 +88,7 @@ def _note_death(part: Part, error: BaseException | None) -> None:
 
 def exit_for_restart() -> NoReturn:
     """End the process at once with code 70, so that the supervisor restarts it. Its jobs go to other workers."""
+    reporting.stop(LAST_REPORTS_WITHIN_S)
     os._exit(os.EX_SOFTWARE)
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -154,6 +154,17 @@ class TelemetrySettings(Environment):
     """The commit that runs. `make up` and `make images` give it."""
     gateway_env: Annotated[str, Field(pattern="^[a-z0-9]+$")] = "dev"
     """The environment. API keys must name it, so that a staging key is not valid in production."""
+    errors_dsn: SecretStr | None = None
+    """Where bugs are reported: https://key@host/project, as servers that speak Sentry's protocol print it."""
+
+    @field_validator("errors_dsn")
+    @classmethod
+    def _dsn_can_be_read(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn is not None and not re.fullmatch(
+            r"https?://\w+@[^/@?#\s]+/(?:[^?#\s]*/)?\d+", dsn.get_secret_value()
+        ):
+            raise ValueError("write it as the server of errors prints it: https://key@errors.example.com/1")
+        return dsn
 
 
 class WorkerSettings(
@@ -179,6 +190,9 @@ HARMLESS = frozenset(
 )
 """Variables that contain no secret."""
 
+SECRET_NAME = re.compile("SECRET|PASSWORD|TOKEN|CREDENTIAL|_KEY")
+"""What is in the names of variables that hold secrets, such as those of clouds."""
+
 MISCONFIGURED_EXIT_CODE = 2
 """Of a process whose settings cannot be read, or are refused by a server."""
 
@@ -194,6 +208,17 @@ def load(settings: type[S]) -> S:
             name = ".".join(str(part) for part in error["loc"]).upper()
             _complain(f"{name}: {error['msg']}" if name else error["msg"])
         sys.exit(MISCONFIGURED_EXIT_CODE)
+
+
+def secrets_of(settings: Environment) -> set[str]:
+    """Secret settings, the passwords in them, and the secrets of libraries in the environment."""
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    texts = {value.get_secret_value() for value in values if isinstance(value, SecretStr)}
+    texts |= {value for name, value in os.environ.items() if SECRET_NAME.search(name.upper())}
+    addresses = [word for text in texts for word in re.split(r"[\s,]+", text) if "://" in word]
+    passwords = {found[1] for word in addresses if (found := re.search("://[^/@]*?:([^/]*)@", word))}
+    keys = {found[1] for word in addresses if (found := re.search("://([^/:@]{16,})@", word))}
+    return {secret for secret in texts | passwords | {unquote(one) for one in passwords} | keys if secret}
 
 
 def _complain(text: str) -> None:

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from libs.common import reporting
 from libs.common.contracts.ids import public_id
 from libs.common.redaction import redacted
 
@@ -53,6 +54,12 @@ def _add_subject(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     return event
 
 
+def _report(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if "exc_info" in event:
+        reporting.of_log_line(event)
+    return event
+
+
 def setup(service: str) -> None:
     """Send all logs of this process, ours and those of libraries, to standard output as JSON lines."""
     _lines.service = service
@@ -66,6 +73,7 @@ def setup(service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         name_service,
         _add_subject,
+        _report,
         structlog.processors.format_exc_info,
     ]
     structlog.configure(

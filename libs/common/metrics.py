@@ -70,6 +70,9 @@ background_deaths = Counter(
 background_errors = Counter(
     "argosy_background_errors", "Errors that a background part survived: bugs, not outages.", ["part"]
 )
+error_reports = Counter(
+    "argosy_error_reports", "Reports of bugs: sent, held back as one had just been sent, or lost.", ["result"]
+)
 loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop ran its last tick.")
 conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets in the stream that no worker has taken.", ["queue"])
 

@@ -82,7 +82,7 @@ def main() -> None:
     with (
         suppress(asyncio.CancelledError),  # cancelled: stopped before it had started
         config.exit_if_refused(),
-        telemetry.running(settings),
+        telemetry.running(settings, "gateway"),
     ):
         Server(create_app(settings), settings).run()
 

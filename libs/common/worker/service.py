@@ -61,7 +61,7 @@ def main(service: Service[S, P, D]) -> None:
     if settings.argosy_run_dir is None:
         hide_process_memory()
     log.setup(service.name)
-    with config.exit_if_refused(), telemetry.running(settings):
+    with config.exit_if_refused(), telemetry.running(settings, service.name):
         uvloop.run(_serve(service, settings))
 
 

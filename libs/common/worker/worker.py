@@ -17,7 +17,7 @@ from libs.common.backoff import Backoff, until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.errors import Reject, Unavailable
+from libs.common.errors import ArgosyError, Reject, Unavailable
 from libs.common.ledger import flows
 from libs.common.ledger.claim import Claim, claim, large_payload
 from libs.common.ledger.finish import Outcome, finish
@@ -212,6 +212,8 @@ class Worker(Generic[P, D]):
     def _failure(self, claimed: Claim, error: BaseException) -> Outcome:
         if isinstance(error, Unavailable):
             return postponed(claimed, error, self._outages.wait_s(error.code))
+        if not isinstance(error, ArgosyError):
+            logger.error("job.bug", attempt=claimed.attempt, kind=claimed.kind, exc_info=error)
         return outcome_of_failure(claimed, error, self._backoff(claimed.kind))
 
     async def _job(self, running: Running) -> Job[P]:
@@ -268,7 +270,8 @@ class Worker(Generic[P, D]):
         elif _is_postponed(outcome):
             logger.info("job.postponed", attempt=claimed.attempt, wait_s=outcome.retry_in_s, error=outcome.error)
         elif outcome.error is not None:
-            logger.warning("job.failed", attempt=claimed.attempt, state=outcome.state, **outcome.error)
+            told = {name: outcome.error[name] for name in outcome.error.keys() - {"traceback"}}  # see job.bug
+            logger.warning("job.failed", attempt=claimed.attempt, state=outcome.state, **told)
 
     async def _fan_out(self, claimed: Claim, fan_out: FanOut) -> None:
         """Store the children, publish the first tickets, and let the job wait."""
