@@ -5,7 +5,7 @@ import json
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -102,10 +102,11 @@ def receiving() -> Iterator[Receiver]:
             receiver.answering.wait()
             receiver.take(self.path, body)
             answer = b"{}" if self.path != "/v1/traces" else b""
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            with suppress(OSError):  # who waited may have gone
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
 
         def log_message(self, *_args: object) -> None:
             """Say nothing."""

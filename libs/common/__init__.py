@@ -16,6 +16,7 @@ ledger           the record of every job, in PostgreSQL
 log              one JSON line per event, with job and trace ids
 metrics          every metric of the fleet, declared once
 probes           /livez, /readyz and /metrics, served by a thread beside the event loop
+otlp             exports spans by OTLP
 redis_health     whether Redis can be used, and why not
 reporting        which errors are reported as bugs, and how often
 rpc              request/reply from gateways to workers
@@ -24,5 +25,6 @@ sentry           sends reports of bugs in Sentry's protocol
 server_addresses  reads the addresses of NATS and Redis
 telemetry        what a process tells of itself while it runs
 unnest           many rows as the parameters of one statement
+tracing          spans of what requests and jobs do
 worker           the runtime of a worker process: claims jobs, runs handlers, records the results
 """

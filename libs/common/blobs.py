@@ -9,6 +9,7 @@ import errno
 import hashlib
 import re
 import shutil
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, from_url
 
-from libs.common import background, log, metrics
+from libs.common import background, log, metrics, tracing
 from libs.common.config import BlobSettings
 from libs.common.errors import BlobMissing, StorageUnavailable
 
@@ -111,7 +112,7 @@ class Blobs:
     async def write(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Stream `chunks` to `key`. The blob appears as a whole or, if the stream raises, not at all."""
         measured = _Measured(chunks)
-        with self._noting("write"):
+        with self._noting("write") as span:
             putting = asyncio.create_task(self._ask(lambda store: _put(store, key, measured), within_s=None))
             try:
                 await asyncio.shield(putting)
@@ -122,6 +123,7 @@ class Blobs:
                 raise StorageUnavailable from error
             except _ChunksFailed as failed:
                 raise failed.error from None
+            span.set(bytes=measured.size)
         return Stored(measured.size, measured.digest.hexdigest())
 
     async def write_file(self, key: str, path: Path) -> Stored:
@@ -224,10 +226,11 @@ class Blobs:
         return self._store
 
     @contextmanager
-    def _noting(self, operation: str) -> Iterator[None]:
+    def _noting(self, operation: str) -> Iterator[tracing.Span]:
         """Note whether the operation succeeds, and log when the first one fails and when all succeed again."""
         try:
-            yield
+            with tracing.child(f"blob {operation}", tracing.Kind.CLIENT) as span:
+                yield span
         except BlobMissing:  # an answer
             self._succeeded(operation)
             raise

@@ -92,6 +92,11 @@ requests_shed = Counter("argosy_http_requests_shed", "HTTP requests refused beca
 limiter_mode = Gauge(
     "argosy_limiter_mode", "1 for the current mode of the rate limiter: shared, alone or returning.", ["mode"]
 )
+spans_dropped = Counter(
+    "argosy_spans_dropped",
+    "Spans that no collector got: too many waited, or it refused or did not answer.",
+    ["reason"],
+)
 redis_usable = Gauge("argosy_redis_usable", "1 while Redis can be used, 0 while not, by what for.", ["kind"])
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])
 
@@ -134,6 +139,7 @@ sync_fetches = Counter("argosy_sync_fetches", "Requests to sources, by the statu
 sync_fetch_seconds = Histogram(
     "argosy_sync_fetch_seconds", "Time of a request to a source, with its body.", buckets=_SECONDS
 )
+pages = Counter("argosy_ocr_pages", "Pages, by how their text was found.", ["result"])
 sync_bytes = Counter("argosy_sync_bytes", "Bytes of answers of sources, as they came over the wire.")
 sync_host_wait_seconds = Histogram(
     "argosy_sync_host_wait_seconds", "Time waited for the turn to ask a host.", buckets=_SECONDS
@@ -161,7 +167,7 @@ export_snapshot_age_seconds = Gauge(
 export_downloads = Counter("argosy_export_downloads", "Files downloaded, with a key or by a link.", ["how"])
 
 
-def show_from_the_start(counter: Counter, **values: Iterable[str]) -> None:
+def show_from_the_start(counter: Counter | Histogram, **values: Iterable[str]) -> None:
     """Export `counter` with every combination of these values of its labels, at 0.
 
     A series that appears with its first event has no increase that an alert could see.

@@ -1,11 +1,12 @@
-"""What a process tells of itself while it runs: what it is, and to a server of errors, its bugs."""
+"""What a process tells of itself while it runs: what it is; its bugs, to a server of errors; its work, to a
+collector of traces."""
 
 import importlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from libs.common import metrics, reporting
+from libs.common import metrics, reporting, tracing
 from libs.common.config import TelemetrySettings, secrets_of, without_secrets
 from libs.common.errors import Misconfigured
 
@@ -26,6 +27,8 @@ def running(settings: TelemetrySettings, service: str) -> Iterator[None]:
     with without_secrets():  # libraries would read variables of their own, and all settings are in ours
         if settings.errors_dsn is not None:
             _report_errors(settings, service, settings.errors_dsn.get_secret_value(), secrets)
+        if settings.tracing_url is not None:
+            _trace(settings, service, settings.tracing_url.get_secret_value())
     try:
         yield
     except Exception as error:
@@ -50,7 +53,15 @@ def _report_errors(settings: TelemetrySettings, service: str, dsn: str, secrets:
     reporting.start(sender)
 
 
+def _trace(settings: TelemetrySettings, service: str, url: str) -> None:
+    otlp = importlib.import_module("libs.common.otlp")  # 15 MB
+    release, environment = settings.argosy_version, settings.gateway_env
+    exporter = otlp.Otlp(url, release=release, environment=environment, service=service)
+    tracing.start(exporter, settings.tracing_share)
+
+
 def stop() -> None:
     """Tell nobody from now on. It takes STOPS_WITHIN_S at most."""
     ends_at = time.monotonic() + STOPS_WITHIN_S
+    tracing.stop(STOPS_WITHIN_S / 2)
     reporting.stop(max(0.0, ends_at - time.monotonic()))

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from libs.common import metrics
+from libs.common import metrics, tracing
 from libs.common.blobs import Blobs
 from libs.common.contracts.ocr import OcrPayload
 from libs.common.db import Connection, Database

@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import orjson
 from cronsim import CronSim, CronSimError
 
-from libs.common import log
+from libs.common import log, tracing
 from libs.common.db import PROMPT_S, Database
 from libs.common.errors import ArgosyError
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
+from libs.common.tracing import Kind, Place, Span
 from libs.common.unnest import Columns
 
 logger = log.get("schedules")
@@ -200,7 +201,9 @@ async def delete(db: Database, tenant: str, schedule: UUID) -> bool:
     return bool(await db.fetch(sql, tenant, schedule, tenant=tenant))
 
 
-def job_of(facts: Mapping[str, Any], payload: bytes, tenant: str, created_by: str, job_id: UUID) -> NewJob:
+def job_of(
+    facts: Mapping[str, Any], payload: bytes, tenant: str, created_by: str, job_id: UUID, trace: str | None = None
+) -> NewJob:
     """A job of the schedule with these facts, as LISTED. `payload` is JSON text."""
     fields = facts["fields"]
     return NewJob(
@@ -216,6 +219,7 @@ def job_of(facts: Mapping[str, Any], payload: bytes, tenant: str, created_by: st
         tags=tuple(fields["tags"]),
         unique_key=fields["unique_for"],
         schedule=facts["id"],
+        trace=trace,
     )
 
 
@@ -287,9 +291,9 @@ async def overdue(db: Database) -> int:
 async def _fire(db: Database, rows: Sequence[Any]) -> Fired:
     dues = [_due_of(row) for row in rows]
     jobs = [
-        job_of(dict(row), row["payload"].encode(), row["tenant"], row["created_by"], run_id(row["id"], moment))
+        job_of(dict(row), row["payload"].encode(), row["tenant"], row["created_by"], run, _new_trace())
         for row, due in zip(rows, dues, strict=True)
-        for moment in due.fires
+        for run in (run_id(row["id"], moment) for moment in due.fires)
     ]
     # Create the jobs first: if the update below is lost, the next round tries the same ids and changes nothing.
     for batch in _batches(jobs):
@@ -300,6 +304,14 @@ async def _fire(db: Database, rows: Sequence[Any]) -> Fired:
     ours = [(row["now"], due) for row, due in zip(rows, dues, strict=True) if row["id"] in by_us]
     late = tuple((now - moment).total_seconds() for now, due in ours for moment in due.fires)
     return Fired(late, sum(due.missed for _, due in ours))
+
+
+def _new_trace() -> str:
+    """The trace of a run, which begins with its creation."""
+    trace = tracing.new_traceparent()
+    if tracing.is_sampled(trace):
+        Span("schedule", Kind.PRODUCER, Place.of(trace)).end()
+    return trace
 
 
 def _batches(jobs: Sequence[NewJob]) -> Iterator[list[NewJob]]:

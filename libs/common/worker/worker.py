@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from libs.common import background, log, metrics
+from libs.common import background, log, metrics, tracing
 from libs.common.backoff import Backoff, until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
@@ -23,6 +23,8 @@ from libs.common.ledger.claim import Claim, claim, large_payload
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State
 from libs.common.log import Subject, about
+from libs.common.tracing import Kind
+from libs.common.worker import spans
 from libs.common.worker.effects import effects_at_once, end_with_effects
 from libs.common.worker.failure import Outages, TimedOut, cancelled, outcome_of_failure, postponed, released
 from libs.common.worker.job import Done, FanOut, HandlerResult, Job, Snooze
@@ -176,6 +178,7 @@ class Worker(Generic[P, D]):
         finally:
             self.lease.held.pop((claimed.id, claimed.attempt), None)
             self._freed.set()
+            tracing.current().end()
 
     def _free_slot(self) -> None:
         self._busy -= 1
@@ -190,6 +193,7 @@ class Worker(Generic[P, D]):
         try:
             return await self._handle(await self._job(running), self._deps)
         except asyncio.CancelledError as error:
+            await spans.begin(self._db, self._queue, running.claim)
             if running.stopped_for is not None:
                 return self._stopped(running.claim, running.stopped_for)
             return self._failure(running.claim, error)
@@ -254,14 +258,15 @@ class Worker(Generic[P, D]):
         outcome = result if isinstance(result, Outcome) else _success(claimed, result)
         outcome = outcome._replace(progress=running.progress) if running.progress else outcome
         try:
-            if isinstance(result, Done) and (result.effects is not None or result.forget_payload):
-                written = await self._end_with_effects(outcome, result)
-            else:
-                written = await self._record(outcome)
+            with tracing.child("finish"):
+                if isinstance(result, Done) and (result.effects is not None or result.forget_payload):
+                    written = await self._end_with_effects(outcome, result)
+                else:
+                    written = await self._record(outcome)
         except Exception as error:  # what the handler returned cannot be stored
             outcome = self._failure(claimed, error)
             written = await self._record(outcome)
-        self._finished[outcome.state].inc()
+        self._note(outcome)
         if claimed.parent is not None and outcome.state is not State.QUEUED:
             await self._wake(claimed.parent)
         if not written:
@@ -280,7 +285,6 @@ class Worker(Generic[P, D]):
             lambda: flows.fan_out(
                 self._db, self.lease.worker, claimed.id, claimed.attempt, fan_out.children, progress
             )
-        )
         if tickets is None:
             # A cancel was requested, the job is lost, or an earlier try succeeded and its reply was lost.
             await self._record(cancelled(claimed))

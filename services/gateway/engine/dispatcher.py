@@ -8,13 +8,14 @@ rows.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-from libs.common import background, log, metrics
+from libs.common import background, log, metrics, tracing
 from libs.common.backoff import until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus, StreamState, StreamUnavailable
@@ -28,6 +29,7 @@ from libs.common.ledger.claim import HEARTBEAT_EVERY_S
 from libs.common.ledger.jobs import NewJob
 from libs.common.ledger.picking import WINDOW_LARGEST, pick
 from libs.common.ledger.requeueing import Demand
+from libs.common.tracing import Kind, Place, Span
 
 ROUND_S = 0.25
 BUSY_ROUND_S = 0.02
@@ -114,9 +116,11 @@ class Dispatcher:
 
     async def _accept(self, jobs: list[NewJob], timeout_s: float = PROMPT_S) -> list[Accepted]:
         ticketed = [self._claim_room(job) for job in jobs]
-        accepted = await until_available(
-            lambda: accept(self._db, jobs, ticketed=ticketed, timeout_s=timeout_s), patience_s=ACCEPT_PATIENCE_S
-        )
+        with _accept_spans(jobs):
+            accepted = await until_available(
+                lambda: accept(self._db, jobs, ticketed=ticketed, timeout_s=timeout_s),
+                patience_s=ACCEPT_PATIENCE_S,
+            )
         by_queue: dict[str, list[UUID]] = {}
         for job, has_ticket, result in zip(jobs, ticketed, accepted, strict=True):
             if has_ticket and result.id == job.id:
@@ -299,6 +303,20 @@ def _may_starve(stream: StreamState, demand: Demand) -> bool:
         return False
     waits_for_cap = demand.max_running is not None and demand.backlog
     return demand.shared or waits_for_cap or (stream.oldest_age_s or 0.0) >= sharing.WAITED_S
+@contextmanager
+def _accept_spans(jobs: Sequence[NewJob]) -> Iterator[None]:
+    """Of each request in a sampled trace, as a batch has many: the time that the commit took."""
+    with ExitStack() as ended:
+        for job in jobs:
+            if job.trace is not None and tracing.is_sampled(job.trace):
+                request = Place.of(job.trace)
+                place = Place(request.trace_id, tracing.new_span_id())
+                span = Span("accept", Kind.INTERNAL, place, parent_id=request.span_id)
+                span.set(queue=job.queue, batch=len(jobs))
+                ended.enter_context(span)
+        yield
+
+
 
 
 def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> None:

@@ -1,15 +1,15 @@
 """Middleware of every request: request id, trace id, header fields of the response, request log and metrics."""
 
-import random
 import re
 import time
 from functools import lru_cache
+from http import HTTPStatus
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common import log, metrics
+from libs.common import log, metrics, tracing
 from libs.common.errors import message_of
 from services.gateway.http.state import state_of
 from services.gateway.problems import InternalError, render
@@ -27,7 +27,8 @@ _UNLESS_SET = [
 ]
 """Responses are private data, not pages, unless they set other values (OWASP ASVS 5.0, 14.3.2 and 3.4)."""
 
-_ids = random.Random()  # noqa: S311 - ids are not secret, only unique
+PROBES = ("alive", "ready")
+"""Routes that are asked every second and say nothing."""
 
 logger = log.get("request_log")
 
@@ -52,6 +53,7 @@ class RequestLog:
         sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
         scope["argosy.traceparent"] = traceparent = _traceparent(sent)
         trace = log.Trace.of(traceparent)
+        span = _span(traceparent, sent) if tracing.is_sampled(traceparent) else None
         status = 0
         started = time.perf_counter()
 
@@ -79,6 +81,8 @@ class RequestLog:
             await render(InternalError())(scope, receive, send_marked)
         finally:
             _record(scope, status or 499, time.perf_counter() - started, trace)
+            if span is not None:
+                _end(span, scope, status or 499)
 
 
 class _ResponseCut(Exception):
@@ -100,13 +104,18 @@ def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str
     return headers + rate_limits
 
 
+def _route(scope: Scope) -> str:
+    """The endpoint's name, not the path, so that callers cannot create time series."""
+    name: str = getattr(scope.get("endpoint"), "__name__", "unknown")
+    return name
+
+
 def _record(scope: Scope, status: int, seconds: float, trace: log.Trace) -> None:
-    # The endpoint's name, not the path, so that callers cannot create time series.
-    route = getattr(scope.get("endpoint"), "__name__", "unknown")
+    route = _route(scope)
     count, measure = _metrics_of(scope["method"], route, status)
     count.inc()
     measure.observe(seconds)
-    if route in ("alive", "ready"):
+    if route in PROBES:
         return
     principal = scope.get("argosy.caller")
     log.line(
@@ -133,5 +142,30 @@ def _metrics_of(method: str, route: str, status: int) -> tuple[Counter, Histogra
 def _traceparent(sent: str) -> str:
     """The trace sent by the caller, or a new one, with a new span (https://www.w3.org/TR/trace-context/)."""
     found = _TRACEPARENT.fullmatch(sent)
-    trace_id, flags = found.groups() if found else (f"{_ids.getrandbits(128) or 1:032x}", "01")
-    return f"00-{trace_id}-{_ids.getrandbits(64) or 1:016x}-{flags}"
+    if found is None:
+        return tracing.new_traceparent()
+    trace_id, flags = found.groups()
+    return f"00-{trace_id}-{tracing.new_span_id()}-{flags}"
+
+
+def _span(traceparent: str, sent: str) -> tracing.Span:
+    """The span of this request. Its id is the request's."""
+    is_callers = _TRACEPARENT.fullmatch(sent) is not None
+    parent_id = tracing.Place.of(sent).span_id if is_callers else None
+    span = tracing.Span("request", tracing.Kind.SERVER, tracing.Place.of(traceparent), parent_id=parent_id)
+    tracing.enter(span)
+    return span
+
+
+def _end(span: tracing.Span, scope: Scope, status: int) -> None:
+    tracing.enter(None)
+    route = _route(scope)
+    if route in PROBES:
+        return
+    span.name = f"{scope['method']} {route}"
+    span.failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    principal = scope.get("argosy.caller")
+    span.attributes |= {"http.request.method": scope["method"], "http.route": route}
+    span.attributes |= {"http.response.status_code": status}
+    span.set(caller_kind=principal and ("public" if principal.is_public else principal.role.value))
+    span.end()

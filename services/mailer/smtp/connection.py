@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from libs.common import background, log, metrics
+from libs.common import background, log, metrics, tracing
 from libs.common.errors import ArgosyError
 from services.mailer.smtp.connection_slots import ConnectionSlots
 from services.mailer.smtp.dialogue import SERVICE_CLOSING, Dialogue, Envelope, Phase, Reply

@@ -10,7 +10,7 @@ from libs.common import metrics
 DECLARED = {name: metric for name, metric in vars(metrics).items() if isinstance(metric, MetricWrapperBase)}
 FEW = {"queue", "outcome", "reason", "state", "method", "route", "status", "urgency", "mode", "policy", "decision",
        "kind", "source", "part", "relay", "step", "code", "operation", "error",
-       "order", "dataset", "format", "how", "version", "commit", "result"}  # fmt: skip
+       "order", "dataset", "format", "how", "version", "commit", "result", "server"}  # fmt: skip
 """Labels that have few values. Each value is a time series of its own, so no tenant, job or address is one."""
 
 
