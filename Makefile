@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-peers libreoffice lock audit export bench-exports
+.PHONY: help images images-test cluster-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -181,6 +181,9 @@ bench-exports: setup ## Files in every format, beside psql \copy, pyarrow and wr
 bench-gateway: setup ## Requests a second through the front door, beside bare Starlette, FastAPI, Fastify
 	@$(RUN) -m benchmarks.gateway
 	$(RUN) -m benchmarks.gateway.outages
+
+bench-telemetry: setup ## What traces, reports and scrapes cost: durable POSTs with and without them
+	@$(RUN) -m benchmarks.gateway.telemetry
 
 bench-peers: setup ## No-op jobs and killed workers, beside BullMQ, arq, Taskiq, Celery, Dramatiq, FastStream
 	@$(RUN) -m benchmarks.peers

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common import config, log
+from libs.common import config, log, telemetry
 from libs.common.contracts.services import ANALYTICS
 from libs.common.ledger.jobs import new_id
 from services.gateway.__main__ import Server
@@ -62,4 +62,5 @@ OPERATIONS = [
 if __name__ == "__main__":
     settings = config.load(Settings)
     log.setup("gateway")
-    Server(create_app(settings, queues=[QUEUE, ANALYTICS.name], operations=OPERATIONS), settings).run()
+    with telemetry.running(settings, "gateway"):
+        Server(create_app(settings, queues=[QUEUE, ANALYTICS.name], operations=OPERATIONS), settings).run()

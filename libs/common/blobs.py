@@ -92,6 +92,8 @@ class Blobs:
         self._failing: set[str] = set()
         self._trial_key = f"trials/{uuid4().hex}"
         metrics.show_from_the_start(metrics.storage_errors, operation=OPERATIONS, error=MESSAGES)
+        metrics.show_from_the_start(metrics.storage_seconds, operation=OPERATIONS)
+        metrics.dependency_up.labels("storage").set_function(lambda: self.available)
         if self._folder is not None:
             _make(self._folder)
 
@@ -228,6 +230,7 @@ class Blobs:
     @contextmanager
     def _noting(self, operation: str) -> Iterator[tracing.Span]:
         """Note whether the operation succeeds, and log when the first one fails and when all succeed again."""
+        started = time.perf_counter()
         try:
             with tracing.child(f"blob {operation}", tracing.Kind.CLIENT) as span:
                 yield span
@@ -241,6 +244,8 @@ class Blobs:
                 logger.warning("storage.unavailable", operation=operation, reason=error.reason, error=why)
             self._failing.add(operation)
             raise
+        finally:
+            metrics.storage_seconds.labels(operation).observe(time.perf_counter() - started)
         self._succeeded(operation)
 
     def _succeeded(self, *operations: str) -> None:

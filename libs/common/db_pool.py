@@ -68,6 +68,8 @@ class Pool:
         self._servers = servers
         self._settings = settings
         self._waiting = 0
+        self._answers = False
+        """Whether PostgreSQL did what was asked last."""
         self._drivers: set[Driver] = set()
         self._leaving = background.Tasks()
         self._generation = 0
@@ -108,6 +110,7 @@ class Pool:
             async with asyncio.timeout(within_s or self._wait_s):
                 connection = await self._engine.connect()
         except NONE_TO_BE_HAD as error:
+            self._answers = False
             raise Unavailable(f"PostgreSQL: {message_of(cause_of(error))}") from error
         finally:
             self._waiting -= 1
@@ -142,6 +145,7 @@ class Pool:
         driver: Driver = adapted.driver_connection
         driver.in_use = False
         driver.used_at = time.monotonic()
+        self._answers = self._answers or driver.reusable
         if not driver.reusable or driver.generation != self._generation or driver.expires_at <= driver.used_at:
             self.retire(driver)
 
@@ -156,6 +160,7 @@ class Pool:
         """What the caller is told of `error`. It may end the generation of the pool's connections."""
         driver.reusable = False
         moved = isinstance(error, MOVED) and not isinstance(error, asyncpg.QueryCanceledError)
+        self._answers = False
         if moved and driver.generation == self._generation:
             self._renew(message_of(error))
         return Unavailable(f"PostgreSQL: {message_of(error)}")
@@ -203,6 +208,7 @@ class Pool:
 
     def export(self) -> None:
         """Show the numbers of this pool in the metrics."""
+        metrics.dependency_up.labels("postgres").set_function(lambda: self._answers)
         for state in ("total", "in_use", "idle", "waiting"):
             metrics.db_connections.labels(state).set_function(
                 lambda state=state: getattr(self.stats(), state)  # type: ignore[misc]

@@ -32,6 +32,16 @@ def code_of(error: type[BaseException]) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", error.__name__).lower()
 
 
+def all_codes() -> set[str]:
+    """The codes of all errors that this process knows, and `bug` for all others."""
+    found, waiting = {"bug"}, [ArgosyError]
+    while waiting:
+        error = waiting.pop()
+        found.add(code_of(error))
+        waiting += error.__subclasses__()
+    return found
+
+
 def message_of(error: BaseException) -> str:
     """The error's message, or its class name if the message is empty, as that of a TimeoutError may be."""
     return str(error) or type(error).__name__

@@ -15,7 +15,13 @@ build_info = Gauge(
 
 jobs_accepted = Counter("argosy_jobs_accepted", "Jobs committed to the ledger.", ["queue"])
 attempts_finished = Counter("argosy_attempts_finished", "Attempts that ended, by outcome.", ["queue", "outcome"])
+attempt_errors = Counter(
+    "argosy_attempt_errors", "Attempts that failed or were put off, by the code of the error.", ["queue", "code"]
+)
 jobs_fenced = Counter("argosy_jobs_fenced", "Writes refused because the worker no longer held the job.", ["queue"])
+accept_batch_size = Histogram(
+    "argosy_accept_batch_size", "Jobs committed together.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+)
 jobs_running = Gauge("argosy_jobs_running", "Jobs running in this process.", ["queue"])
 job_wait_seconds = Histogram(
     "argosy_job_wait_seconds", "Time from due to started (queue latency).", ["queue"], buckets=_SECONDS
@@ -42,6 +48,10 @@ oldest_waiting_seconds = Gauge(
     "argosy_oldest_waiting_seconds", "Time since the oldest waiting job was due.", ["queue"]
 )
 slots = Gauge("argosy_slots", "Jobs that the live workers of a queue can run at once, by the ledger.", ["queue"])
+workers = Gauge("argosy_workers", "Live workers of a queue, by the ledger.", ["queue"])
+queue_cap = Gauge(
+    "argosy_queue_cap", "The most jobs of a queue that may run at once; absent without a cap.", ["queue"]
+)
 queue_paused = Gauge("argosy_queue_paused", "1 while a queue is paused, else 0.", ["queue"])
 slots_wanted = Gauge(
     "argosy_slots_wanted", "Slots that a queue could use now; absent if not counted lately.", ["queue"]
@@ -56,12 +66,21 @@ schedule_late_seconds = Histogram(
     "Delay from a schedule's fire time to the creation of its job.",
     buckets=_SECONDS,
 )
+trash_folders = Gauge("argosy_trash_folders", "Folders of the blob store that are to be removed.")
+replays_running = Gauge("argosy_replays_running", "Replays that release jobs now.")
 schedules_overdue = Gauge(
     "argosy_schedules_overdue", "Schedules whose next run should have been created a minute ago or earlier."
 )
 schedule_missed = Counter("argosy_schedule_missed", "Fire times of schedules that were skipped.")
 storage_errors = Counter(
     "argosy_storage_errors", "Operations on the blob store that failed.", ["operation", "error"]
+)
+storage_seconds = Histogram(
+    "argosy_storage_seconds", "Time of an operation on the blob store, with the bytes.", ["operation"],
+    buckets=_SECONDS,
+)  # fmt: skip
+dependency_up = Gauge(
+    "argosy_dependency_up", "1 if this process could use the server when it last did, else 0.", ["server"]
 )
 followers = Gauge("argosy_followers", "Callers that follow a job through this gateway.")
 background_deaths = Counter(
@@ -73,8 +92,17 @@ background_errors = Counter(
 error_reports = Counter(
     "argosy_error_reports", "Reports of bugs: sent, held back as one had just been sent, or lost.", ["result"]
 )
+spans_dropped = Counter(
+    "argosy_spans_dropped",
+    "Spans that no collector got: too many waited, or it refused or did not answer.",
+    ["reason"],
+)
 loop_lag_seconds = Gauge("argosy_loop_lag_seconds", "How late the event loop ran its last tick.")
 conveyor_depth = Gauge("argosy_conveyor_depth", "Tickets in the stream that no worker has taken.", ["queue"])
+
+children_cpu_seconds = Counter(
+    "argosy_children_cpu_seconds", "CPU time of processes that this one has started and that have ended."
+)
 
 db_connections = Gauge(
     "argosy_db_connections", "Connections of this process's pool and callers waiting for one, by state.", ["state"]
@@ -89,13 +117,9 @@ http_request_seconds = Histogram(
 )
 requests_in_flight = Gauge("argosy_http_requests_in_flight", "HTTP requests in progress.")
 requests_shed = Counter("argosy_http_requests_shed", "HTTP requests refused because of overload.", ["urgency"])
+upload_bytes = Counter("argosy_http_upload_bytes", "Bytes of files that callers have sent.")
 limiter_mode = Gauge(
     "argosy_limiter_mode", "1 for the current mode of the rate limiter: shared, alone or returning.", ["mode"]
-)
-spans_dropped = Counter(
-    "argosy_spans_dropped",
-    "Spans that no collector got: too many waited, or it refused or did not answer.",
-    ["reason"],
 )
 redis_usable = Gauge("argosy_redis_usable", "1 while Redis can be used, 0 while not, by what for.", ["kind"])
 limit_decisions = Counter("argosy_limit_decisions", "Rate-limit decisions.", ["policy", "decision"])
@@ -109,8 +133,13 @@ mail_relay_refusals = Counter(
     "Refusals of the mailer or of a sender by a relay, by the step of the dialogue and the reply code.",
     ["relay", "step", "code"],
 )
+smtp_replies = Counter(
+    "argosy_smtp_replies", "Last replies to messages, by the first digit of the code.", ["relay", "code"]
+)
+smtp_connections = Gauge("argosy_smtp_connections", "Open connections to a relay.", ["relay", "state"])
 mail_reports = Counter("argosy_mail_reports", "Bounces and complaints received.", ["kind"])
 
+pages = Counter("argosy_ocr_pages", "Pages, by how their text was found.", ["result"])
 page_seconds = Histogram(
     "argosy_ocr_page_seconds", "Time to read one page, by the source of its text.", ["source"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128),
@@ -139,7 +168,6 @@ sync_fetches = Counter("argosy_sync_fetches", "Requests to sources, by the statu
 sync_fetch_seconds = Histogram(
     "argosy_sync_fetch_seconds", "Time of a request to a source, with its body.", buckets=_SECONDS
 )
-pages = Counter("argosy_ocr_pages", "Pages, by how their text was found.", ["result"])
 sync_bytes = Counter("argosy_sync_bytes", "Bytes of answers of sources, as they came over the wire.")
 sync_host_wait_seconds = Histogram(
     "argosy_sync_host_wait_seconds", "Time waited for the turn to ask a host.", buckets=_SECONDS

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from libs.common import background, log, metrics
+from libs.common import background, children, log, metrics
 from libs.common.config import ProbeSettings
 
 WEDGED_AFTER_S = 30.0
@@ -49,6 +49,7 @@ class Probes:
         self.ready = ready
         self.pages = pages
         self._ticked_at = time.monotonic()
+        self._children_used_s = 0.0
 
     def watch(self, stop: threading.Event, on_wedged: Callable[[], None], *, every_s: float = 1.0) -> None:
         """Run on a thread until `stop` is set: log where the event loop is stuck, and later call `on_wedged`.
@@ -78,10 +79,17 @@ class Probes:
             await asyncio.sleep(1)
             metrics.loop_lag_seconds.set(time.monotonic() - self._ticked_at - 1)
 
+    def _count_children(self) -> None:
+        """Only when asked, as the files of every child are read. What is read while one ends may be too little."""
+        used_s = children.cpu_seconds()
+        metrics.children_cpu_seconds.inc(max(0.0, used_s - self._children_used_s))
+        self._children_used_s = max(used_s, self._children_used_s)
+
     def answer(self, path: str) -> Answer:
         """The answer to a GET of `path`."""
         match path.partition("?")[0]:
             case "/metrics":
+                self._count_children()
                 return Answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
             case "/livez":
                 return _text(200, "ok") if self.alive() else _text(503, "stuck")

@@ -60,6 +60,7 @@ class RedisHealth:
     def _note(self, *, usable: bool) -> None:
         self._usable = usable
         metrics.redis_usable.labels(self._use).set(usable)
+        metrics.dependency_up.labels("redis").set(usable)
 
     async def _drop_connections(self) -> None:
         """Redis has become a replica: its address may lead to the new primary, but only new connections."""

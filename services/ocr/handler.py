@@ -47,6 +47,8 @@ from services.ocr.tables import documents
 from services.ocr.tesseract import Engine
 
 CONCURRENT_FETCHES = 8
+HOW_FOUND = ("read", "found_before", "text")
+"""Whether a page was recognised, had been read before, or has its text as text."""
 PAGES_ASSEMBLED_PER_TIMEOUT = 20
 """The time limit for assembling is one page timeout, plus one for each 20 pages. In fact it takes far less."""
 EXTRA_PASSES_WITHIN = 0.4
@@ -85,6 +87,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     sandbox = Sandbox(limits, refusals, package="services.ocr", preload=preload)
     engine = await asyncio.to_thread(tesseract.installed_engine, settings.ocr_engine)
     sandbox = sandbox.reading(engine.models, *FONTS)
+    metrics.show_from_the_start(metrics.pages, result=HOW_FOUND)
     languages = frozenset(await sandbox.starting(engine.program).run(tesseract.installed_languages, engine))
     with scratch_folder() as folder:
         sources = SourceCache(platform.blobs, folder)
@@ -158,6 +161,14 @@ def _languages(payload: OcrPayload, deps: Deps) -> str:
 
 async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
     """Write the page's parts to `files` and to the blob store. Run OCR only if the page is not in the cache."""
+    with tracing.child("page", page=files.number) as span:
+        done = await _read(job, deps, files, source, languages)
+        metrics.pages.labels(_how_found(done.result)).inc()
+        span.set(source=done.result["source"], read_before=done.result.get("read_before", False))
+        return done
+
+
+async def _read(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
     started = time.perf_counter()
     job.progress(0, 1)
     payload = job.payload
@@ -258,6 +269,13 @@ def _saved_as(uploaded: str, name: str) -> str | None:
     """The name of the document that was uploaded, with the suffix of the artifact."""
     stem = PurePath(uploaded.replace("\\", "/")).stem
     return stem + "".join(PurePath(name).suffixes) if stem else None
+
+
+def _how_found(summary: dict[str, Any]) -> str:
+    """One of HOW_FOUND."""
+    if summary.get("read_before"):
+        return "found_before"
+    return "text" if summary["source"] == "text-layer" else "read"
 
 
 def _mean_confidence(summaries: Sequence[dict[str, Any]]) -> float | None:

@@ -13,7 +13,7 @@ from uuid import UUID
 import nats.errors
 from nats.aio.msg import Msg
 
-from libs.common import background, log
+from libs.common import background, log, metrics
 from libs.common.bus.connection import DOWN, REPLY_WITHIN_S, Connection
 from libs.common.bus.names import tickets_subject
 from libs.common.bus.streams import Streams, StreamState
@@ -169,7 +169,9 @@ async def connect(settings: BusSettings, name: str) -> AsyncIterator[Bus]:
     connecting = asyncio.create_task(connection.open(settings, name))
     try:
         async with background.ended_by_failure_of(connecting):
-            yield Bus(connection, connecting, replicas=settings.nats_replicas)
+            bus = Bus(connection, connecting, replicas=settings.nats_replicas)
+            metrics.dependency_up.labels("nats").set_function(lambda: bus.connected)
+            yield bus
     finally:
         if connection.established.is_set():
             await connection.round_trip()  # drain would wait 30 s for pull subscriptions

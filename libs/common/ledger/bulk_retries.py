@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter
 
-from libs.common.db import Connection, Database, fetch_within
+from libs.common.db import PROMPT_S, Connection, Database, fetch_within
 from libs.common.ledger.job_actions import AT_A_TIME, retry_within
 from libs.common.ledger.jobs import Filter, new_id
 
@@ -126,3 +126,11 @@ async def _next(connection: Connection, replay: Any, limit: int) -> list[UUID]:
         f" AND created_at < ${len(values) - 1} AND id > ${len(values)} ORDER BY id LIMIT {limit:d}"
     )
     return [row[0] for row in await fetch_within(connection, sql, *values)]
+
+
+async def running(db: Database) -> int:
+    """How many replays of all tenants release jobs now. Raises Unavailable."""
+    ((number,),) = await db.fetch(
+        "SELECT count(*) FROM ledger.replays WHERE state = 'releasing'", timeout_s=PROMPT_S
+    )
+    return int(number)

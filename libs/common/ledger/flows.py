@@ -120,6 +120,12 @@ async def wake(db: Database, parent: UUID | None = None) -> list[tuple[UUID, str
     return [(row[0], row[1]) for row in rows if row[2]]
 
 
+async def number_of_children(db: Database, parent: UUID) -> int:
+    """How many children a job has. Raises Unavailable."""
+    rows = await db.fetch("SELECT children FROM ledger.jobs WHERE id = $1", parent, timeout_s=PROMPT_S)
+    return int(rows[0][0]) if rows else 0
+
+
 _CHILDREN = """
 SELECT id, state, payload, result, artifacts, errors -> -1 FROM ledger.jobs WHERE parent = $1 ORDER BY id
 """

@@ -55,7 +55,8 @@ async def reissue_lost_tickets(
 _DEMAND = """
 SELECT EXISTS (SELECT FROM ledger.jobs WHERE queue = $1 AND state = 'queued' AND ticketed_at IS NULL),
        (SELECT coalesce(sum(slots), 0)::int FROM ledger.workers WHERE queue = $1),
-       q.paused_at IS NOT NULL, q.max_running, q.max_running_per_tenant, coalesce(q.shared_until > now(), false)
+       q.paused_at IS NOT NULL, q.max_running, q.max_running_per_tenant, coalesce(q.shared_until > now(), false),
+       (SELECT count(*)::int FROM ledger.workers WHERE queue = $1)
 FROM (SELECT) one LEFT JOIN ledger.queues q ON q.name = $1
 """
 
@@ -73,6 +74,8 @@ class Demand:
     max_running_per_tenant: int | None
     shared: bool = False
     """Whether the slots are shared among tenants, because there are too few (sharing.py)."""
+    workers: int = 0
+    """How many live workers there are."""
 
     @property
     def capped(self) -> bool:

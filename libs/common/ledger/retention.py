@@ -116,6 +116,12 @@ async def mark_schedule_folder(db: Database, folder: str, schedule: UUID) -> Non
     await db.fetch(sql, folder, schedule, timeout_s=PROMPT_S)
 
 
+async def folders_in_trash(db: Database) -> int:
+    """How many folders are to be removed, now or when no job needs them any more. Raises Unavailable."""
+    ((number,),) = await db.fetch("SELECT count(*) FROM ledger.trash", timeout_s=LONG_S)
+    return int(number)
+
+
 async def forget_folders(db: Database, folders: Sequence[str]) -> None:
     """Record that `folders` have been removed. Raises Unavailable."""
     await db.fetch("DELETE FROM ledger.trash WHERE folder = ANY($1)", folders, timeout_s=LONG_S)

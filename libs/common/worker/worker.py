@@ -17,7 +17,7 @@ from libs.common.backoff import Backoff, until_available
 from libs.common.batching import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Database
-from libs.common.errors import ArgosyError, Reject, Unavailable
+from libs.common.errors import ArgosyError, Reject, Unavailable, all_codes
 from libs.common.ledger import flows
 from libs.common.ledger.claim import Claim, claim, large_payload
 from libs.common.ledger.finish import Outcome, finish
@@ -102,6 +102,8 @@ class Worker(Generic[P, D]):
         self._fenced = metrics.jobs_fenced.labels(queue)
         self._wait_seconds = metrics.job_wait_seconds.labels(queue)
         self._run_seconds = metrics.job_run_seconds.labels(queue)
+        self._codes = all_codes()
+        metrics.show_from_the_start(metrics.attempt_errors, queue=[queue], code=[*self._codes, "other"])
         metrics.jobs_running.labels(queue).set_function(lambda: self._busy)
 
     @property
@@ -176,9 +178,9 @@ class Worker(Generic[P, D]):
             if result is not None:
                 await self._end(running, result)
         finally:
+            tracing.current().end()
             self.lease.held.pop((claimed.id, claimed.attempt), None)
             self._freed.set()
-            tracing.current().end()
 
     def _free_slot(self) -> None:
         self._busy -= 1
@@ -191,9 +193,9 @@ class Worker(Generic[P, D]):
             return self._stopped(running.claim, running.stopped_for)
         running.in_handler = True
         try:
+            await spans.begin(self._db, self._queue, running.claim)
             return await self._handle(await self._job(running), self._deps)
         except asyncio.CancelledError as error:
-            await spans.begin(self._db, self._queue, running.claim)
             if running.stopped_for is not None:
                 return self._stopped(running.claim, running.stopped_for)
             return self._failure(running.claim, error)
@@ -278,12 +280,23 @@ class Worker(Generic[P, D]):
             told = {name: outcome.error[name] for name in outcome.error.keys() - {"traceback"}}  # see job.bug
             logger.warning("job.failed", attempt=claimed.attempt, state=outcome.state, **told)
 
+    def _note(self, outcome: Outcome) -> None:
+        """Show the outcome of an attempt in metrics, and in the attempt's span."""
+        self._finished[outcome.state].inc()
+        if outcome.error is not None:
+            code = str(outcome.error["code"])
+            metrics.attempt_errors.labels(self._queue, code if code in self._codes else "other").inc()
+        spans.note(outcome)
+
     async def _fan_out(self, claimed: Claim, fan_out: FanOut) -> None:
         """Store the children, publish the first tickets, and let the job wait."""
         progress = {"done": 0, "total": len(fan_out.children), "note": None}
-        tickets = await until_available(
-            lambda: flows.fan_out(
-                self._db, self.lease.worker, claimed.id, claimed.attempt, fan_out.children, progress
+        span_id = tracing.span_id_of(claimed.id)
+        with tracing.child("fan out", Kind.PRODUCER, span_id=span_id, jobs=len(fan_out.children)):
+            tickets = await until_available(
+                lambda: flows.fan_out(
+                    self._db, self.lease.worker, claimed.id, claimed.attempt, fan_out.children, progress
+                )
             )
         if tickets is None:
             # A cancel was requested, the job is lost, or an earlier try succeeded and its reply was lost.

@@ -18,6 +18,7 @@ from multipart import (
 )
 from starlette.requests import Request
 
+from libs.common import metrics
 from libs.common.blobs import Blobs, Stored
 from services.gateway.problems import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 
@@ -160,6 +161,7 @@ async def _store(blobs: Blobs, key: str, filename: str, events: Events, max_byte
             yield chunk
 
     stored = await blobs.write(key, content())
+    metrics.upload_bytes.inc(stored.size)
     return Upload(stored, media_type, filename)
 
 

@@ -115,6 +115,7 @@ class Dispatcher:
         self._queues[queue].fast_path = False
 
     async def _accept(self, jobs: list[NewJob], timeout_s: float = PROMPT_S) -> list[Accepted]:
+        metrics.accept_batch_size.observe(len(jobs))
         ticketed = [self._claim_room(job) for job in jobs]
         with _accept_spans(jobs):
             accepted = await until_available(
@@ -248,7 +249,12 @@ class Dispatcher:
         demand = await requeueing.demand(self._db, queue)
         metrics.conveyor_depth.labels(queue).set(stream.depth)
         metrics.slots.labels(queue).set(demand.slots)
+        metrics.workers.labels(queue).set(demand.workers)
         metrics.queue_paused.labels(queue).set(demand.paused)
+        if demand.max_running is None:
+            metrics.queue_cap.remove(queue)
+        else:
+            metrics.queue_cap.labels(queue).set(demand.max_running)
         _size_window(state, stream, demand)
         state.room = 0 if demand.paused else demand.slots if demand.shared else max(0, state.window - stream.depth)
         state.fast_path = not (demand.backlog or demand.paused or demand.capped)
@@ -297,12 +303,6 @@ class Dispatcher:
             metrics.tickets_published.labels(queue, reason).inc(len(ids))
 
 
-def _may_starve(stream: StreamState, demand: Demand) -> bool:
-    """Whether a tenant may have waited too long for a slot: only then is it looked at more closely."""
-    if demand.paused or not demand.slots:
-        return False
-    waits_for_cap = demand.max_running is not None and demand.backlog
-    return demand.shared or waits_for_cap or (stream.oldest_age_s or 0.0) >= sharing.WAITED_S
 @contextmanager
 def _accept_spans(jobs: Sequence[NewJob]) -> Iterator[None]:
     """Of each request in a sampled trace, as a batch has many: the time that the commit took."""
@@ -317,6 +317,12 @@ def _accept_spans(jobs: Sequence[NewJob]) -> Iterator[None]:
         yield
 
 
+def _may_starve(stream: StreamState, demand: Demand) -> bool:
+    """Whether a tenant may have waited too long for a slot: only then is it looked at more closely."""
+    if demand.paused or not demand.slots:
+        return False
+    waits_for_cap = demand.max_running is not None and demand.backlog
+    return demand.shared or waits_for_cap or (stream.oldest_age_s or 0.0) >= sharing.WAITED_S
 
 
 def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> None:

@@ -10,7 +10,7 @@ from libs.common import background, log, metrics
 from libs.common.blobs import Blobs
 from libs.common.db import Database
 from libs.common.errors import BlobMissing, StorageUnavailable
-from libs.common.ledger import consistency_check, retention, schedules
+from libs.common.ledger import bulk_retries, consistency_check, retention, schedules
 from services.gateway.config import RetentionSettings
 
 ROUND_S = 10.0
@@ -66,6 +66,8 @@ class Retention:
             metrics.stored_bytes.labels(queue).set(account["bytes"])
             if account["unaccounted"]:
                 logger.error("accounting.unbalanced", **account)
+        metrics.trash_folders.set(await retention.folders_in_trash(self._db))
+        metrics.replays_running.set(await bulk_retries.running(self._db))
         metrics.schedules_overdue.set(await schedules.overdue(self._db))
         metrics.accounting_updated.set_to_current_time()
 

@@ -53,7 +53,10 @@ class Connection:
     async def send(self, envelope: Envelope, before_end: Callable[[], Awaitable[None]]) -> Reply:
         """Send a message. See Dialogue.send."""
         self._sent += 1
-        reply = await self._dialogue.send(envelope, before_end)
+        with tracing.child("smtp transaction", tracing.Kind.CLIENT, relay=self.relay.name) as span:
+            reply = await self._dialogue.send(envelope, before_end)
+            span.set(step=reply.phase.value, code=reply.code)
+        metrics.smtp_replies.labels(self.relay.name, f"{reply.code // 100}xx" if reply.code else "none").inc()
         self._used_at = time.monotonic()
         self.relay.heard(reply, is_first=self._sent == 1)
         return reply
@@ -72,6 +75,11 @@ class Relay:
         self._timeout_s = timeout_s
         self._helo = helo
         self._slots = ConnectionSlots(connections, self._is_next_served)
+        metrics.show_from_the_start(metrics.smtp_replies, relay=[self.name], code=("2xx", "4xx", "5xx", "none"))
+        for state in ("established", "leased"):
+            metrics.smtp_connections.labels(self.name, state).set_function(
+                lambda state=state: getattr(self._slots, state)  # type: ignore[misc]
+            )
         self._idle: list[Connection] = []
         self._opening, self._sending = Hold(), Hold()
         """The first holds back new connections, the second everything."""

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.errors import ArgosyError, Reject, Retry, code_of, message_of, storable, without_addresses
+from libs.common.errors import (
+    ArgosyError,
+    Reject,
+    Retry,
+    all_codes,
+    code_of,
+    message_of,
+    storable,
+    without_addresses,
+)
 
 
 class PageTimeout(Reject):
@@ -74,3 +83,10 @@ def test_what_python_prints_of_an_object_is_told_without_its_address(thing: obje
 def test_other_numbers_stay() -> None:
     said = "crashed at 0x7f434d39bd80, reading 0xdeadbeef"
     assert without_addresses(said) == said
+
+
+def test_every_error_that_is_known_has_its_code_among_all() -> None:
+    class OfThisTest(Reject):
+        """No."""
+
+    assert {"bug", "reject", "unavailable", "of_this_test"} <= all_codes()
