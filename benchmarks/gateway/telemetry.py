@@ -1,8 +1,8 @@
 """make bench-telemetry: what traces, reports of bugs and scrapes cost a gateway.
 
 Two gateways on the same servers take durable POSTs in turn: one that tells nobody of itself, and one with a
-collector, a server of errors, TRACING_SHARE 0.01 and a scrape a second. Requests per second and CPU time per request
-are compared within each pair of runs, as other programs on the machine change both.
+collector, a server of errors, TRACING_SHARE 0.01 and a scrape a second. Requests per second and CPU time per
+request are compared within each pair of runs, as other programs on the machine change both.
 """
 
 import argparse

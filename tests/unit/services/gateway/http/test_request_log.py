@@ -1,7 +1,10 @@
 """The trace of a request, and what every answer carries, whatever the application says."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
+from libs.common import tracing
 from services.gateway.http.request_log import RequestLog, _traceparent
 
+ROOT = Path(__file__).parents[5]
+SCRAPE = """
+from prometheus_client import REGISTRY, generate_latest
+from services.gateway.http.request_log import _metrics_of
+from services.gateway.routes import OPERATIONS, PUBLIC_OPERATIONS
+
+for operation in (*OPERATIONS, *PUBLIC_OPERATIONS):
+    for status in (200, 401, 403, 429):
+        count, seconds = _metrics_of(operation.method, operation.endpoint.__name__, status)
+        count.inc(12_345)
+        seconds.observe(0.1)
+print(len(generate_latest(REGISTRY)))
+"""
 SENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -58,7 +75,11 @@ def test_whatever_is_sent_there_is_a_trace(sent: bytes) -> None:
 
 
 async def logged(
-    headers: Mapping[bytes, bytes], *, draining: bool = False, decided: list[tuple[bytes, bytes]] | None = None
+    headers: Mapping[bytes, bytes],
+    *,
+    draining: bool = False,
+    decided: list[tuple[bytes, bytes]] | None = None,
+    traceparent: str = SENT,
 ) -> list[tuple[bytes, bytes]]:
     """The header fields of an answer that has `headers` of its own."""
     fields: list[tuple[bytes, bytes]] = []
@@ -78,7 +99,13 @@ async def logged(
     if draining:
         stopping.set()
     of = {"app": SimpleNamespace(state=SimpleNamespace(draining=stopping))}
-    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"traceparent", SENT.encode())], **of}
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/x",
+        "headers": [(b"traceparent", traceparent.encode())],
+        **of,
+    }
     await RequestLog(app)(scope, receive, send)
     return fields
 
@@ -127,3 +154,25 @@ async def test_half_an_answer_is_broken_off_instead_of_mended() -> None:
     with pytest.raises(ZeroDivisionError):
         await RequestLog(app)(scope, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["http.response.start"]
+
+
+def test_a_scrape_stays_small_when_every_operation_is_used() -> None:
+    """In a process of its own, which has the series of no other test."""
+    done = subprocess.run([sys.executable, "-c", SCRAPE], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 50_000 < int(done.stdout) <= 150_000
+
+
+async def test_a_sampled_request_has_a_span_whose_id_is_the_requests() -> None:
+    spans: list[tracing.Span] = []
+    tracing.start(SimpleNamespace(add=spans.append, close=lambda _within_s: None), 0.0)
+    try:
+        for sent in (SENT, SENT[:-2] + "00", ""):
+            fields = dict(await logged({}, traceparent=sent))
+            if sent == SENT:
+                request_id = fields[b"x-request-id"].decode()
+    finally:
+        tracing.stop(0)
+    (span,) = spans
+    assert span.place.trace_id == SENT.split("-")[1]
+    assert (span.parent_id, f"req_{span.place.span_id}") == (SENT.split("-")[2], request_id)
+    assert span.attributes["http.response.status_code"] == 200
