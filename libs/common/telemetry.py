@@ -28,7 +28,7 @@ def running(settings: TelemetrySettings, service: str) -> Iterator[None]:
         if settings.errors_dsn is not None:
             _report_errors(settings, service, settings.errors_dsn.get_secret_value(), secrets)
         if settings.tracing_url is not None:
-            _trace(settings, service, settings.tracing_url.get_secret_value())
+            _trace(settings, service, settings.tracing_url)
     try:
         yield
     except Exception as error:

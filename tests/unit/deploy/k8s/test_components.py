@@ -33,7 +33,7 @@ def with_component(folder: Path, environment: str, *names: str) -> list[Manifest
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-@pytest.mark.parametrize("component", ["keda", "pod-monitor", "volume"])
+@pytest.mark.parametrize("component", ["keda", "pod-monitor", "telemetry", "volume"])
 def test_with_a_component_the_rules_are_kept(tmp_path: Path, environment: str, component: str) -> None:
     manifests = with_component(tmp_path, environment, component)
     assert len(manifests) > len(render(overlay(environment))) - len(QUEUES)
@@ -74,6 +74,19 @@ def test_keda_reaches_the_gateways_and_no_other_pod(tmp_path: Path) -> None:
     policies = Policies(manifests)
     reached = {pod.name for pod in pods_of(manifests) if policies.may_enter(Way(keda, pod, "TCP", 9100))}
     assert reached == {"gateway"}
+
+
+def test_all_may_tell_the_monitoring_of_themselves_and_nobody_else(tmp_path: Path) -> None:
+    manifests = with_component(tmp_path, "production", "telemetry")
+    policies = Policies(manifests)
+    collector, other = Place("collector", "10.244.9.9", "monitoring"), Place("x", "10.244.9.8", "default")
+    for pod in pods_of(manifests):
+        assert policies.may_leave(Way(pod, collector, "TCP", 4318))
+        assert policies.may_leave(Way(pod, collector, "TCP", 8000))
+        assert not policies.may_leave(Way(pod, other, "TCP", 4318))
+    for service in SERVICES:
+        given = given_to(manifests, find(manifests, "Deployment", service.name))
+        assert given.tracing_url == "http://collector.monitoring:4318"
 
 
 def test_a_volume_holds_the_blobs_of_all(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr, ValidationError
 
-from libs.common import reporting, telemetry
+from libs.common import reporting, telemetry, tracing
 from libs.common.config import TelemetrySettings, secrets_of
 from libs.common.errors import Unavailable
 from tests.polling import until
@@ -92,3 +92,28 @@ def test_secrets_are_those_of_settings_those_within_and_those_of_libraries(
         "https://0123456789abcdef@errors.example/1",
         "one", "tw%2Fo", "tw/o", "three", "0123456789abcdef", "of the cloud",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "url", ["collector:4318", "ftp://collector", "http://me:password@collector", "http://c/?x=1"]
+)
+def test_an_address_of_traces_that_cannot_be_used_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(ValidationError, match="tracing_url"):
+        TelemetrySettings(tracing_url=url)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_is_between_nothing_and_all(share: float) -> None:
+    with pytest.raises(ValidationError, match="tracing_share"):
+        TelemetrySettings(tracing_share=share)
+
+
+def test_traces_go_where_the_settings_say_and_stop_at_the_end() -> None:
+    with receiving() as receiver:
+        settings = TelemetrySettings(tracing_url=receiver.url, tracing_share=1, argosy_version="4dfe942")
+        with telemetry.running(settings, "ocr"):
+            trace = tracing.new_traceparent()
+            assert tracing.is_sampled(trace)
+            tracing.Span("x", tracing.Kind.INTERNAL, tracing.Place.of(trace)).end()
+        assert not tracing.is_sampled(trace)
+        assert receiver.requests <= 1
