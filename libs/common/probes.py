@@ -7,12 +7,13 @@ the process reports of itself.
 
 import asyncio
 import faulthandler
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -50,6 +51,7 @@ class Probes:
         self.pages = pages
         self._ticked_at = time.monotonic()
         self._children_used_s = 0.0
+        self._loop_thread = threading.get_ident()
 
     def watch(self, stop: threading.Event, on_wedged: Callable[[], None], *, every_s: float = 1.0) -> None:
         """Run on a thread until `stop` is set: log where the event loop is stuck, and later call `on_wedged`.
@@ -62,7 +64,7 @@ class Probes:
             silent_s = silent_s + 1 if self._ticked_at == seen else 0
             seen = self._ticked_at
             if silent_s == WEDGED_AFTER_S:
-                logger.error("loop.wedged", silent_s=silent_s)
+                logger.error("loop.wedged", silent_s=silent_s, exc_info=_wedged(self._loop_thread))
                 faulthandler.dump_traceback(file=STDERR)
             elif silent_s >= 2 * WEDGED_AFTER_S:
                 on_wedged()
@@ -74,6 +76,7 @@ class Probes:
 
     async def tick(self) -> None:
         """Tick once a second, without end, on the event loop that is watched."""
+        self._loop_thread = threading.get_ident()
         while True:
             self._ticked_at = time.monotonic()
             await asyncio.sleep(1)
@@ -98,6 +101,18 @@ class Probes:
             case page if page in self.pages:
                 return self.pages[page]()
         return _text(404, "not found")
+
+
+class LoopWedged(Exception):
+    """The event loop does not turn. The traceback is where it is."""
+
+
+def _wedged(thread: int) -> LoopWedged:
+    frame, traceback = sys._current_frames().get(thread), None
+    while frame is not None:
+        traceback = TracebackType(traceback, frame, frame.f_lasti, frame.f_lineno or 0)
+        frame = frame.f_back
+    return LoopWedged().with_traceback(traceback)
 
 
 def _text(status: int, text: str) -> Answer:

@@ -2,10 +2,12 @@
 
 import threading
 import time
+import traceback
 import urllib.error
 import urllib.request
 
 import pytest
+from structlog.testing import capture_logs
 
 from libs.common import probes
 from libs.common.config import ProbeSettings
@@ -45,3 +47,18 @@ def test_a_loop_that_stays_wedged_ends_the_process(monkeypatch: pytest.MonkeyPat
     gave_up: list[bool] = []
     Probes(lambda: True).watch(threading.Event(), lambda: gave_up.append(True), every_s=0.001)
     assert gave_up == [True]
+
+
+def test_a_wedged_loop_is_reported_with_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "WEDGED_AFTER_S", 3)
+    watched = Probes(lambda: True)
+    watching = threading.Thread(
+        target=watched.watch, args=(threading.Event(), lambda: None), kwargs={"every_s": 0.001}
+    )
+    with capture_logs() as lines:
+        watching.start()
+        watching.join()  # so this is where the thread of the loop is
+    (line,) = [line for line in lines if line["event"] == "loop.wedged"]
+    places = [frame.name for frame in traceback.extract_tb(line["exc_info"].__traceback__)]
+    assert "test_a_wedged_loop_is_reported_with_where_it_is" in places
+    assert places[-1] != places[0]
