@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
+.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,10 +90,13 @@ cluster-test: images ## Make a node of Kubernetes here, and follow docs/deploy.m
 	BUILD_OPTIONS="$(BUILD_OPTIONS)" unshare --mount --net --pid --fork --kill-child --mount-proc \
 	  $(RUN) -m pytest -n 0 -s tests/cluster/on_a_node.py $(PYTEST_ARGS)
 
-deploy: setup ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1 KILLED=1]
+boards: setup ## Write the boards of Grafana, into a folder of yours or for Kubernetes: make boards [TO=folder]
+	@$(RUN) -m deploy.grafana $(if $(TO),"$(TO)")
+
+deploy: setup boards ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1 KILLED=1]
 	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)
 
-rollback: setup ## Bring out the release before, or another one: make rollback ENV=staging [TO=3]
+rollback: setup boards ## Bring out the release before, or another one: make rollback ENV=staging [TO=3]
 	@$(RELEASE) rollback "$(ENV)" $(RELEASE_OPTIONS) $(if $(TO),--to "$(TO)")
 
 ## Tests

@@ -1,5 +1,6 @@
 """What may be added to an environment keeps the rules too, and does what it is for."""
 
+import json
 import re
 import subprocess
 import sysconfig
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from deploy import permissions, times
+from deploy.grafana.__main__ import prepare, rules
+from deploy.grafana.boards import BOARDS
+from deploy.grafana.rendering import to_json
 from deploy.k8s.rendering import MANIFESTS, Manifest, container_of, find, names_of, overlay, render
 from libs.common.contracts.services import QUEUES, SERVICES
 from tests.unit.deploy.k8s.network_policies import Place, Policies, Way, pods_of
@@ -17,8 +21,12 @@ from tests.unit.deploy.k8s.schemas import OLDEST, refused
 from tests.unit.deploy.k8s.settings_given import given_to, template
 from tests.unit.deploy.k8s.trees import added, copied
 
-OF_OPERATORS = {"ScaledObject", "PodMonitor"}
+OF_OPERATORS = {"ScaledObject", "PodMonitor", "PrometheusRule"}
 """Kinds that Kubernetes itself has no schema of."""
+MOST_KEPT = 1024 * 1024
+"""Bytes of a ConfigMap. A release keeps all manifests in one (deploy/release/history.py)."""
+MOST_APPLIED = 256 * 1024
+"""Bytes of an annotation. kubectl notes in one what it has applied."""
 SERVERS = MANIFESTS / "components" / "servers"
 
 
@@ -29,11 +37,12 @@ def with_component(folder: Path, environment: str, *names: str) -> list[Manifest
         "components",
         *(f"../../components/{n}" for n in names),
     )
+    prepare(tree / "components")
     return render(tree / "overlays" / environment)
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-@pytest.mark.parametrize("component", ["keda", "pod-monitor", "telemetry", "volume"])
+@pytest.mark.parametrize("component", ["boards", "keda", "pod-monitor", "rules", "telemetry", "volume"])
 def test_with_a_component_the_rules_are_kept(tmp_path: Path, environment: str, component: str) -> None:
     manifests = with_component(tmp_path, environment, component)
     assert len(manifests) > len(render(overlay(environment))) - len(QUEUES)
@@ -104,6 +113,28 @@ def test_the_pod_monitor_finds_every_pod(tmp_path: Path) -> None:
     for pod in pods_of(manifests):
         assert wanted["selector"]["matchLabels"].items() <= pod.labels.items()
     assert [endpoint["port"] for endpoint in wanted["podMetricsEndpoints"]] == ["probes"]
+
+
+def test_grafana_is_given_every_board(tmp_path: Path) -> None:
+    manifests = with_component(tmp_path, "production", "boards")
+    for board in BOARDS:
+        settings = find(manifests, "ConfigMap", f"board-{board.name}")
+        assert settings["data"] == {f"{board.name}.json": to_json(board)}
+        assert settings["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert len(json.dumps(settings)) < MOST_APPLIED
+    assert len([one for one in names_of(manifests, "ConfigMap") if one.startswith("board-")]) == len(BOARDS)
+
+
+def test_the_operator_is_given_every_rule(tmp_path: Path) -> None:
+    manifests = with_component(tmp_path, "production", "rules")
+    given = find(manifests, "PrometheusRule", "argosy")
+    assert given["spec"] == rules()["spec"]
+    assert len(json.dumps(given)) < MOST_APPLIED
+
+
+def test_a_release_with_all_that_can_be_added_can_be_kept(tmp_path: Path) -> None:
+    manifests = with_component(tmp_path, "production", "keda", "pod-monitor", "volume", "boards", "rules")
+    assert len(json.dumps(manifests, separators=(",", ":"))) < MOST_KEPT
 
 
 def test_nats_knows_the_accounts_that_the_table_of_services_gives(
