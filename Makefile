@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
+.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,14 @@ logs: ## Follow the logs of everything, or of one program: make logs S=ocr
 monitor: ## Watch the fleet with Prometheus and Alertmanager, until Ctrl-C
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
 	$(RUN) -m deploy.local monitor
+
+load: ## Give the fleet work of all kinds, for 75 s or FOR=
+	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
+	$(RUN) -m deploy.local load $(FOR)
+
+boards-check: ## Watch the fleet at work, and see that every panel of the boards has data
+	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
+	$(RUN) -m deploy.local boards-check $(FOR)
 
 keys: ## List the API keys of the tenant dev, or make one: make keys NEW=name ROLE=member
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }

@@ -1,4 +1,5 @@
-"""python -m deploy.local up | down | status | scale | logs | keys | export | monitor | redis-start | redis-stop
+"""python -m deploy.local up | down | status | scale | logs | keys | export | monitor | load | boards-check
+    | redis-start | redis-stop
 
 Each command's module is imported when it is asked for: a mistake in a setting is told before what takes two
 seconds to import is imported.
@@ -46,12 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     scaling.add_argument("service", nargs="?")
     scaling.add_argument("processes", nargs="?")
     commands.add_parser("logs").add_argument("name", nargs="?")
+    for name in ("load", "boards-check"):
+        commands.add_parser(name).add_argument("seconds", nargs="?", type=float, default=75.0)
     keys = commands.add_parser("keys")
     keys.add_argument("new", nargs="?")
     keys.add_argument("role", nargs="?")
     exports = commands.add_parser("export")
     exports.add_argument("dataset")
-    exports.add_argument("format")
+    exports.add_argument("format_", metavar="format")
     return parser
 
 
@@ -69,14 +72,6 @@ def _run(arguments: argparse.Namespace) -> bool:
             _up()
         case "status":
             return bool(_module("status").status())
-        case "monitor":
-            _module("monitor").monitor()
-        case "logs":
-            _module("logs").logs(arguments.name)
-        case "keys":
-            _module("keys").keys(arguments.new, arguments.role)
-        case "export":
-            _module("export").export(arguments.dataset, arguments.format)
         case "down":
             with _alone():
                 _module("down").down()
@@ -86,6 +81,10 @@ def _run(arguments: argparse.Namespace) -> bool:
         case "redis-start" | "redis-stop" as switch:
             with _alone():
                 getattr(_module("redis_switch"), switch.removeprefix("redis-"))()
+        case command:  # its module and its function have its name
+            name = command.replace("-", "_")
+            given = {key: value for key, value in vars(arguments).items() if key != "command"}
+            getattr(_module(name), name)(**given)
     return True
 
 

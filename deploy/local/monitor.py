@@ -28,6 +28,8 @@ SCRAPE_EVERY_S = 5
 PROMETHEUS_PORT, ALERTMANAGER_PORT = 9090, 9093
 READY_WITHIN_S = 30.0
 KEPT = "2d"
+NAMESPACE = "local"
+"""What rules and boards know this fleet by."""
 NOT_INSTALLED = "not installed (sudo apt-get install prometheus-alertmanager)"
 SHOWN_ONLY = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
 """Alerts are shown by Alertmanager, and sent to nobody."""
@@ -44,7 +46,7 @@ def monitor() -> None:
         print(f"Data of {KEPT} in {shown(folder)}. Ctrl-C ends it; the fleet goes on.", flush=True)
         with suppress(KeyboardInterrupt):
             while True:
-                write_targets(folder, _pids_of_fleet())
+                write_targets(folder, pids_of_fleet())
                 time.sleep(SCRAPE_EVERY_S)
 
 
@@ -86,7 +88,7 @@ def watching(folder: Path) -> Iterator[Mapping[str, str]]:
 def write_targets(folder: Path, pids: Mapping[str, Iterable[int]]) -> None:
     """Tell Prometheus where the metrics of these processes are, by service."""
     targets = [
-        {"targets": [f"127.0.0.1:{port}"], "labels": {"service": service, "namespace": "local"}}
+        {"targets": [f"127.0.0.1:{port}"], "labels": {"service": service, "namespace": NAMESPACE}}
         for service, its_pids in pids.items()
         for pid in its_pids
         for port in _ports_with_metrics(pid)
@@ -111,7 +113,8 @@ def _configuration(folder: Path, alertmanager_port: int | None) -> dict[str, Any
     }
 
 
-def _pids_of_fleet() -> dict[str, list[int]]:
+def pids_of_fleet() -> dict[str, list[int]]:
+    """The processes that run now, by service. Raises CannotRun."""
     known = supervisor.statuses()
     return {name: supervisor.pids(name) for name in (GATEWAY, *WORKERS) if name in known}
 

@@ -133,9 +133,9 @@ SERVERS = Row(
         lines(
             "Stored files",
             Unit.BYTES,
-            "Uploads and artifacts, and what retention allows, if it has a limit.",
+            "Uploads and artifacts, and what retention allows; 0 if it has no limit.",
             Query("sum(argosy:stored_bytes{})", "stored"),
-            Query("max(argosy_stored_bytes_allowed{} > 0)", "allowed"),
+            Query("max(argosy_stored_bytes_allowed{})", "allowed"),
             alerts=("ArgosyStorageNearlyFull",),
         ),
     ),

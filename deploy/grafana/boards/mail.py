@@ -49,13 +49,6 @@ MAIL = Board(
                     alerts=("ArgosyMailComplaints",),
                     alarming_from=0.001,
                 ),
-                number(
-                    "Redis for limits of mail",
-                    Unit.COUNT,
-                    'min(argosy_redis_usable{service="mailer"})',
-                    "1 while every mailer can use it. Else mail that has a limit waits.",
-                    good_from=1,
-                ),
             ),
         ),
         work_of("mailer"),

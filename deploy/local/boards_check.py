@@ -1,0 +1,77 @@
+"""`make boards-check`: every panel of the boards has data while the fleet on this machine works.
+
+A query may be right, and its metric exported, and yet nothing comes of it: a label that is never set, two sides
+that do not match. Only Prometheus can tell.
+"""
+
+import json
+import math
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
+
+from deploy.grafana.boards import OF_THE_FLEET
+from deploy.grafana.panels import Board, Panel
+from deploy.local import monitor, supervisor
+from deploy.local.errors import CannotRun
+from deploy.local.load import load
+from deploy.local.state import RUN
+
+CHOSEN = {"$namespace": monitor.NAMESPACE, "$queue": ".+", "$__rate_interval": "1m"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a panel shows: whether there is anything, and whether all of it was measured."""
+
+    board: Board
+    panel: Panel
+    shows: bool
+    measured: bool
+
+    def __str__(self) -> str:
+        return f"{self.board.title} / {self.panel.title}"
+
+
+def boards_check(seconds: float) -> None:
+    """Watch the fleet, work for so long, and ask all that the boards ask. Raises CannotRun."""
+    supervisor.need()
+    with (
+        TemporaryDirectory(dir=RUN) as folder,
+        monitor.watching(Path(folder)) as addresses,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        work = beside.submit(load, seconds)
+        while not work.done():
+            monitor.write_targets(Path(folder), monitor.pids_of_fleet())
+            time.sleep(monitor.SCRAPE_EVERY_S)
+        work.result()
+        findings = list(found(addresses["prometheus"]))
+    quiet = [one for one in findings if one.shows and not one.measured]
+    print(f"{sum(one.shows for one in findings)} of {len(findings)} panels have data.")
+    if quiet:
+        print("\n  ".join(["Of these 0 is shown because nothing of the kind has happened:", *map(str, quiet)]))
+    if empty := [str(one) for one in findings if not one.shows]:
+        raise CannotRun("\n  ".join(["These have no data:", *empty]))
+
+
+def found(prometheus: str) -> Iterator[Finding]:
+    """What each panel shows now, by the Prometheus at that address."""
+    for board in OF_THE_FLEET:
+        for panel in board.panels:
+            shows = all(answer(prometheus, query.promql) for query in panel.queries)
+            yield Finding(board, panel, shows, all(answer(prometheus, query.measured) for query in panel.queries))
+
+
+def answer(prometheus: str, query: str) -> list[float]:
+    """The values of a query of a board. A division by nothing is none."""
+    for name, value in CHOSEN.items():
+        query = query.replace(name, value)
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{urlencode({'query': query})}") as told:  # noqa: S310
+        values = [float(series["value"][1]) for series in json.load(told)["data"]["result"]]
+    return [value for value in values if not math.isnan(value)]
