@@ -98,8 +98,8 @@ cluster-test: images ## Make a node of Kubernetes here, and follow docs/deploy.m
 	BUILD_OPTIONS="$(BUILD_OPTIONS)" unshare --mount --net --pid --fork --kill-child --mount-proc \
 	  $(RUN) -m pytest -n 0 -s tests/cluster/on_a_node.py $(PYTEST_ARGS)
 
-boards: setup ## Write the boards of Grafana, into a folder of yours or for Kubernetes: make boards [TO=folder]
-	@$(RUN) -m deploy.grafana $(if $(TO),"$(TO)")
+boards: setup ## Write the boards of Grafana, into a folder of yours or for Kubernetes: make boards [OUT=folder]
+	@$(RUN) -m deploy.grafana $(if $(OUT),"$(OUT)")
 
 deploy: setup boards ## Bring an environment to this commit: make deploy ENV=staging [CONTEXT=… FIRST=1 YES=1 KILLED=1]
 	@$(RELEASE) deploy "$(ENV)" $(RELEASE_OPTIONS)

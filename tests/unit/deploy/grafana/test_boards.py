@@ -7,7 +7,8 @@ import prometheus_client
 import pytest
 
 from deploy.grafana.alerts import alerts, groups
-from deploy.grafana.boards import BOARDS, KUBERNETES, OF_THE_FLEET
+from deploy.grafana.boards import BOARDS, OF_THE_FLEET
+from deploy.grafana.boards.kubernetes import KUBERNETES
 from deploy.grafana.panels import Board, Kind, Panel, Query
 from libs.common import metrics
 from libs.common.contracts.services import QUEUES

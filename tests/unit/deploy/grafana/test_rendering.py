@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from deploy.grafana.boards import BOARDS, MAIL, RUNBOOKS
+from deploy.grafana.boards import BOARDS
+from deploy.grafana.boards.mail import MAIL
+from deploy.grafana.boards.runbooks import RUNBOOKS
 from deploy.grafana.panels import Board, Kind, Row, Unit, lines, number
 from deploy.grafana.rendering import COLUMNS, places, to_json
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import ANALYTICS
+from deploy.grafana.boards.analytics import ANALYTICS
 from tests.panel_values import assert_shows
 
 

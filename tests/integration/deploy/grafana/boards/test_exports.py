@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import EXPORTS
+from deploy.grafana.boards.exports import EXPORTS
 from tests.panel_values import assert_shows
 
 

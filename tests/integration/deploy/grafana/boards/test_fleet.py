@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import FLEET
+from deploy.grafana.boards.fleet import FLEET
 from tests.panel_values import assert_shows
 
 GATEWAY = 'instance="g1",service="gateway"'

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import GATEWAY
+from deploy.grafana.boards.gateway import GATEWAY
 from tests.panel_values import assert_shows
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import KUBERNETES
+from deploy.grafana.boards.kubernetes import KUBERNETES
 from tests.panel_values import assert_shows
 
 PODS = ("ocr-6d5f7c9b8-abcde", "ocr-6d5f7c9b8-fghij", "gateway-74c9-k2x4z")

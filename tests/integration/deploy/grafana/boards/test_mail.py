@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import MAIL
+from deploy.grafana.boards.mail import MAIL
 from tests.panel_values import assert_shows
 
 

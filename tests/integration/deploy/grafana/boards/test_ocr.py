@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import OCR
+from deploy.grafana.boards.ocr import OCR
 from tests.panel_values import assert_shows
 
 

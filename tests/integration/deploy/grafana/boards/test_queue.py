@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import QUEUES
+from deploy.grafana.boards.queue import QUEUES
 from tests.panel_values import assert_shows
 
 FRESH, OLD = 'instance="g1",service="gateway"', 'instance="g2",service="gateway"'

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.grafana.boards import SYNC
+from deploy.grafana.boards.sync import SYNC
 from tests.panel_values import assert_shows
 
 

@@ -3,7 +3,7 @@
 import re
 
 from deploy.grafana.alerts import alerts
-from deploy.grafana.boards import RUNBOOKS
+from deploy.grafana.boards.runbooks import RUNBOOKS
 
 
 def test_every_alert_has_its_runbook_on_a_board() -> None:
