@@ -6,7 +6,7 @@ that do not match. Only Prometheus can tell.
 
 import json
 import math
-import time
+import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,11 +46,13 @@ def boards_check(seconds: float) -> None:
         monitor.watching(Path(folder)) as addresses,
         ThreadPoolExecutor(1) as beside,
     ):
-        work = beside.submit(load, seconds)
-        while not work.done():
-            monitor.write_targets(Path(folder), monitor.pids_of_fleet())
-            time.sleep(monitor.SCRAPE_EVERY_S)
-        work.result()
+        stop = threading.Event()
+        watching = beside.submit(monitor.keep_targets, Path(folder), stop)
+        try:
+            load(seconds)
+        finally:
+            stop.set()
+        watching.result()
         findings = list(found(addresses["prometheus"]))
     quiet = [one for one in findings if one.shows and not one.measured]
     print(f"{sum(one.shows for one in findings)} of {len(findings)} panels have data.")

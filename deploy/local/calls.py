@@ -1,8 +1,9 @@
 """Calls to the gateway of the fleet on this machine, with the key that `make up` made."""
 
 import json
+from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from deploy.local.errors import CannotRun
@@ -49,5 +50,5 @@ def opened(
         return urlopen(request)  # noqa: S310
     except HTTPError as refused:
         raise Refused(refused.code, json.loads(refused.read())) from refused
-    except URLError as error:
+    except (OSError, HTTPException) as error:
         raise CannotRun("The gateway does not answer: `make up` first.") from error

@@ -172,20 +172,24 @@ def load(seconds: float) -> None:
         )
     with _listings() as url, _source(work.fleet, url), _schedule(work.fleet):
         print(f"At work for {seconds:.0f} s …", flush=True)
-        end = time.monotonic() + seconds
+        stop = threading.Event()
         with ThreadPoolExecutor(len(KINDS)) as beside:
-            for kind in KINDS:
-                beside.submit(_again_and_again, work, kind, end)
+            at_work = [beside.submit(_again_and_again, work, kind, stop) for kind in KINDS]
+            try:
+                time.sleep(seconds)
+            finally:
+                stop.set()
+        for kind in at_work:
+            kind.result()
     rows = [(kind, f"{work.done[kind]:,}", f"{work.refused[kind]:,}", work.failed.get(kind, "")) for kind in KINDS]
     print(table(("work", "done", "refused", "failed"), rows))
 
 
-def _again_and_again(work: Load, kind: str, end: float) -> None:
+def _again_and_again(work: Load, kind: str, stop: threading.Event) -> None:
     every_s, once = KINDS[kind]
-    turn = threading.Event()
-    while time.monotonic() < end:
+    while not stop.is_set():
         work.once(kind, once)
-        turn.wait(min(every_s, max(0.0, end - time.monotonic())))
+        stop.wait(every_s)
 
 
 def _may_call_this_machine(fleet: State) -> bool:
@@ -220,10 +224,12 @@ def _remove_source(fleet: State) -> None:
 
 @contextmanager
 def _schedule(fleet: State) -> Iterator[None]:
-    """With a schedule that runs the source each minute. Raises CannotRun."""
-    name = f"{NAME} {uuid.uuid4().hex[:6]}"
-    schedule = {"name": name, "queue": "sync", "cron": "* * * * *", "payload": {"source": NAME}}
-    made = asked(fleet, "/v1/schedules", schedule)
+    """With a schedule that runs the source when the next minute begins. Raises CannotRun."""
+    next_minute = datetime.now(UTC) + timedelta(minutes=1)  # and no other: it is left behind if we are killed
+    schedule = {"name": f"{NAME} {uuid.uuid4().hex[:6]}", "queue": "sync", "payload": {"source": NAME}}
+    made = asked(
+        fleet, "/v1/schedules", {**schedule, "cron": f"{next_minute:%-M %-H %-d %-m} *", "timezone": "UTC"}
+    )
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,9 +46,7 @@ def monitor() -> None:
         print(f"Alertmanager: {addresses.get('alertmanager', NOT_INSTALLED)}")
         print(f"Data of {KEPT} in {shown(folder)}. Ctrl-C ends it; the fleet goes on.", flush=True)
         with suppress(KeyboardInterrupt):
-            while True:
-                write_targets(folder, pids_of_fleet())
-                time.sleep(SCRAPE_EVERY_S)
+            keep_targets(folder, threading.Event())
 
 
 @contextmanager
@@ -85,6 +84,13 @@ def watching(folder: Path) -> Iterator[Mapping[str, str]]:
         yield {name: f"http://{address}" for name, address in addresses.items()}
 
 
+def keep_targets(folder: Path, stop: threading.Event) -> None:
+    """Tell Prometheus where the fleet's metrics are, again and again until `stop`. Raises CannotRun."""
+    while not stop.is_set():
+        write_targets(folder, _pids_of_fleet())
+        stop.wait(SCRAPE_EVERY_S)
+
+
 def write_targets(folder: Path, pids: Mapping[str, Iterable[int]]) -> None:
     """Tell Prometheus where the metrics of these processes are, by service."""
     targets = [
@@ -113,8 +119,7 @@ def _configuration(folder: Path, alertmanager_port: int | None) -> dict[str, Any
     }
 
 
-def pids_of_fleet() -> dict[str, list[int]]:
-    """The processes that run now, by service. Raises CannotRun."""
+def _pids_of_fleet() -> dict[str, list[int]]:
     known = supervisor.statuses()
     return {name: supervisor.pids(name) for name in (GATEWAY, *WORKERS) if name in known}
 
