@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -212,17 +213,16 @@ async def test_a_report_leads_to_its_log_lines_and_its_trace(
 ) -> None:
     """A bug of the worker: the folder for its temporary files is taken away under it."""
     told = {"TRACING_URL": receiver.url, "ERRORS_DSN": receiver.dsn}
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     async with place(servers, database_url, database, tmp_path, **told) as fleet:
-        with fleet.worker("ocr", TMPDIR=str(scratch)) as path:
+        # A short path: sockets lie in there too.
+        with tempfile.TemporaryDirectory() as scratch, fleet.worker("ocr", TMPDIR=scratch) as path:
 
             async def has_begun() -> bool:
-                return any(scratch.glob("argosy-ocr-*/*"))
+                return any(Path(scratch).glob("argosy-ocr-*/*"))
 
             await until(has_begun)
-            (made,) = scratch.glob("argosy-ocr-*")
-            made.rename(tmp_path / "away")
+            (made,) = Path(scratch).glob("argosy-ocr-*")
+            made.rename(made.with_name("away"))
             answer = await fleet.client.post("/v1/ocr", **document(1))
 
             async def reported() -> bool:
