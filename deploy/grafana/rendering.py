@@ -27,13 +27,17 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.text import TextMode
 
 from deploy.grafana.boards.runbooks import RUNBOOKS
-from deploy.grafana.panels import NAMESPACE, Board, Kind, Panel, Row
+from deploy.grafana.panels import NAMESPACE, Board, Kind, Panel, Query, Row
 
 TAG = "argosy"
 COLUMNS = 24
 SOURCE = DataSourceRef("prometheus", "$datasource")
 NAMED_BY = "argosy_queue_paused"
 """Its labels are the namespaces and queues that there are: every gateway has it from its start."""
+DEPLOYS = Query(
+    "count by (version, commit) (argosy_build_info{})"
+    " unless count by (version, commit) (argosy_build_info{} offset 2m)"
+)
 GREEN, RED = "green", "red"
 
 
@@ -42,6 +46,8 @@ def to_json(board: Board) -> str:
     made = dashboard.Dashboard(board.title).uid(board.uid).description(board.description).tags([TAG])
     made = made.readonly().timezone("browser").time("now-3h", "now").refresh("30s")
     made = made.tooltip(DashboardCursorSync.CROSSHAIR).link(_to_the_others())
+    if _reads_metrics(board):
+        made = made.annotation(_deploys())
     for variable in _variables(board):
         made = made.with_variable(variable)
     top = 0
@@ -72,13 +78,23 @@ def _to_the_others() -> dashboard.DashboardLink:
 
 
 def _variables(board: Board) -> Iterator[dashboard.DatasourceVariable | dashboard.QueryVariable]:
-    if not any(panel.queries for panel in board.panels):
+    if not _reads_metrics(board):
         return
     yield dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
     yield _chosen("namespace", f"label_values({NAMED_BY}, namespace)").label("Namespace")
     if board.by_queue:
         queues = _chosen("queue", f"label_values({NAMED_BY}{{{NAMESPACE}}}, queue)").label("Queue")
         yield queues.multi(True).include_all(True).all_value(".+").current(VariableOption(True, "All", "$__all"))
+
+
+def _reads_metrics(board: Board) -> bool:
+    return any(panel.queries for panel in board.panels)
+
+
+def _deploys() -> dashboard.AnnotationQuery:
+    """A line in every panel where processes of another commit begin to run."""
+    note = dashboard.AnnotationQuery().name("Deploys").datasource(SOURCE).enable(True).icon_color("blue")
+    return note.expr(DEPLOYS.promql)
 
 
 def _chosen(name: str, question: str) -> dashboard.QueryVariable:

@@ -124,11 +124,23 @@ SERVERS = Row(
             alerts=("ArgosyRedisUnusable",),
         ),
         lines(
+            "Servers as processes last saw them",
+            Unit.COUNT,
+            "1 while every process of the service could use the server when it last did, else 0.",
+            Query("min by (service, server) (argosy_dependency_up{})", "{{service}}: {{server}}"),
+        ),
+        lines(
             "Errors of the blob store",
             Unit.PER_SECOND,
             "Failed operations, by their kind.",
             per_second("argosy_storage_errors_total", "operation, error"),
             alerts=("ArgosyStorageErrors",),
+        ),
+        lines(
+            "Time of the blob store (p95)",
+            Unit.SECONDS,
+            "Of an operation with all its bytes, also where somebody reads them slowly.",
+            quantile(0.95, "argosy_storage_seconds", "operation"),
         ),
         lines(
             "Stored files",
@@ -160,8 +172,12 @@ PROCESSES = Row(
         lines(
             "CPU",
             Unit.COUNT,
-            "Cores, without the children that read documents. The board Kubernetes has these too.",
+            "Cores. Children are those that have ended, such as those that read documents.",
             Query("sum by (service) (rate(process_cpu_seconds_total{}[$__rate_interval]))", "{{service}}"),
+            Query(
+                "sum by (service) (rate(argosy_children_cpu_seconds_total{}[$__rate_interval])) > 0",
+                "children of {{service}}",
+            ),
         ),
         lines(
             "Memory",
@@ -174,6 +190,24 @@ PROCESSES = Row(
             Unit.SHARE,
             "Of as many as the process may open: the worst of each service.",
             Query("max by (service) (process_open_fds{} / process_max_fds{})", "{{service}}"),
+        ),
+        lines(
+            "Versions",
+            Unit.COUNT,
+            "Processes of each commit. During a rollout there are two.",
+            Query("count by (version, commit) (argosy_build_info{})", "{{version}} {{commit}}"),
+        ),
+        lines(
+            "Reports of bugs",
+            Unit.PER_SECOND,
+            "To the server of errors, if there is one: sent, held back, or lost.",
+            per_second("argosy_error_reports_total", "result", quiet=True),
+        ),
+        lines(
+            "Spans dropped",
+            Unit.PER_SECOND,
+            "That no collector of traces got, if there is one.",
+            per_second("argosy_spans_dropped_total", "reason", quiet=True),
         ),
         lines(
             "Age of processes",

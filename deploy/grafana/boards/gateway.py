@@ -39,6 +39,12 @@ REQUESTS = Row(
             *percentiles("argosy_http_request_seconds", selector='route=~"submit_.*"'),
         ),
         lines(
+            "Jobs committed together",
+            Unit.COUNT,
+            "Submissions that came at the same time share a commit.",
+            *percentiles("argosy_accept_batch_size"),
+        ),
+        lines(
             "Accepted late",
             Unit.SHARE,
             "Submissions that took longer than 250 ms. The objective is 1 %.",
@@ -56,6 +62,12 @@ REQUESTS = Row(
             Unit.COUNT,
             "Of each gateway, against `GATEWAY_MAX_IN_FLIGHT`.",
             Query('argosy_http_requests_in_flight{service="gateway"}', "{{instance}}"),
+        ),
+        lines(
+            "Received",
+            Unit.BYTES_PER_SECOND,
+            "Files that callers have sent.",
+            Query('sum(rate(argosy_http_upload_bytes_total{service="gateway"}[$__rate_interval]))', "bytes"),
         ),
         lines(
             "Followers",

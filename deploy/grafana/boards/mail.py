@@ -1,7 +1,7 @@
 """What becomes of letters."""
 
 from deploy.grafana.boards.work import work_of
-from deploy.grafana.panels import Board, Row, Unit, lines, number, per_second
+from deploy.grafana.panels import Board, Query, Row, Unit, lines, number, per_second
 
 MAIL = Board(
     "mail",
@@ -29,6 +29,18 @@ MAIL = Board(
                     "Of us or of a sender, not of a recipient: held, not lost.",
                     per_second("argosy_mail_relay_refusals_total", "relay, step, code", quiet=True),
                     alerts=("ArgosyRelayRefuses",),
+                ),
+                lines(
+                    "Replies of relays",
+                    Unit.PER_SECOND,
+                    "The last reply to each message; `none` where the connection broke.",
+                    per_second("argosy_smtp_replies_total", "relay, code"),
+                ),
+                lines(
+                    "Connections to relays",
+                    Unit.COUNT,
+                    "Those that are open, and those that a sender has leased.",
+                    Query("sum by (relay, state) (argosy_smtp_connections{})", "{{relay}} {{state}}"),
                 ),
                 number(
                     "Recipients that bounce (1 h)",

@@ -18,6 +18,12 @@ OCR = Board(
                     per_second("argosy_ocr_page_seconds_count", "source"),
                 ),
                 lines(
+                    "Pages by result",
+                    Unit.PER_SECOND,
+                    "Read, found as read before, or there as text.",
+                    per_second("argosy_ocr_pages_total", "result"),
+                ),
+                lines(
                     "Time of a page",
                     Unit.SECONDS,
                     "Without those that had been read before.",

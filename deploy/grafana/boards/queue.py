@@ -60,6 +60,12 @@ WAITING = Row(
             Query(f"argosy:queue_paused{{{QUEUE}}}", "{{queue}}"),
             alerts=("ArgosyQueuePausedLong",),
         ),
+        lines(
+            "Caps",
+            Unit.COUNT,
+            "Jobs of a queue that may run at once. A queue without a cap is not shown.",
+            Query(f"max by (queue) (argosy_queue_cap{{{QUEUE}}})", "{{queue}}", quiet=True),
+        ),
     ),
 )
 RUNNING = Row(
@@ -73,6 +79,18 @@ RUNNING = Row(
             Query(f"argosy:slots{{{QUEUE}}}", "{{queue}} there"),
             Query(f"sum by (queue) (argosy_jobs_running{{{QUEUE}}})", "{{queue}} busy"),
             alerts=("ArgosyAtMaximum",),
+        ),
+        lines(
+            "Workers",
+            Unit.COUNT,
+            "Processes that live, by the ledger.",
+            Query(f"max by (queue) (argosy_workers{{{QUEUE}}})", "{{queue}}"),
+        ),
+        lines(
+            "Errors by code",
+            Unit.PER_SECOND,
+            "Of attempts that failed or were put off. `docs/errors.md` says what each code means.",
+            per_second("argosy_attempt_errors_total", "queue, code", QUEUE),
         ),
         lines(
             "Run time",
@@ -140,6 +158,18 @@ SCHEDULES = Row(
             "Ended jobs that retention removed for want of space.",
             alerts=("ArgosyRemovedBeforeTime",),
             alarming_from=1,
+        ),
+        number(
+            "Replays that run",
+            Unit.COUNT,
+            "max(argosy_replays_running{} and on (namespace, instance) argosy:freshest_gateway{})",
+            "They put failed jobs back at a rate.",
+        ),
+        number(
+            "Folders to be removed",
+            Unit.COUNT,
+            "max(argosy_trash_folders{} and on (namespace, instance) argosy:freshest_gateway{})",
+            "Of jobs that are gone, in the blob store.",
         ),
         lines(
             "Removed by retention",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.grafana.__main__ import rules
 from deploy.grafana.boards import BOARDS
+from deploy.grafana.rendering import DEPLOYS
 from deploy.local import debian_programs
 
 
@@ -24,6 +25,7 @@ def written(folder: Path, *expressions: str) -> Path:
 
 def test_queries_can_be_read(tmp_path: Path) -> None:
     queries = [query.promql for board in BOARDS for panel in board.panels for query in panel.queries]
+    queries.append(DEPLOYS.promql)
     assert len(queries) > 100
     told = checked(written(tmp_path, *(query.replace("$__rate_interval", "1m") for query in queries)))
     assert told.returncode == 0, told.stdout + told.stderr

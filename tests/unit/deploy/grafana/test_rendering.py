@@ -10,7 +10,7 @@ from deploy.grafana.boards import BOARDS
 from deploy.grafana.boards.mail import MAIL
 from deploy.grafana.boards.runbooks import RUNBOOKS
 from deploy.grafana.panels import Board, Kind, Row, Unit, lines, number
-from deploy.grafana.rendering import COLUMNS, places, to_json
+from deploy.grafana.rendering import COLUMNS, DEPLOYS, places, to_json
 
 Place = dict[str, int]
 
@@ -67,6 +67,12 @@ def test_what_is_chosen_at_the_top() -> None:
     assert chosen.pop("queue") == ["datasource", "namespace", "queue"]
     assert set(map(tuple, chosen.values())) == {("datasource", "namespace")}
     assert not rendered(RUNBOOKS).get("templating", {}).get("list")
+
+
+def test_deploys_are_seen_where_there_are_metrics() -> None:
+    for board in BOARDS:
+        notes = rendered(board)["annotations"].get("list", [])
+        assert [note["expr"] for note in notes] == ([] if board is RUNBOOKS else [DEPLOYS.promql])
 
 
 def test_a_number_is_red_where_it_should_be() -> None:
