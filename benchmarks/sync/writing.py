@@ -126,8 +126,8 @@ def _processors_s() -> float:
     return total
 
 
-async def measure(database: Database, number: int, folder: Path) -> float:
-    """Print records a second. Returns those of new records."""
+async def measure(database: Database, number: int, folder: Path) -> Spent:
+    """Print records a second. Returns what new records took."""
     records = source_records(number)
     pages = mapped(records, folder)
     ours, theirs = uuid4(), uuid4()
@@ -158,7 +158,7 @@ async def measure(database: Database, number: int, folder: Path) -> float:
         speeds = f"{number / spent.clock_s:>10,.0f} {number / spent.processors_s:>10,.0f}"
         print(f"  {name:28}{speeds}   {ratios if spent is not limit else ''}", flush=True)
     print(f"  memory grew by {grown / 1024:.0f} MB meanwhile")
-    return number / new.clock_s
+    return new
 
 
 async def _with_mapping(
@@ -169,7 +169,7 @@ async def _with_mapping(
         await written(database, source, pages)
 
 
-def beside_dlt(servers: Trio, folder: Path, number: int, ours: float) -> None:
+def beside_dlt(servers: Trio, folder: Path, number: int, ours: Spent) -> None:
     """Print how fast dlt loads the same records."""
     environment = INSTALLED / "dlt"
     try:
@@ -179,14 +179,18 @@ def beside_dlt(servers: Trio, folder: Path, number: int, ours: float) -> None:
         return
     lines = b"".join(to_json(record) + b"\n" for record in source_records(number))
     for disposition in ("append", "merge"):
+        before = _processors_s()
         done = subprocess.run(
             [environment / "bin" / "python", "-m", "benchmarks.sync.dlt_load", folder, disposition],
             input=lines, capture_output=True, check=True,
             env=os.environ | {"DESTINATION__POSTGRES__CREDENTIALS": servers.postgres.url,
                               "RUNTIME__DLTHUB_TELEMETRY": "false"},
         )  # fmt: skip
-        theirs = number / float(done.stdout.split()[-1])
-        print(f"  dlt, default loader, {disposition:7}{theirs:>10,.0f}   ours is {ours / theirs:.1f} times that")
+        clock_s, own_s = map(float, done.stdout.split()[-2:])
+        theirs = Spent(clock_s, own_s + _processors_s() - before)
+        speeds = f"{number / theirs.clock_s:>10,.0f} {number / theirs.processors_s:>10,.0f}"
+        ratios = f"{theirs.clock_s / ours.clock_s:6.1f} {theirs.processors_s / ours.processors_s:6.1f}"
+        print(f"  {f'dlt, {disposition}':28}{speeds}   ours is {ratios} times that")
 
 
 async def run(servers: Trio, folder: Path, records: int) -> None:
