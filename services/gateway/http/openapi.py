@@ -15,7 +15,9 @@ from starlette.responses import Response
 
 from libs.common.contracts.analytics import EVENT_NAME, SUBJECT_AT_MOST
 from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
+from libs.common.contracts.searches import SEARCH_NAME
 from libs.common.contracts.services import QUEUES
+from libs.common.contracts.sync import SOURCE_NAME
 from services.gateway import problems as p
 from services.gateway.http import json_budgets
 from services.gateway.http.operations import Operation
@@ -186,6 +188,10 @@ def _path_parameters(path: str) -> list[Document]:
             schema = {"type": "string", "minLength": 1, "maxLength": SUBJECT_AT_MOST}
         elif path.startswith("/v1/deadlines/"):
             schema = {"type": "string", "pattern": f"^{DEADLINE_NAME}$"}
+        elif path.startswith("/v1/sources/"):
+            schema = {"type": "string", "pattern": f"^{SOURCE_NAME}$"}
+        elif path.startswith("/v1/searches/"):
+            schema = {"type": "string", "pattern": f"^{SEARCH_NAME}$"}
         elif path.startswith("/v1/queues/"):
             schema = {"type": "string", "enum": list(QUEUES)}
         found.append({"name": name, "in": "path", "required": True, "schema": schema})
