@@ -47,7 +47,7 @@ class NamePageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[str, Field(max_length=200)] = ""
+    after: Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] = ""
     """The name of the last item seen."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
