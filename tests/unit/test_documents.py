@@ -29,6 +29,7 @@ NOT_FAILURES = {
     "bad_cron",  # the gateway answers with a problem
     "changes_forgotten",  # an answer to the gateway's request
     "cursor_invalid",  # likewise
+    "file_refused",  # the base of those of exports
     "misconfigured",  # ends the process
     "name_taken",  # the gateway answers with a problem
     "not_found",  # an answer to the gateway's request
