@@ -35,6 +35,7 @@ MAIL = Board(
                     Unit.PER_SECOND,
                     "The last reply to each message; `none` where the connection broke.",
                     per_second("argosy_smtp_replies_total", "relay, code"),
+                    alerts=("ArgosyRelayAway",),
                 ),
                 lines(
                     "Connections to relays",

@@ -76,6 +76,8 @@ class Relay:
         self._helo = helo
         self._slots = ConnectionSlots(connections, self._is_next_served)
         metrics.show_from_the_start(metrics.smtp_replies, relay=[self.name], code=("2xx", "4xx", "5xx", "none"))
+        steps = [phase.value for phase in Phase]
+        metrics.show_from_the_start(metrics.mail_relay_refusals, relay=[self.name], step=steps, code=["none"])
         for state in ("established", "leased"):
             metrics.smtp_connections.labels(self.name, state).set_function(
                 lambda state=state: getattr(self._slots, state)  # type: ignore[misc]

@@ -198,6 +198,10 @@ def cases() -> Iterator[Case]:
                     recipients(sent="0+10x500") | reports("complaint", "0x100 1x400"))  # fmt: skip
     refused = 'argosy_mail_relay_refusals_total{instance="m1",relay="mx.one.test",step="mail",code="550"}'
     yield from both("RelayRefuses", 20, {refused: "0+1x200"}, {refused: "0x20 2+0x200"})
+    silent = 'argosy_mail_relay_refusals_total{instance="m1",relay="mx.one.test",step="connect",code="none"}'
+    taken = 'argosy_smtp_replies_total{instance="m1",relay="mx.one.test",code="2xx"}'
+    yield from both("RelayAway", 20, {silent: "0x20 1+0x40 2+0x200", taken: "7+0x300"},
+                    {silent: "0x20 1+0x40 2+0x200", taken: "0+1x300"})  # fmt: skip
     yield from both("RollupDrift", 1, {'argosy_rollup_drift{instance="a1"}': "2+0x20"},
                     {'argosy_rollup_drift{instance="a1"}': "0+0x20"})  # fmt: skip
     yield from both("EventsRejected", 25, events(counted="0+9x200", rejected="0+1x200"),
