@@ -72,15 +72,20 @@ PAYLOADS: dict[str, type[BaseModel]] = {
     "exporter": RecurringExport,
 }
 
+WITH_OWN_KEY = ("sync",)
+"""Queues whose jobs have a `unique_for` that the caller cannot choose."""
+
 
 def _by_queue(schema: dict[str, Any]) -> None:
     """Add each queue's payload schema, for /openapi.json, where the models inside are components of their own."""
-    kinds = []
+    kinds: list[dict[str, Any]] = []
     for queue, model in PAYLOADS.items():
         payload = model.model_json_schema(ref_template="#/components/schemas/{model}")
         payload.pop("$defs", None)
         payload.pop("examples", None)
         kinds.append({"properties": {"queue": {"const": queue}, "payload": payload}})
+        if queue in WITH_OWN_KEY:
+            kinds[-1]["properties"]["unique_for"] = {"type": "null"}
     schema["oneOf"] = kinds
 
 
