@@ -85,8 +85,7 @@ async def receive(
                 if name in known_fields:
                     fields[name] = await _read_field(name, events)
                 elif name != "file":
-                    message = "There is no such part: the document goes into the part `file`."
-                    raise Invalid(errors=[{"field": name[:100], "message": message}])
+                    raise _no_such_part(name[:100], is_file=event.filename is not None)
                 elif upload is not None:
                     raise Invalid(errors=[{"field": "file", "message": "There must be only one file."}])
                 else:
@@ -117,6 +116,13 @@ async def _events(request: Request, max_bytes: int) -> Events:
             if chunk:
                 for event in parser.parse(chunk):
                     yield event
+
+
+def _no_such_part(name: str, *, is_file: bool) -> Invalid:
+    if is_file:
+        message = f"The document goes into the part `file`; it came as `{name}`."
+        return Invalid(errors=[{"field": "file", "message": message}])
+    return Invalid(errors=[{"field": name, "message": "There is no such part."}])
 
 
 def _what_is_wrong(error: MultipartError) -> str:

@@ -109,7 +109,7 @@ async def test_a_wrong_part_is_told_which_is_right(gateway: Gateway) -> None:
     client = await gateway.client()
     wrong = await client.post("/v1/ocr", **parts(b'name="document"; filename="a.png"'))
     (error,) = assert_problem(wrong, 422, "invalid")["errors"]
-    assert (error["field"], "`file`" in error["message"]) == ("document", True)
+    assert (error["field"], "`document`" in error["message"]) == ("file", True)
     assert gateway.blobs() == []
 
 
