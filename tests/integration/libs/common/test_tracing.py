@@ -228,7 +228,11 @@ async def test_a_report_leads_to_its_log_lines_and_its_trace(
             async def reported() -> bool:
                 return bool(receiver.events)
 
+            async def traced() -> bool:
+                return bool(named(receiver.spans, "POST submit_ocr"))
+
             await until(reported)
+            await until(traced)
             lines = [orjson.loads(line) for line in path.read_bytes().splitlines() if line.startswith(b"{")]
     event = receiver.events[0]
     (line,) = [line for line in lines if line["event"] == "job.bug"][:1]

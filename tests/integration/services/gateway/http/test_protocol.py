@@ -122,7 +122,12 @@ def connect(port: int) -> Open:
     """A connection on which something has been sent."""
 
     async def open_(first: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        connection = socket.socket()
+        # A buffer of its own size: the system would let it grow to several large answers.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=connection)
         writer.write(first)
         return reader, writer
 
