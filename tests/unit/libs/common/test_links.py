@@ -11,7 +11,7 @@ from libs.common.ledger.jobs import new_id
 from libs.common.links import Link, link_of, token_of
 
 SECRET = "not a secret, but long enough to be one"  # noqa: S105
-LINK = Link("acme", new_id(), "jobs.csv", "ab" * 32, int(time.time()) + 600)
+LINK = Link("acme", new_id(), "jobs.csv", "ab" * 32, int(time.time()) + 86_400)
 
 
 @given(st.text(max_size=20), st.text(max_size=50), st.integers(1, 100_000))
