@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests import http_serving
 
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 
@@ -188,15 +190,5 @@ def serving() -> Iterator[Bucket]:
     """A bucket named `bucket`, while the block runs."""
     bucket = Bucket()
     handler = type("Handler", (_Handler,), {"bucket": bucket})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    bucket.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with http_serving.serving(handler, bucket.over.set) as bucket.port:
         yield bucket
-    finally:
-        bucket.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

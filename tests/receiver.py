@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests import http_serving
 
 
 @dataclass
@@ -111,15 +113,5 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, *_args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with http_serving.serving(Handler, receiver.answering.set) as receiver.port:
         yield receiver
-    finally:
-        receiver.answering.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
