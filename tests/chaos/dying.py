@@ -3,12 +3,23 @@
 Of a function that yields, it is what it yields.
 """
 
+import asyncio
 import inspect
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import uvloop
+
+from libs.common import bus, db, log
+from libs.common.blobs import Blobs
+from libs.common.config import load
+from libs.common.contracts.services import ServiceRow
+from libs.common.handler_testkit import drain
+from libs.common.worker.service import Platform
 
 
 def always(*_arguments: Any, **_named: Any) -> bool:
@@ -51,3 +62,23 @@ def die_at(point: Point) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(point.place, point.name, yielding if inspect.isasyncgenfunction(original) else dying)
+
+
+def main(
+    service: ServiceRow, points: Mapping[str, Point], settings_type: Any, payload: Any, handle: Any, resources: Any
+) -> None:
+    """Work off the queue of a service until it is empty, or until the point that the command line names."""
+
+    async def work() -> None:
+        die_at(points[sys.argv[1]])
+        settings = load(settings_type)
+        async with (
+            db.connect(settings, service.name, role=service.role) as database,
+            bus.connect(settings, service.name) as conveyor,
+            resources(settings, Platform(database, Blobs(settings))) as deps,
+        ):
+            await drain(database, conveyor, service.name, payload, handle, deps)
+
+    log.setup(service.name)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())

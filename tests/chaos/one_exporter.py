@@ -1,24 +1,16 @@
 """python -m tests.chaos.one_exporter POINT: works off the queue of exports, and is killed at that point."""
 
-import asyncio
-import sys
 from collections.abc import Callable
 
-import uvloop
-
-from libs.common import bus, db, log
-from libs.common.blobs import Blobs
-from libs.common.config import load
+from libs.common import db
 from libs.common.contracts.exports import ExporterPayload
 from libs.common.contracts.services import EXPORTER
-from libs.common.handler_testkit import drain
 from libs.common.worker import effects
 from libs.common.worker.lease import Lease
-from libs.common.worker.service import Platform
 from services.exporter import file_writing, files
 from services.exporter.config import Settings
 from services.exporter.handler import handle, resources
-from tests.chaos.dying import Point, die_at, succeeded
+from tests.chaos.dying import Point, main, succeeded
 
 
 def _after_bytes(number: int) -> Callable[..., bool]:
@@ -46,19 +38,5 @@ POINTS = {
 }
 
 
-async def main(point: str) -> None:
-    """Work until there is nothing left to do, or until the point."""
-    die_at(POINTS[point])
-    settings = load(Settings)
-    async with (
-        db.connect(settings, EXPORTER.name, role=EXPORTER.role) as database,
-        bus.connect(settings, EXPORTER.name) as conveyor,
-        resources(settings, Platform(database, Blobs(settings))) as deps,
-    ):
-        await drain(database, conveyor, EXPORTER.name, ExporterPayload, handle, deps)
-
-
 if __name__ == "__main__":
-    log.setup(EXPORTER.name)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(sys.argv[1]))
+    main(EXPORTER, POINTS, Settings, ExporterPayload, handle, resources)

@@ -1,25 +1,15 @@
 """python -m tests.chaos.one_syncer POINT: works off the queue of sync, and is killed at that point."""
 
-import asyncio
-import sys
-
-import uvloop
-
-from libs.common import bus, db, log
-from libs.common.blobs import Blobs
-from libs.common.config import load
 from libs.common.contracts.services import SYNC
 from libs.common.contracts.sync import SyncPayload
-from libs.common.handler_testkit import drain
 from libs.common.worker import effects
 from libs.common.worker.lease import Lease
-from libs.common.worker.service import Platform
 from services.sync import page_writing, running, runs, search_letters, searches
 from services.sync.config import Settings
 from services.sync.fetching import Fetcher
 from services.sync.handler import handle, resources
 from services.sync.outgoing import Outgoing
-from tests.chaos.dying import Point, die_at, succeeded
+from tests.chaos.dying import Point, main, succeeded
 
 POINTS = {
     "source taken": Point(runs, "begin"),
@@ -44,19 +34,5 @@ OF_SEARCHES = {
 }
 
 
-async def main(point: str) -> None:
-    """Work until there is nothing left to do, or until the point."""
-    die_at((POINTS | OF_SEARCHES)[point])
-    settings = load(Settings)
-    async with (
-        db.connect(settings, SYNC.name, role=SYNC.role) as database,
-        bus.connect(settings, SYNC.name) as conveyor,
-        resources(settings, Platform(database, Blobs(settings))) as deps,
-    ):
-        await drain(database, conveyor, SYNC.name, SyncPayload, handle, deps)
-
-
 if __name__ == "__main__":
-    log.setup(SYNC.name)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(sys.argv[1]))
+    main(SYNC, POINTS | OF_SEARCHES, Settings, SyncPayload, handle, resources)
