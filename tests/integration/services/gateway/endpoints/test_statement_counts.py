@@ -169,17 +169,20 @@ IDS = {
 }
 THERE_BEFORE = {"/v1/keys": 1}
 
+ASKED_BY_A_NEW_CONNECTION = "typeinfo_tree", "set_config('jit'"
+"""What asyncpg asks about types that a connection meets for the first time."""
+
 counts: ContextVar[bool] = ContextVar("counts", default=False)
 """Whether what runs belongs to the request that is looked at: dispatchers and others ask in the same process."""
 
 
 @asynccontextmanager
 async def counting(*databases: Database) -> AsyncIterator[list[str]]:
-    """The statements that are executed for the request in the block."""
+    """The statements that are executed for the request in the block, without what a new connection asks of types."""
     seen: list[str] = []
 
     def note(query: Any) -> None:
-        if counts.get():
+        if counts.get() and not any(asked in query.query for asked in ASKED_BY_A_NEW_CONNECTION):
             seen.append(query.query)
 
     watched = {driver for database in databases for driver in database._pool._drivers}
