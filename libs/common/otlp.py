@@ -80,6 +80,8 @@ class Otlp:
             end = threading.Thread(target=self._processor.shutdown, name="spans", daemon=True)
             end.start()
             end.join(within_s)
+            if end.is_alive():
+                self._sending.give_up()
 
     def _readable(self, span: Span) -> ReadableSpan:
         return ReadableSpan(
@@ -102,11 +104,17 @@ class _Sending(SpanExporter):
 
     def __init__(self, exporter: OTLPSpanExporter) -> None:
         self._exporter = exporter
+        self._given_up = False
         self.taken = 0
+
+    def give_up(self) -> None:
+        """Drop what is not sent yet, so that the thread of the SDK ends with the request it is in."""
+        self._given_up = True
+        self.shutdown()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.taken += len(spans)
-        result = self._exporter.export(spans)
+        result = SpanExportResult.FAILURE if self._given_up else self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
             metrics.spans_dropped.labels("refused").inc(len(spans))
         return result

@@ -1,5 +1,6 @@
 """Spans as a collector takes them; and collectors that take nothing."""
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from deploy.local.test_servers import free_port
-from libs.common.otlp import WAITING_AT_MOST, Otlp
+from libs.common.otlp import SENT_AT_ONCE, WAITING_AT_MOST, Otlp
 from libs.common.tracing import Kind, Place, Span
 from tests.polling import until
 from tests.receiver import Receiver, receiving
@@ -63,6 +64,11 @@ def test_what_waits_is_sent_at_the_end(receiver: Receiver) -> None:
     assert len(receiver.spans) == 10
 
 
+async def nothing_is_sent() -> bool:
+    """Whether no thread of the SDK is left in this process."""
+    return not any("BatchSpan" in thread.name for thread in threading.enumerate())
+
+
 def test_without_a_span_there_is_no_thread_and_nothing_to_wait_for(receiver: Receiver) -> None:
     exporter = otlp(receiver.url)
     exporter.close(0)
@@ -80,9 +86,10 @@ async def test_a_collector_that_is_away_costs_spans_and_nothing_else() -> None:
 
     await until(noticed)
     exporter.close(1)
+    await until(nothing_is_sent)
 
 
-def test_a_collector_that_hangs_holds_up_neither_callers_nor_the_end(receiver: Receiver) -> None:
+async def test_a_collector_that_hangs_holds_up_neither_callers_nor_the_end(receiver: Receiver) -> None:
     receiver.answering.clear()
     exporter = otlp(receiver.url)
     before = dropped("full")
@@ -94,6 +101,9 @@ def test_a_collector_that_hangs_holds_up_neither_callers_nor_the_end(receiver: R
     exporter.close(0.2)
     assert time.monotonic() - begun < 10
     assert receiver.spans == []
+    receiver.answering.set()
+    await until(nothing_is_sent)
+    assert len(receiver.spans) <= SENT_AT_ONCE, "only what was on its way"
 
 
 def test_variables_of_the_sdk_change_nothing(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
