@@ -24,9 +24,9 @@ _NEVER = np.iinfo(np.int64).max
 # Bytes of fixed width, as those are made and read faster than rows. Two subjects with one hash of 64 bits would be
 # taken for one: of a million subjects, in one report of thirty million.
 COLUMNS = """
-coalesce(string_agg(int8send(hashtextextended(subject, 0)), ''), ''),
-coalesce(string_agg(timestamptz_send(at), ''), ''),
-coalesce(string_agg(int2send(array_position($2::text[], name)::int2), ''), '')
+string_agg(int8send(hashtextextended(subject, 0)), ''),
+string_agg(timestamptz_send(at), ''),
+string_agg(int2send(array_position($2::text[], name)::int2), '')
 """
 """What a statement selects from events with the names `$2` to make `histories` of them."""
 

@@ -25,14 +25,18 @@ Figures = TypeVar("Figures")
 WITHIN_S = 60.0
 """How long a report may take."""
 EVENTS_A_PART = 500_000
+PARTS_AT_ONCE = 4
+"""Parts that one scan of the events reads, of 9 MB each."""
 _HOW_MANY = """
 SELECT coalesce(sum(count), 0)::bigint FROM analytics.rollups
 WHERE tenant = $1 AND name = ANY($2::text[]) AND dim = '' AND hour >= $3 AND hour < $4
 """
 _EVENTS = f"""
-SELECT {histories.COLUMNS} FROM analytics.events
-WHERE tenant = $1 AND name = ANY($2::text[]) AND at >= $3 AND at < $4 AND day >= $5 AND day <= $6
-  AND subject IS NOT NULL AND mod(hashtext(subject)::bigint + 2147483648, $7::int) = $8::int
+SELECT {histories.COLUMNS} FROM (
+  SELECT *, mod(hashtext(subject)::bigint + 2147483648, $7::int) AS part FROM analytics.events
+  WHERE tenant = $1 AND name = ANY($2::text[]) AND at >= $3 AND at < $4 AND day >= $5 AND day <= $6
+    AND subject IS NOT NULL) events
+WHERE part BETWEEN $8::int AND $9::int GROUP BY part
 """  # noqa: S608 - made of constants
 
 
@@ -102,13 +106,14 @@ async def _of_parts(
     range_ = begin.replace(minute=0, second=0, microsecond=0), end
     ((events,),) = await database.fetch(_HOW_MANY, job.tenant, list(set(names)), *range_, tenant=job.tenant)
     parts = 1 + events // EVENTS_A_PART
-    for part in range(parts):
-        job.progress(part, parts)
-        (columns,) = await database.fetch(
-            _EVENTS, job.tenant, list(names), begin, end, begin.date(), end.date(), parts, part,
-            tenant=job.tenant, timeout_s=WITHIN_S + 5,
+    for first in range(0, parts, PARTS_AT_ONCE):
+        job.progress(first, parts)
+        found = await database.fetch(
+            _EVENTS, job.tenant, list(names), begin, end, begin.date(), end.date(),
+            parts, first, first + PARTS_AT_ONCE - 1, tenant=job.tenant, timeout_s=WITHIN_S + 5,
         )  # fmt: skip
-        yield await asyncio.to_thread(lambda of_part: figures(histories.histories(*of_part)), columns)
+        while found:
+            yield await asyncio.to_thread(lambda columns: figures(histories.histories(*columns)), found.pop())
     job.progress(parts, parts)
 
 
