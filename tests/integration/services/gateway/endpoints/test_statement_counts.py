@@ -178,7 +178,7 @@ counts: ContextVar[bool] = ContextVar("counts", default=False)
 
 @asynccontextmanager
 async def counting(*databases: Database) -> AsyncIterator[list[str]]:
-    """The statements that are executed for the request in the block, without what a new connection asks of types."""
+    """The statements executed for the request in the block, without what a new connection asks about types."""
     seen: list[str] = []
 
     def note(query: Any) -> None:
