@@ -60,9 +60,9 @@ load: ## Give the fleet work of all kinds, for 75 s or FOR=
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
 	$(RUN) -m deploy.local load $(FOR)
 
-boards-check: ## Watch the fleet at work, and see that every panel of the boards has data
+boards-check: ## Watch the fleet at work: has every panel of the boards data? [PICTURES=folder draws them]
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }
-	$(RUN) -m deploy.local boards-check $(FOR)
+	$(RUN) -m deploy.local boards-check $(FOR) $(if $(PICTURES),--pictures "$(PICTURES)")
 
 keys: ## List the API keys of the tenant dev, or make one: make keys NEW=name ROLE=member
 	@test -x $(RUN) || { echo "The fleet is not running: make up first."; exit 1; }

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from deploy.local import settings, state
@@ -48,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     scaling.add_argument("processes", nargs="?")
     commands.add_parser("logs").add_argument("name", nargs="?")
     for name in ("load", "boards-check"):
-        commands.add_parser(name).add_argument("seconds", nargs="?", type=float, default=75.0)
+        loading = commands.add_parser(name)
+        loading.add_argument("seconds", nargs="?", type=float, default=75.0)
+    loading.add_argument("--pictures", type=Path)
     keys = commands.add_parser("keys")
     keys.add_argument("new", nargs="?")
     keys.add_argument("role", nargs="?")

@@ -1,5 +1,7 @@
 """`make boards-check`: every panel of the boards has data while the fleet on this machine works.
 
+PICTURES=folder draws what they show, too.
+
 A query may be right, and its metric exported, and yet nothing comes of it: a label that is never set, two sides
 that do not match. Only Prometheus can tell.
 """
@@ -17,12 +19,13 @@ from urllib.parse import urlencode
 
 from deploy.grafana.boards import OF_THE_FLEET
 from deploy.grafana.panels import Board, Panel
-from deploy.local import monitor, supervisor
+from deploy.local import board_pictures, monitor, supervisor
 from deploy.local.errors import CannotRun
 from deploy.local.load import load
 from deploy.local.state import RUN
 
-CHOSEN = {"$namespace": monitor.NAMESPACE, "$queue": ".+", "$__rate_interval": "1m"}
+SETTLED_S = 10.0
+"""Seconds before the load that a picture shows too."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class Finding:
         return f"{self.board.title} / {self.panel.title}"
 
 
-def boards_check(seconds: float) -> None:
-    """Watch the fleet, work for so long, and ask all that the boards ask. Raises CannotRun."""
+def boards_check(seconds: float, pictures: Path | None) -> None:
+    """Watch the fleet, work for so long, and ask all that the boards ask. Raises CannotRun.
+
+    What they show is drawn into the folder `pictures`, if there is one.
+    """
     supervisor.need()
     with (
         TemporaryDirectory(dir=RUN) as folder,
@@ -54,6 +60,9 @@ def boards_check(seconds: float) -> None:
             stop.set()
         watching.result()
         findings = list(found(addresses["prometheus"]))
+        if pictures:
+            pages = board_pictures.draw(addresses["prometheus"], OF_THE_FLEET, pictures, seconds + SETTLED_S)
+            print("Pictures:", *pages, sep="\n  ")
     quiet = [one for one in findings if one.shows and not one.measured]
     print(f"{sum(one.shows for one in findings)} of {len(findings)} panels have data.")
     if quiet:
@@ -72,8 +81,7 @@ def found(prometheus: str) -> Iterator[Finding]:
 
 def answer(prometheus: str, query: str) -> list[float]:
     """The values of a query of a board. A division by nothing is none."""
-    for name, value in CHOSEN.items():
-        query = query.replace(name, value)
-    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{urlencode({'query': query})}") as told:  # noqa: S310
+    asked = urlencode({"query": board_pictures.chosen(query)})
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{asked}") as told:  # noqa: S310
         values = [float(series["value"][1]) for series in json.load(told)["data"]["result"]]
     return [value for value in values if not math.isnan(value)]

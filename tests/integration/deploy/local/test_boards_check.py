@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 from deploy.grafana.boards import OF_THE_FLEET
+from deploy.local.board_pictures import draw
 from deploy.local.boards_check import answer, found
 from deploy.local.monitor import watching
 
@@ -23,3 +26,7 @@ def test_panels_without_data_are_found(tmp_path: Path) -> None:
             answer(addresses["prometheus"], 'rate(up{namespace="$namespace",queue=~"$queue"}[$__rate_interval])')
             == []
         )
+
+        (picture,) = draw(addresses["prometheus"], OF_THE_FLEET[:1], tmp_path / "pictures", 60)
+        with Image.open(picture) as drawn:
+            assert drawn.width > 500
