@@ -12,6 +12,7 @@ from services.exporter import parquet
 from services.exporter.parquet import ChildFailed
 from tests.polling import until
 
+CHILD = "services.exporter.parquet_child"
 COLUMNS = (Column("n", Kind.INTEGER, "n"), Column("t", Kind.TEXT, "t"))
 
 
@@ -21,11 +22,10 @@ async def lines(*given: bytes) -> AsyncIterator[bytes]:
 
 
 def children() -> list[psutil.Process]:
-    return [
-        one
-        for one in psutil.Process().children(recursive=True)
-        if "services.exporter.parquet_child" in one.cmdline()
-    ]
+    """Those that write Parquet. One that has ended tells no command line."""
+    ours = {one.pid for one in psutil.Process().children(recursive=True)}
+    named = psutil.process_iter(["pid", "cmdline"])
+    return [one for one in named if one.pid in ours and CHILD in (one.info["cmdline"] or ())]
 
 
 async def test_rows_come_back_with_their_types() -> None:
