@@ -119,7 +119,7 @@ def _words_of(page: pypdfium2.PdfPage) -> Iterator[tuple[str, float, float]]:
 
 
 def _letters(word: str) -> str:
-    return "".join(filter(str.isalnum, word.lower()))
+    return "".join(letter for letter in word.lower() if letter.isalnum() and letter <= "\uffff")
 
 
 def main(folder: Path, only: str, options: OcrOptions) -> None:

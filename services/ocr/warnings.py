@@ -1,0 +1,24 @@
+"""What a job's result says of a document that was read, but not in every respect.
+
+A page's warnings are codes in its summary. A document's are those of its pages and its own, with their messages.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MESSAGES = {
+    "text_layer_replaced": "The text in the file was wrong. The page was read from its picture instead.",
+    "text_layer_doubtful": "The text in the file is hardly of any language, but its picture could not be read better.",
+    "signature_lost": "The document was signed. The signature holds for the original, not for document.pdf.",
+    "pdfa_claim_removed": "The document was PDF/A. document.pdf no longer says so, because it was changed.",
+}
+"""The codes and what they mean."""
+
+
+def listed(of_pages: Mapping[int, Iterable[str]], of_document: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Return the warnings for a result, each code once. `of_pages`: codes by page number."""
+    pages: dict[str, list[int]] = {code: [] for code in of_document}
+    for number, codes in sorted(of_pages.items()):
+        for code in codes:
+            pages.setdefault(code, []).append(number)
+    return [{"code": code, "message": MESSAGES[code], "pages": numbers} for code, numbers in pages.items()]
