@@ -4,6 +4,7 @@ It works page by page, so memory does not grow with the number of pages.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from services.ocr import output_formats
 from services.ocr.documents import PDF, count_frames, flattened_frames, resolution_of
 from services.ocr.page_reading import ASSUMED_DPI, PageFiles
 from services.ocr.refusals import UnreadableDocument
+from services.ocr.searchable_pdf import write_searchable
 
 PREVIEW_CHARACTERS = 500
 LONGEST_PAGE_IN = 200
@@ -37,8 +39,16 @@ MEDIA_TYPES = {
 }
 
 
-def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> str:
-    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`. Returns the start of the text."""
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The start of the text, and codes of warnings about the document."""
+
+    preview: str
+    warnings: tuple[str, ...]
+
+
+def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> Assembled:
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`."""
     pages = [PageFiles(folder, number) for number in numbers]
     _join_texts(pages, folder / TEXT)
     _join_words(pages, folder / WORDS)
@@ -49,9 +59,9 @@ def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]
     if media_type != PDF:
         original = folder / "images.pdf"
         _images_to_pdf(source, folder, original)
-    _overlay(original, pages, folder / SEARCHABLE)
+    warnings = write_searchable(original, pages, folder / SEARCHABLE)
     with (folder / TEXT).open() as file:
-        return file.read(PREVIEW_CHARACTERS).strip()
+        return Assembled(file.read(PREVIEW_CHARACTERS).strip(), tuple(warnings))
 
 
 def _load_pages(pages: Sequence[PageFiles]) -> Iterator[Page]:
@@ -73,24 +83,6 @@ def _join_words(pages: Sequence[PageFiles], path: Path) -> None:
             file.write(b"," if position else b"")
             file.write(page.path(".json").read_bytes())
         file.write(b"]}")
-
-
-def _overlay(source: Path, pages: Sequence[PageFiles], path: Path) -> None:
-    """Copy the source, and overlay recognised pages with invisible text. Images stay as they are."""
-    try:
-        with pikepdf.open(source) as document:
-            for page in pages:
-                if page.path(".pdf").exists():
-                    with pikepdf.open(page.path(".pdf")) as layer:
-                        target = document.pages[page.number - 1]
-                        target.add_overlay(layer.pages[0], pikepdf.Rectangle(target.cropbox))
-            wanted = {page.number for page in pages}
-            for number in range(len(document.pages), 0, -1):
-                if number not in wanted:
-                    del document.pages[number - 1]
-            document.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)
-    except pikepdf.PdfError as error:
-        raise UnreadableDocument(f"The PDF cannot be rewritten: {error}") from error
 
 
 def _images_to_pdf(source: Path, folder: Path, path: Path) -> None:

@@ -27,7 +27,7 @@ from libs.common.ledger.jobs import State
 from libs.common.sandbox import Limits, Refusals, Sandbox
 from libs.common.worker.job import Artifact, Done, Effects, FanOut, Job
 from libs.common.worker.service import Platform
-from services.ocr import page_cache, tesseract
+from services.ocr import page_cache, tesseract, warnings
 from services.ocr.assembly import MEDIA_TYPES, assemble
 from services.ocr.config import Settings
 from services.ocr.documents import PDF, count_pages
@@ -118,10 +118,18 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
             numbers = [summary["number"] for summary in summaries]
             sandbox = deps.sandbox.lasting(1 + len(numbers) / PAGES_ASSEMBLED_PER_TIMEOUT)
             sandbox = sandbox.reading(source).writing(folder)
-            preview = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
+            assembled = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
-    result = {"pages": len(summaries), "confidence": confidence, "language": languages, "preview": preview}
+    result = {
+        "pages": len(summaries),
+        "confidence": confidence,
+        "language": languages,
+        "preview": assembled.preview,
+        "warnings": warnings.listed(
+            {summary["number"]: summary.get("warnings", ()) for summary in summaries}, assembled.warnings
+        ),
+    }
     return Done(
         result, tuple(artifacts), effects=_record(job.id, job.tenant, summaries, confidence, cache_effects)
     )
@@ -147,7 +155,8 @@ async def _wanted(deps: Deps, source: Path, payload: OcrPayload) -> list[int]:
 
 
 def _page_job(payload: OcrPayload, number: int) -> NewChild:
-    return NewChild("page", payload.model_copy(update={"page": number}).model_dump_json().encode())
+    page = payload.model_copy(update={"page": number})
+    return NewChild("page", page.model_dump_json(exclude_defaults=True).encode())
 
 
 def _languages(payload: OcrPayload, deps: Deps) -> str:

@@ -38,7 +38,7 @@ def test_every_artifact_is_written_with_the_pages_in_their_order(tmp_path: Path)
     source = pictures.write(tmp_path, "source", pictures.scanned_pdf([pictures.page(dpi=20)] * 3))
     for number, text in ((1, "one\n\n\n"), (3, "three")):
         read(tmp_path, number, text, layer=True)
-    assert assemble(source, PDF, tmp_path, [1, 3]) == "one\n\x0cthree"
+    assert assemble(source, PDF, tmp_path, [1, 3]).preview == "one\n\x0cthree"
     assert (tmp_path / "text.txt").read_text() == "one\n\x0cthree\n\x0c"
     assert [page["number"] for page in json.loads((tmp_path / "words.json").read_text())["pages"]] == [1, 3]
     assert texts_of(tmp_path / "document.pdf") == ["one", "three"], "the second page was not asked for"
@@ -48,7 +48,7 @@ def test_every_artifact_is_written_with_the_pages_in_their_order(tmp_path: Path)
 def test_the_preview_is_the_beginning(tmp_path: Path) -> None:
     source = pictures.write(tmp_path, "source", pictures.text_pdf("x"))
     read(tmp_path, 1, "  " + "tides " * 1000)
-    preview = assemble(source, PDF, tmp_path, [1])
+    preview = assemble(source, PDF, tmp_path, [1]).preview
     assert preview.startswith("tides tides")
     assert PREVIEW_CHARACTERS - 10 < len(preview) <= PREVIEW_CHARACTERS
 
