@@ -6,19 +6,22 @@ Between the steps the handler looks up whether the same image was read before (p
 import hashlib
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import ImageDraw
+import pypdfium2
 
 from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
-from services.ocr import text_layer
 from services.ocr.documents import PDF, POINTS_PER_INCH, PageImage, open_pdf, prepare_image, rasterise_pdf_page
+from services.ocr.merging import merge, share_found, text_of
+from services.ocr.page_judgement import OwnText, judge
+from services.ocr.pdf_page import open_page
 from services.ocr.recognition import Reader, Reading
 from services.ocr.refusals import EngineFailed
 from services.ocr.tesseract import Engine
+from services.ocr.text_layer import to_blocks
 
 ASSUMED_DPI = 300
 """Assumed for an image that does not state its resolution."""
@@ -31,6 +34,10 @@ SMALLEST_LETTER_PX = 5
 """A lower or narrower picture has no letter. Tesseract would enlarge it to 36 pixels and run out of memory."""
 MIN_CONFIDENCE_TO_ADD = 70.0
 """Mean confidence from which words in the images of a page are added to its own text. Photographs give less."""
+MIN_CONFIDENCE_OF_A_SCAN = 50.0
+"""The same for a page that has more words in its images than as text."""
+FOUND_SHARE = 0.5
+"""Share of doubted words that are read from the picture too, from which the doubt is unfounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class PageSummary:
     rotation: int = 0
     passes: int = 0
     read_before: bool = False
+    warnings: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the result document of the page's job."""
@@ -95,44 +103,54 @@ class Prepared:
     summary: PageSummary | None = None
     image: PageImage | None = None
     digest: bytes = b""
+    doubted: bool = False
+    """The page's own text is hardly of any language. The picture decides."""
 
 
-def prepare_page(task: Task, files: PageFiles, dpi: int) -> Prepared:
-    """Extract page `files.number`. A PDF page is rasterised at `dpi`. Raises a Reject."""
+def prepare_page(task: Task, files: PageFiles, dpi: int, *, believed: bool = False) -> Prepared:
+    """Extract page `files.number`. A PDF page is rasterised at `dpi`. Raises a Reject.
+
+    `believed`: the page's own text is not doubted.
+    """
     if task.media_type != PDF:
         image = prepare_image(task.source, files.number - 1, task.pixels_at_most, files.path(".ppm"))
         return _scan(image, image.dpi or ASSUMED_DPI, files)
     with open_pdf(task.source) as document:
-        page = document[files.number - 1]
-        text = text_layer.usable_text(page)
-        if text is None:
+        page = open_page(document, files.number)
+        own = None if task.options.text == "replace" else judge(page)
+        if own is not None and believed:
+            own = replace(own, doubted=False)
+        if own is None:
             image = rasterise_pdf_page(page, dpi, task.pixels_at_most, files.path(".ppm"))
             return _scan(image, image.dpi or dpi, files)
-        if text_layer.has_images(page):
-            return _prepare_mixed(page, text, files, dpi, task.pixels_at_most)
+        if task.options.text == "fill" and (own.to_read or own.doubted):
+            return _prepare_mixed(page, own, files, dpi, task.pixels_at_most)
         dpi = task.options.dpi or FULL_DPI
-        scale = dpi / POINTS_PER_INCH
-        width, height = (round(edge * scale) for edge in page.get_size())
-        blocks = text_layer.text_blocks(page, scale)
+        width, height = (round(edge * dpi / POINTS_PER_INCH) for edge in page.get_size())
         found = Page(number=files.number, width=width, height=height, dpi=dpi, source="text-layer",
-                     confidence=None, blocks=blocks)  # fmt: skip
-        return Prepared("text-layer", dpi, _write_parts(files, text, found, ()))
+                     confidence=None, blocks=to_blocks(own.blocks, width, height))  # fmt: skip
+        return Prepared("text-layer", dpi, _write_parts(files, text_of(found.blocks), found, ()))
 
 
-def _prepare_mixed(page: Any, text: str, files: PageFiles, dpi: int, pixels_at_most: int) -> Prepared:
-    """Write the text, and blank it out in the page image, so that only text in images is recognised."""
-    page_image = rasterise_pdf_page(page, dpi, pixels_at_most, files.path(".ppm"))
-    dpi = page_image.dpi or dpi
-    blocks = text_layer.text_blocks(page, dpi / POINTS_PER_INCH)
-    with page_image.open() as image:
-        canvas = ImageDraw.Draw(image)
-        for line in (line for block in blocks for line in block.lines):
-            canvas.rectangle(line.box, fill="white")
-        image.save(page_image.path)
-    found = Page(number=files.number, width=page_image.width, height=page_image.height, dpi=dpi, source="mixed",
-                 confidence=None, blocks=blocks)  # fmt: skip
-    _write_parts(files, text, found, ())
-    return _to_recognise("mixed", page_image, dpi, files.path(".json").read_bytes())
+def _prepare_mixed(
+    page: pypdfium2.PdfPage, own: OwnText, files: PageFiles, dpi: int, pixels_at_most: int
+) -> Prepared:
+    """Write the page's own text, and draw the page without it, so that only the rest is recognised.
+
+    If the text is doubted, the whole page is drawn.
+    """
+    with nullcontext() if own.doubted else own.left_out(page):
+        image = rasterise_pdf_page(page, dpi, pixels_at_most, files.path(".ppm"))
+    dpi = image.dpi or dpi
+    if not own.doubted:
+        with image.open() as drawn:
+            own.blank_out_layer(drawn)
+            drawn.save(image.path)
+    found = Page(number=files.number, width=image.width, height=image.height, dpi=dpi, source="mixed",
+                 confidence=None, blocks=to_blocks(own.blocks, image.width, image.height))  # fmt: skip
+    _write_parts(files, text_of(found.blocks), found, ())
+    prepared = _to_recognise("mixed", image, dpi, files.path(".json").read_bytes())
+    return replace(prepared, doubted=own.doubted)
 
 
 def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSummary:
@@ -151,7 +169,19 @@ def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSumm
                 prepared, reading = again, other
                 for part in files.folder.glob(f"{larger.path('').name}.*"):
                     part.rename(files.path(part.suffix))
+    if prepared.doubted and share_found(_own(files).blocks, reading.blocks) >= FOUND_SHARE:
+        reading.pdf.unlink(missing_ok=True)
+        files.path(".pdf").unlink(missing_ok=True)
+        prepared = prepare_page(task, files, prepared.dpi, believed=True)
+        if prepared.summary is not None:
+            return prepared.summary
+        reading = _read(task, prepared, files, deadline)
+        passes += reading.passes
     return _finish(prepared, reading, files, passes)
+
+
+def _own(files: PageFiles) -> Page:
+    return Page.model_validate_json(files.path(".json").read_bytes())
 
 
 def renumber(files: PageFiles) -> None:
@@ -186,13 +216,30 @@ def _finish(prepared: Prepared, reading: Reading, files: PageFiles, passes: int)
                 skew=reading.rotation.skew, blocks=reading.blocks)  # fmt: skip
     if prepared.source == "ocr":
         return _write_parts(files, reading.text, page, reading.blocks, passes=passes)
-    own = Page.model_validate_json(files.path(".json").read_bytes())
-    own_text = files.path(".txt").read_text()
-    if (page.confidence or 0.0) < MIN_CONFIDENCE_TO_ADD:
-        files.path(".pdf").unlink()
-        return _write_parts(files, own_text, own, (), passes=passes)
-    both = page.model_copy(update={"blocks": [*own.blocks, *reading.blocks]})
-    return _write_parts(files, f"{own_text.rstrip()}\n\n{reading.text}", both, reading.blocks, passes=passes)
+    own = _own(files)
+    if prepared.doubted:
+        return _settle_doubt(own, page, reading, files, passes)
+    read_words, own_words = _count(reading.blocks), _count(own.blocks)
+    needed = MIN_CONFIDENCE_OF_A_SCAN if read_words > own_words else MIN_CONFIDENCE_TO_ADD
+    if (page.confidence or 0.0) < needed:
+        return _keep_own(own, files, passes)
+    both = page.model_copy(update={"blocks": merge(own.blocks, reading.blocks)})
+    return _write_parts(files, text_of(both.blocks), both, reading.blocks, passes=passes)
+
+
+def _settle_doubt(own: Page, read: Page, reading: Reading, files: PageFiles, passes: int) -> PageSummary:
+    """Take the words of the picture, which are others, if it can be read."""
+    if (read.confidence or 0.0) < MIN_CONFIDENCE_TO_ADD:
+        return _keep_own(own.model_copy(update={"warnings": ["text_layer_doubtful"]}), files, passes)
+    replaced = read.model_copy(update={"source": "ocr", "warnings": ["text_layer_replaced"]})
+    return _write_parts(files, reading.text, replaced, reading.blocks, passes=passes)
+
+
+def _keep_own(own: Page, files: PageFiles, passes: int) -> PageSummary:
+    """Leave out what was read from the picture."""
+    files.path(".pdf").unlink()
+    kept = own.model_copy(update={"source": "text-layer"})
+    return _write_parts(files, text_of(kept.blocks), kept, (), passes=passes)
 
 
 def _scan(image: PageImage, dpi: int, files: PageFiles) -> Prepared:
@@ -214,7 +261,8 @@ def _write_parts(
     files.path(".txt").write_text(text)
     files.path(".json").write_text(page.model_dump_json())
     words, recognised_words = _count(page.blocks), _count(recognised)
-    return PageSummary(page.number, page.source, words, recognised_words, page.confidence, page.rotation, passes)
+    return PageSummary(page.number, page.source, words, recognised_words, page.confidence, page.rotation, passes,
+                       warnings=tuple(page.warnings))  # fmt: skip
 
 
 def _count(blocks: Sequence[Block]) -> int:

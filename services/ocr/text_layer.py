@@ -1,103 +1,270 @@
-"""The existing text of a PDF page: whether it is usable, and its words with their bounding boxes."""
+"""The text that a PDF page has of its own: its words, and where they are.
+
+PDFium names the letters and their places. Words are told apart by the gaps between letters: some programs set
+words without spaces between them, others tear words apart.
+"""
 
 import ctypes
+import math
 import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 
 import pypdfium2
-import pypdfium2.raw
+import pypdfium2.raw as pdfium
 
 from libs.common.contracts.ocr import Block, Box, Line, Word
 from services.ocr.tesseract import bounding_box
 
-SCANNED_SHARE = 0.5
-"""A page of which an image covers more than this share is a scan …"""
-SCAN_CHARACTERS = 100
-"""… unless it has at least this many characters: then OCR was done before. Fewer are a stamp or page number."""
-IMAGE_SHARE = 0.1
-"""On a page with text, an image that covers more than this share may contain text. A smaller one is a logo."""
-READABLE_SHARE = 0.8
-"""With a smaller share of readable characters the font has no Unicode mapping, and the text is noise."""
+Share = tuple[float, float, float, float]
+"""Left, top, right, bottom as shares of the page as it is shown, after /Rotate and CropBox."""
+WORD_GAP = 0.1
+"""Gap between two words, as a share of the font size, beside the usual gap of the line. TeX goes down to 0.13."""
+SURE_GAP = 0.05
+"""A smaller gap does not part words, though there may be a space."""
+GAPS_OF_A_LINE, WIDEST_USUAL_GAP = 6, 0.4
+"""With fewer gaps, the usual one is taken for zero. Letters that stand farther apart are words of one letter."""
+INVISIBLE = (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDERMODE_CLIP)
+LINE_END_HYPHEN = (0x02, 0xFFFE)
+"""What PDFium calls the hyphen that divides a word at the end of a line. It gives no line break after it."""
+_PRECISION = 1 << 20
+"""Steps in which PDFium is asked for places on the page: it answers in whole numbers."""
 
 
-def usable_text(page: pypdfium2.PdfPage) -> str | None:
-    """Return the text of the page, or None if the page should be read as an image instead."""
-    text: str = page.get_textpage().get_text_range()
-    visible = [character for character in text if not character.isspace()]
-    if not visible:
-        return None
-    if sum(map(_is_readable, visible)) < READABLE_SHARE * len(visible):
-        return None
-    if len(visible) < SCAN_CHARACTERS and _image_share(page) > SCANNED_SHARE:
-        return None
-    return text.replace("\r\n", "\n").replace("\x00", "")
+@dataclass(frozen=True, slots=True)
+class TextObject:
+    """A piece of text as the page draws it. `drawn`: it is to be seen, unless something hides it."""
+
+    handle: pdfium.FPDF_PAGEOBJECT
+    drawn: bool
 
 
-def has_images(page: pypdfium2.PdfPage) -> bool:
-    """Whether a page with text has images to be read too. If one covers the page, the text came from OCR of it."""
-    return IMAGE_SHARE < _image_share(page) <= SCANNED_SHARE
+@dataclass(slots=True)
+class OwnWord:
+    """A word of the page's own text."""
+
+    text: str
+    box: Share
+    objects: list[TextObject]
+    """What draws its letters."""
+    unreadable: int
+    """Letters that have no meaning, as their font does not say which they are."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether any of its letters is to be seen."""
+        return any(item.drawn for item in self.objects)
+
+    def pixels(self, width: int, height: int, margin: float = 0.0) -> Box:
+        """Return the box in pixels of an image of the page. `margin`: a share of the word's height to be added."""
+        left, top, right, bottom = self.box
+        more = margin * (bottom - top) * height
+        return (
+            max(0, round(left * width - more)),
+            max(0, round(top * height - more)),
+            min(width, round(right * width + more)),
+            min(height, round(bottom * height + more)),
+        )
 
 
-def text_blocks(page: pypdfium2.PdfPage, scale: float) -> list[Block]:
-    """Return the page's words, in one block per paragraph. `scale`: pixels per point."""
-    textpage = page.get_textpage()
-    lines: list[list[Line]] = [[]]
-    words: list[Word] = []
-    letters: list[int] = []
-    text: str = textpage.get_text_range()
-
-    def end_word() -> None:
-        if letters:
-            words.append(_word(page, textpage, letters, text, scale))
-            letters.clear()
-
-    def end_line() -> None:
-        end_word()
-        if words:
-            lines[-1].append(Line(box=bounding_box([word.box for word in words]), words=list(words)))
-            words.clear()
-        elif lines[-1]:
-            lines.append([])  # an empty line ends a block
-
-    for index, character in enumerate(text):
-        if character == "\n":
-            end_line()
-        elif character.isspace():
-            end_word()
-        else:
-            letters.append(index)
-    end_line()
-    return [Block(box=bounding_box([line.box for line in block]), lines=block) for block in lines if block]
+OwnLine = list[OwnWord]
+OwnBlock = list[OwnLine]
 
 
-def _word(
-    page: pypdfium2.PdfPage, textpage: pypdfium2.PdfTextPage, letters: list[int], text: str, scale: float
-) -> Word:
-    lefts, bottoms, rights, tops = zip(*(textpage.get_charbox(index) for index in letters), strict=True)
-    box = _to_pixels(page, scale, (min(lefts), min(bottoms)), (max(rights), max(tops)))
-    return Word(text="".join(text[index] for index in letters), box=box, confidence=100.0)
+def own_blocks(page: pypdfium2.PdfPage) -> list[OwnBlock]:
+    """Return the words of the page, drawn or not, in lines and paragraphs."""
+    blocks: list[OwnBlock] = [[]]
+    to_share = _to_share(page)
+    for letters in _lines(page):
+        line = [_word(part, to_share) for part in _split(letters)]
+        if line:
+            blocks[-1].append(line)
+        elif blocks[-1]:
+            blocks.append([])  # an empty line ends a paragraph
+    return [block for block in blocks if block]
 
 
-def _to_pixels(page: pypdfium2.PdfPage, scale: float, *corners: tuple[float, float]) -> Box:
-    """Convert a box from PDF coordinates to pixels of the displayed page, after /Rotate and CropBox."""
-    width, height = (round(edge * scale) for edge in page.get_size())
-    x, y = ctypes.c_int(), ctypes.c_int()
-    points = []
-    for across, up in corners:
-        pypdfium2.raw.FPDF_PageToDevice(page, 0, 0, width, height, 0, across, up, ctypes.byref(x), ctypes.byref(y))
-        points.append((x.value, y.value))
-    xs, ys = zip(*points, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
+def to_blocks(blocks: Sequence[OwnBlock], width: int, height: int) -> list[Block]:
+    """Return the words with their places on an image of the page, of that size in pixels."""
+    found = []
+    for block in blocks:
+        lines = []
+        for own in block:
+            words = [Word(text=word.text, box=word.pixels(width, height), confidence=100.0) for word in own]
+            lines.append(Line(box=bounding_box([word.box for word in words]), words=words))
+        found.append(Block(box=bounding_box([line.box for line in lines]), lines=lines))
+    return found
 
 
 def _is_readable(character: str) -> bool:
     return character != "\ufffd" and unicodedata.category(character) not in ("Co", "Cn", "Cc", "Cs")
 
 
-def _image_share(page: pypdfium2.PdfPage) -> float:
-    """Return the share of the page that its largest image covers."""
-    width, height = page.get_size()
-    largest = 0.0
-    for item in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]):
-        left, bottom, right, top = item.get_bounds()
-        largest = max(largest, abs(right - left) * abs(top - bottom))
-    return largest / max(1.0, float(width * height))
+def _is_character(character: str) -> bool:
+    """Whether it may be in a text. Private ones may: fonts of symbols have them."""
+    return _is_readable(character) or unicodedata.category(character) == "Co"
+
+
+@dataclass(slots=True)
+class _Letter:
+    """A letter. `tight`: the box of its ink; `loose`: of its share of the line, in points of the page."""
+
+    text: str
+    tight: tuple[float, float, float, float]
+    loose: tuple[float, float, float, float]
+    object: TextObject | None
+    space: bool = False
+    """There is a space before it."""
+    guessed: bool = False
+    """The space is none of the document's, but PDFium's."""
+    level: bool = True
+    """Its line is horizontal."""
+    size: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = max(0.1, self.loose[3] - self.loose[1])
+
+    def gap_after(self, before: "_Letter") -> float:
+        """The gap between it and the letter before, as a share of the font size; negative if they overlap."""
+        forwards, backwards = self.loose[0] - before.right, before.loose[0] - self.right
+        return max(forwards, backwards) / max(self.size, before.size)
+
+    @property
+    def right(self) -> float:
+        """Where the next letter is to begin. Some fonts do not say how wide a letter is."""
+        return self.loose[2] if self.loose[2] > self.loose[0] else self.tight[2]
+
+
+def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
+    """Yield the letters of each line. An empty line ends a paragraph."""
+    textpage = page.get_textpage()
+    objects: dict[int, TextObject] = {}
+    letters: list[_Letter] = []
+    space, guessed, high = False, True, 0
+    for index in range(textpage.count_chars()):
+        code = pdfium.FPDFText_GetUnicode(textpage, index)
+        if 0xD800 <= code < 0xDC00:
+            high = code
+            continue
+        if 0xDC00 <= code < 0xE000 and high:  # a letter beyond 16 bits comes in two halves
+            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)
+        high = 0
+        divided = code in LINE_END_HYPHEN or pdfium.FPDFText_IsHyphen(textpage, index) == 1
+        character = "-" if divided else chr(code) if code else "\ufffd"
+        if character == "\n":
+            yield letters
+            letters, space, guessed = [], False, True
+        elif character.isspace():
+            space = True
+            guessed = guessed and pdfium.FPDFText_IsGenerated(textpage, index) == 1
+        else:
+            letters.append(_letter(textpage, index, character, objects))
+            letters[-1].space, letters[-1].guessed = space, space and guessed
+            space, guessed = False, True
+        if divided:
+            yield letters
+            letters = []
+    yield letters
+
+
+def _letter(
+    textpage: pypdfium2.PdfTextPage, index: int, character: str, objects: dict[int, TextObject]
+) -> _Letter:
+    left, bottom, right, top = (ctypes.c_double() for _ in range(4))
+    pdfium.FPDFText_GetCharBox(textpage, index, left, right, bottom, top)
+    tight = (left.value, bottom.value, right.value, top.value)
+    rectangle = pdfium.FS_RECTF()
+    pdfium.FPDFText_GetLooseCharBox(textpage, index, rectangle)
+    loose = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
+    level = abs(math.sin(pdfium.FPDFText_GetCharAngle(textpage, index))) < 0.02
+    return _Letter(character, tight, loose, _object_of(textpage, index, objects), level=level)
+
+
+def _object_of(textpage: pypdfium2.PdfTextPage, index: int, objects: dict[int, TextObject]) -> TextObject | None:
+    handle = pdfium.FPDFText_GetTextObject(textpage, index)
+    if not handle:
+        return None
+    address = ctypes.addressof(handle.contents)
+    if address not in objects:
+        red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+        coloured = pdfium.FPDFPageObj_GetFillColor(handle, red, green, blue, alpha)
+        transparent = bool(coloured) and alpha.value == 0
+        drawn = pdfium.FPDFTextObj_GetTextRenderMode(handle) not in INVISIBLE and not transparent
+        objects[address] = TextObject(handle, drawn)
+    return objects[address]
+
+
+def _split(letters: list[_Letter]) -> Iterator[list[_Letter]]:
+    """Split a line into words."""
+    if not letters:
+        return
+    usual = _usual_gap(letters)
+    word = [letters[0]]
+    for before, letter in pairwise(letters):
+        if _are_parted(before, letter, usual):
+            yield word
+            word = []
+        word.append(letter)
+    yield word
+
+
+def _are_parted(before: _Letter, letter: _Letter, usual: float) -> bool:
+    """Whether a word ends between the letters. PDFium's spaces count only on lines that are not level."""
+    if not letter.level:
+        return letter.space
+    gap = letter.gap_after(before)
+    if letter.space and not letter.guessed:
+        return gap > SURE_GAP
+    return gap - usual > (SURE_GAP if letter.space else WORD_GAP)
+
+
+def _usual_gap(letters: list[_Letter]) -> float:
+    """The gap between letters of a word on this line, as a share of the font size: more if it is set widely."""
+    within = [(before, after) for before, after in pairwise(letters) if after.guessed or not after.space]
+    if len(within) < GAPS_OF_A_LINE:
+        return 0.0
+    usual = median(after.gap_after(before) for before, after in within)
+    return max(0.0, usual) if usual <= WIDEST_USUAL_GAP else 0.0
+
+
+def _word(letters: list[_Letter], to_share: "_Place") -> OwnWord:
+    lefts, bottoms, rights, tops = zip(*(letter.tight for letter in letters), strict=True)
+    corners = [to_share(x, y) for x in (min(lefts), max(rights)) for y in (min(bottoms), max(tops))]
+    xs, ys = zip(*corners, strict=True)
+    objects = {id(letter.object): letter.object for letter in letters if letter.object}
+    text = "".join(letter.text for letter in letters if _is_character(letter.text))
+    unreadable = sum(not _is_readable(letter.text) for letter in letters)
+    return OwnWord(text, (min(xs), min(ys), max(xs), max(ys)), list(objects.values()), unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Maps a point of the PDF's own space to shares of the page as it is shown."""
+
+    origin: tuple[float, float]
+    right: tuple[float, float]
+    up: tuple[float, float]
+
+    def __call__(self, x: float, y: float) -> tuple[float, float]:
+        return (
+            self.origin[0] + x * self.right[0] + y * self.up[0],
+            self.origin[1] + x * self.right[1] + y * self.up[1],
+        )
+
+
+def _to_share(page: pypdfium2.PdfPage) -> _Place:
+    step = 1000.0
+    origin, right, up = (_on_page(page, x, y) for x, y in ((0, 0), (step, 0), (0, step)))
+    return _Place(
+        origin,
+        ((right[0] - origin[0]) / step, (right[1] - origin[1]) / step),
+        ((up[0] - origin[0]) / step, (up[1] - origin[1]) / step),
+    )
+
+
+def _on_page(page: pypdfium2.PdfPage, x: float, y: float) -> tuple[float, float]:
+    across, down = ctypes.c_int(), ctypes.c_int()
+    pdfium.FPDF_PageToDevice(page, 0, 0, _PRECISION, _PRECISION, 0, x, y, across, down)
+    return across.value / _PRECISION, down.value / _PRECISION

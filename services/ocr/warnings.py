@@ -8,7 +8,7 @@ from typing import Any
 
 MESSAGES = {
     "text_layer_replaced": "The text in the file was wrong. The page was read from its picture instead.",
-    "text_layer_doubtful": "The text in the file is hardly of any language, but its picture could not be read better.",
+    "text_layer_doubtful": "The text in the file is hardly of any language, but the picture could not be read.",
     "signature_lost": "The document was signed. The signature holds for the original, not for document.pdf.",
     "pdfa_claim_removed": "The document was PDF/A. document.pdf no longer says so, because it was changed.",
 }

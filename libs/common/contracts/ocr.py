@@ -39,6 +39,8 @@ class OcrOptions(BaseModel):
     """The pages to process, counted from 1, such as `1-3,7`; None: all."""
     psm: Annotated[int, Field(json_schema_extra={"enum": list(MODES)}), AfterValidator(_is_mode), WHOLE] = 3
     """Tesseract's page segmentation mode."""
+    text: Literal["keep", "fill", "replace"] = "fill"
+    """The text that a PDF page has: kept, and nothing read; kept, and what it lacks read; or not used."""
 
     @field_validator("pages")
     @classmethod
@@ -107,4 +109,6 @@ class Page(BaseModel):
     confidence: float | None
     rotation: int = 0
     skew: float = 0.0
+    warnings: list[str] = []
+    """Codes of what was lost or is doubtful: `services.ocr.warnings`."""
     blocks: list[Block]

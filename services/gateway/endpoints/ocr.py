@@ -57,7 +57,7 @@ async def submit_ocr(request: Request) -> Response:
             job_id=job_id,
             queue="ocr",
             kind="document",
-            payload=payload.model_dump_json().encode(),
+            payload=payload.model_dump_json(exclude_defaults=True).encode(),
             fingerprint=_fingerprint(upload, fields),
             size=upload.stored.size,
         )
@@ -107,4 +107,4 @@ async def recurring_document(
     recurring = OcrPayload(
         source=source, filename=found["filename"], media_type=found["media_type"], options=options
     )
-    return Recurrence("document", recurring.model_dump_json().encode())
+    return Recurrence("document", recurring.model_dump_json(exclude_defaults=True).encode())
