@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.routing import Match, Route, Router
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from services.gateway.http.admission import Admission, charge_stranger
-from services.gateway.http.nul import nul_in_url
 from services.gateway.http.operations import Operation
-from services.gateway.problems import FORESEEN, BadRequest, MethodNotAllowed, NotFound, Problem, response_to
+from services.gateway.http.well_formed import refusal_of
+from services.gateway.problems import FORESEEN, MethodNotAllowed, NotFound, Problem, response_to
 
+_ENCODED_SLASH = "\x00"
+"""Stands for it while routes are tried. No path has a NUL of its own."""
 _OF_CALLERS = re.compile(r"{(subject|address)}$")
 
 
@@ -60,25 +63,36 @@ class OperationRouter(Router):
     async def _found(self, scope: Scope) -> Route:
         """The request's route. Raises what is wrong with it, after charging the client's address."""
         try:
-            if refusal := scope.get("argosy.refusal"):
+            if refusal := scope.get("argosy.refusal") or refusal_of(scope):
                 raise refusal
-            if nul_in_url(scope):
-                raise BadRequest("The URL has a NUL character.")
             return self._find(scope)
         except Problem:
             await charge_stranger(scope)
             raise
 
     def _find(self, scope: Scope) -> Route:
-        if route := self._by_path.get(scope["path"]):
+        path = _path_to_match(scope)
+        if route := self._by_path.get(path):
             scope["endpoint"] = route.endpoint
             return route
-        for route in self._by_prefix.get(_prefix(scope["path"]), ()):
-            match, found = route.matches(scope)
+        for route in self._by_prefix.get(_prefix(path), ()):
+            match, found = route.matches({**scope, "path": path})
             if match is Match.FULL:
                 scope.update(found)
+                scope["path_params"] = {
+                    name: value.replace(_ENCODED_SLASH, "/") for name, value in scope["path_params"].items()
+                }
                 return route
         raise NotFound
+
+
+def _path_to_match(scope: Scope) -> str:
+    """The path, in which a slash that was sent as `%2F` ends no part of it (RFC 3986, 2.2)."""
+    path: str = scope["path"]
+    sent: bytes = scope.get("raw_path") or b""
+    if b"%2F" not in sent.upper():
+        return path
+    return "/".join(unquote(part.decode("ascii")).replace("/", _ENCODED_SLASH) for part in sent.split(b"/"))
 
 
 def _prefix(path: str) -> str:

@@ -1,7 +1,7 @@
 """GET /v1/jobs/{id}/artifacts/{name}: a file that a job made, whole or in part."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from libs.common import metrics
 from libs.common.errors import BlobMissing
 from libs.common.ledger.jobs import JobFacts
 from services.gateway.endpoints.jobs import find_job
+from services.gateway.http.conditions import names_etag
 from services.gateway.http.state import state_of
 from services.gateway.problems import NotFound, RangeNotSatisfiable
 
@@ -83,12 +84,6 @@ def artifact_of(facts: JobFacts, name: str) -> dict[str, Any]:
             found: dict[str, Any] = artifact
             return found
     raise NotFound("This job has no such artifact.")
-
-
-def names_etag(lines: Sequence[str], etag: str) -> bool:
-    """Whether one of the lines of If-None-Match names `etag`, or any with `*` (RFC 9110, 13.1.2)."""
-    named = [tag.strip().removeprefix("W/") for tag in ",".join(lines).split(",")]
-    return "*" in named or etag in named
 
 
 def wanted_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -20,6 +20,8 @@ from libs.common.contracts.analytics import EVENTS_AT_MOST
 from libs.common.errors import storable
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import EVENTS_DEPTH_AT_MOST, EVENTS_VALUES_AT_MOST
+from services.gateway.http.json_io import TWICE
+from services.gateway.http.json_members import repeated_members
 from services.gateway.http.nul import nul_in_json
 from services.gateway.problems import BadRequest, Invalid
 
@@ -80,6 +82,8 @@ def _from_object(body: bytes) -> list[Any]:
     document = _parse(body)
     if not isinstance(document, dict):
         raise Invalid(errors=[{"field": "body", "message": "An object with `events` is needed."}])
+    if body.count(b'"events"') > 1 and "events" in repeated_members(body):  # those of the first would be lost
+        raise Invalid(errors=[{"field": "body.events", "message": TWICE}])
     wrong = [{"field": f"body.{name}"[:200], "message": "Unknown field"} for name in document if name != "events"]
     events = document.get("events")
     if not isinstance(events, list):

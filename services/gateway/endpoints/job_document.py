@@ -56,7 +56,7 @@ def _artifact(job_id: str, artifact: dict[str, Any]) -> Artifact:
         "media_type": artifact["media_type"],
         "size": artifact["size"],
         "sha256": artifact["sha256"],
-        "url": f"/v1/jobs/{job_id}/artifacts/{quote(artifact['name'])}",
+        "url": f"/v1/jobs/{job_id}/artifacts/{quote(artifact['name'], safe='')}",
     }
 
 

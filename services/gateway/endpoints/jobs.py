@@ -15,6 +15,7 @@ from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, JobHistory, State
 from services.gateway.endpoints.job_document import error_history, job_document
 from services.gateway.http.admission import caller
+from services.gateway.http.conditions import names_etag
 from services.gateway.http.json_io import Text, json_response, read_query
 from services.gateway.http.schemas import JobPage, JobWithErrors
 from services.gateway.http.state import state_of
@@ -48,7 +49,7 @@ async def show_job(request: Request) -> Response:
     body = orjson.dumps(document)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if etag in request.headers.get("if-none-match", ""):
+    if names_etag(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 

@@ -82,6 +82,8 @@ async def receive(
                 if not isinstance(event, MultipartSegment):
                     continue
                 name = _text(event.name)
+                if name in fields:
+                    raise Invalid(errors=[{"field": name, "message": "There must be only one."}])
                 if name in known_fields:
                     fields[name] = await _read_field(name, events)
                 elif name != "file":

@@ -40,7 +40,10 @@ def check(
     text: bytes, *, within: str, values_at_most: int = VALUES_AT_MOST, depth_at_most: int = DEPTH_AT_MOST
 ) -> None:
     """Raises TooLarge if `text` exceeds a budget, and BadRequest if it has NaN or infinity, which are not JSON."""
-    between = _between_strings(text, values_at_most, within)
+    text = _without_escapes(text)
+    if text.count(b'"') > 4 * values_at_most:  # a value has two quotes, and its name two more
+        raise _too_many_values(values_at_most, within)
+    between = _between_quotes(text)
     opened = between.count(b"[") + between.count(b"{")
     if between.count(b",") + opened >= values_at_most:  # a value comes first in its container, or after a comma
         raise _too_many_values(values_at_most, within)
@@ -54,11 +57,17 @@ def check(
             _check_number(number, within)
 
 
-def _between_strings(text: bytes, values_at_most: int, within: str) -> bytes:
-    if b"\\" in text:  # an escaped quote ends no string
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if text.count(b'"') > 4 * values_at_most:  # a value has two quotes, and its name two more
-        raise _too_many_values(values_at_most, within)
+def between_strings(text: bytes) -> bytes:
+    """What stands between the strings of a JSON text."""
+    return _between_quotes(_without_escapes(text))
+
+
+def _without_escapes(text: bytes) -> bytes:
+    """`text` without escaped quotes, which end no string."""
+    return text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
+
+
+def _between_quotes(text: bytes) -> bytes:
     return b" ".join(text.split(b'"')[::2])
 
 

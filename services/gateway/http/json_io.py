@@ -14,9 +14,17 @@ from starlette.responses import Response
 
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import VALUES_AT_MOST
+from services.gateway.http.json_members import repeated_member
 from services.gateway.http.large_bodies import RoomForBody
 from services.gateway.http.nul import nul_in_json
-from services.gateway.problems import BadRequest, TooLarge, UnsupportedMediaType, invalid_fields
+from services.gateway.problems import (
+    NAME_AT_MOST,
+    BadRequest,
+    Invalid,
+    TooLarge,
+    UnsupportedMediaType,
+    invalid_fields,
+)
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -30,6 +38,7 @@ _THREAD = ThreadPoolExecutor(1, thread_name_prefix="json")
 than one call into the parser takes, which is 100 ms for VALUES_AT_MOST values."""
 
 
+TWICE = "It is given more than once."
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """Text without NUL, which PostgreSQL cannot store."""
 
@@ -87,6 +96,8 @@ def parse_json(text: bytes, model: type[M], *, within: str, values_at_most: int 
     json_budgets.check(text, within=within, values_at_most=values_at_most)
     if nul_in_json(text):
         raise BadRequest(f"The {within} has a NUL character in a string.")
+    if repeated := repeated_member(text):
+        raise Invalid(errors=[{"field": f"{within}.{repeated}"[:NAME_AT_MOST], "message": TWICE}])
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -107,6 +118,9 @@ def read_query(request: Request, model: type[M]) -> M:
     """The request's query as a `model`; a field that is a tuple may be given several times. Raises Invalid."""
     given = request.query_params
     lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is tuple}
+    repeated = [name for name in given if name not in lists and len(given.getlist(name)) > 1]
+    if repeated:
+        raise Invalid(errors=[{"field": f"query.{name}"[:NAME_AT_MOST], "message": TWICE} for name in repeated])
     try:
         return model.model_validate(
             {name: given.getlist(name) if name in lists else given[name] for name in given}

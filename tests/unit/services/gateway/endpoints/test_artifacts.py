@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.endpoints.artifacts import names_etag, wanted_range
+from services.gateway.endpoints.artifacts import wanted_range
 from services.gateway.problems import RangeNotSatisfiable
 
 
@@ -41,20 +41,3 @@ def test_no_header_breaks_it(header: str, size: int) -> None:
     except RangeNotSatisfiable:
         return
     assert span is None or 0 <= span[0] < span[1] <= size
-
-
-@pytest.mark.parametrize(
-    ("lines", "named"),
-    [
-        ([], False),
-        (["*"], True),
-        (['"a"'], True),
-        (['W/"a"'], True),
-        (['"b", "a"'], True),
-        (['"b"', '"a"'], True),
-        (['"ab"'], False),
-        (["a"], False),
-    ],
-)
-def test_what_if_none_match_names(lines: list[str], named: bool) -> None:
-    assert names_etag(lines, '"a"') == named

@@ -50,6 +50,14 @@ def without_nul(value: Any) -> Any:
     return value.replace("\x00", "") if isinstance(value, str) else value
 
 
+def test_two_lists_of_events_are_refused_so_that_none_is_lost() -> None:
+    twice = f'{{"events": [{json.dumps(EVENT)}], "events": []}}'
+    with pytest.raises(Invalid) as refused:
+        read(twice)
+    assert [error["field"] for error in refused.value.members["errors"]] == ["body.events"]
+    assert len(read(of({"events": 1, "name": '"events"'}))) == 1
+
+
 def test_cloud_events_become_events() -> None:
     time = {"time": "2026-11-27T10:00:00Z", "subject": "u42"}
     assert read(json.dumps([CLOUD_EVENT | time, 7]), CLOUD) == [

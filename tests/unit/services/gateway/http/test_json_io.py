@@ -142,6 +142,9 @@ def test_a_query_has_words_for_numbers_and_unknown_ones_are_named() -> None:
     with pytest.raises(Invalid) as refused:
         read_query(request(query=b"count=x&colour=red"), Thing)
     assert {error["field"] for error in refused.value.members["errors"]} == {"query.count", "query.colour"}
+    with pytest.raises(Invalid) as refused:
+        read_query(request(query=b"count=5&name=x&count=5&zero=0"), Thing)
+    assert [error["field"] for error in refused.value.members["errors"]] == ["query.count"]
 
 
 @given(st.integers())
@@ -155,3 +158,9 @@ def test_an_answer_has_its_status_and_headers() -> None:
     response = json_response({"at": datetime(2030, 1, 1)}, 201, {"Location": "/x"})
     assert (response.status_code, response.headers["location"]) == (201, "/x")
     assert orjson.loads(bytes(response.body)) == {"at": "2030-01-01T00:00:00"}
+
+
+def test_what_is_given_twice_is_refused() -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_json(b'{"count": 1, "rest": {"a": [{"b": 1, "b": 2}]}}', Thing, within="body")
+    assert [error["field"] for error in refused.value.members["errors"]] == ["body.rest.a.0.b"]
