@@ -19,7 +19,7 @@ from libs.common.contracts.ids import public_id
 from libs.common.contracts.services import ANALYTICS
 from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import NewJob
-from services.gateway.endpoints.service_client import NamePageQuery, call_service
+from services.gateway.endpoints.service_client import NamePageQuery, call_service, page_of_service
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.request_log import traceparent_of
@@ -100,5 +100,5 @@ async def show_event_type(request: Request) -> Response:
 async def list_event_types(request: Request) -> Response:
     """Event types by name."""
     wanted = read_query(request, NamePageQuery)
-    arguments = {"after": wanted.after or None, "limit": wanted.limit}
-    return json_response(await call_service(request, ANALYTICS.name, "list_types", arguments))
+    arguments = {"after": wanted.cursor or None, "limit": wanted.limit}
+    return json_response(await page_of_service(request, ANALYTICS.name, "list_types", arguments))

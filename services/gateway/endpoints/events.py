@@ -1,19 +1,17 @@
 """/v1/events: takes events, and shows those that did not count."""
 
 from functools import partial
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.analytics import Reason, ReplayPayload
 from libs.common.contracts.ids import public_id
 from libs.common.contracts.services import ANALYTICS
-from libs.common.contracts.whole_numbers import WHOLE
 from services.gateway.endpoints.analytics_jobs import submit_analytics
 from services.gateway.endpoints.event_bodies import EVENTS_BYTES_AT_MOST, MEDIA_TYPES, ReadEvents, read_events
-from services.gateway.endpoints.service_client import call_service
+from services.gateway.endpoints.service_client import NumberPageQuery, page_of_service
 from services.gateway.endpoints.submission import JobFields
 from services.gateway.engine.event_intake import Events
 from services.gateway.http.admission import caller
@@ -31,15 +29,10 @@ from services.gateway.http.request_log import traceparent_of
 from services.gateway.http.state import state_of
 
 
-class RejectedListQuery(BaseModel):
+class RejectedListQuery(NumberPageQuery):
     """The query of GET /v1/events/rejected."""
 
-    model_config = ConfigDict(extra="forbid")
-
     reason: Reason | None = None
-    after: Annotated[int, Field(ge=0, le=2**63 - 1), WHOLE] | None = None
-    """The number of the last event seen."""
-    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
 class EventReplay(BaseModel):
@@ -81,7 +74,8 @@ async def list_rejected(request: Request) -> Response:
     Of a tenant 1,000 are kept, or one in a hundred of its events; `not_kept` counts the others.
     """
     wanted = read_query(request, RejectedListQuery)
-    return json_response(await call_service(request, ANALYTICS.name, "list_rejected", wanted.model_dump()))
+    arguments = {"reason": wanted.reason, "after": wanted.after, "limit": wanted.limit}
+    return json_response(await page_of_service(request, ANALYTICS.name, "list_rejected", arguments))
 
 
 async def replay_rejected(request: Request) -> Response:

@@ -5,21 +5,20 @@ from functools import partial
 from html import escape
 from importlib import resources
 from string import Template
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from libs.common.blobs import CHUNK, Blobs, job_folder
 from libs.common.contracts.ids import parse_id
-from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import retention
 from libs.common.ledger.jobs import new_id
 from services.gateway.endpoints.letters import AddressedLetter, attachment_key, read_letter
 from services.gateway.endpoints.recurrence import Recurrence
-from services.gateway.endpoints.service_client import call_service
+from services.gateway.endpoints.service_client import NumberPageQuery, call_service, page_of_service
 from services.gateway.endpoints.submission import Committed, JobFields, commit, new_job, respond
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import BODY_BYTES_AT_MOST, json_response, parse_in_turn, read_body, read_query
@@ -31,18 +30,15 @@ from services.gateway.problems import IdempotencyMismatch, Invalid, NotFound, in
 _PAGE = Template(resources.files(__package__).joinpath("unsubscribe.html").read_text())
 
 
+NUMBER_AT_MOST = 2**31 - 1
+"""Recipients of a letter are numbered from 0."""
 State = Literal["queued", "sending", "sent", "deferred", "bounced", "suppressed", "unknown", "cancelled"]
 
 
-class RecipientListQuery(BaseModel):
+class RecipientListQuery(NumberPageQuery):
     """The query of GET /v1/mail/{id}/recipients."""
 
-    model_config = ConfigDict(extra="forbid")
-
     state: State | None = None
-    after: Annotated[int, Field(ge=-1, le=2**31 - 1), WHOLE] = -1
-    """The number of the last recipient seen."""
-    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
 async def submit_mail(request: Request) -> Response:
@@ -94,8 +90,9 @@ async def list_recipients(request: Request) -> Response:
     job_id = parse_id(request.path_params["id"])
     if job_id is None:
         raise NotFound("There is no such letter.")
-    query = {"letter": job_id.hex, "after": wanted.after, "limit": wanted.limit, "state": wanted.state}
-    return json_response(await call_service(request, "mailer", "recipients", query))
+    after = -1 if wanted.after is None else min(wanted.after, NUMBER_AT_MOST)
+    query = {"letter": job_id.hex, "after": after, "limit": wanted.limit, "state": wanted.state}
+    return json_response(await page_of_service(request, "mailer", "recipients", query))
 
 
 async def show_unsubscribe(request: Request) -> Response:

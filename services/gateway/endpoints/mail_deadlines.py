@@ -12,7 +12,12 @@ from libs.common.contracts.mail import DEADLINE_NAME, FOLLOWERS_AT_MOST, Recipie
 from libs.common.contracts.moments import Moment
 from libs.common.contracts.opportunities import FOLLOWED_FIELDS
 from libs.common.contracts.services import MAILER, SYNC
-from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, NamePageQuery, call_service
+from services.gateway.endpoints.service_client import (
+    BODY_BYTES_AT_MOST,
+    NamePageQuery,
+    call_service,
+    page_of_service,
+)
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.identity.scopes import Scope
@@ -161,7 +166,8 @@ async def show_deadline(request: Request) -> Response:
 async def list_deadlines(request: Request) -> Response:
     """Deadlines by name, with the number of their followers. One that has passed is removed after 30 days."""
     wanted = read_query(request, NamePageQuery)
-    return json_response(await call_service(request, "mailer", "list_deadlines", wanted.model_dump()))
+    arguments = {"after": wanted.cursor or "", "limit": wanted.limit}
+    return json_response(await page_of_service(request, "mailer", "list_deadlines", arguments))
 
 
 async def remove_deadline(request: Request) -> Response:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from libs.common.contracts.opportunities import CURSOR_AT_MOST, ChangePosition, Match, Search
 from libs.common.contracts.services import SYNC
 from libs.common.contracts.whole_numbers import WHOLE
-from services.gateway.endpoints.service_client import call_service
+from services.gateway.endpoints.service_client import call_service, page_of_service
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.state import state_of
 
@@ -38,8 +38,8 @@ class HistoryQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: ChangePosition | None = None
-    """`next_after` of the page before."""
+    cursor: ChangePosition | None = None
+    """`next_cursor` of the page before."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
@@ -48,8 +48,8 @@ class ChangeListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[str, Field(max_length=CURSOR_AT_MOST)] | None = None
-    """`next_after` of the answer before; without it, from the oldest change that is kept."""
+    cursor: Annotated[str, Field(max_length=CURSOR_AT_MOST)] | None = None
+    """`next_cursor` of the answer before; without it, from the oldest change that is kept."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
     wait: Annotated[int, Field(ge=0, le=30)] = 0
     """Seconds to wait for a change if there is none."""
@@ -75,8 +75,8 @@ async def show_opportunity(request: Request) -> Response:
 async def list_history(request: Request) -> Response:
     """Every change of an opportunity, oldest first: which fields, from what, to what, by which run, when."""
     query = read_query(request, HistoryQuery)
-    arguments = _named(request) | query.model_dump()
-    return json_response(await call_service(request, SYNC.name, "list_history", arguments))
+    arguments = _named(request) | {"after": query.cursor, "limit": query.limit}
+    return json_response(await page_of_service(request, SYNC.name, "list_history", arguments))
 
 
 async def match_opportunities(request: Request) -> Response:
@@ -88,18 +88,18 @@ async def match_opportunities(request: Request) -> Response:
 async def list_changes(request: Request) -> Response:
     """The changes of all opportunities, in the order in which to apply them: none is left out, none comes twice.
 
-    An answer without changes also has a `next_after` to go on with. A cursor that leads to what is no longer known
-    is answered with 410: read everything anew then.
+    An answer without changes also has a `next_cursor` to go on with. A cursor that leads to what is no longer
+    known is answered with 410: read everything anew then.
     """
     query = read_query(request, ChangeListQuery)
-    arguments = query.model_dump(include={"after", "limit"})
+    arguments = {"after": query.cursor, "limit": query.limit}
     loop, draining = asyncio.get_running_loop(), state_of(request).draining
     until = loop.time() + query.wait
     while True:
-        answer = await call_service(request, SYNC.name, "list_changes", arguments)
+        answer = await page_of_service(request, SYNC.name, "list_changes", arguments)
         if answer["changes"] or loop.time() >= until or draining.is_set():
             return json_response(answer)
-        arguments["after"] = answer["next_after"]
+        arguments["after"] = answer["next_cursor"]
         with suppress(TimeoutError):
             await asyncio.wait_for(draining.wait(), min(ASKED_EVERY_S, max(0.0, until - loop.time())))
 

@@ -23,10 +23,15 @@ from libs.common.contracts.sync import SearchPayload
 from libs.common.contracts.time_zones import Zone
 from libs.common.db import Database
 from libs.common.ledger import schedules
-from libs.common.ledger.schedules import CatchUp, NameTaken
+from libs.common.ledger.schedules import CatchUp, NameTaken, TooManySchedules
 from services.gateway.endpoints.letters import AddressedLetter
 from services.gateway.endpoints.schedules import Cron, upcoming
-from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, NamePageQuery, call_service
+from services.gateway.endpoints.service_client import (
+    BODY_BYTES_AT_MOST,
+    NamePageQuery,
+    call_service,
+    page_of_service,
+)
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.state import state_of
@@ -120,8 +125,8 @@ async def _schedule(
             kind="search", payload=SearchPayload(search=id_).model_dump_json().encode(),
             fields=fields | {"unique_for": f"search:{id_}"}, **times, catch_up=CatchUp.ONE,
         )  # fmt: skip
-    except NameTaken as error:
-        raise Conflict(f"There is a schedule named 'search:{name}' already.") from error
+    except (NameTaken, TooManySchedules) as error:
+        raise Conflict(f"The search cannot be scheduled. {error}") from error
 
 
 async def show_search(request: Request) -> Response:
@@ -133,8 +138,8 @@ async def show_search(request: Request) -> Response:
 async def list_searches(request: Request) -> Response:
     """Saved searches by name, without their letters."""
     wanted = read_query(request, NamePageQuery)
-    arguments = {"after": wanted.after or None, "limit": wanted.limit}
-    found = await call_service(request, SYNC.name, "list_searches", arguments)
+    arguments = {"after": wanted.cursor or None, "limit": wanted.limit}
+    found = await page_of_service(request, SYNC.name, "list_searches", arguments)
     return json_response(found | {"searches": await _with_schedules(request, found["searches"])})
 
 

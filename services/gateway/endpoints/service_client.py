@@ -47,9 +47,31 @@ class NamePageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] = ""
-    """The name of the last item seen."""
+    cursor: Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    """`next_cursor` of the page before."""
     limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
+
+
+class NumberPageQuery(NamePageQuery):
+    """The query of a list of numbered things."""
+
+    cursor: Annotated[str, Field(pattern=r"^\d{1,18}$")] | None = None
+    """`next_cursor` of the page before."""
+
+    @property
+    def after(self) -> int | None:
+        """The number of the last item seen."""
+        return None if self.cursor is None else int(self.cursor)
+
+
+async def page_of_service(request: Request, service: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A page of a list that a service keeps, which tells in `next_after` what to ask for next.
+
+    Callers pass cursors on as they are, so all of them are text. Raises what `call_service` raises.
+    """
+    found = await call_service(request, service, name, arguments)
+    next_after = found.pop("next_after")
+    return found | {"next_cursor": None if next_after is None else str(next_after)}
 
 
 async def call_service(

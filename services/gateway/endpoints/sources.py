@@ -23,10 +23,9 @@ from libs.common.contracts.sync import (
     SourceChange,
     SourceSpec,
 )
-from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import NewJob, new_id
-from services.gateway.endpoints.service_client import NamePageQuery, call_service
+from services.gateway.endpoints.service_client import NamePageQuery, NumberPageQuery, call_service, page_of_service
 from services.gateway.endpoints.submission import JobFields, new_job, submit
 from services.gateway.http.admission import caller
 from services.gateway.http.json_io import json_response, read_json, read_query
@@ -89,14 +88,8 @@ class RejectedReplay(SourceJobFields):
     """The body of POST /v1/sources/{name}/rejected/replay."""
 
 
-class SourceRejectedQuery(BaseModel):
+class SourceRejectedQuery(NumberPageQuery):
     """The query of GET /v1/sources/{name}/rejected."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    after: Annotated[int, Field(ge=0, lt=2**63), WHOLE] | None = None
-    """`next_after` of the page before."""
-    limit: Annotated[int, Field(ge=1, le=500), WHOLE] = 100
 
 
 async def put_source(request: Request) -> Response:
@@ -147,8 +140,8 @@ async def show_source(request: Request) -> Response:
 async def list_sources(request: Request) -> Response:
     """Sources by name."""
     wanted = read_query(request, NamePageQuery)
-    arguments = {"after": wanted.after or None, "limit": wanted.limit}
-    return json_response(await call_service(request, SYNC.name, "list_sources", arguments))
+    arguments = {"after": wanted.cursor or None, "limit": wanted.limit}
+    return json_response(await page_of_service(request, SYNC.name, "list_sources", arguments))
 
 
 async def delete_source(request: Request) -> Response:
@@ -172,7 +165,7 @@ async def list_rejected_records(request: Request) -> Response:
     """Records of a source that did not pass, oldest first. They are kept for 30 days, or until a full run."""
     wanted = read_query(request, SourceRejectedQuery)
     arguments = {"name": known_name(request), "after": wanted.after, "limit": wanted.limit}
-    return json_response(await call_service(request, SYNC.name, "list_rejected", arguments))
+    return json_response(await page_of_service(request, SYNC.name, "list_rejected", arguments))
 
 
 async def replay_rejected_records(request: Request) -> Response:

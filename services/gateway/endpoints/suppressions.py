@@ -9,7 +9,12 @@ from starlette.responses import Response
 from libs.common.contracts.mail import Address, parse_mailbox
 from libs.common.contracts.moments import Moment
 from libs.common.contracts.whole_numbers import WHOLE
-from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, call_service
+from services.gateway.endpoints.service_client import (
+    BODY_BYTES_AT_MOST,
+    NumberPageQuery,
+    call_service,
+    page_of_service,
+)
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.problems import NotFound
 
@@ -17,13 +22,10 @@ SUPPRESSED_AT_MOST = 1000
 """The maximum number of addresses in one request."""
 
 
-class SuppressionListQuery(BaseModel):
+class SuppressionListQuery(NumberPageQuery):
     """The query of GET /v1/suppressions."""
 
-    model_config = ConfigDict(extra="forbid")
-
     address: Address | None = None
-    after: Annotated[int, Field(ge=0, le=2**62), WHOLE] = 0
     limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 100
 
 
@@ -40,7 +42,8 @@ class NewSuppressions(BaseModel):
 async def list_suppressions(request: Request) -> Response:
     """Addresses that get no mail from this tenant, in the order in which they were added."""
     wanted = read_query(request, SuppressionListQuery)
-    return json_response(await call_service(request, "mailer", "list_suppressions", wanted.model_dump()))
+    arguments = {"address": wanted.address, "after": wanted.after or 0, "limit": wanted.limit}
+    return json_response(await page_of_service(request, "mailer", "list_suppressions", arguments))
 
 
 async def add_suppressions(request: Request) -> Response:

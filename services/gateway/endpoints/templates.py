@@ -8,7 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.mail import TEMPLATE_NAME, Letter, Line, StoredLetter, TemplateReference
-from services.gateway.endpoints.service_client import BODY_BYTES_AT_MOST, NamePageQuery, call_service
+from services.gateway.endpoints.service_client import (
+    BODY_BYTES_AT_MOST,
+    NamePageQuery,
+    call_service,
+    page_of_service,
+)
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.problems import Conflict, Invalid, NotFound
 
@@ -66,4 +71,5 @@ async def show_template(request: Request) -> Response:
 async def list_templates(request: Request) -> Response:
     """Templates by name, in their latest versions, without their text."""
     wanted = read_query(request, NamePageQuery)
-    return json_response(await call_service(request, "mailer", "list_templates", wanted.model_dump()))
+    arguments = {"after": wanted.cursor or "", "limit": wanted.limit}
+    return json_response(await page_of_service(request, "mailer", "list_templates", arguments))

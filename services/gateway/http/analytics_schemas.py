@@ -16,12 +16,12 @@ class EventTypePage(TypedDict):
     """A page of event types by name."""
 
     types: list[EventTypeAnswer]
-    next_after: str | None
+    next_cursor: str | None
 
 
 class RejectedEvents(TypedDict):
     """A page of events that did not count. `not_kept`: how many more were only counted."""
 
     rejected: list[RejectedEvent]
-    next_after: int | None
+    next_cursor: str | None
     not_kept: int

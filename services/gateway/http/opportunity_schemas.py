@@ -76,7 +76,7 @@ class History(TypedDict):
     """A page of the changes of an opportunity, oldest first."""
 
     changes: list[Change]
-    next_after: str | None
+    next_cursor: str | None
 
 
 class ChangeOfOne(Change):
@@ -86,10 +86,10 @@ class ChangeOfOne(Change):
 
 
 class Changes(TypedDict):
-    """Changes in the order in which to apply them. `next_after` goes on behind them, also if there are none."""
+    """Changes in the order in which to apply them. `next_cursor` goes on behind them, also if there are none."""
 
     changes: list[ChangeOfOne]
-    next_after: str
+    next_cursor: str
 
 
 class Matched(Opportunity):
@@ -132,4 +132,4 @@ class SavedSearches(TypedDict):
     """A page of saved searches by name."""
 
     searches: list[ListedSavedSearch]
-    next_after: str | None
+    next_cursor: str | None

@@ -287,11 +287,11 @@ class RecipientStatus(TypedDict):
 
 
 class Recipients(TypedDict):
-    """A page of a letter's recipients. `counts` counts all of them by state; `next_after` begins the next page."""
+    """A page of a letter's recipients. `counts` counts all of them by state; `next_cursor` begins the next one."""
 
     recipients: list[RecipientStatus]
     counts: dict[str, int]
-    next_after: int | None
+    next_cursor: str | None
 
 
 class RenderedTemplate(TypedDict):
@@ -323,7 +323,7 @@ class Templates(TypedDict):
     """A page of templates by name, each in its latest version."""
 
     templates: list[TemplateSummary]
-    next_after: str | None
+    next_cursor: str | None
 
 
 class Suppression(TypedDict):
@@ -337,10 +337,10 @@ class Suppression(TypedDict):
 
 
 class Suppressions(TypedDict):
-    """A page of the addresses that get no mail. `next_after` begins the next page."""
+    """A page of the addresses that get no mail. `next_cursor` begins the next page."""
 
     suppressions: list[Suppression]
-    next_after: int | None
+    next_cursor: str | None
 
 
 class DeadlineSummary(TypedDict):
@@ -385,7 +385,7 @@ class Deadlines(TypedDict):
     """A page of deadlines by name."""
 
     deadlines: list[DeadlineSummary]
-    next_after: str | None
+    next_cursor: str | None
 
 
 class SuppressionsAdded(TypedDict):

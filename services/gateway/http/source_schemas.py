@@ -9,11 +9,11 @@ class SourcePage(TypedDict):
     """A page of sources by name."""
 
     sources: list[SourceAnswer]
-    next_after: str | None
+    next_cursor: str | None
 
 
 class RejectedRecords(TypedDict):
     """A page of records that did not pass."""
 
     rejected: list[RejectedRecord]
-    next_after: int | None
+    next_cursor: str | None

@@ -20,8 +20,8 @@ async def test_types_are_stored_shown_and_listed(gateway: Gateway, analytics: No
     await admin.put("/v1/event-types/view", json={})
     first = (await admin.get("/v1/event-types", params={"limit": 1})).json()
     assert [one["name"] for one in first["types"]] == ["shop.apply"]
-    rest = (await admin.get("/v1/event-types", params={"after": first["next_after"]})).json()
-    assert ([one["name"] for one in rest["types"]], rest["next_after"]) == (["view"], None)
+    rest = (await admin.get("/v1/event-types", params={"cursor": first["next_cursor"]})).json()
+    assert ([one["name"] for one in rest["types"]], rest["next_cursor"]) == (["view"], None)
     assert (await other.get("/v1/event-types")).json()["types"] == []
     assert_problem(await other.get("/v1/event-types/view"), 404, "not-found")
 

@@ -58,11 +58,11 @@ async def test_recipients_are_listed_page_by_page(gateway: Gateway, mailer: Mail
     names = [f"n{number}" for number in range(25)]
     body = LETTER | {"text": "Dear {{ name }}", "recipients": many("550-x", *names)}
     job = (await client.post("/v1/mail", json=body, headers={"Prefer": "wait=30"})).json()
-    seen, after = [], -1
+    seen, after = [], ""
     while after is not None:
-        page = (await client.get(f"/v1/mail/{job['id']}/recipients?limit=10&after={after}")).json()
+        page = (await client.get(f"/v1/mail/{job['id']}/recipients?limit=10{after and '&cursor=' + after}")).json()
         seen += [recipient["number"] for recipient in page["recipients"]]
-        after = page["next_after"]
+        after = page["next_cursor"]
     assert seen == list(range(26))
     assert page["counts"] == {"bounced": 1, "sent": 25}
     bounced = (await client.get(f"/v1/mail/{job['id']}/recipients?state=bounced")).json()["recipients"]

@@ -45,8 +45,8 @@ async def test_deadlines_are_kept_shown_listed_and_removed(gateway: Gateway, mai
     await client.put("/v1/deadlines/tender:8", json={"due_at": SOON})
     first = (await client.get("/v1/deadlines?limit=1")).json()
     assert [(d["name"], d["followers"]) for d in first["deadlines"]] == [("tender:7", 2)]
-    rest = (await client.get(f"/v1/deadlines?after={first['next_after']}")).json()
-    assert ([d["name"] for d in rest["deadlines"]], rest["next_after"]) == (["tender:8"], None)
+    rest = (await client.get(f"/v1/deadlines?cursor={first['next_cursor']}")).json()
+    assert ([d["name"] for d in rest["deadlines"]], rest["next_cursor"]) == (["tender:8"], None)
     assert (await other.get("/v1/deadlines")).json()["deadlines"] == []
     for method in ("GET", "DELETE"):
         assert_problem(await other.request(method, "/v1/deadlines/tender:7"), 404, "not-found")

@@ -66,15 +66,15 @@ async def test_one_opportunity_and_its_history(gateway: Gateway, library: Librar
     assert (shown["title"], len(shown["summary"]), shown["raw"]) == ("Dredging", 400, {"key": "a"})
     path = f"/v1/opportunities/{id_}/history"
     first = (await client.get(path, params={"limit": 2})).json()
-    rest = (await client.get(path, params={"after": first["next_after"]})).json()
+    rest = (await client.get(path, params={"cursor": first["next_cursor"]})).json()
     told = [change["fields"] for change in first["changes"] + rest["changes"]]
     assert told == [{"title": [str(n), str(n + 1)]} for n in range(3)]
-    assert rest["next_after"] is None
+    assert rest["next_cursor"] is None
     stranger = await gateway.client("another")
     for unknown in (f"/v1/opportunities/{id_}", path):
         assert_problem(await stranger.get(unknown), 404, "not-found")
     assert_problem(await client.get("/v1/opportunities/opp_1"), 404, "not-found")
-    assert_problem(await client.get(path, params={"after": "x"}), 422, "invalid")
+    assert_problem(await client.get(path, params={"cursor": "x"}), 422, "invalid")
 
 
 async def test_changes_go_on_where_they_ended_and_wait(gateway: Gateway, library: Library) -> None:
@@ -82,18 +82,18 @@ async def test_changes_go_on_where_they_ended_and_wait(gateway: Gateway, library
     client = await gateway.client()
     empty = (await client.get("/v1/changes", params={"wait": 0})).json()
     assert empty["changes"] == []
-    waiting = asyncio.create_task(client.get("/v1/changes", params={"after": empty["next_after"], "wait": 30}))
+    waiting = asyncio.create_task(client.get("/v1/changes", params={"cursor": empty["next_cursor"], "wait": 30}))
     async with library.database.begin() as connection:
         await library.change(connection, "a", 1, {"title": ["b", "a"]})
     told = (await waiting).json()
     assert [(one["opportunity"], one["fields"]) for one in told["changes"]] == [
         (library.ids["a"], {"title": ["b", "a"]})
     ]
-    again = (await client.get("/v1/changes", params={"after": told["next_after"]})).json()
+    again = (await client.get("/v1/changes", params={"cursor": told["next_cursor"]})).json()
     assert again["changes"] == []
-    assert_problem(await client.get("/v1/changes", params={"after": "AAAA"}), 400, "bad-request")
+    assert_problem(await client.get("/v1/changes", params={"cursor": "AAAA"}), 400, "bad-request")
     old = CURSORS.issue(b"changes of dev", ["elsewhere", "1-1"])
-    assert_problem(await client.get("/v1/changes", params={"after": old}), 410, "gone")
+    assert_problem(await client.get("/v1/changes", params={"cursor": old}), 410, "gone")
 
 
 async def test_who_waits_is_answered_when_the_gateway_stops(gateway: Gateway, library: Library) -> None:

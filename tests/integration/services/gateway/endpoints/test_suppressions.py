@@ -12,7 +12,7 @@ async def test_suppressions_are_added_found_and_removed(gateway: Gateway, mailer
     found = (await client.get("/v1/suppressions?address=ada@EXAMPLE.test")).json()["suppressions"]
     assert [suppression["address"] for suppression in found] == ["ada@example.test"]
     first = (await client.get("/v1/suppressions?limit=1")).json()
-    second = (await client.get(f"/v1/suppressions?limit=1&after={first['next_after']}")).json()
+    second = (await client.get(f"/v1/suppressions?limit=1&cursor={first['next_cursor']}")).json()
     assert first["suppressions"] != second["suppressions"]
     assert (await client.delete("/v1/suppressions/ada@example.test")).status_code == 204
     assert_problem(await client.delete("/v1/suppressions/ada@example.test"), 404, "not-found")

@@ -46,8 +46,8 @@ async def test_templates_have_versions_and_letters_name_them(
     await client.put("/v1/templates/winds", json={"text": "West."})
     listed = (await client.get("/v1/templates?limit=1")).json()
     assert [(t["name"], t["version"], "text" in t) for t in listed["templates"]] == [("tides", 2, False)]
-    listed = (await client.get(f"/v1/templates?after={listed['next_after']}")).json()
-    assert ([t["name"] for t in listed["templates"]], listed["next_after"]) == (["winds"], None)
+    listed = (await client.get(f"/v1/templates?cursor={listed['next_cursor']}")).json()
+    assert ([t["name"] for t in listed["templates"]], listed["next_cursor"]) == (["winds"], None)
     assert (await client.get("/v1/templates/tides@1")).json()["text"].startswith("High")
     missing = {"from": "office@argosy.test", "template": "waves", "recipients": many("ada")}
     failed = (await client.post("/v1/mail", json=missing, headers={"Prefer": "wait=30"})).json()
@@ -57,7 +57,7 @@ async def test_templates_have_versions_and_letters_name_them(
     large = {"text": "☂" * 200_000, "html": "☂" * 200_000}
     assert_problem(await client.put("/v1/templates/tides", json=large), 413, "too-large")
     other = await gateway.client("another")
-    assert (await other.get("/v1/templates")).json() == {"templates": [], "next_after": None}
+    assert (await other.get("/v1/templates")).json() == {"templates": [], "next_cursor": None}
     assert_problem(await other.get("/v1/templates/tides"), 404, "not-found")
 
 
@@ -68,9 +68,9 @@ async def test_lists_fit_into_an_answer(gateway: Gateway, mailer: Mailer) -> Non
     await gateway.database.fetch(insert, "dev", "☂" * 998)
     found, after = list[str](), ""
     while after is not None:
-        page = (await client.get(f"/v1/templates?limit=500&after={after}")).json()
+        page = (await client.get(f"/v1/templates?limit=500&cursor={after}")).json()
         found += [template["name"] for template in page["templates"]]
-        after = page["next_after"]
+        after = page["next_cursor"]
     assert found == [f"t{n}" for n in range(100, 400)]
     large = {"text": "☂" * 200_000, "html": "☂" * 80_000}
     assert_problem(await client.put("/v1/templates/tides", json=large), 413, "too-large")

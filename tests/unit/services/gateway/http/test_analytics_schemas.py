@@ -9,8 +9,8 @@ from services.gateway.http import analytics_schemas
 
 GOOD: dict[str, dict[str, Any]] = {
     "EventsAccepted": {"accepted": 3, "job": "job_1"},
-    "EventTypePage": {"types": [], "next_after": None},
-    "RejectedEvents": {"rejected": [], "next_after": None, "not_kept": 0},
+    "EventTypePage": {"types": [], "next_cursor": None},
+    "RejectedEvents": {"rejected": [], "next_cursor": None, "not_kept": 0},
 }
 
 
