@@ -242,6 +242,7 @@ def environment_of(service: str, state: State) -> dict[str, str]:
             "GATEWAY_PORT": str(state.gateway_port),
             "PROBES_PORT": str(state.metrics_port),
             "LINK_SECRET": state.link_secret,
+            "KEY_SECRET": state.key_secret,
         },
         services.MAILER.name: {
             "MAIL_RELAYS": f"smtp://127.0.0.1:{state.smtp_port}?tls=off",

@@ -60,6 +60,7 @@ class State:
     analytics_secret: str = field(default_factory=new_password)
     sync_secret: str = field(default_factory=new_password)
     link_secret: str = field(default_factory=new_password)
+    key_secret: str = field(default_factory=new_password)
     gateway_port: int = DEFAULT_GATEWAY_PORT
     settings: dict[str, str] = field(default_factory=dict)
     """Environment variables of services that `make up` was given, until it is given others."""

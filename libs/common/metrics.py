@@ -56,7 +56,9 @@ queue_paused = Gauge("argosy_queue_paused", "1 while a queue is paused, else 0."
 slots_wanted = Gauge(
     "argosy_slots_wanted", "Slots that a queue could use now; absent if not counted lately.", ["queue"]
 )
-jobs_removed = Counter("argosy_jobs_removed", "Ended jobs removed by retention, by reason.", ["reason"])
+jobs_removed = Counter(
+    "argosy_jobs_removed", "Ended jobs removed by retention or on request, by reason.", ["reason"]
+)
 stored_bytes = Gauge("argosy_stored_bytes", "Bytes of uploads and artifacts of the jobs in the ledger.", ["queue"])
 stored_bytes_allowed = Gauge(
     "argosy_stored_bytes_allowed", "Bytes from which on retention removes ended jobs before their time."

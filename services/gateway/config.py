@@ -133,6 +133,9 @@ class Settings(
     """The maximum body of POST /v1/mail, with recipients and files. Base64 makes files a third larger."""
     gateway_large_bodies: Annotated[int, Field(ge=2)] = 8
     """The maximum of concurrent JSON bodies of more than 1 MB in this process, half of them of one tenant."""
+    key_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Derives the keys that are made with an Idempotency-Key; the same at every gateway. Without it such a request
+    makes one key too, but a repeated one is not shown it again."""
     gateway_max_keys: Annotated[int, Field(ge=1)] = KEYS_AT_MOST
     """The maximum of keys of one tenant that are neither revoked nor expired."""
     gateway_drain_s: Annotated[float, Field(ge=0)] = 2.0

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from libs.common import errors, log
 from libs.common.errors import ArgosyError, Unavailable, code_of
+from libs.common.ledger.making import OtherRequest
 from libs.common.redaction import redacted
 
 logger = log.get("problems")
@@ -204,7 +205,7 @@ def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
     return Invalid(errors=fields)
 
 
-FORESEEN = (Problem, HTTPException, Unavailable, ClientDisconnect)
+FORESEEN = (Problem, HTTPException, OtherRequest, Unavailable, ClientDisconnect)
 """The errors that a request may raise without a bug in the code."""
 
 
@@ -215,6 +216,8 @@ def response_to(error: Exception) -> Response:
     if isinstance(error, HTTPException):  # raised by Starlette: no such path, wrong method
         problem = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
         return render(problem(headers=dict(error.headers or {})))
+    if isinstance(error, OtherRequest):
+        return render(IdempotencyMismatch())
     if isinstance(error, ClientDisconnect):  # nobody reads this; the request log shows 499
         return Response(status_code=499)
     if isinstance(error, errors.StorageUnavailable):  # blobs.py logs it

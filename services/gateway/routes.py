@@ -34,6 +34,7 @@ from services.gateway.endpoints.job_actions import (
     cancel_job,
     cancel_jobs,
     cancel_replay,
+    remove_job,
     retry_job,
     retry_jobs,
     show_replay,
@@ -118,6 +119,7 @@ from services.gateway.endpoints.sources import (
     replay_rejected_records,
     show_source,
 )
+from services.gateway.endpoints.submission import JOINED
 from services.gateway.endpoints.suppressions import (
     NewSuppressions,
     SuppressionListQuery,
@@ -140,6 +142,7 @@ from services.gateway.http import opportunity_schemas as o
 from services.gateway.http import schemas as d
 from services.gateway.http import source_schemas as s
 from services.gateway.http.admission import EVERY_REQUEST
+from services.gateway.http.idempotency import MAX_AGE, REPLAYED
 from services.gateway.http.load_shedding import Urgency
 from services.gateway.http.openapi import show_docs, show_openapi
 from services.gateway.http.operations import NO_CONTENT, Answer, Operation
@@ -154,8 +157,11 @@ from services.gateway.problems import (
     TooManyKeys,
 )
 
-SUBMIT = {200: Answer(d.Job, headers=("Location",)), 202: Answer(d.Job, headers=("Location",))}
+MADE = ("Location", REPLAYED, MAX_AGE)
+"""Header fields of an answer with something that was made, now or before."""
+SUBMIT = {status: Answer(d.Job, headers=(*MADE, JOINED)) for status in (200, 202)}
 SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
+ONCE = ("Idempotency-Key",)
 SUBMIT_WITHIN_S = 900.0
 """Seconds. An upload may be slow (see admission.py), and the caller may wait a minute for the job."""
 
@@ -268,11 +274,13 @@ OPERATIONS = (
         answers={200: Answer(d.JobPage)}),
     _op("POST", "/v1/jobs/cancel", cancel_jobs, S.JOBS_WRITE, body=BulkCancel, deadline_s=60.0,
         answers={200: Answer(d.MatchCount | d.CancelResult), 202: Answer(d.CancelResult)}),
-    _op("POST", "/v1/jobs/retry", retry_jobs, S.JOBS_WRITE, body=BulkRetry,
-        answers={200: Answer(d.MatchCount | d.NothingToRetry), 202: Answer(d.Replay, headers=("Location",))},
-        problems=(Conflict,)),
+    _op("POST", "/v1/jobs/retry", retry_jobs, S.JOBS_WRITE, body=BulkRetry, headers=ONCE,
+        answers={200: Answer(d.MatchCount | d.NothingToRetry), 202: Answer(d.Replay, headers=MADE)},
+        problems=(Conflict, IdempotencyMismatch)),
     _op("GET", "/v1/jobs/{id}", show_job, S.JOBS_READ, urgency=Urgency.STATUS,
         answers={200: Answer(d.JobWithErrors, headers=("ETag",)), 304: NO_CONTENT}, problems=(NotFound,)),
+    _op("DELETE", "/v1/jobs/{id}", remove_job, S.JOBS_WRITE, deadline_s=75.0, answers={204: NO_CONTENT},
+        problems=(NotFound, Conflict)),
     _op("GET", "/v1/jobs/{id}/artifacts/{name}", download, S.JOBS_READ, deadline_s=None,
         answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
         problems=(NotFound, RangeNotSatisfiable, StorageUnavailable)),
@@ -296,8 +304,9 @@ OPERATIONS = (
         problems=(NotFound, Conflict)),
     _op("GET", "/v1/schedules", list_schedules, S.SCHEDULES_READ, query=ScheduleListQuery,
         answers={200: Answer(d.SchedulePage)}),
-    _op("POST", "/v1/schedules", create_schedule, S.SCHEDULES_WRITE, body=NewSchedule, deadline_s=60.0,
-        answers={201: Answer(d.Schedule, headers=("Location",))}, problems=(Conflict, StorageUnavailable)),
+    _op("POST", "/v1/schedules", create_schedule, S.SCHEDULES_WRITE, body=NewSchedule, headers=ONCE,
+        deadline_s=60.0, answers={201: Answer(d.Schedule, headers=MADE)},
+        problems=(Conflict, IdempotencyMismatch, StorageUnavailable)),
     _op("GET", "/v1/schedules/{id}", show_schedule, S.SCHEDULES_READ, answers={200: Answer(d.Schedule)},
         problems=(NotFound,)),
     _op("PATCH", "/v1/schedules/{id}", change_schedule, S.SCHEDULES_WRITE, body=ScheduleUpdate,
@@ -312,11 +321,13 @@ OPERATIONS = (
     _op("POST", "/v1/auth/token", sign_in, None, limits=EVERY_REQUEST, body=SignIn, answers={200: Answer(d.Token)},
         problems=(NotFound,)),
     _op("GET", "/v1/keys", list_keys, S.KEYS_READ, query=KeyListQuery, answers={200: Answer(d.KeyPage)}),
-    _op("POST", "/v1/keys", create_key, S.KEYS_WRITE, body=NewKey,
-        answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(TooManyKeys,)),
+    _op("POST", "/v1/keys", create_key, S.KEYS_WRITE, body=NewKey, headers=ONCE,
+        answers={201: Answer(d.IssuedKey, headers=MADE)},
+        problems=(Conflict, TooManyKeys, IdempotencyMismatch)),
     _op("DELETE", "/v1/keys/{id}", revoke_key, S.KEYS_WRITE, answers={204: NO_CONTENT}, problems=(NotFound,)),
-    _op("POST", "/v1/keys/{id}/rotate", rotate_key, S.KEYS_WRITE, body=KeyRotation,
-        answers={201: Answer(d.IssuedKey, headers=("Location",))}, problems=(NotFound, TooManyKeys)),
+    _op("POST", "/v1/keys/{id}/rotate", rotate_key, S.KEYS_WRITE, body=KeyRotation, headers=ONCE,
+        answers={201: Answer(d.IssuedKey, headers=MADE)},
+        problems=(NotFound, Conflict, TooManyKeys, IdempotencyMismatch)),
     _op("GET", "/v1/queues", list_queues, S.QUEUES_READ, answers={200: Answer(d.Queues)}),
     _op("PATCH", "/v1/queues/{name}", cap_queue, S.QUEUES_WRITE, body=QueueCapsUpdate,
         answers={200: Answer(d.Queue)}, problems=(NotFound,)),

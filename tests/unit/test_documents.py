@@ -6,13 +6,18 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 import libs.common
+from libs.common.backoff import Backoff
 from libs.common.config import Environment
 from libs.common.contracts.services import QUEUES
-from libs.common.errors import ArgosyError, Reject, code_of
+from libs.common.errors import ArgosyError, Reject, Unavailable, code_of
+from libs.common.ledger.claim import Claim
+from libs.common.ledger.jobs import State
+from libs.common.worker.failure import outcome_of_failure
 from services.gateway.limits.policies import DEFAULTS
 from services.gateway.problems import Problem, problem_type
 from services.gateway.routes import OPERATIONS
@@ -31,9 +36,11 @@ NOT_FAILURES = {
     "cursor_invalid",  # likewise
     "file_refused",  # the base of those of exports
     "misconfigured",  # ends the process
+    "made_before",  # the gateway answers with what was made
     "name_taken",  # the gateway answers with a problem
     "not_found",  # an answer to the gateway's request
-    "request_too_long",  # a problem
+    "other_request",  # a problem
+    "request_too_long",  # likewise
     "rpc_error",  # likewise
     "schema_invalid",  # an answer to the gateway's request
     "search_too_slow",  # an answer to the gateway's request
@@ -42,8 +49,10 @@ NOT_FAILURES = {
     "token_invalid",  # an answer to the gateway's request, or to LMTP
     "too_early",  # an answer to LMTP
     "too_many_followers",  # an answer to the gateway's request
+    "too_many_replays",  # the gateway answers with a problem
     "too_many_rows",  # an answer to the gateway's request
-    "too_many_searches",  # likewise
+    "too_many_schedules",  # the gateway answers with a problem
+    "too_many_searches",  # an answer to the gateway's request
     "too_many_sources",  # likewise
     "unique_key_taken",  # a problem
     "unreachable",  # the recipient is deferred instead
@@ -103,18 +112,38 @@ def test_every_problem_type_is_documented() -> None:
     assert set(documented) == known
 
 
-def test_every_failure_code_is_documented() -> None:
+def attempts_it_costs(error: type[ArgosyError]) -> str:
+    """How many of its attempts a job has when its handler raises `error` again and again."""
+    if issubclass(error, Unavailable):
+        return "none"
+    try:
+        raised = error()
+    except TypeError:  # it wants to know more
+        raised = error.__new__(error)
+    at_most = 5
+    for failures in range(at_most):
+        claim = Claim(UUID(int=1), failures + 1, failures, at_most, 60.0, "dev", "k", "{}", None, 0.0, None, 0)
+        outcome = outcome_of_failure(claim, raised, Backoff())
+        if outcome.state is State.FAILED:
+            assert outcome.error is not None
+            assert outcome.error["retryable"] is False
+            return "all" if failures + 1 == at_most else str(failures + 1)
+    raise AssertionError(error)
+
+
+def test_every_failure_code_is_documented_with_the_attempts_that_it_costs() -> None:
     errors = job_errors()
     assert set(errors) >= NOT_FAILURES
-    final = {code: issubclass(error, Reject) for code, error in errors.items() if code not in NOT_FAILURES}
+    costs = {code: attempts_it_costs(error) for code, error in errors.items() if code not in NOT_FAILURES}
+    assert {code for code, cost in costs.items() if cost == "1"} == {
+        code for code in costs if issubclass(errors[code], Reject)
+    }
     recovery = text_of("libs/common/ledger/requeueing.py")
     ((poison, lost),) = re.findall(r"'code', CASE WHEN poisonous THEN '(\w+)' ELSE '(\w+)' END", recovery)
     (bug,) = re.findall(r'"code": "(\w+)"', text_of("libs/common/worker/failure.py"))
-    final |= {poison: True, lost: False, bug: False}
-    documented = {
-        named(row[0])[0]: row[1] == "yes" for row in rows(section(text_of("docs/errors.md"), "## Failures"))
-    }
-    assert documented == final
+    costs |= {poison: "1", lost: "all", bug: "all"}
+    documented = {named(row[0])[0]: row[1:3] for row in rows(section(text_of("docs/errors.md"), "## Failures"))}
+    assert documented == {code: ["no" if cost == "1" else "yes", cost] for code, cost in costs.items()}
 
 
 def anchors(page: Path) -> set[str]:

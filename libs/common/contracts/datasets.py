@@ -276,6 +276,7 @@ UNPUBLISHED: Mapping[str, str] = {
     "identity.limits": "settings; GET /v1/limits shows them",
     "identity.tenants": "it belongs to the operator",
     "ledger.entries": "the accounting of the whole fleet",
+    "ledger.idempotency": "which requests have come, to know those that come again",
     "ledger.queues": "it belongs to the operator",
     "ledger.replays": "GET /v1/replays/{id} shows them while they matter",
     "ledger.schedules": "settings with payloads; GET /v1/schedules shows them",

@@ -13,13 +13,24 @@ import orjson
 from pydantic import TypeAdapter
 
 from libs.common.db import PROMPT_S, Connection, Database, fetch_within
-from libs.common.ledger.job_actions import AT_A_TIME, retry_within
+from libs.common.errors import ArgosyError
+from libs.common.ledger.job_actions import AT_A_TIME, count_within, retry_within
 from libs.common.ledger.jobs import Filter, new_id
+from libs.common.ledger.making import Once, making, remember
 
 OPEN_AT_MOST = 10
 """The most replays of one tenant that may be open at the same time."""
 _FACTS = "id, state, reason, filter, rate, stop_after, matched, released, created_at, ended_at"
 _FILTER = TypeAdapter(Filter)
+_COUNT_OPEN = "SELECT count(*) FROM ledger.replays WHERE tenant = $1 AND state = 'releasing'"
+_START = """
+INSERT INTO ledger.replays (id, tenant, created_by, filter, rate, stop_after, matched)
+VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7)
+"""
+
+
+class TooManyReplays(ArgosyError):
+    """The tenant may not have more open replays."""
 
 
 async def start(
@@ -28,26 +39,25 @@ async def start(
     created_by: str,
     wanted: Filter,
     *,
-    matched: int,
     rate: float | None,
     stop_after: int | None,
-) -> UUID:
-    """Start a replay, which the dispatchers carry out. `rate` is in jobs per second. Raises Unavailable."""
-    replay = new_id()
-    await db.fetch(
-        "INSERT INTO ledger.replays (id, tenant, created_by, filter, rate, stop_after, matched)"
-        " VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
-        replay, tenant, created_by, orjson.dumps(asdict(wanted)).decode(), rate, stop_after, matched,
-        tenant=tenant,
-    )  # fmt: skip
+    once: Once | None = None,
+) -> UUID | None:
+    """Start a replay, which the dispatchers carry out. None if no job matches. `rate` is in jobs per second.
+
+    Raises TooManyReplays, Unavailable, and of a repeated request MadeBefore, OtherRequest.
+    """
+    replay, filter_ = new_id(), orjson.dumps(asdict(wanted)).decode()
+    async with making(db, tenant, "replays", once) as connection:
+        matched = (await count_within(connection, tenant, wanted))["matched"]
+        if not matched:
+            return None
+        ((number,),) = await fetch_within(connection, _COUNT_OPEN, tenant)
+        if number >= OPEN_AT_MOST:
+            raise TooManyReplays(f"{OPEN_AT_MOST} replays are running already; cancel one, or wait for its end.")
+        await fetch_within(connection, _START, replay, tenant, created_by, filter_, rate, stop_after, matched)
+        await remember(connection, tenant, once, replay.hex)
     return replay
-
-
-async def count_open(db: Database, tenant: str) -> int:
-    """How many replays of the tenant are open. Raises Unavailable."""
-    sql = "SELECT count(*)::int FROM ledger.replays WHERE tenant = $1 AND state = 'releasing'"
-    ((number,),) = await db.fetch(sql, tenant, tenant=tenant)
-    return int(number)
 
 
 async def find(db: Database, tenant: str, replay: UUID) -> dict[str, Any] | None:

@@ -138,7 +138,13 @@ async def retry_within(connection: Connection, tenant: str, ids: Sequence[UUID],
 
 async def count(db: Database, tenant: str, wanted: Filter) -> dict[str, Any]:
     """How many jobs match (`matched`), and when the `oldest` and `newest` were accepted. Raises Unavailable."""
+    async with db.begin(tenant=tenant) as connection:
+        return await count_within(connection, tenant, wanted)
+
+
+async def count_within(connection: Connection, tenant: str, wanted: Filter) -> dict[str, Any]:
+    """The same, in the caller's transaction."""
     condition, values = wanted.condition(tenant)
     sql = f"SELECT count(*), min(created_at), max(created_at) FROM ledger.jobs WHERE {condition}"  # noqa: S608
-    (row,) = await db.fetch(sql, *values, tenant=tenant)
+    (row,) = await fetch_within(connection, sql, *values)
     return dict(zip(("matched", "oldest", "newest"), row, strict=True))

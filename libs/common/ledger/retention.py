@@ -3,16 +3,39 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from libs.common.db import LONG_S, PROMPT_S, Database
+from libs.common.db import LONG_S, PROMPT_S, Database, fetch_within
 from libs.common.ledger.durability import CONFIRMED
 
 # One statement deletes the rows and marks their folders for removal. So a job that is retried at this moment keeps
 # its upload, and no crash leaves unknown files behind. The folder is that of blobs.job_folder.
 CHILDREN_AT_A_TIME = 10_000
 """Children deleted in one statement. A flow is deleted as a whole, so the last one may exceed this."""
+_REMOVE_SELECTED = """
+gone AS (
+  DELETE FROM ledger.jobs
+  WHERE id IN (SELECT id FROM selected UNION ALL SELECT c.id FROM ledger.jobs c JOIN selected s ON c.parent = s.id)
+  RETURNING id, tenant, queue, state, attempt, bytes, parent),
+entered AS (
+  INSERT INTO ledger.entries (queue, what, amount)
+  SELECT queue, 'bytes', -sum(bytes) FROM gone GROUP BY queue HAVING sum(bytes) > 0),
+noted AS (
+  INSERT INTO ledger.trash (folder)
+  SELECT 'jobs/' || tenant || '/' || replace(id::text, '-', '') FROM gone
+  WHERE parent IS NULL AND (bytes > 0 OR attempt > 1 OR state <> 'succeeded'))
+SELECT FROM gone WHERE parent IS NULL
+"""
+_REMOVE_ONE = f"""
+WITH selected AS (
+  SELECT id FROM ledger.jobs j
+  WHERE id = $1 AND tenant = $2 AND parent IS NULL AND finished_at IS NOT NULL
+    AND NOT EXISTS (SELECT FROM ledger.jobs c
+                    WHERE c.parent = j.id AND c.parent IS NOT NULL AND c.finished_at IS NULL)
+  FOR UPDATE),
+{_REMOVE_SELECTED}
+"""  # noqa: S608 - built from constants
 # The queues are those that have ended jobs, each found by one step in the index. Of each, the oldest jobs are
 # locked, and the oldest of these are removed.
-_REMOVE_ENDED = """
+_REMOVE_ENDED = f"""
 WITH RECURSIVE queues AS (
   (SELECT queue FROM ledger.jobs WHERE finished_at IS NOT NULL ORDER BY queue LIMIT 1)
   UNION ALL
@@ -36,19 +59,8 @@ old AS (
   ORDER BY j.finished_at LIMIT $2),
 selected AS (
   SELECT id FROM (SELECT id, sum(children) OVER (ORDER BY id) - children AS before FROM old) o WHERE before < $3),
-gone AS (
-  DELETE FROM ledger.jobs
-  WHERE id IN (SELECT id FROM selected UNION ALL SELECT c.id FROM ledger.jobs c JOIN selected s ON c.parent = s.id)
-  RETURNING id, tenant, queue, state, attempt, bytes, parent),
-entered AS (
-  INSERT INTO ledger.entries (queue, what, amount)
-  SELECT queue, 'bytes', -sum(bytes) FROM gone GROUP BY queue HAVING sum(bytes) > 0),
-noted AS (
-  INSERT INTO ledger.trash (folder)
-  SELECT 'jobs/' || tenant || '/' || replace(id::text, '-', '') FROM gone
-  WHERE parent IS NULL AND (bytes > 0 OR attempt > 1 OR state <> 'succeeded'))
-SELECT FROM gone WHERE parent IS NULL
-"""
+{_REMOVE_SELECTED}
+"""  # noqa: S608 - built from constants
 
 
 async def remove_ended_jobs(
@@ -61,6 +73,18 @@ async def remove_ended_jobs(
     ages = succeeded_older_than_s or {}
     values = older_than_s, limit, CHILDREN_AT_A_TIME, list(ages), list(ages.values())
     return len(await db.fetch(_REMOVE_ENDED, *values, timeout_s=LONG_S))
+
+
+async def remove_ended_job(db: Database, tenant: str, job_id: UUID) -> bool:
+    """Remove a job of `tenant` that has ended, and its children, and note its folder for removal.
+
+    False if there is none that has ended, or if it is a child or has children that have not. Raises Unavailable.
+    """
+    async with db.begin(timeout_s=LONG_S) as connection:
+        removed = bool(await fetch_within(connection, _REMOVE_ONE, job_id, tenant))
+        if not removed:  # an earlier call may have removed it, and the caller is told so
+            await fetch_within(connection, f"SELECT {CONFIRMED}")
+    return removed
 
 
 UNCLAIMED_AFTER_S = 3600.0

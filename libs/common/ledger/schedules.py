@@ -19,10 +19,11 @@ import orjson
 from cronsim import CronSim, CronSimError
 
 from libs.common import log, tracing
-from libs.common.db import PROMPT_S, Database
+from libs.common.db import PROMPT_S, Database, fetch_within
 from libs.common.errors import ArgosyError
 from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob, Priority
+from libs.common.ledger.making import Once, making, remember
 from libs.common.tracing import Kind, Place, Span
 from libs.common.unnest import Columns
 
@@ -42,6 +43,8 @@ ROUNDS_AT_MOST = 10
 CREATED_AT_A_TIME = 1_000
 CREATED_BYTES = 4 * 1024 * 1024
 """Jobs that are created together: no more when their payloads have so many bytes."""
+SCHEDULES_AT_MOST = 1_000
+"""The maximum for one tenant."""
 CATCH_UP_AT_MOST = 100
 """The most missed runs that one round creates or counts. Further runs to catch up on follow in the next round."""
 
@@ -60,6 +63,10 @@ class BadCron(ArgosyError):
 
 class NameTaken(ArgosyError):
     """Another schedule has this name."""
+
+
+class TooManySchedules(ArgosyError):
+    """The tenant may not have more schedules."""
 
 
 def fire_times(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
@@ -114,6 +121,7 @@ LISTED = """id, name, queue, kind, fields, cron, timezone, catch_up, created_at,
   last_at, missed"""
 FACTS = f"{LISTED}, payload"
 """Payloads are left out of lists: a page of them may have 25 MB."""
+_COUNT = "SELECT count(*) FROM ledger.schedules WHERE tenant = $1"
 _CREATE = f"""
 INSERT INTO ledger.schedules
   (id, tenant, created_by, name, queue, kind, payload, fields, cron, timezone, catch_up, next_at)
@@ -142,16 +150,25 @@ async def create(
     cron: str,
     timezone: str,
     catch_up: CatchUp,
+    once: Once | None = None,
 ) -> dict[str, Any]:
-    """Create a schedule and return its FACTS. Raises BadCron, NameTaken, Unavailable."""
+    """Create a schedule and return its FACTS.
+
+    Raises BadCron, NameTaken, TooManySchedules, Unavailable, and of a repeated request MadeBefore, OtherRequest.
+    """
     next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
-    rows = await db.fetch(
-        _CREATE, schedule, tenant, created_by, name, queue, kind, payload.decode(), orjson.dumps(fields).decode(),
-        cron, timezone, catch_up, next_at, tenant=tenant,
-    )  # fmt: skip
-    if not rows:
-        raise NameTaken
-    return dict(rows[0])
+    async with making(db, tenant, "schedules", once) as connection:
+        ((number,),) = await fetch_within(connection, _COUNT, tenant)
+        if number >= SCHEDULES_AT_MOST:
+            raise TooManySchedules(f"There are {SCHEDULES_AT_MOST} schedules already.")
+        rows = await fetch_within(
+            connection, _CREATE, schedule, tenant, created_by, name, queue, kind, payload.decode(),
+            orjson.dumps(fields).decode(), cron, timezone, catch_up, next_at,
+        )  # fmt: skip
+        if not rows:
+            raise NameTaken
+        await remember(connection, tenant, once, schedule.hex)
+    return dict(rows[0]._mapping)
 
 
 async def change(
@@ -164,12 +181,6 @@ async def change(
     next_at = next(fire_times(cron, timezone, datetime.now(UTC)), None)
     rows = await db.fetch(_CHANGE, tenant, schedule, cron, timezone, catch_up, next_at, paused, tenant=tenant)
     return dict(rows[0]) if rows else None
-
-
-async def count(db: Database, tenant: str) -> int:
-    """How many schedules a tenant has. Raises Unavailable."""
-    ((number,),) = await db.fetch("SELECT count(*) FROM ledger.schedules WHERE tenant = $1", tenant, tenant=tenant)
-    return int(number)
 
 
 _PAGE = f"""

@@ -138,6 +138,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", Moment, nullable=False, server_default=text("now()")),
     Column("heartbeat_at", Moment, nullable=False, server_default=text("now()")),
+    Column("offers", JSONB),  # what it can do of what a job may ask for; null: it does not say
 )
 
 queues = Table(  # a queue needs a row only for what is here
@@ -174,6 +175,17 @@ uploads = Table(  # inserted before the job or schedule that will own the upload
     Column("folder", Text, nullable=False),
     Column("announced_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Index("uploads_by_age", "announced_at"),
+)
+
+idempotency = Table(  # requests that have made something other than a job, whose key is in its own row
+    "idempotency",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # given by the caller
+    Column("request_sha256", LargeBinary, nullable=False),
+    Column("made", Text, nullable=False),  # the id of what it has made
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Index("idempotency_by_age", "created_at"),
 )
 
 schedules = Table(

@@ -1,23 +1,29 @@
-"""Cancel and retry: one job, or all jobs that match a filter."""
+"""Cancel, retry and remove: one job, or (but for removing) all jobs that match a filter."""
 
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common import metrics
+from libs.common.blobs import job_folder
 from libs.common.contracts.events import cancel_subject, encode_cancels
 from libs.common.contracts.ids import parse_id, public_id
 from libs.common.contracts.moments import Moment
 from libs.common.contracts.services import QUEUES_THAT_DO_WHAT_IS_LEFT
 from libs.common.contracts.whole_numbers import WHOLE
-from libs.common.ledger import bulk_retries, job_actions
+from libs.common.ledger import bulk_retries, job_actions, jobs, retention
+from libs.common.ledger.bulk_retries import TooManyReplays
 from libs.common.ledger.job_actions import Cancelled, UniqueKeyTaken
-from libs.common.ledger.jobs import Filter, State
+from libs.common.ledger.jobs import Filter, JobFacts, State
+from libs.common.ledger.making import MadeBefore
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
+from services.gateway.http.idempotency import idempotency_headers, once
 from services.gateway.http.json_io import Text, json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
@@ -118,6 +124,31 @@ async def retry_job(request: Request) -> Response:
     return json_response(job_document(await find_job(request)), 202)
 
 
+async def remove_job(request: Request) -> Response:
+    """Remove a job that has ended, with its children and all files. If there is no such job, it is 204 too.
+
+    409: it has not ended, or it is a child. The Idempotency-Key that made it is forgotten.
+    """
+    principal, state = caller(request), state_of(request)
+    job_id = parse_id(request.path_params["id"])
+    if job_id is None:
+        raise NotFound("There is no such job.")
+    if await retention.remove_ended_job(state.database, principal.tenant, job_id):
+        metrics.jobs_removed.labels("request").inc()
+        await state.blobs.discard(job_folder(principal.tenant, job_id))  # what is left of it, Retention removes
+    elif facts := await jobs.find(state.database, principal.tenant, job_id):
+        raise Conflict(_why_not_removed(facts))
+    return Response(status_code=204)
+
+
+def _why_not_removed(facts: JobFacts) -> str:
+    if facts["parent"] is not None:
+        return f"It is a child of {public_id(facts['parent'])}: remove that job."
+    if facts["finished_at"] is not None:
+        return "Some of its children are still stopping: try again in a moment."
+    return f"Only a job that has ended can be removed; this one is {facts['state']}: cancel it first."
+
+
 async def cancel_jobs(request: Request) -> Response:
     """Cancel all jobs that match the filter. `dry_run` only counts them."""
     principal, state = caller(request), state_of(request)
@@ -141,27 +172,35 @@ async def retry_jobs(request: Request) -> Response:
     wanted = body.filter.among(job_actions.RETRYABLE)
     if body.dry_run:
         return await _counted(request, principal, wanted)
-    matched = (
-        (await job_actions.count(state.database, principal.tenant, wanted))["matched"] if wanted.states else 0
-    )
-    if not matched:
+    replay, is_repeat = await _start_replay(request, wanted, body)
+    if replay is None:
         return json_response({"matched": 0}, 200)
-    if await bulk_retries.count_open(state.database, principal.tenant) >= bulk_retries.OPEN_AT_MOST:
-        raise Conflict(
-            f"{bulk_retries.OPEN_AT_MOST} replays are running already; cancel one, or wait for its end."
-        )
-    replay = await bulk_retries.start(
-        state.database,
-        principal.tenant,
-        principal.user,
-        wanted,
-        matched=matched,
-        rate=body.rate,
-        stop_after=body.stop_after,
-    )
-    location = f"/v1/replays/{public_id(replay, 'replay')}"
+    headers = {"Location": f"/v1/replays/{public_id(replay, 'replay')}"}
+    headers |= idempotency_headers(request, is_repeat=is_repeat)
     facts = await bulk_retries.find(state.database, principal.tenant, replay)
-    return json_response(_replay_document(facts or {}), 202, {"Location": location})
+    return json_response(_replay_document(facts or {}), 202, headers)
+
+
+async def _start_replay(request: Request, wanted: Filter, body: BulkRetry) -> tuple[UUID | None, bool]:
+    """The replay that the request starts, or has started before, and whether it has. None: no job matches."""
+    principal, repeatable = caller(request), once(request, body)
+    if not wanted.states:
+        return None, False
+    try:
+        replay = await bulk_retries.start(
+            state_of(request).database,
+            principal.tenant,
+            principal.user,
+            wanted,
+            rate=body.rate,
+            stop_after=body.stop_after,
+            once=repeatable,
+        )
+    except MadeBefore as before:
+        return UUID(before.made), True
+    except TooManyReplays as error:
+        raise Conflict(str(error)) from error
+    return replay, False
 
 
 async def show_replay(request: Request) -> Response:

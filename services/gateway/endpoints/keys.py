@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from libs.common.contracts.moments import Moment
 from services.gateway.http.admission import caller
+from services.gateway.http.idempotency import idempotency_headers, once
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.state import state_of
 from services.gateway.identity import keys
-from services.gateway.identity.keys import Issued
+from services.gateway.identity.keys import Issued, OneKey
 from services.gateway.identity.scopes import Role, Scope
 from services.gateway.problems import Forbidden, NotFound
 
@@ -47,7 +48,7 @@ class KeyRotation(BaseModel):
 
 
 async def create_key(request: Request) -> Response:
-    """Create an API key. The key is shown only in this response."""
+    """Create an API key. The key is shown only in this response, and in that to the same request once more."""
     principal, state = caller(request), state_of(request)
     body = await read_json(request, NewKey)
     fewer = None if body.scopes is None else frozenset(body.scopes)
@@ -62,8 +63,9 @@ async def create_key(request: Request) -> Response:
         scopes=fewer,
         expires_at=body.expires_at,
         at_most=state.settings.gateway_max_keys,
+        one=_one(request, body),
     )
-    return _issued(issued)
+    return _issued(request, issued)
 
 
 async def list_keys(request: Request) -> Response:
@@ -97,11 +99,12 @@ async def rotate_key(request: Request) -> Response:
         key_id,
         overlap_s=body.overlap_s,
         at_most=state.settings.gateway_max_keys,
+        one=_one(request, body),
     )
     if issued is None:
         raise NotFound("There is no such key, or it has expired or been revoked.")
     await state.authenticator.changed(key=key_id)
-    return _issued(issued)
+    return _issued(request, issued)
 
 
 async def _changeable(request: Request) -> str:
@@ -122,6 +125,16 @@ def _key_id(request: Request) -> str:
     return key_id
 
 
-def _issued(issued: Issued) -> Response:
+def _one(request: Request, body: BaseModel) -> OneKey | None:
+    """The request as one whose key is made once, if it has an Idempotency-Key. Raises Invalid."""
+    repeatable = once(request, body)
+    if repeatable is None:
+        return None
+    secret = state_of(request).settings.key_secret
+    return OneKey(repeatable, caller(request).user, secret.get_secret_value().encode() if secret else None)
+
+
+def _issued(request: Request, issued: Issued) -> Response:
     headers = {"Location": f"/v1/keys/{issued.facts['id']}", "Cache-Control": "no-store"}
+    headers |= idempotency_headers(request, is_repeat=issued.is_repeat)
     return json_response({"key": issued.key, **issued.facts}, 201, headers)

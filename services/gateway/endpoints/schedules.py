@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.ids import parse_id, public_id
+from libs.common.errors import ArgosyError
 from libs.common.ledger import retention, schedules
 from libs.common.ledger.jobs import new_id
-from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken
+from libs.common.ledger.making import MadeBefore, OtherRequest
+from libs.common.ledger.schedules import BadCron, CatchUp, NameTaken, TooManySchedules
 from services.gateway.endpoints.exports import RecurringExport, recurring_export
 from services.gateway.endpoints.letters import AddressedLetter
 from services.gateway.endpoints.mail import recurring_letter
@@ -23,6 +25,7 @@ from services.gateway.endpoints.recurrence import Recurrence
 from services.gateway.endpoints.submission import JobFields, as_requested, submit
 from services.gateway.endpoints.sync_runs import RecurringRun, recurring_run
 from services.gateway.http.admission import caller, charge_user
+from services.gateway.http.idempotency import idempotency_headers, once
 from services.gateway.http.json_io import json_response, read_json, read_query
 from services.gateway.http.schemas import ListedSchedule, Schedule
 from services.gateway.http.state import state_of
@@ -41,8 +44,6 @@ RECURRING: dict[str, Recurring] = {
 """For each queue: turns a schedule's payload into what its jobs have. Files go into the given folder."""
 CHARGES = {"ocr": "ocr", "mailer": "api", "sync": "api", "exporter": "exports"}
 """For each queue: the policy that charges a manual run, the same as for a submission."""
-SCHEDULES_AT_MOST = 1_000
-"""The maximum for one tenant."""
 
 
 def _five_fields(cron: str) -> str:
@@ -65,6 +66,8 @@ def _known_timezone(name: str) -> str:
     return name
 
 
+NOT_MADE = (NameTaken, TooManySchedules, MadeBefore, OtherRequest)
+"""Why a request has not made a schedule. After any other error it may have."""
 PAYLOADS: dict[str, type[BaseModel]] = {
     "ocr": RecurringDocument,
     "mailer": AddressedLetter,
@@ -141,8 +144,7 @@ async def create_schedule(request: Request) -> Response:
     """Create a schedule. Its name must be unique in the tenant."""
     principal, state = caller(request), state_of(request)
     body = await read_json(request, NewSchedule)
-    if await schedules.count(state.database, principal.tenant) >= SCHEDULES_AT_MOST:
-        raise Conflict(f"There are {SCHEDULES_AT_MOST} schedules already.")
+    repeatable = once(request, body)
     schedule = new_id()
     upcoming(body.cron, body.timezone)
     folder = _folder(principal.tenant, schedule)
@@ -162,12 +164,26 @@ async def create_schedule(request: Request) -> Response:
             cron=body.cron,
             timezone=body.timezone,
             catch_up=body.catch_up,
+            once=repeatable,
         )
-    except NameTaken as error:
+    except NOT_MADE as error:
         await state.blobs.discard(folder)
-        raise Conflict(f"There is a schedule named {body.name!r} already.") from error
+        facts = await _made_before(request, principal, error)
     document = _with_payload(facts)
-    return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}"})
+    headers = idempotency_headers(request, is_repeat=facts["id"] != schedule)
+    return json_response(document, 201, {"Location": f"/v1/schedules/{document['id']}", **headers})
+
+
+async def _made_before(request: Request, principal: Principal, error: ArgosyError) -> dict[str, Any]:
+    """The schedule that this request has made before. Raises why it has made none."""
+    if isinstance(error, NameTaken | TooManySchedules):
+        raise Conflict(str(error)) from error
+    if not isinstance(error, MadeBefore):
+        raise error
+    facts = await schedules.find(state_of(request).database, principal.tenant, UUID(error.made))
+    if facts is None:
+        raise Conflict("The schedule that this request created before has been removed.") from error
+    return facts
 
 
 def _fields(body: NewSchedule, recurrence: Recurrence) -> dict[str, Any]:

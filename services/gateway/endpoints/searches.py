@@ -110,11 +110,16 @@ async def _schedule(
     database: Database, principal: Principal, id_: UUID, name: str, body: NewSearch
 ) -> Mapping[str, Any]:
     """Let the search run when its `cron` says. A schedule that is paused stays so. Raises Conflict."""
-    times = {"cron": body.cron, "timezone": body.timezone}
     if found := await schedules.find(database, principal.tenant, id_):
         paused, catch_up = found["paused_at"] is not None, CatchUp(found["catch_up"])
         changed = await schedules.change(
-            database, principal.tenant, id_, **times, catch_up=catch_up, paused=paused
+            database,
+            principal.tenant,
+            id_,
+            cron=body.cron,
+            timezone=body.timezone,
+            catch_up=catch_up,
+            paused=paused,
         )
         if changed is not None:
             return changed
@@ -123,7 +128,8 @@ async def _schedule(
         return await schedules.create(
             database, principal.tenant, principal.user, schedule=id_, name=f"search:{name}", queue=SYNC.name,
             kind="search", payload=SearchPayload(search=id_).model_dump_json().encode(),
-            fields=fields | {"unique_for": f"search:{id_}"}, **times, catch_up=CatchUp.ONE,
+            fields=fields | {"unique_for": f"search:{id_}"},
+            cron=body.cron, timezone=body.timezone, catch_up=CatchUp.ONE,
         )  # fmt: skip
     except (NameTaken, TooManySchedules) as error:
         raise Conflict(f"The search cannot be scheduled. {error}") from error

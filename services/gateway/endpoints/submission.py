@@ -20,12 +20,15 @@ from libs.common.ledger.accept import Accepted
 from libs.common.ledger.jobs import JobFacts, NewJob, Priority
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.engine.job_updates import JobUpdates
+from services.gateway.http.idempotency import idempotency_headers, idempotency_key
 from services.gateway.http.json_io import json_response
 from services.gateway.http.request_log import traceparent_of
 from services.gateway.http.state import state_of
 from services.gateway.identity.scopes import Principal
-from services.gateway.problems import Conflict, IdempotencyMismatch, Invalid
+from services.gateway.problems import Conflict, IdempotencyMismatch
 
+JOINED = "Unique-For-Joined"
+"""The header field of an answer with a job that another submission has made, whose `unique_for` is the same."""
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
 WAIT_AT_MOST_S = 45
 """Proxies in front give up after 60 s, if nobody has told them otherwise."""
@@ -72,7 +75,7 @@ def new_job(
         unique_key=fields.unique_for,
         tags=fields.tags,
         trace=traceparent_of(request),
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key(request),
         request_sha256=fingerprint,
         bytes=size,
     )
@@ -83,7 +86,7 @@ def as_requested(request: Request, job: NewJob, fingerprint: bytes) -> NewJob:
     return replace(
         job,
         trace=traceparent_of(request),
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key(request),
         request_sha256=hashlib.sha256(fingerprint).digest(),
     )
 
@@ -106,20 +109,19 @@ async def commit(request: Request, job: NewJob) -> Committed:
     Raises IdempotencyMismatch, Conflict, Unavailable.
     """
     state = state_of(request)
-    headers: dict[str, str] = {}
     accepted: Accepted = await state.dispatcher.accept(job)
     if accepted.id == job.id:
-        facts: JobFacts | None = _facts(job, accepted)
-    else:
-        await state.blobs.discard(job_folder(job.tenant, job.id))
-        if job.idempotency_key is not None and accepted.idempotency_key == job.idempotency_key:
-            if accepted.request_sha256 != job.request_sha256:
-                raise IdempotencyMismatch
-            headers = headers | {"Idempotency-Replayed": "true"}
-        facts = await jobs.find(state.database, job.tenant, accepted.id)
+        return Committed(_facts(job, accepted), idempotency_headers(request, is_repeat=False, queue=job.queue))
+    await state.blobs.discard(job_folder(job.tenant, job.id))
+    is_repeat = job.idempotency_key is not None and accepted.idempotency_key == job.idempotency_key
+    if is_repeat and accepted.request_sha256 != job.request_sha256:
+        raise IdempotencyMismatch
+    facts = await jobs.find(state.database, job.tenant, accepted.id)
     if facts is None:
         raise Conflict("The job that this request created before has been removed.")
-    return Committed(facts, headers)
+    if is_repeat:
+        return Committed(facts, idempotency_headers(request, is_repeat=True, queue=job.queue))
+    return Committed(facts, {JOINED: "true"})
 
 
 async def respond(request: Request, committed: Committed) -> Response:
@@ -131,14 +133,6 @@ async def respond(request: Request, committed: Committed) -> Response:
         facts = await _until_ended(state.job_updates, facts, wait_s, state.draining)
     headers = {"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers}
     return json_response(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        message = "1 to 255 printable ASCII characters, no spaces."
-        raise Invalid(errors=[{"field": "header.Idempotency-Key", "message": message}])
-    return key
 
 
 def _wait_s(request: Request) -> int:

@@ -10,7 +10,7 @@ from libs.common import background, log, metrics
 from libs.common.blobs import Blobs
 from libs.common.db import Database
 from libs.common.errors import BlobMissing, StorageUnavailable
-from libs.common.ledger import bulk_retries, consistency_check, retention, schedules
+from libs.common.ledger import bulk_retries, consistency_check, making, retention, schedules
 from services.gateway.config import RetentionSettings
 
 ROUND_S = 10.0
@@ -30,7 +30,7 @@ class Retention:
         self._blobs = blobs
         self._settings = settings
         self._next_balance_at = float("-inf")
-        metrics.show_from_the_start(metrics.jobs_removed, reason=("age", "bytes"))
+        metrics.show_from_the_start(metrics.jobs_removed, reason=("age", "bytes", "request"))
         metrics.stored_bytes_allowed.set(settings.retention_max_bytes)
 
     async def run(self) -> None:
@@ -49,6 +49,7 @@ class Retention:
             self._next_balance_at = time.monotonic() + took_s / SHARE_OF_TIME
         await self._remove_old()
         await self._remove_beyond_budget()
+        await self._forget_requests()
         while await retention.mark_unclaimed_uploads(self._db, JOBS_AT_A_TIME) == JOBS_AT_A_TIME:
             pass
         await self._empty_trash()
@@ -80,6 +81,12 @@ class Retention:
                 self._db, older_than_s=days * DAY_S, succeeded_older_than_s=succeeded, limit=JOBS_AT_A_TIME
             )
             metrics.jobs_removed.labels("age").inc(removed)
+
+    async def _forget_requests(self) -> None:
+        """Forget the Idempotency-Keys of what is no job, after the same time."""
+        days, _ = self._settings.days_kept
+        while await making.forget(self._db, older_than_s=days * DAY_S, limit=JOBS_AT_A_TIME) == JOBS_AT_A_TIME:
+            pass
 
     async def _remove_beyond_budget(self) -> None:
         # The sum is read each time, because other gateways remove jobs as well.

@@ -20,7 +20,8 @@ SENT = (
 )  # fmt: skip
 EXPOSED = (
     "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "ETag", "Accept-Ranges",
-    "Content-Range", "Content-Disposition", "Idempotency-Replayed", "Preference-Applied", "WWW-Authenticate",
+    "Content-Range", "Content-Disposition", "Idempotency-Replayed", "Idempotency-Max-Age", "Unique-For-Joined",
+    "Preference-Applied", "WWW-Authenticate",
 )  # fmt: skip
 """The header fields that pages may send and read."""
 CACHED_S = 600

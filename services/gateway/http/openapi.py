@@ -20,6 +20,7 @@ from libs.common.contracts.services import QUEUES
 from libs.common.contracts.sync import SOURCE_NAME
 from services.gateway import problems as p
 from services.gateway.http import json_budgets
+from services.gateway.http.idempotency import IDEMPOTENCY_KEY
 from services.gateway.http.operations import Operation
 from services.gateway.http.schemas import InvalidField
 from services.gateway.http.state import state_of
@@ -30,12 +31,11 @@ ALWAYS = (p.Overloaded, p.InternalError, p.LimitExceeded, p.ServiceUnavailable, 
 WITH_A_SCOPE = (p.Unauthenticated, p.Forbidden)
 WITH_A_BODY = (p.BadRequest, p.RequestTimeout, p.TooLarge, p.UnsupportedMediaType, p.Invalid)
 WITH_A_QUERY = (p.BadRequest, p.Invalid)
-IDEMPOTENCY_KEY = r"^[\x21-\x7e]{1,255}$"
 
 _HEADERS: dict[str, Document] = {
     "Idempotency-Key": {
-        "description": "The same request with the same key creates one job, however often it is sent.",
-        "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY},
+        "description": "The same request with the same key is carried out once, however often it is sent.",
+        "schema": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
         "example": "order-4711-invoice",
     },
     "Last-Event-ID": {

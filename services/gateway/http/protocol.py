@@ -54,6 +54,8 @@ class HttpProtocol(HttpToolsProtocol):
     """The request that is being answered. `cycle`, the last one that was read, may wait for its turn."""
     _in_head = True
     _head_bytes = 0
+    _piece_bytes = 0
+    """Of the present head before the piece that is being parsed, and of that piece."""
     _keeps_alive = False
     _is_untaken = False
     """The answer is complete, and more of it waits for the client than may wait."""
@@ -98,10 +100,12 @@ class HttpProtocol(HttpToolsProtocol):
     def _parse(self, piece: "bytes | memoryview[int]") -> None:
         """Parse `piece`, which has the end of one head at most. Starts the timer of a head that is incomplete."""
         self._unset_keepalive_if_required()
+        self._piece_bytes = len(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserError:
-            self._refuse(BadRequest("The request is not well-formed."))
+            is_too_large = self._in_head and self._head_is_too_large
+            self._refuse(HeadTooLarge() if is_too_large else BadRequest("The request is not well-formed."))
             return
         if self._in_head:
             self._head_bytes += len(piece)
@@ -112,6 +116,13 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._head_timer is None and not self._is_busy:  # most heads arrive at once, and need no timer
             self._start_head_timer()
+
+    @property
+    def _head_is_too_large(self) -> bool:
+        """Whether the head that has been parsed is too large. Most cannot be: so little has come."""
+        if self._head_bytes + self._piece_bytes <= HEAD_AT_MOST:
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_AT_MOST
 
     @property
     def _is_busy(self) -> bool:
@@ -168,6 +179,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Stop the timer, because the head is complete. An answer from now on ends the connection."""
         if self.parser.should_upgrade():
             return
+        if self._head_is_too_large:
+            raise httptools.HttpParserError("too large")
         super().on_headers_complete()
         self._stop_head_timer()
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False

@@ -5,13 +5,17 @@ mistyped or invented key be refused without a database query, as GitHub's tokens
 """
 
 import hashlib
+import hmac
+import json
 import secrets
 import string
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from libs.common.redaction import KEY_ID_LENGTH, KEY_PREFIX
 
+SECRET_LENGTH = 32
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -24,11 +28,27 @@ class ParsedKey:
     secret: str
 
 
-def new_key(env: str) -> tuple[str, ParsedKey]:
-    """A new random key as text, which is shown once, and its parts."""
-    parts = ParsedKey(env, _random(KEY_ID_LENGTH), _random(32))
+def new_key(env: str, secret_of: Callable[[str], str] | None = None) -> tuple[str, ParsedKey]:
+    """A new key as text, which is shown once, and its parts. Its secret is random, or that of its id."""
+    key_id = _random(KEY_ID_LENGTH)
+    parts = ParsedKey(env, key_id, secret_of(key_id) if secret_of else _random(SECRET_LENGTH))
+    return text_of(parts), parts
+
+
+def text_of(parts: ParsedKey) -> str:
+    """A key as text."""
     body = f"{KEY_PREFIX}{parts.env}_{parts.id}_{parts.secret}"
-    return f"{body}_{_checksum(body)}", parts
+    return f"{body}_{_checksum(body)}"
+
+
+def derived_secret(server_secret: bytes, *facts: str) -> str:
+    """The secret that belongs to `facts`, which nobody can work out without `server_secret` (HMAC-SHA-256)."""
+    number = int.from_bytes(hmac.digest(server_secret, json.dumps(facts).encode(), "sha256"))
+    characters = []
+    for _ in range(SECRET_LENGTH):
+        number, place = divmod(number, len(_ALPHABET))
+        characters.append(_ALPHABET[place])
+    return "".join(characters)
 
 
 def parse_key(text: str) -> ParsedKey | None:

@@ -1,8 +1,10 @@
 """API keys in the database: issue, list, rotate with an overlap, revoke."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,18 +12,24 @@ import orjson
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.errors import Misconfigured
 from libs.common.ledger.durability import CONFIRMED
+from libs.common.ledger.making import MadeBefore, Once, making, remember
 from libs.common.ledger.schedules import FLEET_TENANT
 from services.gateway.config import KEYS_AT_MOST
-from services.gateway.identity.key_format import new_key, secret_hash
+from services.gateway.identity.key_format import (
+    ParsedKey,
+    derived_secret,
+    new_key,
+    secret_hash,
+    text_of,
+)
 from services.gateway.identity.scopes import Role, Scope, Scopes
-from services.gateway.problems import TooManyKeys
+from services.gateway.problems import Conflict, TooManyKeys
 
 _COLUMNS = "id, name, role, scopes, created_at, expires_at, revoked_at"
 _LIVING = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > statement_timestamp())"
 """By the time of the statement: that of the transaction is from before its turn came."""
 _TENANT = "INSERT INTO identity.tenants (id) VALUES ($1) ON CONFLICT DO NOTHING"
-_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('keys of ' || $1, 0))"
-"""Nobody else makes keys for the tenant until the transaction ends, so its next statement counts all."""
+_KIND = "keys"
 _KEY = f"""
 INSERT INTO identity.keys (id, tenant, name, role, secret_sha256, expires_at, scopes)
 SELECT $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::timestamptz, $7::jsonb
@@ -35,6 +43,7 @@ WHERE tenant = $1 AND (created_at, id) > (
   ELSE (SELECT created_at FROM identity.keys WHERE tenant = $1 AND id = $2) END, $2::text)
 ORDER BY created_at, id LIMIT $3
 """  # noqa: S608 - made of constants
+_MADE_BEFORE = f"SELECT secret_sha256, {_COLUMNS} FROM identity.keys WHERE tenant = $1 AND id = $2"  # noqa: S608
 _RIGHTS = "SELECT role, scopes FROM identity.keys WHERE tenant = $1 AND id = $2"
 _REVOKE = f"""
 WITH revoked AS (
@@ -65,6 +74,27 @@ class Issued(NamedTuple):
 
     key: str
     facts: dict[str, Any]
+    is_repeat: bool = False
+    """The request has come before, and this is the key that it made."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneKey:
+    """A request to make a key that may come again.
+
+    The secret of its key is derived from `server_secret`, so that it can be shown again without being stored.
+    Without `server_secret` it cannot. Another caller who sends the same derives another secret.
+    """
+
+    once: Once
+    caller: str
+    server_secret: bytes | None
+
+    def secret_of(self, tenant: str) -> Callable[[str], str] | None:
+        """What derives the secret of its key from the key's id; None without `server_secret`."""
+        if self.server_secret is None:
+            return None
+        return partial(derived_secret, self.server_secret, tenant, self.caller, self.once.key)
 
 
 async def ensure_tenant(database: Database, tenant: str) -> None:
@@ -84,14 +114,19 @@ async def issue(
     scopes: Scopes | None = None,
     expires_at: datetime | None = None,
     at_most: int = KEYS_AT_MOST,
+    one: OneKey | None = None,
 ) -> Issued:
-    """Create a key for `tenant`. `scopes` None means all scopes of the role.
+    """Create a key for `tenant`, or find the one that `one` has made before.
 
-    Raises TooManyKeys if `at_most` keys of the tenant can be used; Misconfigured as `ensure_tenant`; Unavailable.
+    `scopes` None means all scopes of the role. Raises TooManyKeys if `at_most` keys of the tenant can be used;
+    OtherRequest; Conflict if the key made before cannot be shown; Misconfigured as `ensure_tenant`; Unavailable.
     """
     await ensure_tenant(database, tenant)
-    async with _making(database, tenant) as connection:
-        return await _insert(connection, env, tenant, name, Rights(role, scopes), expires_at, at_most)
+    try:
+        async with making(database, tenant, _KIND, one.once if one else None) as connection:
+            return await _insert(connection, env, tenant, name, Rights(role, scopes), expires_at, at_most, one)
+    except MadeBefore as before:
+        return await _shown_again(database, env, tenant, before.made, one)
 
 
 async def page(database: Database, tenant: str, *, after: str = "", limit: int) -> list[dict[str, Any]]:
@@ -112,28 +147,44 @@ async def revoke(database: Database, tenant: str, key_id: str) -> bool:
 
 
 async def rotate(
-    database: Database, env: str, tenant: str, key_id: str, *, overlap_s: float, at_most: int = KEYS_AT_MOST
+    database: Database,
+    env: str,
+    tenant: str,
+    key_id: str,
+    *,
+    overlap_s: float,
+    at_most: int = KEYS_AT_MOST,
+    one: OneKey | None = None,
 ) -> Issued | None:
     """Replace a key by a new one; the old one works for `overlap_s` seconds more. None if there is no such key.
 
-    The new key has the same rights and expiry. Both count until the old one has ended. Raises TooManyKeys,
-    Unavailable.
+    The new key has the same rights and expiry. Both count until the old one has ended. Raises what `issue` raises.
     """
-    async with _making(database, tenant) as connection:
-        rows = await fetch_within(connection, _VALID, tenant, key_id)
-        if not rows:
-            return None
-        name, role, scopes, expires_at = rows[0]
-        await fetch_within(connection, _EXPIRE, tenant, key_id, overlap_s)
-        return await _insert(connection, env, tenant, name, Rights.of(role, scopes), expires_at, at_most)
+    try:
+        async with making(database, tenant, _KIND, one.once if one else None) as connection:
+            rows = await fetch_within(connection, _VALID, tenant, key_id)
+            if not rows:
+                return None
+            name, role, scopes, expires_at = rows[0]
+            await fetch_within(connection, _EXPIRE, tenant, key_id, overlap_s)
+            rights = Rights.of(role, scopes)
+            return await _insert(connection, env, tenant, name, rights, expires_at, at_most, one)
+    except MadeBefore as before:
+        return await _shown_again(database, env, tenant, before.made, one)
 
 
-@asynccontextmanager
-async def _making(database: Database, tenant: str) -> AsyncIterator[Connection]:
-    """A transaction for `tenant` in which nobody else makes keys for it."""
-    async with database.begin(tenant=tenant) as connection:
-        await fetch_within(connection, _ALONE, tenant)
-        yield connection
+async def _shown_again(database: Database, env: str, tenant: str, key_id: str, one: OneKey | None) -> Issued:
+    """The key that `one` has made before. Raises Conflict, Unavailable."""
+    (row,) = await database.fetch(_MADE_BEFORE, tenant, key_id, tenant=tenant)
+    secret_sha256, *_ = row
+    facts = {name: value for name, value in row.items() if name != "secret_sha256"}
+    if facts["revoked_at"] is not None:
+        raise Conflict(f"This request has made the key {key_id}, which has been revoked since.")
+    secret_of = one.secret_of(tenant) if one else None
+    parts = ParsedKey(env, key_id, secret_of(key_id)) if secret_of else None
+    if not parts or not hmac.compare_digest(secret_hash(parts.secret), secret_sha256):
+        raise Conflict(f"This request has made the key {key_id}, which cannot be shown again: revoke it.")
+    return Issued(text_of(parts), facts, is_repeat=True)
 
 
 async def _insert(
@@ -144,8 +195,9 @@ async def _insert(
     given: Rights,
     expires_at: datetime | None,
     at_most: int,
+    one: OneKey | None,
 ) -> Issued:
-    text, parts = new_key(env)
+    text, parts = new_key(env, one.secret_of(tenant) if one else None)
     listed = None if given.scopes is None else orjson.dumps(sorted(given.scopes)).decode()
     secret = secret_hash(parts.secret)
     values = (parts.id, tenant, name, given.role.value, secret, expires_at, listed, at_most)
@@ -154,4 +206,5 @@ async def _insert(
         raise TooManyKeys(
             f"The tenant has {at_most} keys that can be used, and may not have more.", max_keys=at_most
         )
+    await remember(connection, tenant, one.once if one else None, parts.id)
     return Issued(text, dict(rows[0]._mapping))

@@ -45,6 +45,7 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
             "limits": f"{NO_LIMITS}, ocr={LIMIT}/h",
             "token_secret": "a secret of the tests, and of nobody else",
             "link_secret": LINK_SECRET,
+            "key_secret": "another secret of the tests, for keys",
         }
     )
     app = create_app(settings)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from libs.common.contracts.sync import SOURCE_NAME
 from services.gateway.endpoints.uploads import SNIFFED
-from services.gateway.http.openapi import IDEMPOTENCY_KEY
+from services.gateway.http.idempotency import IDEMPOTENCY_KEY
 
 EARLIEST, LATEST = datetime(1970, 1, 2), datetime(8999, 12, 31)
 WITH_TEXTS = (

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[4]
 class LiveGateway:
     """One process, on a port of its own."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, port: int) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, port: int, command: Sequence[str]) -> None:
+        self._command = command
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / f"gateway-{port}.log"
@@ -29,7 +30,7 @@ class LiveGateway:
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:
-            command = [sys.executable, "-m", "services.gateway"]
+            command = [sys.executable, "-m", *self._command]
             return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=output)
 
     async def ready(self) -> None:
@@ -60,9 +61,19 @@ class LiveGateway:
 
 @asynccontextmanager
 async def serving(
-    servers: Trio, database_url: str, folder: Path, *, number: int = 1, wait: bool = True, **settings: str
+    servers: Trio,
+    database_url: str,
+    folder: Path,
+    *,
+    number: int = 1,
+    wait: bool = True,
+    command: Sequence[str] = ("services.gateway",),
+    **settings: str,
 ) -> AsyncIterator[list[LiveGateway]]:
-    """`number` gateways while the block runs, without limits but for what `settings` say; ready, if `wait`."""
+    """`number` gateways while the block runs, without limits but for what `settings` say; ready, if `wait`.
+
+    `command`: another module, and its arguments, which serves as one.
+    """
     environment = {
         "DATABASE_URL": database_url,
         "REDIS_URL": servers.redis.urls["gateway"],
@@ -73,7 +84,7 @@ async def serving(
         "LIMITS_BUDGET_MS": "1000",
         **settings,
     }
-    gateways = [LiveGateway(environment, folder, free_port()) for _ in range(number)]
+    gateways = [LiveGateway(environment, folder, free_port(), command) for _ in range(number)]
     try:
         for gateway in gateways if wait else ():
             await gateway.ready()

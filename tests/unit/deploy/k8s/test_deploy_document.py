@@ -57,7 +57,14 @@ def test_servers_and_services_are_given_the_same_passwords(secrets: dict[str, di
         assert password[0].isalpha()
     of_services = [(name, value) for one in secrets.values() for name, value in one.items()]
     values = {name: value for name, value in of_services if name.endswith("_SECRET")}
-    assert set(values) == {"TOKEN_SECRET", "MAIL_SECRET", "ANALYTICS_SECRET", "SYNC_SECRET", "LINK_SECRET"}
+    assert set(values) == {
+        "TOKEN_SECRET",
+        "MAIL_SECRET",
+        "ANALYTICS_SECRET",
+        "SYNC_SECRET",
+        "LINK_SECRET",
+        "KEY_SECRET",
+    }
     assert len(set(values.values())) == len(values)
     assert all(len(value) >= 32 for value in values.values())
     assert secrets["gateway-secrets"]["LINK_SECRET"] == secrets["exporter-secrets"]["LINK_SECRET"]

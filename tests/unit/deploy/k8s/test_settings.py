@@ -30,6 +30,7 @@ SAID_TO = {
         "GATEWAY_KEEP_ALIVE_S",
         "TOKEN_SECRET",
         "LINK_SECRET",
+        "KEY_SECRET",
     },
     "ocr": {"OCR_MEMORY_MB", "OCR_PAGE_TIMEOUT_S"},
     "mailer": {"MAIL_RELAYS", "MAIL_SECRET", "MAIL_UNSUBSCRIBE_URL", "MAIL_COMPOSE_MEMORY_MB", "MAIL_TIMEOUT_S"},

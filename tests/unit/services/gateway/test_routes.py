@@ -14,7 +14,7 @@ from libs.common.errors import Unavailable
 from services.gateway.http.client_address import ClientAddresses
 from services.gateway.limits.decisions import Decision
 from services.gateway.limits.policies import DEFAULTS, Charges, Per
-from services.gateway.problems import HeadTooLarge, NotFound
+from services.gateway.problems import HeadTooLarge, IdempotencyMismatch, NotFound
 from services.gateway.router import MethodDispatch, OperationRouter, routes_for
 from services.gateway.routes import OPERATIONS, PUBLIC_OPERATIONS
 
@@ -101,6 +101,24 @@ async def test_a_path_leads_to_its_route(method: str, path: str, status: int, bo
         assert said == body
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"/v1/jobs/a%2Fb", 200, "GET {'id': 'a/b'}"),
+        (b"/v1/jobs/7/artifacts/a%2fb%20c.txt", 200, "GET {'id': '7', 'name': 'a/b c.txt'}"),
+        (b"/v1/jobs/7%2Fartifacts%2Fa.txt", 200, "GET {'id': '7/artifacts/a.txt'}"),
+        (b"/v1/jobs%2F7", 404, None),
+        (b"%2Fv1%2Fjobs", 404, None),
+        (b"/v1/jobs/a%252Fb", 200, "GET {'id': 'a%2Fb'}"),
+    ],
+)
+async def test_an_encoded_slash_ends_no_part_of_a_path(sent: bytes, status: int, body: str | None) -> None:
+    router = OperationRouter(ROUTES, lifespan=None)  # type: ignore[arg-type]
+    answered, said, _ = await asked(router, "GET", sent.decode(), raw_path=sent)
+    assert answered == status
+    assert body is None or said == body
+
+
 async def test_what_is_foreseen_is_a_problem_and_tells_no_secret() -> None:
     status, said, _ = await asked(OperationRouter(ROUTES, lifespan=None), "GET", "/v1/away")  # type: ignore[arg-type]
     assert status == 503
@@ -170,6 +188,43 @@ def test_every_operation_is_found_by_its_own_path(one: Any) -> None:
     path = path.replace("{subject}", "team/7")
     scope = {"type": "http", "method": one.method, "path": path, "app": SimpleNamespace()}
     assert router._find(scope).path == one.path
+
+
+REPEATED_ANYWAY = {
+    "submit_events": "an event has an id of its own",
+    "create_link": "a link is kept nowhere",
+    "cancel_jobs": "what is cancelled stays so",
+    "cancel_job": "likewise",
+    "retry_job": "what waits is not retried once more",
+}
+"""Operations that make nothing, or nothing more when they come again, and why."""
+
+
+def test_every_post_that_makes_something_is_carried_out_once() -> None:
+    making = {
+        one.endpoint.__name__: one for one in OPERATIONS if one.method == "POST" and {201, 202} & set(one.answers)
+    }
+    assert set(making) >= REPEATED_ANYWAY.keys()
+    for name, one in making.items():
+        assert ("Idempotency-Key" in one.headers) != (name in REPEATED_ANYWAY), name
+        assert (IdempotencyMismatch in one.problems) == ("Idempotency-Key" in one.headers), name
+
+
+UNPAGED = {"list_datasets", "list_queues"}
+"""Lists that are as long as the code makes them."""
+
+
+def test_every_list_has_pages_of_one_style() -> None:
+    lists = [
+        one for one in OPERATIONS if one.method == "GET" and "limit" in getattr(one.query, "model_fields", ())
+    ]
+    listing = {one.endpoint.__name__ for one in OPERATIONS if one.endpoint.__name__.startswith("list_")}
+    assert listing - UNPAGED <= {one.endpoint.__name__ for one in lists}
+    for one in lists:
+        assert one.query is not None
+        assert {"cursor", "limit"} <= one.query.model_fields.keys(), one.path
+        assert not {"after", "page", "offset"} & one.query.model_fields.keys(), one.path
+        assert "next_cursor" in one.answers[200].document.__annotations__, one.path
 
 
 def test_what_is_public_is_listed() -> None:

@@ -22,8 +22,9 @@ from tests.integration.libs.common.ledger.job_lifecycle import (
 
 async def begin_replay(database: Database, wanted: Filter, **how: Any) -> UUID:
     how = {"rate": None, "stop_after": None} | how
-    matched = (await job_actions.count(database, "dev", wanted))["matched"]
-    return await bulk_retries.start(database, "dev", "key", wanted, matched=matched, **how)
+    replay = await bulk_retries.start(database, "dev", "key", wanted, **how)
+    assert replay is not None
+    return replay
 
 
 async def test_a_replay_releases_each_failed_job_once_even_if_it_fails_again(database: Database) -> None:
@@ -100,12 +101,12 @@ async def test_a_replay_that_is_stopped_releases_no_more(database: Database) -> 
     await end(database, ids, State.FAILED)
     replay = await begin_replay(database, Filter(states=job_actions.RETRYABLE), rate=0.001)
     assert await bulk_retries.release(database) == 1
-    assert await bulk_retries.count_open(database, "dev") == 1
+    assert await bulk_retries.running(database) == 1
     assert await bulk_retries.stop(database, "dev", replay)
     assert not await bulk_retries.stop(database, "dev", replay)
     await database.fetch("UPDATE ledger.replays SET created_at = created_at - interval '1 day'")
     assert await bulk_retries.release(database) == 0
-    assert await bulk_retries.count_open(database, "dev") == 0
+    assert await bulk_retries.running(database) == 0
     found = await bulk_retries.find(database, "dev", replay)
     assert found is not None
     assert (found["state"], found["released"], found["matched"]) == ("cancelled", 1, 3)

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from libs.common.db import Database
 from libs.common.ledger import schedules
 from libs.common.ledger.jobs import new_id
@@ -98,3 +100,13 @@ async def test_a_schedule_that_can_no_longer_be_read_does_not_hold_up_the_others
     facts = await schedules.find(database, "dev", schedule)
     assert facts is not None
     assert facts["next_at"] is None
+
+
+async def test_a_tenant_never_has_more_than_the_maximum(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "SCHEDULES_AT_MOST", 5)
+    later = timedelta(hours=-1)
+    made = await asyncio.gather(*(hourly(database, due=later) for _ in range(12)), return_exceptions=True)
+    assert [isinstance(one, schedules.TooManySchedules) for one in made].count(True) == 7
+    assert [tuple(row) for row in await database.fetch("SELECT count(*) FROM ledger.schedules")] == [(5,)]

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from libs.common.ledger import bulk_retries
+from services.gateway.identity.scopes import Role
 from tests.integration.services.gateway.gateway import Gateway, assert_problem, submitted
 from tests.integration.services.gateway.streams import becomes, working
 
@@ -59,6 +61,62 @@ async def test_bulk_calls_want_a_filter_and_count_first(gateway: Gateway) -> Non
     stopped = await client.post(answer.headers["location"] + "/cancel")
     assert stopped.json()["state"] == "cancelled"
     assert (await client.get(answer.headers["location"])).json()["jobs"] == {"queued": 2}
+
+
+async def test_the_same_request_again_is_the_same_replay(gateway: Gateway) -> None:
+    client, headers = await gateway.client(), {"Idempotency-Key": "r-1"}
+    path = await submitted(client, options={"tags": ["t"]})
+    await client.post(path + "/cancel")
+    body = {"filter": {"tag": "t"}}
+    first = await client.post("/v1/jobs/retry", json=body, headers=headers)
+    await becomes(client, path, "queued")
+    again = await client.post("/v1/jobs/retry", json=body, headers=headers)
+    assert [answer.status_code for answer in (first, again)] == [202, 202]
+    assert first.headers["location"] == again.headers["location"]
+    assert [answer.headers.get("idempotency-replayed") for answer in (first, again)] == [None, "true"]
+    other = await client.post("/v1/jobs/retry", json=body | {"rate": 5}, headers=headers)
+    assert_problem(other, 422, "idempotency-mismatch")
+
+
+async def test_a_tenant_has_so_many_replays_at_once(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_retries, "OPEN_AT_MOST", 3)
+    client = await gateway.client()
+    paths = [await submitted(client) for _ in range(10)]
+    await asyncio.gather(*(client.post(path + "/cancel") for path in paths))
+    body = {"filter": {"queue": "ocr"}, "rate": 0.001}
+    answers = await asyncio.gather(*(client.post("/v1/jobs/retry", json=body) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [409] * 5
+
+
+async def test_an_ended_job_is_removed_with_its_files(gateway: Gateway) -> None:
+    client = await gateway.client()
+    kept, path = await submitted(client), await submitted(client, options={"tags": ["t"]})
+    problem = assert_problem(await client.delete(path), 409, "conflict")
+    assert "cancel it first" in problem["detail"]
+    await client.post(path + "/cancel")
+    assert [(await client.delete(path)).status_code for _ in range(2)] == [204, 204]
+    assert_problem(await client.get(path), 404, "not-found")
+    assert [str(blob).find(kept.rpartition("_")[2]) > 0 for blob in gateway.blobs()] == [True]
+    assert_problem(await client.delete("/v1/jobs/none"), 404, "not-found")
+    reader = await gateway.client(role=Role.READ)
+    assert_problem(await reader.delete(kept), 403, "forbidden")
+    await gateway.retention.go_round()
+    await gateway.retention.balance()
+    assert await gateway.database.fetch("SELECT FROM ledger.trash") == []
+    assert (await client.get(kept)).json()["state"] == "queued"
+
+
+async def test_a_running_job_is_not_removed_until_it_has_stopped(gateway: Gateway) -> None:
+    client, gate = await gateway.client(), asyncio.Event()
+    path = await submitted(client)
+    async with working(gateway, gate):
+        await becomes(client, path, "running")
+        assert_problem(await client.delete(path), 409, "conflict")
+        gate.set()
+        await becomes(client, path, "succeeded")
+    answers = await asyncio.gather(*(client.delete(path) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {204}
+    assert gateway.blobs() == []
 
 
 @pytest.mark.parametrize("meaning", [{"queue": None}, {"state": None, "tag": None}])

@@ -120,6 +120,82 @@ async def test_a_tenant_has_so_many_keys_at_most(gateway: Gateway) -> None:
     await made(await gateway.client("other", role=Role.ADMIN))
 
 
+async def secrets_of(gateway: Gateway, name: str) -> list[bytes]:
+    rows = await gateway.database.fetch("SELECT secret_sha256 FROM identity.keys WHERE name = $1", name)
+    return [row[0] for row in rows]
+
+
+async def test_the_same_request_again_is_the_same_key_and_secret(gateway: Gateway) -> None:
+    admin, headers = await gateway.client(role=Role.ADMIN), {"Idempotency-Key": "k-1"}
+    posts = (admin.post("/v1/keys", json={"name": "once"}, headers=headers) for _ in range(9))
+    answers = await asyncio.gather(*posts)
+    assert {answer.status_code for answer in answers} == {201}
+    (key,) = {answer.json()["key"] for answer in answers}
+    assert sorted(answer.headers.get("idempotency-replayed", "") for answer in answers) == ["", *["true"] * 8]
+    assert {answer.headers["idempotency-max-age"] for answer in answers} == {str(30 * 86_400)}
+    assert await status(gateway, key) == 200
+    assert len(await secrets_of(gateway, "once")) == 1
+    kept = str(await gateway.database.fetch("SELECT * FROM identity.keys"))
+    kept += str(await gateway.database.fetch("SELECT * FROM ledger.idempotency"))
+    assert key.split("_")[3] not in kept
+    assert_problem(
+        await admin.post("/v1/keys", json={"name": "other"}, headers=headers), 422, "idempotency-mismatch"
+    )
+    other_kind = {"name": "s", "queue": "ocr", "cron": "0 0 1 1 *", "payload": {}}
+    assert_problem(await admin.post("/v1/schedules", json=other_kind, headers=headers), 422, "invalid")
+    elsewhere = await gateway.client("other", role=Role.ADMIN)
+    assert (await elsewhere.post("/v1/keys", json={"name": "once"}, headers=headers)).json()["key"] != key
+
+
+async def test_a_repeated_rotation_is_the_same_key(gateway: Gateway) -> None:
+    admin, headers = await gateway.client(role=Role.ADMIN), {"Idempotency-Key": "r-1"}
+    old = await made(admin)
+    answers = [
+        await admin.post(f"/v1/keys/{old['id']}/rotate", json={"overlap_s": 0}, headers=headers) for _ in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.json()["key"] for answer in answers}) == 1
+    await refused(gateway, old["key"])
+    other = await made(admin)
+    again = await admin.post(f"/v1/keys/{other['id']}/rotate", json={"overlap_s": 0}, headers=headers)
+    assert_problem(again, 422, "idempotency-mismatch")
+
+
+async def test_s4_a_key_that_cannot_be_shown_again_is_named(gateway: Gateway) -> None:
+    """To another caller, without the secret that it was derived from, or when it has been revoked."""
+    admin, headers = await gateway.client(role=Role.ADMIN), {"Idempotency-Key": "k-1"}
+    key = (await admin.post("/v1/keys", json={"name": "once"}, headers=headers)).json()
+
+    async def is_named(client: httpx.AsyncClient) -> None:
+        problem = assert_problem(
+            await client.post("/v1/keys", json={"name": "once"}, headers=headers), 409, "conflict"
+        )
+        assert key["id"] in problem["detail"]
+        assert key["key"].split("_")[3] not in str(problem)
+
+    await is_named(await gateway.client(role=Role.ADMIN))
+    state, settings = gateway.app.state, gateway.app.state.settings
+    state.settings = settings.model_copy(update={"key_secret": None})
+    await is_named(admin)
+    unrepeatable = {"Idempotency-Key": "k-2"}
+    assert (await admin.post("/v1/keys", json={"name": "two"}, headers=unrepeatable)).status_code == 201
+    assert_problem(await admin.post("/v1/keys", json={"name": "two"}, headers=unrepeatable), 409, "conflict")
+    assert len(await secrets_of(gateway, "two")) == 1
+    state.settings = settings
+    assert (await admin.delete(f"/v1/keys/{key['id']}")).status_code == 204
+    await is_named(admin)
+
+
+async def test_a_request_that_was_refused_may_come_again(gateway: Gateway) -> None:
+    state, settings = gateway.app.state, gateway.app.state.settings
+    admin, headers = await gateway.client(role=Role.ADMIN), {"Idempotency-Key": "k-1"}
+    state.settings = settings.model_copy(update={"gateway_max_keys": 1})
+    assert_problem(await admin.post("/v1/keys", json={"name": "x"}, headers=headers), 409, "too-many-keys")
+    state.settings = settings
+    answer = await admin.post("/v1/keys", json={"name": "x"}, headers=headers)
+    assert (answer.status_code, "idempotency-replayed" in answer.headers) == (201, False)
+
+
 async def test_keys_are_listed_in_pages(gateway: Gateway) -> None:
     admin = await gateway.client(role=Role.ADMIN)
     for _ in range(4):

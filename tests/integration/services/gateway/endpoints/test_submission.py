@@ -30,6 +30,7 @@ async def test_the_same_request_again_is_the_same_job(gateway: Gateway) -> None:
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sorted(answer.headers.get("idempotency-replayed", "") for answer in answers) == ["", *["true"] * 3]
+    assert {answer.headers["idempotency-max-age"] for answer in answers} == {str(30 * 86_400)}
     assert len(gateway.blobs()) == 1
     other = await client.post("/v1/ocr", **upload(options={"dpi": 200}), headers=headers)
     assert_problem(other, 422, "idempotency-mismatch")
@@ -48,3 +49,18 @@ async def test_unique_for_gives_the_job_that_is_there(gateway: Gateway) -> None:
     first = await submitted(client, options={"unique_for": "nightly"})
     assert await submitted(client, options={"unique_for": "nightly", "dpi": 200}) == first
     assert await submitted(client, options={"unique_for": "weekly"}) != first
+
+
+async def test_an_answer_says_that_a_submission_has_joined_another_job(gateway: Gateway) -> None:
+    client, once = await gateway.client(), {"Idempotency-Key": "a-1"}
+    options = {"unique_for": "nightly"}
+    first = await client.post("/v1/ocr", **upload(options=options), headers=once)
+    joined = await client.post(
+        "/v1/ocr", **upload(options=options | {"dpi": 200}), headers={"Idempotency-Key": "b"}
+    )
+    again = await client.post("/v1/ocr", **upload(options=options), headers=once)
+    assert first.json()["id"] == joined.json()["id"] == again.json()["id"]
+    told = [answer.headers.get("unique-for-joined") for answer in (first, joined, again)]
+    assert told == [None, "true", None]
+    assert "idempotency-max-age" not in joined.headers, "its key is not remembered"
+    assert len(gateway.blobs()) == 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.redaction import redacted
-from services.gateway.identity.key_format import new_key, parse_key
+from services.gateway.identity.key_format import SECRET_LENGTH, derived_secret, new_key, parse_key, text_of
 
 
 def test_a_key_says_what_it_is_and_parses_back() -> None:
@@ -16,6 +16,17 @@ def test_a_key_says_what_it_is_and_parses_back() -> None:
 
 def test_keys_differ() -> None:
     assert len({new_key("dev")[0] for _ in range(100)}) == 100
+
+
+def test_a_derived_key_is_the_same_again_and_another_for_anything_else() -> None:
+    text, parts = new_key("dev", lambda key_id: derived_secret(b"s", "tenant", key_id))
+    assert parse_key(text) == parts
+    assert parts.secret == derived_secret(b"s", "tenant", parts.id)
+    assert text == text_of(parts)
+    facts = [("a", "b"), ("ab", ""), ("", "ab"), ("a",), ("b", "a")]
+    secrets = {derived_secret(server_secret, *said) for server_secret in (b"s", b"t") for said in facts}
+    assert len(secrets) == 2 * len(facts)
+    assert {len(secret) for secret in secrets} == {SECRET_LENGTH}
 
 
 def test_one_changed_character_fails_the_checksum() -> None:
