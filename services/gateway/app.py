@@ -17,6 +17,7 @@ from services.gateway.config import Settings
 from services.gateway.engine.dispatcher import Dispatcher
 from services.gateway.engine.event_intake import EventIntake
 from services.gateway.engine.job_updates import JobUpdates
+from services.gateway.engine.offers import WorkerOffers
 from services.gateway.engine.readiness import Readiness
 from services.gateway.engine.retention import Retention
 from services.gateway.engine.scaling_signal import ScalingSignal
@@ -80,6 +81,7 @@ def create_app(
             state.dispatcher = Dispatcher(state.database, state.bus, queues)
             state.event_intake = EventIntake(state.dispatcher.accept)
             state.job_updates = JobUpdates(state.database, state.bus)
+            state.offers = WorkerOffers(state.database)
             async with (
                 state.limiter.running(),
                 state.readiness.running(),

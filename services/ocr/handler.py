@@ -19,9 +19,10 @@ from sqlalchemy import insert
 
 from libs.common import metrics, tracing
 from libs.common.blobs import Blobs
-from libs.common.contracts.ocr import OcrPayload
+from libs.common.contracts.ocr import LANGUAGES, OcrPayload
 from libs.common.db import Connection, Database
 from libs.common.errors import BlobMissing
+from libs.common.ledger.claim import Offers
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State
 from libs.common.sandbox import Limits, Refusals, Sandbox
@@ -95,6 +96,11 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
             yield Deps(settings, platform.database, platform.blobs, sandbox, sources, folder, languages, engine)
         finally:
             await sources.close()
+
+
+def offers(deps: Deps) -> Offers:
+    """What gateways may be told: the languages that documents can be read in here."""
+    return {LANGUAGES: sorted(deps.languages)}
 
 
 async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:

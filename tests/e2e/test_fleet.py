@@ -41,6 +41,16 @@ async def test_a_document_goes_in_and_its_text_comes_out(fleet: Fleet) -> None:
     assert pictures.word_f1(text, " ".join(pictures.LINES)) > 0.95
 
 
+async def test_a_language_that_is_not_installed_is_refused_with_those_that_are(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        options = {"options": '{"languages": ["zzz"]}'}
+        answer = await client.post("/v1/ocr", files={"file": ("a.pdf", b"%PDF-1.7")}, data=options)
+    assert answer.status_code == 422, answer.text
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "options.languages"
+    assert re.fullmatch(r"Not installed: zzz\. Installed: (\w+, )*eng(, \w+)*\.", error["message"])
+
+
 async def test_a_request_is_found_again_in_the_workers_log(fleet: Fleet) -> None:
     """The caller's trace and the request's id: in the answer, in the job, in the log of who worked on it."""
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -67,7 +77,7 @@ async def test_mail_is_caught_and_shown(fleet: Fleet) -> None:
         assert job["result"] == {"recipients": 600, "sent": 600}
         page = (await client.get(f"/v1/mail/{job['id']}/recipients?limit=500")).json()
     assert {recipient["state"] for recipient in page["recipients"]} == {"sent"}
-    assert (page["counts"], page["next_after"]) == ({"sent": 600}, 499)
+    assert (page["counts"], page["next_cursor"]) == ({"sent": 600}, "499")
     caught = [path.read_text() for path in (fleet.folder / "mail").glob("*.eml")]
     assert len(caught) == 600
     assert sum("Your cargo is in, Nr 42." in message for message in caught) == 1

@@ -10,6 +10,8 @@ MEDIA_TYPES = ("application/pdf", "image/png", "image/jpeg", "image/tiff", "imag
 """The media types that can be processed."""
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,30}(/[A-Za-z_]{1,40})?$")]
+LANGUAGES = "languages"
+"""The option for which workers tell gateways what they offer."""
 PAGES_PATTERN = r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?(,[1-9]\d{0,5}(-[1-9]\d{0,5})?)*$"
 
 

@@ -25,6 +25,10 @@ PAYLOAD_BYTES_AT_MOST = 64 * 1024
 """As stored, which may be compressed. Many large payloads together would take longer than a claim may."""
 
 
+Offers = Mapping[str, Sequence[str]]
+"""What a worker can do of what jobs may ask for, by the name of the option: such as its languages."""
+
+
 class Retried(NamedTuple):
     """The last retry by hand. A retry that the worker decided on after an error is none.
 
@@ -57,14 +61,17 @@ class Claim(NamedTuple):
 
 
 _REGISTER = """
-INSERT INTO ledger.workers (id, queue, slots, host, pid) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO ledger.workers (id, queue, slots, host, pid, offers) VALUES ($1, $2, $3, $4, $5, $6::jsonb)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
 """
 
 
-async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: str, pid: int) -> None:
+async def register(
+    db: Database, worker: UUID, *, queue: str, slots: int, host: str, pid: int, offers: Offers | None = None
+) -> None:
     """Register a worker process, so that it may claim jobs. Raises Unavailable."""
-    await db.fetch(_REGISTER, worker, queue, slots, host, pid, timeout_s=PROMPT_S)
+    told = None if offers is None else orjson.dumps(offers).decode()
+    await db.fetch(_REGISTER, worker, queue, slots, host, pid, told, timeout_s=PROMPT_S)
 
 
 # A worker that was considered dead has lost its row. It must not claim: no lease would protect the job.

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from libs.common.db import Database
+from libs.common.db import PROMPT_S, Database
 from libs.common.ledger.jobs import WAITS_SINCE
 
 _PAUSE = """
@@ -83,3 +83,9 @@ async def set_cap(
     """
     await db.fetch(_CAP.format(cap=cap), name, value)
     await db.fetch(WITHDRAW_TICKETS, name)
+
+
+async def offers(db: Database, queue: str) -> list[dict[str, list[str]] | None]:
+    """What each worker of `queue` offers; None: it does not say. Raises Unavailable."""
+    rows = await db.fetch("SELECT offers FROM ledger.workers WHERE queue = $1", queue, timeout_s=PROMPT_S)
+    return [row[0] for row in rows]

@@ -80,13 +80,16 @@ class Running:
 class Lease:
     """The jobs that this process holds. `worker` is part of the fencing token and changes if the lease is lost."""
 
-    def __init__(self, database: Database, bus: Bus, queue: str, slots: int) -> None:
+    def __init__(
+        self, database: Database, bus: Bus, queue: str, slots: int, offers: leases.Offers | None = None
+    ) -> None:
         self.worker = new_id()
         self.held: dict[Key, Running] = {}
         self._db = database
         self._bus = bus
         self._queue = queue
         self._slots = slots
+        self._offers = offers
         self._renewed_at = float("-inf")
         self._unstored: set[Key] = set()
         self._unpublished: set[Key] = set()
@@ -136,7 +139,9 @@ class Lease:
     async def _register(self) -> None:
         sent_at = time.monotonic()
         host, pid = socket.gethostname(), os.getpid()
-        await leases.register(self._db, self.worker, queue=self._queue, slots=self._slots, host=host, pid=pid)
+        await leases.register(
+            self._db, self.worker, queue=self._queue, slots=self._slots, host=host, pid=pid, offers=self._offers
+        )
         self._renewed_at = sent_at
         logger.info("worker.registered", worker=str(self.worker), queue=self._queue, slots=self._slots)
 

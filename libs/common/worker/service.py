@@ -17,6 +17,7 @@ from libs.common.blobs import Blobs
 from libs.common.config import WorkerSettings
 from libs.common.contracts.services import role_of
 from libs.common.db import Database
+from libs.common.ledger.claim import Offers
 from libs.common.rpc import RpcHandler
 from libs.common.sandbox.seccomp import hide_process_memory
 from libs.common.worker.job import HandlerResult, Job
@@ -51,6 +52,8 @@ class Service(Generic[S, P, D]):
     handle: Callable[[Job[P], D], Awaitable[HandlerResult]]
     backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF
     """The delays between retries, by kind of job."""
+    offers: Callable[[D], Offers] | None = None
+    """What it tells gateways that it can do, so that they refuse at once what no worker can."""
     rpc_handlers: Mapping[str, RpcHandler[D]] = field(default_factory=dict)
     """The functions that the gateway may call, by name (rpc.py)."""
 
@@ -108,6 +111,7 @@ async def _opened(service: Service[S, P, D], settings: S) -> AsyncIterator[Worke
             slots=settings.slots,
             grace_s=settings.shutdown_grace_s,
             backoff=service.backoff,
+            offers=service.offers and service.offers(deps),
         )
         yield worker
 

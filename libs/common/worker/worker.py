@@ -19,7 +19,7 @@ from libs.common.bus import Bus
 from libs.common.db import Database
 from libs.common.errors import ArgosyError, Reject, Unavailable, all_codes
 from libs.common.ledger import flows
-from libs.common.ledger.claim import Claim, claim, large_payload
+from libs.common.ledger.claim import Claim, Offers, claim, large_payload
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.jobs import State
 from libs.common.log import Subject, about
@@ -78,6 +78,7 @@ class Worker(Generic[P, D]):
         slots: int,
         grace_s: float,
         backoff: Callable[[str], Backoff] = lambda _kind: DEFAULT_BACKOFF,
+        offers: Offers | None = None,
     ) -> None:
         self._queue = queue
         self._payload = payload
@@ -88,7 +89,7 @@ class Worker(Generic[P, D]):
         self._slots = slots
         self._grace_s = grace_s
         self._backoff = backoff
-        self.lease = Lease(database, bus, queue, slots)
+        self.lease = Lease(database, bus, queue, slots, offers)
         self._tasks = background.Tasks()
         self._busy = 0
         self._throughput = _Throughput()

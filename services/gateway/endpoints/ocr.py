@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from libs.common.blobs import job_folder
 from libs.common.contracts.ids import parse_id
-from libs.common.contracts.ocr import OcrOptions, OcrPayload
+from libs.common.contracts.ocr import LANGUAGES, OcrOptions, OcrPayload
 from libs.common.errors import BlobMissing
 from libs.common.ledger import jobs, retention
 from libs.common.ledger.jobs import new_id
@@ -44,6 +44,7 @@ async def submit_ocr(request: Request) -> Response:
     )
     try:
         fields = _fields(upload.fields)
+        await _refuse_absent_languages(request, fields, within="options")
         payload = OcrPayload(
             source=f"{folder}/{UPLOAD}",
             filename=upload.filename.replace("\x00", "")[:255],
@@ -79,6 +80,16 @@ def _fields(fields: dict[str, str]) -> OcrSubmission:
         raise Invalid(errors=[{"field": "options", "message": str(error)}]) from error
 
 
+async def _refuse_absent_languages(request: Request, options: OcrOptions, *, within: str) -> None:
+    """Raises Invalid if no worker could read the document in all of its languages; Unavailable."""
+    wanted = options.languages
+    offered = await state_of(request).offers.without("ocr", LANGUAGES, wanted)
+    if offered is not None:
+        absent = ", ".join(sorted(set(wanted) - offered))
+        message = f"Not installed: {absent}. Installed: {', '.join(sorted(offered))}."
+        raise Invalid(errors=[{"field": f"{within}.{LANGUAGES}", "message": message}])
+
+
 class RecurringDocument(OcrOptions):
     """The payload of a recurring OCR job: the job of a document submitted before, and its options."""
 
@@ -94,6 +105,7 @@ async def recurring_document(
         document = RecurringDocument.model_validate(payload)
     except ValidationError as error:
         raise invalid_fields(error, within="body.payload") from error
+    await _refuse_absent_languages(request, document, within="body.payload")
     job_id = parse_id(document.document)
     found = job_id and await jobs.payload(state.database, principal.tenant, job_id, queue="ocr")
     source = f"{folder}/{UPLOAD}"

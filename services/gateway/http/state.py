@@ -14,6 +14,7 @@ from services.gateway.config import Settings
 from services.gateway.engine.dispatcher import Dispatcher
 from services.gateway.engine.event_intake import EventIntake
 from services.gateway.engine.job_updates import JobUpdates
+from services.gateway.engine.offers import WorkerOffers
 from services.gateway.engine.readiness import Readiness
 from services.gateway.http.client_address import ClientAddresses
 from services.gateway.http.load_shedding import LargeBodies, LoadShedder
@@ -53,6 +54,7 @@ class GatewayState(State):
     dispatcher: Dispatcher
     event_intake: EventIntake
     job_updates: JobUpdates
+    offers: WorkerOffers
     readiness: Readiness
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from libs.common.ledger import claim as leases
+from libs.common.ledger.jobs import new_id
 from tests.integration.services.gateway.gateway import PNG, Gateway, assert_problem, upload
 
 
@@ -63,3 +65,19 @@ async def test_what_is_refused_is_named_and_leaves_nothing(
     assert {error["field"] for error in problem.get("errors", [])} == set(fields)
     assert gateway.blobs() == []
     assert await gateway.database.fetch("SELECT 1 FROM ledger.jobs") == []
+
+
+async def test_a_language_that_no_worker_has_is_refused_at_once(gateway: Gateway) -> None:
+    client, languages = await gateway.client(), {"languages": ["eng", "zzz"]}
+    document = (await client.post("/v1/ocr", **upload(options=languages))).json()["id"]
+    offers = {"languages": ["deu", "eng"]}
+    await leases.register(gateway.database, new_id(), queue="ocr", slots=1, host="h", pid=1, offers=offers)
+    problem = assert_problem(await client.post("/v1/ocr", **upload(options=languages)), 422, "invalid")
+    message = "Not installed: zzz. Installed: deu, eng."
+    assert problem["errors"] == [{"field": "options.languages", "message": message}]
+    recurring = {"name": "s", "queue": "ocr", "cron": "0 0 1 1 *", "payload": {"document": document} | languages}
+    problem = assert_problem(await client.post("/v1/schedules", json=recurring), 422, "invalid")
+    assert problem["errors"] == [{"field": "body.payload.languages", "message": message}]
+    assert len(gateway.blobs()) == 1, "of the one that came before the worker"
+    for options in ({"languages": ["deu", "eng"]}, {}):
+        assert (await client.post("/v1/ocr", **upload(options=options))).status_code == 202
