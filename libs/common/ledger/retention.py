@@ -22,7 +22,7 @@ noted AS (
   INSERT INTO ledger.trash (folder)
   SELECT 'jobs/' || tenant || '/' || replace(id::text, '-', '') FROM gone
   WHERE parent IS NULL AND (bytes > 0 OR attempt > 1 OR state <> 'succeeded'))
-SELECT FROM gone WHERE parent IS NULL
+SELECT id FROM gone WHERE parent IS NULL
 """
 _REMOVE_ONE = f"""
 WITH selected AS (
