@@ -7,7 +7,7 @@ be read from the picture.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +31,8 @@ DIFFERENCE = 24
 """Levels of grey from which a letter is told from its ground."""
 PLACED_SHARE = 0.5
 """A layer of which less lies on ink is a layer of another page, or lies elsewhere."""
+CHARACTERS_OF_A_LAYER = 100
+"""A layer with fewer, on a page that has more print, is no reading of it. It is read with the rest."""
 MARGIN = 0.2
 """What is blanked out around a word of a layer, as a share of its height."""
 TEXT, FORM = pdfium.FPDF_PAGEOBJ_TEXT, pdfium.FPDF_PAGEOBJ_FORM
@@ -79,14 +81,18 @@ def judge(page: pypdfium2.PdfPage) -> OwnText | None:
     pictures = _Pictures(page, _objects(words_of(blocks)))
     seen = [word for word in words if word.drawn and pictures.shows(word)]
     layer = _layer(pictures, words, seen)
-    kept = {id(word) for word in (*seen, *layer)}
-    blocks = _only(blocks, kept)
-    if not blocks:
-        return None
-    doubted = is_implausible([word.text for word in words_of(blocks)])
-    layer_ids = {id(word) for word in layer}
-    layer_lines = [line for block in _only(blocks, layer_ids) for line in block]
-    own = OwnText(blocks, False, doubted, _objects(seen), layer_lines)
+    own = _own_text(blocks, seen, layer, pictures)
+    if layer and own.to_read and sum(len(word.text) for word in layer) < CHARACTERS_OF_A_LAYER:
+        own = _own_text(blocks, seen, [], pictures)
+    return own if own.blocks else None
+
+
+def _own_text(
+    blocks: Sequence[OwnBlock], seen: Sequence[OwnWord], layer: Sequence[OwnWord], pictures: "_Pictures"
+) -> OwnText:
+    kept = _only(blocks, [*seen, *layer])
+    lines = [line for block in _only(blocks, layer) for line in block]
+    own = OwnText(kept, False, is_implausible([word.text for word in words_of(kept)]), _objects(seen), lines)
     rest = pictures.without(own.seen)
     own.blank_out_layer(rest)
     return replace(own, to_read=has_print(rest))
@@ -168,8 +174,9 @@ def _layer(pictures: _Pictures, words: Sequence[OwnWord], seen: Sequence[OwnWord
     return placed if len(placed) >= PLACED_SHARE * len(layer) else []
 
 
-def _only(blocks: Sequence[OwnBlock], kept: Collection[int]) -> list[OwnBlock]:
-    """Return the blocks with those words (by id) only."""
+def _only(blocks: Sequence[OwnBlock], words: Sequence[OwnWord]) -> list[OwnBlock]:
+    """Return the blocks with those words only."""
+    kept = {id(word) for word in words}
     lines = [[[word for word in line if id(word) in kept] for line in block] for block in blocks]
     return [block for block in ([line for line in block if line] for block in lines) if block]
 

@@ -20,7 +20,7 @@ LAST_LATIN = "\u024f"
 VOWELS = frozenset("aeiouyæøœ")
 _ODD = re.compile(
     r"[^aeiouyæøœ\W\d]{6}"  # consonants in a row
-    r"|[a-z][A-Z]|[A-Z]{2}[a-z]"  # capitals within a word
+    r"|[A-Z][a-z][A-Z]|[a-z][A-Z]+$|[a-z][A-Z]{2,}[a-z]"  # capitals where none belong
     r"|[a-z]\d[a-z]|^\d[a-z]{3}|[a-z]{2}\d$"  # figures for letters
     r"|\w[^\w\-'’./@&:,]\w"  # signs for letters
 )
@@ -34,7 +34,7 @@ def is_implausible(words: Sequence[str]) -> bool:
     if sum(map(str.isalnum, text)) < LETTERS_SHARE * len(text):
         return True
     found = [word for word in map(_plain, words) if len(word) > 2 and re.search("[^\\W\\d]{2}", word)]
-    found = [word for word in found if word <= LAST_LATIN]
+    found = [word for word in found if word <= LAST_LATIN and not (word.isupper() or "_" in word)]  # and no codes
     if len(found) < ENOUGH_WORDS:
         return False
     letters = [letter for letter in "".join(found).lower() if letter.isalpha()]
@@ -51,5 +51,4 @@ def _plain(word: str) -> str:
 
 
 def _is_odd(word: str) -> bool:
-    no_vowel = not VOWELS.intersection(word.lower()) and not word.isupper()  # an abbreviation
-    return no_vowel or _ODD.search(word) is not None
+    return not VOWELS.intersection(word.lower()) or _ODD.search(word) is not None

@@ -23,6 +23,16 @@ SCALES = (1, 2, 4)
 
 def has_print(image: Image.Image) -> bool:
     """Whether a grey picture of about 100 dpi has anything that looks like print, level or upright."""
+    ground = ImageChops.constant(image, image.getextrema()[1])
+    marked = ImageChops.difference(image, ground).point(lambda level: 255 if level > EDGE // 2 else 0).getbbox()
+    if marked is None:
+        return False
+    left, top, right, bottom = marked
+    more = TILES_OF_A_WORD * TILE[0]
+    around = (left - more, top - more, right + more, bottom + more)
+    image = image.crop(
+        (max(0, around[0]), max(0, around[1]), min(image.width, around[2]), min(image.height, around[3]))
+    )
     for scale in SCALES:
         smaller = image.reduce(scale) if scale > 1 else image
         if _has_words(smaller) or _has_words(smaller.transpose(Image.Transpose.ROTATE_90)):

@@ -8,7 +8,7 @@ import ctypes
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -26,6 +26,8 @@ SURE_GAP = 0.05
 """A smaller gap does not part words, though there may be a space."""
 GAPS_OF_A_LINE, WIDEST_USUAL_GAP = 6, 0.4
 """With fewer gaps, the usual one is taken for zero. Letters that stand farther apart are words of one letter."""
+LEVEL = 0.02
+"""Sine of the angle up to which a line is level."""
 INVISIBLE = (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDERMODE_CLIP)
 LINE_END_HYPHEN = (0x02, 0xFFFE)
 """What PDFium calls the hyphen that divides a word at the end of a line. It gives no line break after it."""
@@ -99,6 +101,8 @@ def to_blocks(blocks: Sequence[OwnBlock], width: int, height: int) -> list[Block
 
 
 def _is_readable(character: str) -> bool:
+    if " " < character < "\x7f":
+        return True
     return character != "\ufffd" and unicodedata.category(character) not in ("Co", "Cn", "Cc", "Cs")
 
 
@@ -121,15 +125,12 @@ class _Letter:
     """The space is none of the document's, but PDFium's."""
     level: bool = True
     """Its line is horizontal."""
-    size: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.size = max(0.1, self.loose[3] - self.loose[1])
 
     def gap_after(self, before: "_Letter") -> float:
         """The gap between it and the letter before, as a share of the font size; negative if they overlap."""
         forwards, backwards = self.loose[0] - before.right, before.loose[0] - self.right
-        return max(forwards, backwards) / max(self.size, before.size)
+        size = max(0.1, self.loose[3] - self.loose[1], before.loose[3] - before.loose[1])
+        return max(forwards, backwards) / size
 
     @property
     def right(self) -> float:
@@ -140,7 +141,7 @@ class _Letter:
 def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
     """Yield the letters of each line. An empty line ends a paragraph."""
     textpage = page.get_textpage()
-    objects: dict[int, TextObject] = {}
+    objects = _Objects(textpage)
     letters: list[_Letter] = []
     space, guessed, high = False, True, 0
     for index in range(textpage.count_chars()):
@@ -151,7 +152,7 @@ def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
         if 0xDC00 <= code < 0xE000 and high:  # a letter beyond 16 bits comes in two halves
             code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)
         high = 0
-        divided = code in LINE_END_HYPHEN or pdfium.FPDFText_IsHyphen(textpage, index) == 1
+        divided = code in LINE_END_HYPHEN
         character = "-" if divided else chr(code) if code else "\ufffd"
         if character == "\n":
             yield letters
@@ -160,8 +161,7 @@ def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
             space = True
             guessed = guessed and pdfium.FPDFText_IsGenerated(textpage, index) == 1
         else:
-            letters.append(_letter(textpage, index, character, objects))
-            letters[-1].space, letters[-1].guessed = space, space and guessed
+            letters.append(objects.letter(index, character, space, space and guessed))
             space, guessed = False, True
         if divided:
             yield letters
@@ -169,31 +169,37 @@ def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
     yield letters
 
 
-def _letter(
-    textpage: pypdfium2.PdfTextPage, index: int, character: str, objects: dict[int, TextObject]
-) -> _Letter:
-    left, bottom, right, top = (ctypes.c_double() for _ in range(4))
-    pdfium.FPDFText_GetCharBox(textpage, index, left, right, bottom, top)
-    tight = (left.value, bottom.value, right.value, top.value)
-    rectangle = pdfium.FS_RECTF()
-    pdfium.FPDFText_GetLooseCharBox(textpage, index, rectangle)
-    loose = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
-    level = abs(math.sin(pdfium.FPDFText_GetCharAngle(textpage, index))) < 0.02
-    return _Letter(character, tight, loose, _object_of(textpage, index, objects), level=level)
+class _Objects:
+    """The letters of a page, and what draws them. PDFium answers thousands of questions, always in one place."""
+
+    def __init__(self, textpage: pypdfium2.PdfTextPage) -> None:
+        self._textpage = textpage
+        self._known: dict[int | None, tuple[TextObject | None, bool]] = {}
+        self._edges = [ctypes.c_double() for _ in range(4)]
+        self._rectangle = pdfium.FS_RECTF()
+
+    def letter(self, index: int, character: str, space: bool, guessed: bool) -> _Letter:
+        """Return the letter of that index."""
+        left, right, bottom, top = self._edges
+        pdfium.FPDFText_GetCharBox(self._textpage, index, left, right, bottom, top)
+        rectangle = self._rectangle
+        pdfium.FPDFText_GetLooseCharBox(self._textpage, index, rectangle)
+        handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
+        address = ctypes.c_void_p.from_buffer(handle).value
+        if address not in self._known:
+            level = abs(math.sin(pdfium.FPDFText_GetCharAngle(self._textpage, index))) < LEVEL
+            self._known[address] = _text_object(handle) if address else None, level
+        item, level = self._known[address]
+        tight = (left.value, bottom.value, right.value, top.value)
+        loose = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
+        return _Letter(character, tight, loose, item, space, guessed, level)
 
 
-def _object_of(textpage: pypdfium2.PdfTextPage, index: int, objects: dict[int, TextObject]) -> TextObject | None:
-    handle = pdfium.FPDFText_GetTextObject(textpage, index)
-    if not handle:
-        return None
-    address = ctypes.addressof(handle.contents)
-    if address not in objects:
-        red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
-        coloured = pdfium.FPDFPageObj_GetFillColor(handle, red, green, blue, alpha)
-        transparent = bool(coloured) and alpha.value == 0
-        drawn = pdfium.FPDFTextObj_GetTextRenderMode(handle) not in INVISIBLE and not transparent
-        objects[address] = TextObject(handle, drawn)
-    return objects[address]
+def _text_object(handle: pdfium.FPDF_PAGEOBJECT) -> TextObject:
+    red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+    coloured = pdfium.FPDFPageObj_GetFillColor(handle, red, green, blue, alpha)
+    transparent = bool(coloured) and alpha.value == 0
+    return TextObject(handle, pdfium.FPDFTextObj_GetTextRenderMode(handle) not in INVISIBLE and not transparent)
 
 
 def _split(letters: list[_Letter]) -> Iterator[list[_Letter]]:
@@ -231,8 +237,7 @@ def _usual_gap(letters: list[_Letter]) -> float:
 
 def _word(letters: list[_Letter], to_share: "_Place") -> OwnWord:
     lefts, bottoms, rights, tops = zip(*(letter.tight for letter in letters), strict=True)
-    corners = [to_share(x, y) for x in (min(lefts), max(rights)) for y in (min(bottoms), max(tops))]
-    xs, ys = zip(*corners, strict=True)
+    xs, ys = zip(to_share(min(lefts), min(bottoms)), to_share(max(rights), max(tops)), strict=True)
     objects = {id(letter.object): letter.object for letter in letters if letter.object}
     text = "".join(letter.text for letter in letters if _is_character(letter.text))
     unreadable = sum(not _is_readable(letter.text) for letter in letters)

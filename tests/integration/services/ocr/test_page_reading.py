@@ -75,7 +75,7 @@ def cut_and_turned(document: pikepdf.Pdf, sheet: pikepdf.Page) -> None:
 
 ON_A_SCAN: dict[str, tuple[bytes, str]] = {
     "strips and stamp": (stamped_strips(), f"{TEXT} {STAMP}"),
-    "half a layer": (drawn_pdf(whole_page() + layer(0, 2), {"Scan": scan()}), TEXT),
+    "half a layer": (drawn_pdf(whole_page() + layer(0, 3), {"Scan": scan()}), TEXT),
     "scale left in force": (
         drawn_pdf("0.24 0 0 0.24 0 0 cm q 2550 0 0 3300 0 0 cm /Scan Do Q", {"Scan": scan()}),
         TEXT,

@@ -98,15 +98,19 @@ def test_a_layer_stands_for_the_print_beneath_it() -> None:
 
 
 def test_what_a_layer_lacks_is_read_and_nothing_else() -> None:
-    content = drawn_pdf(whole_page() + layer(0, 2), {"Scan": scan()})
+    content = drawn_pdf(whole_page() + layer(0, 3), {"Scan": scan()})
     own = found(content)
     assert own.to_read
     drawn = draw_small(pypdfium2.PdfDocument(content)[0])
     own.blank_out_layer(drawn)
     width, height = drawn.size
-    middle = int(height * (72 * 1.75) / HEIGHT)
+    middle = int(height * (72 * 2.15) / HEIGHT)
     assert not has_print(drawn.crop((0, 0, width, middle)))
     assert has_print(drawn.crop((0, middle, width, height)))
+
+
+def test_a_few_letters_are_no_reading_of_a_page() -> None:
+    assert judged(drawn_pdf(whole_page() + layer(0, 1), {"Scan": scan()})) is None
 
 
 def test_a_layer_of_another_page_is_not_taken() -> None:

@@ -19,6 +19,7 @@ LANGUAGES = {
     "Chinese": "港务长七点打开账簿 写下夜间进港的每一艘船 三艘驳船运碎石 两艘运木材",
     "contents": "Introduction ............ 5 Chapter ............ 12 Index ............ 130 Tables ........ 144",
     "figures": "12.50 13.75 1,204.00 99 100.5 2024-01-05 17 18 19 20 44.2 12:30 4.5 % 100 EUR 13.2 USD 7 8 9",
+    "codes": "LiteralEntry: 4 CARD32 N_GLOBS 12*N_GLOBS GlobEntry: 4 CARD32 GLOB_OFFSET 4 CARD32 MIME_TYPE_OFFSET",
     "few": "qwrt zxcv",
 }
 
