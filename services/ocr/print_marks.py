@@ -5,9 +5,11 @@ word. Rules, frames, charts, plain logos and photographs of smooth things have f
 read by the OCR engine, which takes a second; what it stops is not read.
 """
 
+from collections.abc import Sequence
+
 from PIL import Image, ImageChops
 
-EDGE = 40
+EDGE = 20
 """Levels of grey between neighbouring pixels from which there is an edge."""
 TILE = (12, 5)
 """Pixels in which edges are counted."""
@@ -15,15 +17,15 @@ EDGES_OF_PRINT = 0.25
 """Share of the pixels of a tile that are edges, from which it may be print. A line across it has 0.17."""
 TILES_OF_A_WORD = 3
 """Such tiles side by side: a word of five letters in 10-point type, at 100 dpi."""
-LONG = (1, 2, 4, 8, 16)
-"""Steps. Their sum, 31 pixels, is the length of a rule. Letters have shorter strokes, at least in a reduction."""
+DOT, LONG = (1, 1), (1, 2, 4, 8, 16)
+"""Steps. Their sum, 2 or 31 pixels, is the height of a dot or the length of a rule. Strokes of letters differ."""
 SCALES = (1, 2, 4)
 """The picture is looked at in these reductions: larger letters look like small ones in a smaller picture."""
 
 
 def has_print(image: Image.Image) -> bool:
     """Whether a grey picture of about 100 dpi has anything that looks like print, level or upright."""
-    ground = ImageChops.constant(image, image.getextrema()[1])
+    ground = ImageChops.constant(image, max(image.tobytes(), default=0))
     marked = ImageChops.difference(image, ground).point(lambda level: 255 if level > EDGE // 2 else 0).getbbox()
     if marked is None:
         return False
@@ -44,7 +46,7 @@ def _has_words(image: Image.Image) -> bool:
     width, height = image.width // TILE[0], image.height // TILE[1]
     if width < TILES_OF_A_WORD or not height:
         return False
-    edges = _without_rules(_edges(image))
+    edges = _strokes(_edges(image))
     tiles = edges.crop((0, 0, width * TILE[0], height * TILE[1])).resize((width, height), Image.Resampling.BOX)
     tiles = tiles.point(lambda level: 255 if level >= 255 * EDGES_OF_PRINT else 0)
     words = tiles
@@ -59,11 +61,15 @@ def _edges(image: Image.Image) -> Image.Image:
     return difference.point(lambda level: 255 if level > EDGE else 0)
 
 
-def _without_rules(edges: Image.Image) -> Image.Image:
-    """Return the edges without those that go straight down for long: rules, frames and bars."""
-    long = edges
-    for step in LONG:
-        long = ImageChops.darker(long, ImageChops.offset(long, 0, -step))
-    for step in LONG:
-        long = ImageChops.lighter(long, ImageChops.offset(long, 0, step))
-    return ImageChops.subtract(edges, long)
+def _strokes(edges: Image.Image) -> Image.Image:
+    """Return the edges that go straight down as far as strokes of letters: no dots, rules, frames and bars."""
+    return ImageChops.subtract(_straight(edges, DOT), _straight(edges, LONG))
+
+
+def _straight(edges: Image.Image, steps: Sequence[int]) -> Image.Image:
+    """Return the edges that go straight down for one pixel more than the sum of the steps."""
+    for step in steps:
+        edges = ImageChops.darker(edges, ImageChops.offset(edges, 0, -step))
+    for step in steps:
+        edges = ImageChops.lighter(edges, ImageChops.offset(edges, 0, step))
+    return edges

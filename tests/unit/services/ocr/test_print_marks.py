@@ -43,6 +43,8 @@ def test_rules_frames_and_specks() -> None:
         canvas.line((50, at, 800, at), fill=0, width=2)
         canvas.line((at, 50, at, 800), fill=0, width=2)
         canvas.point((at + 20, 900), fill=0)
+    for at in range(50, 800, 4):
+        canvas.rectangle((at, 940, at + 1, 941), fill=0)
     canvas.ellipse((300, 820, 500, 1020), outline=0, width=3)
     canvas.rectangle((550, 850, 700, 1000), fill=90)
     assert not has_print(image)
