@@ -36,6 +36,8 @@ class Reach:
     """The one that it may write: files only, no folders within it, no links."""
     programs: tuple[Path, ...] = ()
     """What it may start, one at a time (launcher.py)."""
+    threads: bool = False
+    """It may have threads, which end with it."""
 
 
 def what_is_missing() -> list[str]:
@@ -52,6 +54,7 @@ def prepare() -> None:
     if seccomp.is_available():
         seccomp.filter_of(platform.machine())
         seccomp.filter_of(platform.machine(), but_execute=True)
+        seccomp.filter_of(platform.machine(), but_threads=True)
 
 
 def code_of(package: str) -> tuple[Path, ...]:
@@ -86,10 +89,10 @@ def _rules(reach: Reach) -> list[tuple[Path, int]]:
     return rules
 
 
-def leave_system_calls(*, but_execute: bool = False) -> None:
+def leave_system_calls(*, but_execute: bool = False, but_threads: bool = False) -> None:
     """Take the network, other processes and the like away (seccomp.py). Raises OSError."""
     if seccomp.is_available():
-        seccomp.refuse_system_calls(but_execute=but_execute)
+        seccomp.refuse_system_calls(but_execute=but_execute, but_threads=but_threads)
 
 
 def leave_open_files(*but: int) -> None:

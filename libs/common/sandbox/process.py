@@ -91,7 +91,7 @@ def _confine(sender: Connection, orders: Orders) -> None:
     confinement.leave_files(orders.reach)
     if orders.reach.programs:
         launcher.start(orders.reach.programs)
-    confinement.leave_system_calls()
+    confinement.leave_system_calls(but_threads=orders.reach.threads)
 
 
 def _limit(limits: Limits) -> None:

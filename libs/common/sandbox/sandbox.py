@@ -93,6 +93,10 @@ class Sandbox:
         """A copy of this sandbox whose processes may run these programs (launcher.py), which reach the same."""
         return self._reaching(replace(self._reach, programs=programs))
 
+    def threaded(self) -> "Sandbox":
+        """A copy of this sandbox whose processes may have threads, for libraries that cannot do without."""
+        return self._reaching(replace(self._reach, threads=True))
+
     def _reaching(self, reach: Reach) -> "Sandbox":
         other = copy(self)
         other._reach = reach

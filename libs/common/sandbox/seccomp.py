@@ -1,9 +1,9 @@
 """Refuses system calls to a process: the network, other processes, and what Landlock leaves open.
 
 A document must not be able to send or fetch anything, to start or touch another process, or to change what it can
-name. It can have no process and no thread beside its own, so nothing is left when that is killed. A filter refuses
-the calls of the table below, and those that came with Linux 5.1 and later, as an older kernel does: programs are
-used to that. It needs no privilege, and child processes inherit it.
+name. It can have no process beside its own, so nothing is left when that is killed, and no thread unless a decoder
+cannot do without. A filter refuses the calls of the table below, and those that came with Linux 5.1 and later, as
+an older kernel does: programs are used to that. It needs no privilege; child processes and threads inherit it.
 https://docs.kernel.org/userspace-api/seccomp_filter.html
 
 `hide_process_memory` protects the memory and environment of a worker from sandboxed processes, which run as the
@@ -77,6 +77,8 @@ REFUSED_IF = (
     ("prctl 157 167", 0, 0xFFFFFFFF, (PR_SET_PDEATHSIG,)),  # outliving the process that has started it
     ("fcntl 72 25", 1, 0xFFFFFFFF, (8, 10, 15, 1024, 1026)),  # F_SETOWN, SIG, OWN_EX, LEASE, NOTIFY: signals
 )
+CLONE, CLONE_THREAD = "clone 56 220", 0x00010000
+"""Without this flag it makes a process, with it a thread of this one, which ends with it."""
 SETS_LIMITS = "prlimit64 302 261"
 """Refused with a new limit, its second argument: root may raise its own, and anybody may lower those of others."""
 
@@ -94,12 +96,12 @@ def is_available() -> bool:
     return platform.machine() in ARCHITECTURES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
 
 
-def refuse_system_calls(*, but_execute: bool = False) -> None:
+def refuse_system_calls(*, but_execute: bool = False, but_threads: bool = False) -> None:
     """Install the filter for this process and its children, irreversibly. Raises OSError.
 
-    `but_execute`: the process may become another program.
+    `but_execute`: the process may become another program. `but_threads`: it may have threads.
     """
-    rules = filter_of(platform.machine(), but_execute=but_execute)
+    rules = filter_of(platform.machine(), but_execute=but_execute, but_threads=but_threads)
     program = _Program(len(rules) // struct.calcsize(RULE_FORMAT), rules)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_SECCOMP, MODE_FILTER, ctypes.byref(program))
@@ -135,18 +137,21 @@ def numbers(calls: str, machine: str) -> dict[str, int]:
 
 
 @cache
-def filter_of(machine: str, *, but_execute: bool = False) -> bytes:
+def filter_of(machine: str, *, but_execute: bool = False, but_threads: bool = False) -> bytes:
     """The filter as the kernel wants it."""
-    return b"".join(struct.pack(RULE_FORMAT, *rule) for rule in _rules(machine, but_execute=but_execute))
+    rules = _rules(machine, but_execute=but_execute, but_threads=but_threads)
+    return b"".join(struct.pack(RULE_FORMAT, *rule) for rule in rules)
 
 
-def _rules(machine: str, *, but_execute: bool = False) -> list[Rule]:
+def _rules(machine: str, *, but_execute: bool = False, but_threads: bool = False) -> list[Rule]:
     """The filter. It refuses other numberings of system calls altogether."""
     refused = {number for line in REFUSED for number in numbers(line, machine).values()}
     refused |= set() if but_execute else set(numbers(EXECUTE, machine).values())
     rules = [(LOAD, 0, 0, NUMBER_AT), (AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, REFUSE)]
     rules += [(AT_LEAST, 0, 1, UNKNOWN_FROM), (RETURN, 0, 0, UNKNOWN)]
-    for calls, argument, mask, values in REFUSED_IF:
+    refused -= set(numbers(CLONE, machine).values()) if but_threads else set()
+    but_a_thread = ((CLONE, 0, CLONE_THREAD, (0,)),) if but_threads else ()
+    for calls, argument, mask, values in (*REFUSED_IF, *but_a_thread):
         for number in numbers(calls, machine).values():
             tests = [test for value in values for test in ((EQUAL, 0, 1, value), (RETURN, 0, 0, REFUSE))]
             rules += _only_for(number, [(LOAD, 0, 0, _argument_at(argument)), (AND, 0, 0, mask), *tests])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -124,6 +125,24 @@ def launch_in_vain(*command: str) -> str:
 
 def launch_a_shell_that_forks(*command: str) -> str:
     return run_program(command).errors
+
+
+def start_a_thread() -> str:
+    try:
+        thread = threading.Thread(target=network_is_closed)
+        thread.start()
+    except RuntimeError as refused:
+        return str(refused)
+    thread.join()
+    return "ended"
+
+
+def fork_in_vain() -> bool:
+    try:
+        os.fork()
+    except PermissionError:
+        return True
+    return False
 
 
 def open_a_socket() -> bool:

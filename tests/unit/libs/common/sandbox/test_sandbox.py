@@ -34,12 +34,14 @@ from tests.unit.libs.common.sandbox.sandboxed import (
     die,
     environment,
     fail,
+    fork_in_vain,
     launch,
     launch_a_shell_that_forks,
     launch_in_vain,
     never_end,
     open_a_socket,
     refuse,
+    start_a_thread,
     take_memory,
     work_for_ever,
     write_again_and_again,
@@ -282,6 +284,13 @@ async def test_a_process_that_fills_its_folder_is_ended(tmp_path: Path, unlinked
         await filling.writing(tmp_path).run(write_again_and_again, str(tmp_path), unlinked=unlinked)
     with pytest.raises(Filled):
         await filling.writing(tmp_path).run(write_one_large_file, str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+async def test_it_has_a_thread_only_where_it_is_said_and_never_a_process(sandbox: Sandbox) -> None:
+    assert "can't start new thread" in await sandbox.run(start_a_thread)
+    assert await sandbox.threaded().run(start_a_thread) == "ended"
+    assert await sandbox.threaded().run(fork_in_vain)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")

@@ -61,10 +61,15 @@ ARGUMENTS_AT = 16
 
 
 def verdict(
-    machine: str, call: int, *arguments: int, architecture: int | None = None, but_execute: bool = False
+    machine: str,
+    call: int,
+    *arguments: int,
+    architecture: int | None = None,
+    but_execute: bool = False,
+    but_threads: bool = False,
 ) -> int:
     """What the kernel makes of a system call under the filter for `machine`."""
-    rules = seccomp._rules(machine, but_execute=but_execute)
+    rules = seccomp._rules(machine, but_execute=but_execute, but_threads=but_threads)
     words = [word for one in arguments for word in (one & 0xFFFFFFFF, one >> 32)] + [0] * 12
     data = {ARGUMENTS_AT + 4 * place: word for place, word in enumerate(words)}
     data |= {seccomp.NUMBER_AT: call, seccomp.ARCHITECTURE_AT: architecture or seccomp.ARCHITECTURES[machine]}
@@ -154,6 +159,15 @@ def test_some_calls_are_refused_for_what_they_ask(
 def test_a_launched_program_may_be_executed(machine: str) -> None:
     for number in seccomp.numbers(seccomp.EXECUTE, machine).values():
         assert verdict(machine, number, but_execute=True) == seccomp.ALLOW
+
+
+@pytest.mark.parametrize("machine", seccomp.ARCHITECTURES)
+def test_threads_may_be_allowed_and_processes_may_not(machine: str) -> None:
+    (number,) = seccomp.numbers(seccomp.CLONE, machine).values()
+    thread, process = seccomp.CLONE_THREAD | 0x3D0F00, 0x01200011
+    assert verdict(machine, number, thread) == verdict(machine, number, process) == seccomp.REFUSE
+    assert verdict(machine, number, thread, but_threads=True) == seccomp.ALLOW
+    assert verdict(machine, number, process, but_threads=True) == seccomp.REFUSE
 
 
 HEADERS = {
