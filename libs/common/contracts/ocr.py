@@ -6,7 +6,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from libs.common.contracts.whole_numbers import WHOLE
 
-MEDIA_TYPES = ("application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp")
+MEDIA_TYPES = (
+    *("application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp"),
+    *("image/heic", "image/avif", "image/gif", "image/bmp", "image/jp2"),
+)
 """The media types that can be processed."""
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,30}(/[A-Za-z_]{1,40})?$")]
@@ -111,6 +114,8 @@ class Page(BaseModel):
     confidence: float | None
     rotation: int = 0
     skew: float = 0.0
+    unread_area: float | None = None
+    """The share of a recognised page, 0 to 1, that has print for which no word stands."""
     warnings: list[str] = []
     """Codes of what was lost or is doubtful: `services.ocr.warnings`."""
     blocks: list[Block]

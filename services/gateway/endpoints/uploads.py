@@ -30,6 +30,14 @@ PARTS_AT_MOST = 16
 SNIFFED = 1024
 """Bytes that decide a file's type. A PDF's header may be anywhere in them (ISO 32000, annex H)."""
 
+BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+"""The sizes in bytes that a BMP's second header can have."""
+BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "image/avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "image/heic"),
+}
+"""The brands of HEIF files, the telling ones first (ISO 23008-12, annex B)."""
+
 UPLOAD = "upload"
 """The name of the file in its folder."""
 
@@ -58,13 +66,27 @@ def media_type_of(head: bytes) -> str | None:
         (b"MM\x00*", "image/tiff"),
         (b"II+\x00", "image/tiff"),
         (b"MM\x00+", "image/tiff"),
+        (b"GIF87a", "image/gif"),
+        (b"GIF89a", "image/gif"),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
+        (b"\xff\x4f\xff\x51", "image/jp2"),
     )
     for signature, media_type in signatures:
         if head.startswith(signature):
             return media_type
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
+    if head[4:8] == b"ftyp":
+        return _media_type_of_brands(head[8 : int.from_bytes(head[:4])])
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADERS:
+        return "image/bmp"
     return "application/pdf" if b"%PDF-" in head[:SNIFFED] else None
+
+
+def _media_type_of_brands(listed: bytes) -> str | None:
+    """The media type of a HEIF file: four bytes each are a brand, but for the second four."""
+    brands = {listed[start : start + 4] for start in range(0, len(listed), 4)}
+    return next((media_type for brand, media_type in BRANDS.items() if brand in brands), None)
 
 
 async def receive(
@@ -157,7 +179,9 @@ async def _store(blobs: Blobs, key: str, filename: str, events: Events, max_byte
         raise Invalid(errors=[{"field": "file", "message": "The file is empty."}])
     media_type = media_type_of(bytes(head))
     if media_type is None:
-        raise UnsupportedMediaType("The file is none of PDF, PNG, JPEG, TIFF and WebP.")
+        raise UnsupportedMediaType(
+            "The file is none of PDF, PNG, JPEG, TIFF, WebP, HEIC, AVIF, GIF, BMP and JPEG 2000."
+        )
 
     async def content() -> AsyncIterator[bytes]:
         size = len(head)

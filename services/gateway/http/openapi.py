@@ -236,7 +236,10 @@ def _multipart(operation: Operation, schemas: dict[str, Document]) -> Document:
                     "type": "string",
                     "format": "binary",
                     "minLength": 1,
-                    "description": "PDF, PNG, JPEG, TIFF or WebP. Its first bytes decide the type, not its name.",
+                    "description": (
+                        "PDF, PNG, JPEG, TIFF, WebP, HEIC, AVIF, GIF, BMP or JPEG 2000."
+                        " Its first bytes decide the type, not its name."
+                    ),
                 },
                 "options": schemas[_name(operation.multipart)],
             },
