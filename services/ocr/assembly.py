@@ -1,28 +1,21 @@
 """Joins the parts of the pages into the document's artifacts. Runs in the sandbox.
 
-It works page by page, so memory does not grow with the number of pages.
+It works page by page, so memory does not grow with the number of pages. The PDF is opened again and drawn before
+it counts as written. If it does not show what was read, it is made once more in another way.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
-import img2pdf
-import pikepdf
-
 from libs.common.contracts.ocr import Page
-from services.ocr import output_formats
-from services.ocr.documents import PDF, count_frames, flattened_frames, resolution_of
-from services.ocr.page_reading import ASSUMED_DPI, PageFiles
-from services.ocr.refusals import UnreadableDocument
+from services.ocr import comparison, output_formats
+from services.ocr.documents import PDF, open_structure
+from services.ocr.page_reading import PageFiles
+from services.ocr.picture_pdf import write_pdf
 from services.ocr.searchable_pdf import write_searchable
 
 PREVIEW_CHARACTERS = 500
-LONGEST_PAGE_IN = 200
-"""The longest edge of a PDF page, in inches (ISO 32000-1, annex C)."""
-SHORTEST_PAGE_PT = 3
-"""The shortest edge of one, in points (same place)."""
 TEXT, WORDS, SEARCHABLE = "text.txt", "words.json", "document.pdf"
 FORMATS = {
     "document.hocr": output_formats.hocr,
@@ -41,27 +34,53 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """The start of the text, and codes of warnings about the document."""
+    """The start of the text, codes of warnings about the document, and pages that it shows otherwise than read."""
 
     preview: str
     warnings: tuple[str, ...]
+    differing: tuple[int, ...]
 
 
 def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> Assembled:
-    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`."""
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`. Raises a Reject."""
     pages = [PageFiles(folder, number) for number in numbers]
     _join_texts(pages, folder / TEXT)
     _join_words(pages, folder / WORDS)
     for name, format_ in FORMATS.items():
         with (folder / name).open("w") as file:
             file.writelines(format_(_load_pages(pages)))
+    warnings, differing = _write_searchable(source, media_type, folder, pages)
+    with (folder / TEXT).open() as file:
+        return Assembled(file.read(PREVIEW_CHARACTERS).strip(), tuple(warnings), tuple(differing))
+
+
+def _write_searchable(
+    source: Path, media_type: str, folder: Path, pages: Sequence[PageFiles]
+) -> tuple[list[str], list[int]]:
+    """Write the searchable PDF, another way if pages look otherwise. Returns warnings, and pages that still do."""
+    numbers = [page.number for page in pages]
+    result, other = folder / SEARCHABLE, folder / "other.pdf"
+    warnings = _write(source, media_type, folder, pages, result)
+    differing = comparison.differing_pages(result, source, media_type, numbers)
+    if differing:
+        also = _write(source, media_type, folder, pages, other, differing)
+        still = comparison.differing_pages(other, source, media_type, numbers)
+        if len(still) < len(differing):
+            other.replace(result)
+            return also, still
+    return warnings, differing
+
+
+def _write(
+    source: Path, media_type: str, folder: Path, pages: Sequence[PageFiles], path: Path, anew: Sequence[int] = ()
+) -> list[str]:
+    """Write the searchable PDF. `anew`: pages for which the usual way does not do. Returns codes of warnings."""
     original = source
     if media_type != PDF:
-        original = folder / "images.pdf"
-        _images_to_pdf(source, folder, original)
-    warnings = write_searchable(original, pages, folder / SEARCHABLE)
-    with (folder / TEXT).open() as file:
-        return Assembled(file.read(PREVIEW_CHARACTERS).strip(), tuple(warnings))
+        original = folder / "pictures.pdf"
+        write_pdf(source, folder, original, anew={number - 1 for number in anew})
+    with open_structure(original, rewritten=media_type == PDF and bool(anew)) as document:
+        return write_searchable(document, pages, path)
 
 
 def _load_pages(pages: Sequence[PageFiles]) -> Iterator[Page]:
@@ -83,27 +102,3 @@ def _join_words(pages: Sequence[PageFiles], path: Path) -> None:
             file.write(b"," if position else b"")
             file.write(page.path(".json").read_bytes())
         file.write(b"]}")
-
-
-def _images_to_pdf(source: Path, folder: Path, path: Path) -> None:
-    """Convert the image file to a PDF. Images are embedded without re-encoding if PDF supports their encoding."""
-    dpi = resolution_of(source) or ASSUMED_DPI
-
-    def layout(width_px: int, height_px: int, _dpi: tuple[int, int]) -> tuple[float, float, float, float]:
-        fitting_dpi = max(dpi, ceil(max(width_px, height_px) / LONGEST_PAGE_IN))
-        size = (width_px * 72 / fitting_dpi, height_px * 72 / fitting_dpi)
-        page_width, page_height = (max(edge, SHORTEST_PAGE_PT) for edge in size)
-        return (page_width, page_height, *size)
-
-    with path.open("wb") as file:
-        try:
-            img2pdf.convert(source, layout_fun=layout, rotation=img2pdf.Rotation.ifvalid, outputstream=file)
-            file.flush()
-            with pikepdf.open(path) as result:
-                if len(result.pages) != count_frames(source):  # img2pdf sees one frame of an animated PNG
-                    raise UnreadableDocument
-        except Exception:  # img2pdf refuses transparency, 16 bits, WebP modes and others; those are re-encoded
-            file.seek(0)
-            file.truncate()
-            frames = [str(frame) for frame in flattened_frames(source, folder)]
-            img2pdf.convert(frames, layout_fun=layout, outputstream=file)

@@ -1,54 +1,26 @@
 """Opens documents, counts their pages, and rasterises a page. Everything here runs in the sandbox.
 
-Documents are untrusted input.
+Documents are untrusted input. PDFium draws PDF pages, and qpdf writes the result, so both have to read a PDF. One
+that either refuses is repaired by the other.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
 import pikepdf
 import pypdfium2
 import pypdfium2.raw
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from services.ocr.refusals import (
-    EmptyDocument,
-    EncryptedDocument,
-    ImageTooLarge,
-    TooManyPages,
-    UnreadableDocument,
-)
+from services.ocr.page_tree import without_loops
+from services.ocr.pictures import LONGEST_EDGE, PageImage, stored_pictures
+from services.ocr.refusals import EmptyDocument, EncryptedDocument, TooManyPages, UnreadableDocument
 
 PDF = "application/pdf"
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
-"""Pillow's other formats are not enabled. Some of them run external programs."""
-DECODED_PIXELS_AT_MOST = 400_000_000
-"""Images with more pixels are refused before they are decoded."""
-LONGEST_EDGE = 32_000
-"""Pixels. Tesseract reads no image with an edge of more than 32,767 pixels."""
 POINTS_PER_INCH = 72
-
-Image.MAX_IMAGE_PIXELS = None  # replaced by the limits of this module
-
-
-@dataclass(frozen=True, slots=True)
-class PageImage:
-    """A page as an image file. `width` and `height` in pixels; `dpi` is None if not known."""
-
-    path: Path
-    width: int
-    height: int
-    dpi: int | None
-
-    @contextmanager
-    def open(self) -> Iterator[Image.Image]:
-        """Open and decode the image."""
-        with Image.open(self.path) as image:
-            image.load()
-            yield image
+FOR_A_CERTIFICATE = "The PDF is encrypted for a certificate; remove its encryption first."
 
 
 def count_pages(source: Path, media_type: str, at_most: int) -> int:
@@ -56,11 +28,10 @@ def count_pages(source: Path, media_type: str, at_most: int) -> int:
     if source.stat().st_size == 0:
         raise EmptyDocument("The file is empty.")
     if media_type == PDF:
-        with open_pdf(source) as document:
-            pages = len(document)
-        _check_structure(source)
+        with open_structure(source) as document:  # finds now what would be in the way of writing the result
+            pages = len(document.pages)
     else:
-        pages = count_frames(source)
+        pages = len(stored_pictures(source))
     if pages == 0:
         raise EmptyDocument
     if pages > at_most:
@@ -70,29 +41,37 @@ def count_pages(source: Path, media_type: str, at_most: int) -> int:
 
 @contextmanager
 def open_pdf(source: Path) -> Iterator[pypdfium2.PdfDocument]:
-    """Open a PDF for reading its pages. Raises UnreadableDocument, EncryptedDocument."""
+    """Open a PDF for drawing its pages. Raises UnreadableDocument, EncryptedDocument, EmptyDocument."""
     try:
         document = pypdfium2.PdfDocument(source)
     except pypdfium2.PdfiumError as error:
-        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-            raise EncryptedDocument from error
-        raise UnreadableDocument(f"The PDF cannot be read: {error}") from error
+        if error.err_code == pypdfium2.raw.FPDF_ERR_SECURITY:
+            raise EncryptedDocument(FOR_A_CERTIFICATE) from error
+        document = _repaired_by_qpdf(source)
     try:
         yield document
     except pypdfium2.PdfiumError as error:
-        raise UnreadableDocument(f"The PDF cannot be read: {error}") from error
+        raise UnreadableDocument from error
     finally:
         document.close()
 
 
 @contextmanager
-def open_image(source: Path) -> Iterator[Image.Image]:
-    """Open an image file without decoding it. Raises UnreadableDocument."""
+def open_structure(source: Path, *, rewritten: bool = False) -> Iterator[pikepdf.Pdf]:
+    """Open a PDF for writing it with changes. It has the pages that `open_pdf` shows.
+
+    `rewritten`: take what PDFium makes of it, even if nothing seems wrong; outline, links and forms are lost.
+    Raises UnreadableDocument, EncryptedDocument, EmptyDocument.
+    """
+    with open_pdf(source) as shown:
+        document = None if rewritten else _opened_by_qpdf(source, len(shown))
+        if document is None:
+            document = _rewritten_by_pdfium(shown)
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            yield image
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UnreadableDocument(f"The image cannot be read: {error}") from error
+        with document:
+            yield document
+    except (pikepdf.PdfError, RuntimeError, ValueError) as error:
+        raise UnreadableDocument from error
 
 
 def rasterise_pdf_page(page: pypdfium2.PdfPage, dpi: int, pixels_at_most: int, path: Path) -> PageImage:
@@ -106,92 +85,42 @@ def rasterise_pdf_page(page: pypdfium2.PdfPage, dpi: int, pixels_at_most: int, p
     return PageImage(path, image.width, image.height, round(scale * POINTS_PER_INCH))
 
 
-def prepare_image(source: Path, frame: int, pixels_at_most: int, path: Path) -> PageImage:
-    """Prepare a frame for Tesseract: the file itself if suitable, else an upright, opaque, smaller grey copy."""
-    with open_image(source) as image:
-        image.seek(frame)
-        if image.width * image.height > DECODED_PIXELS_AT_MOST:
-            raise ImageTooLarge(f"{image.width} × {image.height} pixels are more than can be decoded.")
-        dpi = _dpi(image)
-        single = getattr(image, "n_frames", 1) == 1
-        upright = image.getexif().get(0x0112, 1) == 1
-        small = image.width * image.height <= pixels_at_most and max(image.size) <= LONGEST_EDGE
-        if single and upright and small and image.format in ("JPEG", "PNG") and image.mode in ("1", "L", "RGB"):
-            image.load()  # finds damage here, not in the OCR engine
-            return PageImage(source, image.width, image.height, dpi)
-        longest_edge = max(image.size)
-        image.draft("L", _fit(image.size, pixels_at_most))  # only JPEG supports decoding at a lower resolution
-        grey = _to_grey(ImageOps.exif_transpose(image))
-        fitted = _fit(grey.size, pixels_at_most)
-        if fitted != grey.size:
-            grey = grey.resize(fitted, Image.Resampling.LANCZOS)
-        grey.save(path, format="PPM")
-        scaled = max(grey.size) < longest_edge
-        return PageImage(path, grey.width, grey.height, None if scaled else dpi)
-
-
-def count_frames(source: Path) -> int:
-    """Count the frames of an image file. Raises UnreadableDocument."""
-    with open_image(source) as image:
-        return int(getattr(image, "n_frames", 1))
-
-
-def resolution_of(source: Path) -> int | None:
-    """Return the resolution in dpi that an image file states, or None if it is missing or implausible."""
-    with open_image(source) as image:
-        return _dpi(image)
-
-
-def flattened_frames(source: Path, folder: Path) -> Iterator[Path]:
-    """Write each frame of an image file to `folder` as PNG: upright, opaque, 8 bits per channel."""
-    with open_image(source) as image:
-        for number in range(getattr(image, "n_frames", 1)):
-            image.seek(number)
-            frame = ImageOps.exif_transpose(image)
-            grey = frame.mode in ("1", "L", "LA") or frame.mode.startswith("I")
-            flat = _to_grey(frame) if grey else _flatten(frame)
-            path = folder / f"frame-{number:06d}.png"
-            flat.save(path)
-            yield path
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Convert to RGB, with transparent areas on white."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def _check_structure(source: Path) -> None:
-    """Raise early if the PDF is too damaged for pikepdf, which writes the result at the end."""
+def _repaired_by_qpdf(source: Path) -> pypdfium2.PdfDocument:
+    buffer = io.BytesIO()
     try:
-        with pikepdf.open(source) as document:
-            len(document.pages)
+        with without_loops(source) as document:
+            if not document.pages:
+                raise EmptyDocument
+            document.save(buffer)
+        return pypdfium2.PdfDocument(buffer, autoclose=True)
     except pikepdf.PasswordError as error:
         raise EncryptedDocument from error
-    except (pikepdf.PdfError, RuntimeError, ValueError) as error:
-        raise UnreadableDocument(f"The PDF's structure is beyond repair: {error}") from error
+    except (pikepdf.PdfError, pypdfium2.PdfiumError, RuntimeError, ValueError) as error:
+        raise UnreadableDocument from error
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        image = _flatten(image)
-    if image.mode.startswith("I"):  # 16 bits and more: convert() would clip the values, not scale them
-        image = image.convert("I").point(lambda value: value * (1 / 256))
-    return image.convert("L")
-
-
-def _fit(size: tuple[int, int], pixels_at_most: int) -> tuple[int, int]:
-    width, height = size
-    scale = min(1.0, sqrt(pixels_at_most / (width * height)), LONGEST_EDGE / max(width, height))
-    return max(1, int(width * scale)), max(1, int(height * scale))
-
-
-def _dpi(image: Image.Image) -> int | None:
-    """Return the stated resolution if it is plausible."""
+def _opened_by_qpdf(source: Path, pages: int) -> pikepdf.Pdf | None:
+    """Open the PDF, or return None if it has not that many pages, or is beyond qpdf."""
     try:
-        stated = float(image.info.get("dpi", (0, 0))[0])
-    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        document = without_loops(source)
+    except pikepdf.PasswordError as error:
+        raise EncryptedDocument from error
+    except (pikepdf.PdfError, RuntimeError, ValueError):
         return None
-    return round(stated) if 70 <= stated <= 2400 else None
+    if len(document.pages) == pages:
+        return document
+    document.close()
+    return None
+
+
+def _rewritten_by_pdfium(shown: pypdfium2.PdfDocument) -> pikepdf.Pdf:
+    buffer = io.BytesIO()
+    copy = pypdfium2.PdfDocument.new()
+    try:
+        copy.import_pages(shown)
+        copy.save(buffer)
+        return pikepdf.open(buffer)
+    except (pypdfium2.PdfiumError, pikepdf.PdfError, RuntimeError, ValueError) as error:
+        raise UnreadableDocument from error
+    finally:
+        copy.close()

@@ -55,6 +55,9 @@ PAGES_ASSEMBLED_PER_TIMEOUT = 20
 EXTRA_PASSES_WITHIN = 0.4
 """The share of a page's time limit after which no further pass is begun, lest a timeout lose the first result."""
 
+DECODED_BY_THREADS = ("image/heic",)
+"""libde265 does not decode without a second thread."""
+
 FONTS = tuple(map(Path, ("/usr/share/fonts", "/usr/local/share/fonts", "/usr/share/X11/fonts")))
 """Where pdfium looks for fonts that a PDF names but does not contain."""
 
@@ -122,19 +125,20 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
                 page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
                 summaries, cache_effects = [page.result], page.effects
             numbers = [summary["number"] for summary in summaries]
-            sandbox = deps.sandbox.lasting(1 + len(numbers) / PAGES_ASSEMBLED_PER_TIMEOUT)
+            sandbox = _sandbox(deps, payload).lasting(1 + len(numbers) / PAGES_ASSEMBLED_PER_TIMEOUT)
             sandbox = sandbox.reading(source).writing(folder)
             assembled = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
+    of_pages = {summary["number"]: list(summary.get("warnings", ())) for summary in summaries}
+    for number in assembled.differing:
+        of_pages[number].append("looks_different")
     result = {
         "pages": len(summaries),
         "confidence": confidence,
         "language": languages,
         "preview": assembled.preview,
-        "warnings": warnings.listed(
-            {summary["number"]: summary.get("warnings", ()) for summary in summaries}, assembled.warnings
-        ),
+        "warnings": warnings.listed(of_pages, assembled.warnings),
     }
     return Done(
         result, tuple(artifacts), effects=_record(job.id, job.tenant, summaries, confidence, cache_effects)
@@ -152,6 +156,10 @@ def wanted_pages(pages: str | None, total: int) -> list[int]:
             raise NoSuchPage(f"There is no page {last or first}: the document has {total}.")
         wanted.update(range(int(first), int(last or first) + 1))
     return sorted(wanted)
+
+
+def _sandbox(deps: Deps, payload: OcrPayload) -> Sandbox:
+    return deps.sandbox.threaded() if payload.media_type in DECODED_BY_THREADS else deps.sandbox
 
 
 async def _wanted(deps: Deps, source: Path, payload: OcrPayload) -> list[int]:
@@ -198,7 +206,7 @@ async def _read(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path
         settings.ocr_max_page_pixels,
         extra_passes_s,
     )
-    sandbox = deps.sandbox.reading(source).writing(files.folder)
+    sandbox = _sandbox(deps, payload).reading(source).writing(files.folder)
     prepared = await sandbox.run(prepare_page, task, files, task.dpi)
     effects = None
     if prepared.summary is not None:

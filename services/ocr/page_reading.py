@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pypdfium2
+from PIL import Image
 
 from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
-from services.ocr.documents import PDF, POINTS_PER_INCH, PageImage, open_pdf, prepare_image, rasterise_pdf_page
+from services.ocr.documents import PDF, POINTS_PER_INCH, open_pdf, rasterise_pdf_page
+from services.ocr.looking import read_image
 from services.ocr.merging import merge, share_found, text_of
 from services.ocr.page_judgement import OwnText, judge
 from services.ocr.pdf_page import open_page
+from services.ocr.picture_pdf import ASSUMED_DPI
+from services.ocr.pictures import PageImage, coloured_picture, prepare_image
 from services.ocr.recognition import Reader, Reading
 from services.ocr.refusals import EngineFailed
 from services.ocr.tesseract import Engine
 from services.ocr.text_layer import to_blocks
 
-ASSUMED_DPI = 300
-"""Assumed for an image that does not state its resolution."""
 FIRST_DPI, FULL_DPI = 200, 300
 """Resolution of a PDF page if the job asks for none: enough for 8-point print, and for smaller print.
 
@@ -65,7 +67,10 @@ class PageSummary:
     rotation: int = 0
     passes: int = 0
     read_before: bool = False
+    unread_area: float | None = None
+    """See Page."""
     warnings: tuple[str, ...] = ()
+    """Codes of warnings.py."""
 
     def document(self) -> dict[str, Any]:
         """Return the result document of the page's job."""
@@ -193,19 +198,39 @@ def renumber(files: PageFiles) -> None:
 def _read(task: Task, prepared: Prepared, files: PageFiles, deadline: float) -> Reading:
     image = prepared.image
     assert image is not None  # noqa: S101 - a page with text only is finished
-    reader = Reader(
-        task.engine,
-        image.path,
-        files.path(""),
-        languages=task.languages,
-        psm=task.options.psm,
-        dpi=prepared.dpi,
-        until=deadline,
-    )
-    reading = reader.read()
+
+    def reader(path: Path, base: Path) -> Reader:
+        return Reader(
+            task.engine,
+            path,
+            base,
+            languages=task.languages,
+            psm=task.options.psm,
+            dpi=prepared.dpi,
+            until=deadline,
+        )
+
+    def colours() -> Image.Image:
+        if prepared.source != "ocr":  # what has words is blanked out in the image only
+            with image.open() as grey:
+                return grey.convert("RGB")
+        return _in_colours(task, files.number, (image.width, image.height))
+
+    reading = read_image(image, files.path(""), reader, colours, until=deadline)
     reading.pdf.rename(files.path(".pdf"))
     files.path(".ppm").unlink(missing_ok=True)
     return reading
+
+
+def _in_colours(task: Task, number: int, size: tuple[int, int]) -> Image.Image:
+    """Return the page in RGB, of that size in pixels."""
+    if task.media_type != PDF:
+        return coloured_picture(task.source, number - 1, size)
+    with open_pdf(task.source) as document:
+        page = open_page(document, number)
+        drawn: Image.Image = page.render(scale=size[0] / page.get_width(), rev_byteorder=True).to_pil()
+        drawn = drawn.convert("RGB")
+        return drawn if drawn.size == size else drawn.resize(size)
 
 
 def _finish(prepared: Prepared, reading: Reading, files: PageFiles, passes: int) -> PageSummary:
@@ -213,7 +238,8 @@ def _finish(prepared: Prepared, reading: Reading, files: PageFiles, passes: int)
     assert image is not None  # noqa: S101
     page = Page(number=files.number, width=image.width, height=image.height, dpi=prepared.dpi,
                 source=prepared.source, confidence=_mean(reading.blocks), rotation=reading.rotation.quarters,
-                skew=reading.rotation.skew, blocks=reading.blocks)  # fmt: skip
+                skew=reading.rotation.skew, unread_area=reading.unread_area, warnings=_warnings(image),
+                blocks=reading.blocks)  # fmt: skip
     if prepared.source == "ocr":
         return _write_parts(files, reading.text, page, reading.blocks, passes=passes)
     own = _own(files)
@@ -247,8 +273,12 @@ def _scan(image: PageImage, dpi: int, files: PageFiles) -> Prepared:
     if min(image.width, image.height) >= SMALLEST_LETTER_PX:
         return _to_recognise("ocr", image, dpi)
     nothing = Page(number=files.number, width=image.width, height=image.height, dpi=dpi, source="ocr",
-                   confidence=None, blocks=[])  # fmt: skip
+                   confidence=None, warnings=_warnings(image), blocks=[])  # fmt: skip
     return Prepared("ocr", dpi, _write_parts(files, "", nothing, ()))
+
+
+def _warnings(image: PageImage) -> list[str]:
+    return ["picture_damaged"] if image.damaged else []
 
 
 def _to_recognise(source: Source, image: PageImage, dpi: int, own_text: bytes = b"") -> Prepared:
@@ -260,9 +290,17 @@ def _write_parts(
 ) -> PageSummary:
     files.path(".txt").write_text(text)
     files.path(".json").write_text(page.model_dump_json())
-    words, recognised_words = _count(page.blocks), _count(recognised)
-    return PageSummary(page.number, page.source, words, recognised_words, page.confidence, page.rotation, passes,
-                       warnings=tuple(page.warnings))  # fmt: skip
+    return PageSummary(
+        page.number,
+        page.source,
+        words=_count(page.blocks),
+        recognised=_count(recognised),
+        confidence=page.confidence,
+        rotation=page.rotation,
+        passes=passes,
+        unread_area=page.unread_area,
+        warnings=tuple(page.warnings),
+    )
 
 
 def _count(blocks: Sequence[Block]) -> int:

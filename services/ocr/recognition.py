@@ -49,6 +49,8 @@ class Reading:
     score: float
     has_small_print: bool
     """Whether a higher resolution would help."""
+    unread_area: float = 0.0
+    """See libs.common.contracts.ocr.Page."""
 
 
 class Reader:
@@ -69,7 +71,7 @@ class Reader:
         self.psm = psm
         with Image.open(path) as image:
             self._size = image.size
-            image.draft("L", (image.width // 8, FINE_PX))  # decodes a JPEG at a lower resolution
+            image.draft("L", (max(1, image.width // 8), FINE_PX))  # decodes a JPEG at a lower resolution
             self._thumbnail = image.convert("L")
         self.rotation = Rotation(*self._size)
         self.passes = 0

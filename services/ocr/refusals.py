@@ -57,3 +57,7 @@ class PageCrashed(ArgosyError):
 
 class EngineFailed(ArgosyError):
     """Tesseract failed."""
+
+
+class EngineRefused(EngineFailed, Reject):
+    """The OCR engine does not accept the picture of the page."""

@@ -93,8 +93,14 @@ class Rotation:
         matrix = " ".join(f"{number:.6f}" for number in (a - e, b - f, c - e, d - f, e, f))
         with pikepdf.open(layer, allow_overwriting_input=True) as document:
             form = document.pages[0].as_form_xobject()
-            document.add_blank_page(page_size=(self.width * points, self.height * points))
+            document.add_blank_page()
             page = document.pages[1]
+            page.MediaBox = [
+                0,
+                0,
+                self.width * points,
+                self.height * points,
+            ]  # of any size, as it is only an overlay
             page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(Text=document.make_indirect(form)))
             page.Contents = document.make_stream(f"q {matrix} cm /Text Do Q".encode())
             del document.pages[0]

@@ -17,32 +17,31 @@ DEEPEST = 50
 """Levels of a form's fields that are followed."""
 
 
-def write_searchable(source: Path, pages: Sequence[PageFiles], path: Path) -> list[str]:
-    """Copy the `pages` of the source, with their layers of recognised text. Images stay as they are.
+def write_searchable(document: pikepdf.Pdf, pages: Sequence[PageFiles], path: Path) -> list[str]:
+    """Write the `pages` of the document, with their layers of recognised text. Images stay as they are.
 
-    Returns codes of warnings: of what the source claims and the copy does not keep. Raises UnreadableDocument.
+    Returns codes of warnings: of what the document claims and the copy does not keep. Raises UnreadableDocument.
     """
     try:
-        with pikepdf.open(source) as document:
-            layers = [page for page in pages if page.path(".pdf").exists()]
-            for page in layers:
-                _put_layer(document, page)
-            wanted = {page.number for page in pages}
-            is_part = len(wanted) < len(document.pages)
-            if is_part:
-                keep_pages(document, wanted)
-            warnings = ["signature_lost"] if _is_signed(document) else []
-            claims = _claims_pdfa(document)
-            if claims and (layers or is_part):
-                _remove_claim(document)
-                warnings.append("pdfa_claim_removed")
-                claims = False
-            # PDF/A-1 allows no object streams
-            streams = ObjectStreamMode.preserve if claims else ObjectStreamMode.generate
-            document.save(path, object_stream_mode=streams, encryption=document.is_encrypted)
-            return warnings
+        layers = [page for page in pages if page.path(".pdf").exists()]
+        for page in layers:
+            _put_layer(document, page)
+        wanted = {page.number for page in pages}
+        is_part = len(wanted) < len(document.pages)
+        if is_part:
+            keep_pages(document, wanted)
+        warnings = ["signature_lost"] if _is_signed(document) else []
+        claims = _claims_pdfa(document)
+        if claims and (layers or is_part):
+            _remove_claim(document)
+            warnings.append("pdfa_claim_removed")
+            claims = False
+        # PDF/A-1 allows no object streams
+        streams = ObjectStreamMode.preserve if claims else ObjectStreamMode.generate
+        document.save(path, object_stream_mode=streams, encryption=document.is_encrypted)
+        return warnings
     except pikepdf.PdfError as error:
-        raise UnreadableDocument(f"The PDF cannot be rewritten: {error}") from error
+        raise UnreadableDocument from error
 
 
 def _put_layer(document: pikepdf.Pdf, files: PageFiles) -> None:

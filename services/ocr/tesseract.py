@@ -17,7 +17,7 @@ from typing import Literal
 from libs.common.contracts.ocr import Block, Box, Line, Word
 from libs.common.sandbox.launcher import run_program
 from services.ocr import tesseract_library
-from services.ocr.refusals import EngineFailed
+from services.ocr.refusals import EngineFailed, EngineRefused
 
 os.environ["OMP_THREAD_LIMIT"] = "1"
 
@@ -124,8 +124,10 @@ def _output(*command: str | Path) -> str:
         ended = run_program(command)
     except OSError as error:
         raise EngineFailed(f"Tesseract cannot be run: {error}") from error
+    if ended.code < 0:
+        raise EngineFailed(f"Tesseract was ended by signal {-ended.code}.")
     if ended.code:
-        raise EngineFailed(f"Tesseract failed: {' '.join(ended.errors.split())}")
+        raise EngineRefused(f"Tesseract failed: {' '.join(ended.errors.split())}")
     return ended.output
 
 

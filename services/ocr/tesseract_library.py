@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tesserocr
 
-from services.ocr.refusals import EngineFailed
+from services.ocr.refusals import EngineRefused
 
 TABLE_HEADER = "level page_num block_num par_num line_num word_num left top width height conf text".replace(
     " ", "\t"
@@ -25,7 +25,7 @@ def version() -> str:
 
 
 def write(image: Path, base: Path, *, models: Path, languages: str, psm: int, dpi: int) -> None:
-    """Read the file `image`, and write `base`.txt, .tsv and .pdf. `models`: a folder. Raises EngineFailed."""
+    """Read the file `image`, and write `base`.txt, .tsv and .pdf. `models`: a folder. Raises EngineRefused."""
     try:
         engine = _loaded(models, languages)
         engine.SetPageSegMode(psm)
@@ -33,9 +33,9 @@ def write(image: Path, base: Path, *, models: Path, languages: str, psm: int, dp
         done = engine.ProcessPages(str(base), str(image))
         base.with_suffix(".tsv").write_text(f"{TABLE_HEADER}\n{engine.GetTSVText(0)}")
     except RuntimeError as error:
-        raise EngineFailed(f"Tesseract failed: {error}") from error
+        raise EngineRefused(f"Tesseract failed: {error}") from error
     if not done:
-        raise EngineFailed("Tesseract failed on this image.")
+        raise EngineRefused("Tesseract failed on this image.")
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,8 @@ MESSAGES = {
     "text_layer_doubtful": "The text in the file is hardly of any language, but the picture could not be read.",
     "signature_lost": "The document was signed. The signature holds for the original, not for document.pdf.",
     "pdfa_claim_removed": "The document was PDF/A. document.pdf no longer says so, because it was changed.",
+    "picture_damaged": "The file ends too early or is damaged. It was read as far as it goes; the rest is white.",
+    "looks_different": "document.pdf may show the page otherwise than the file does.",
 }
 """The codes and what they mean."""
 

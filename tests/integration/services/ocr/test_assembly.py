@@ -10,6 +10,8 @@ import pypdfium2
 import pytest
 from PIL import Image
 
+from services.ocr import assembly, picture_pdf
+from services.ocr.page_reading import PageFiles
 from tests import pictures
 from tests.integration.services.ocr.conftest import Reader
 from tests.pictures import LINES, word_f1
@@ -58,13 +60,47 @@ async def test_a_picture_is_not_encoded_anew(reader: Reader, kind: str) -> None:
         assert pikepdf.PdfImage(picture).as_pil_image().tobytes() == Image.open(io.BytesIO(content)).tobytes()
 
 
-async def test_an_animated_png_is_read_frame_by_frame(reader: Reader) -> None:
+async def test_of_an_animated_png_the_first_frame_is_the_page(reader: Reader) -> None:
     frames = [pictures.page([f"Frame number {name} is here."]) for name in ("one", "two")]
     content = pictures.encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
     done = await reader.read(content)
-    assert done.result["pages"] == 2
+    assert done.result["pages"] == 1
+    assert "number one" in await reader.text(done)
     with pikepdf.open(io.BytesIO(await reader.artifact(done, "document.pdf"))) as document:
-        assert len(document.pages) == 2
+        assert len(document.pages) == 1
+
+
+async def test_a_file_that_ends_too_early_is_read_with_a_warning(reader: Reader) -> None:
+    content = pictures.encoded(pictures.page(mode="RGB"), "JPEG")
+    done = await reader.read(content[: len(content) * 19 // 20])
+    assert word_f1(await reader.text(done), " ".join(LINES)) > 0.95
+    assert [(warning["code"], warning["pages"]) for warning in done.result["warnings"]] == [
+        ("picture_damaged", [1])
+    ]
+
+
+async def test_a_document_that_looks_otherwise_is_made_anew(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the fault is: here, the usual way to write a picture leaves it white."""
+    source = pictures.write(tmp_path, "source", pictures.encoded(pictures.page(), "PNG"))
+    files = PageFiles(tmp_path, 1)
+    files.path(".txt").write_text("")
+    files.path(".json").write_text(
+        '{"number":1,"width":9,"height":9,"dpi":300,"source":"ocr","confidence":null,"blocks":[]}'
+    )
+    real = picture_pdf.write_pdf
+
+    def white(source: Path, folder: Path, path: Path, *, anew: set[int]) -> None:
+        real(source if anew else white_source, folder, path, anew=anew)
+
+    white_source = pictures.write(
+        tmp_path, "white", pictures.encoded(Image.new("L", pictures.page().size, 255), "PNG")
+    )
+    monkeypatch.setattr(assembly, "write_pdf", white)
+    assert assembly.assemble(source, "image/png", tmp_path, [1]).differing == ()
+    (page,) = pypdfium2.PdfDocument(tmp_path / "document.pdf")
+    assert page.render(grayscale=True).to_pil().convert("L").getextrema()[0] < 128
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])

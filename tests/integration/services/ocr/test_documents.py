@@ -34,8 +34,16 @@ TURNED[0x0112] = 6  # stored a quarter turn to the left; to be shown a quarter t
         pictures.encoded(pictures.page().convert("1"), "TIFF", compression="group4"),
         pictures.encoded(pictures.page().convert("I").point(lambda v: v * 257).convert("I;16"), "PNG"),
         pictures.scanned_pdf([pictures.page()]),
+        pictures.encoded(pictures.page(mode="RGB"), "HEIF"),
+        pictures.encoded(pictures.page(mode="RGB"), "AVIF"),
+        pictures.encoded(pictures.page(), "GIF"),
+        pictures.encoded(pictures.page(), "BMP"),
+        pictures.encoded(pictures.page(), "JPEG2000"),
     ],
-    ids=["png", "png-alpha", "jpeg", "jpeg-turned", "jpeg-cmyk", "webp", "tiff-fax", "png-16bit", "pdf"],
+    ids=[
+        *("png", "png-alpha", "jpeg", "jpeg-turned", "jpeg-cmyk", "webp", "tiff-fax", "png-16bit", "pdf"),
+        *("heic", "avif", "gif", "bmp", "jp2"),
+    ],
 )  # fmt: skip
 async def test_every_format_is_read(reader: Reader, content: bytes) -> None:
     done = await reader.read(content)
@@ -44,6 +52,7 @@ async def test_every_format_is_read(reader: Reader, content: bytes) -> None:
     assert done.result["confidence"] > 80
     assert done.result["language"] == "eng"
     assert done.result["preview"].startswith("The quick brown fox")
+    assert done.result["warnings"] == []
 
 
 async def test_a_huge_page_is_scaled_down_not_refused(reader: Reader) -> None:

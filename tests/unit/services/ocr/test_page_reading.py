@@ -9,7 +9,6 @@ import pytest
 from libs.common.contracts.ocr import OcrOptions, Page
 from services.ocr.documents import PDF
 from services.ocr.page_reading import (
-    ASSUMED_DPI,
     FIRST_DPI,
     FULL_DPI,
     PageFiles,
@@ -18,6 +17,7 @@ from services.ocr.page_reading import (
     prepare_page,
     renumber,
 )
+from services.ocr.picture_pdf import ASSUMED_DPI
 from services.ocr.tesseract import Engine
 from tests import pictures
 

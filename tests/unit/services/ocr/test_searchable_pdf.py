@@ -9,6 +9,7 @@ import pytest
 from pikepdf import Array, Dictionary, Name
 
 from libs.common.contracts.ocr import Page, Source
+from services.ocr.documents import open_structure
 from services.ocr.page_reading import PageFiles
 from services.ocr.searchable_pdf import write_searchable
 from tests import pictures
@@ -32,7 +33,8 @@ def written(
             one.pages[0].MediaBox = Array([0, 0, width, height])
             one.save(files.path(".pdf"))
     path = folder / "document.pdf"
-    warnings = write_searchable(pictures.write(folder, "source", content), [files], path)
+    with open_structure(pictures.write(folder, "source", content)) as document:
+        warnings = write_searchable(document, [files], path)
     return path.read_bytes(), warnings
 
 
