@@ -15,7 +15,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
+.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync clients-check check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -135,6 +135,9 @@ chaos-sync: setup ## Sync workers killed at every point of a run, and its server
 	@TEST_SEEDS=$(SEEDS) $(RUN) -m pytest -q -n 2 tests/integration/services/sync/test_handler.py \
 	  tests/integration/services/sync/test_outages.py tests/integration/services/sync/test_search_letters.py \
 	  tests/integration/services/sync/test_runs.py -k "whoever or killed_at_any_point" $(PYTEST_ARGS)
+
+clients-check: setup ## Generate clients from /openapi.json and use them; needs PyPI, npm and Chromium
+	@$(RUN) -m pytest -q -n 0 tests/clients/generators.py tests/clients/browser.py $(PYTEST_ARGS)
 
 libreoffice: setup ## Open exported workbooks in LibreOffice: apt-get install libreoffice-calc-nogui
 	@command -v "$(or $(LIBREOFFICE),soffice)" > /dev/null || { echo "LibreOffice is not installed."; exit 1; }

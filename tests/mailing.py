@@ -165,7 +165,7 @@ async def mailing(
         "redis_url": servers.redis.urls["mailer"],
         "mail_relays": f"smtp://127.0.0.1:{relay.port}",
         "mail_secret": "not a secret, but long enough to be one",
-        "mail_unsubscribe_url": "https://argosy.test/v1/unsubscribe",
+        "public_url": "https://argosy.test",
         "mail_timeout_s": 30,
         "mail_retry_s": 0.05,
     }

@@ -42,6 +42,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("handler_testkit",),
     ),
     "services.gateway": (
+        ("field_errors",),
         ("problems", "limits"),
         ("config",),
         ("identity",),

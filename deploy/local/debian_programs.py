@@ -12,8 +12,10 @@ from pathlib import Path
 from deploy.local.errors import CannotRun
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "argosy"
-PACKAGES = {"promtool": "prometheus", "prometheus": "prometheus"}
+PACKAGES = {name: name for name in ("prometheus", "nginx", "haproxy", "caddy")} | {"promtool": "prometheus"}
 """By program, the package with it."""
+LIBRARIES = {"haproxy": ("liblua5.3-0", "liblua5.4-0", "libopentracing1", "libopentracing-c-wrapper0")}
+"""By package, those with libraries that a machine may not have. Each release of Debian has some of them."""
 
 
 def find(program: str) -> str:
@@ -21,10 +23,15 @@ def find(program: str) -> str:
     if found := shutil.which(program):
         return found
     package = PACKAGES[program]
-    path = CACHE / package / "usr" / "bin" / program
-    if not path.exists():
+    if not (CACHE / package).exists():
         _unpack(package)
-    return str(path)
+    return str(next((CACHE / package / "usr").glob(f"*bin/{program}")))
+
+
+def environment_of(path: str) -> dict[str, str]:
+    """The variables with which the program that `find` has found finds its libraries."""
+    folders = (str(folder) for folder in Path(path).parents[1].glob("lib/*-linux-gnu*"))
+    return {"LD_LIBRARY_PATH": ":".join(folders)} if path.startswith(str(CACHE)) else {}
 
 
 def _unpack(package: str) -> None:
@@ -39,10 +46,12 @@ def _unpack(package: str) -> None:
                 _ran("apt-get", "update", "-q")
             if not _downloaded(package, folder):
                 raise by_hand
-        (archive,) = Path(folder).glob("*.deb")
+        for library in LIBRARIES.get(package, ()):
+            _downloaded(library, folder)
         unpacked = Path(folder) / "unpacked"
-        if not _ran("dpkg-deb", "--extract", str(archive), str(unpacked)):
-            raise by_hand
+        for archive in Path(folder).glob("*.deb"):
+            if not _ran("dpkg-deb", "--extract", str(archive), str(unpacked)):
+                raise by_hand
         try:
             unpacked.rename(CACHE / package)
         except OSError:

@@ -247,13 +247,13 @@ def environment_of(service: str, state: State) -> dict[str, str]:
         services.MAILER.name: {
             "MAIL_RELAYS": f"smtp://127.0.0.1:{state.smtp_port}?tls=off",
             "MAIL_SECRET": state.mail_secret,
-            "MAIL_UNSUBSCRIBE_URL": f"{gateway_url(state)}/v1/unsubscribe",
+            "PUBLIC_URL": gateway_url(state),
         },
         services.ANALYTICS.name: {"ANALYTICS_SECRET": state.analytics_secret},
         services.SYNC.name: {"SYNC_SECRET": state.sync_secret},
         services.EXPORTER.name: {
             "LINK_SECRET": state.link_secret,
-            "LINK_URL": f"{gateway_url(state)}/v1/download",
+            "PUBLIC_URL": gateway_url(state),
         },
     }
     confinement = {"SANDBOX_CONFINEMENT": "if-available"} if "SANDBOX_CONFINEMENT" in variables_of(service) else {}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote, unquote
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.errors import Misconfigured
@@ -114,6 +114,14 @@ class BlobSettings(Environment):
 
     blob_url: SecretStr
     """file:///a/folder, s3://bucket/prefix, gs://… or az://…; credentials are in the cloud's own variables."""
+
+
+PublicUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://[^/?#@\s]+(/[\w.~%-]+)*/?$"),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
+"""Where the gateway is reached from outside, as far as what comes before `/v1/…`; without a slash at its end."""
 
 
 class ProbeSettings(Environment):

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from libs.common.config import WorkerSettings
+from libs.common.config import PublicUrl, WorkerSettings
 
 
 class Settings(WorkerSettings):
@@ -18,8 +18,8 @@ class Settings(WorkerSettings):
     """Rows of an export read in a second, at most; 0: as many as there can be."""
     link_secret: Annotated[SecretStr, Field(min_length=32)]
     """Signs links to files; the same as the gateway's."""
-    link_url: Annotated[str, Field(pattern="^https?://")] = "http://127.0.0.1:8080/v1/download"
-    """Where the gateway serves links, as those who are sent one reach it."""
+    public_url: PublicUrl = "http://127.0.0.1:8080"
+    """Where those who are sent a link reach the gateway."""
 
     @model_validator(mode="after")
     def _has_connections(self) -> Self:

@@ -33,7 +33,7 @@ def links_to(files: Sequence[Written], tenant: str, job: UUID, settings: Setting
 def _link_to(artifact: Artifact, tenant: str, job: UUID, expires: int, settings: Settings) -> str:
     """Where the file is for whoever has the link."""
     link = Link(tenant, job, artifact.name, artifact.sha256, expires)
-    return f"{settings.link_url}/{token_of(link, settings.link_secret.get_secret_value())}"
+    return f"{settings.public_url}/v1/download/{token_of(link, settings.link_secret.get_secret_value())}"
 
 
 async def send(

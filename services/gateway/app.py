@@ -23,10 +23,12 @@ from services.gateway.engine.retention import Retention
 from services.gateway.engine.scaling_signal import ScalingSignal
 from services.gateway.http.client_address import ClientAddresses
 from services.gateway.http.cors import Cors
+from services.gateway.http.docs_page import page
 from services.gateway.http.early_answers import EarlyAnswers
 from services.gateway.http.load_shedding import LargeBodies, LoadShedder
-from services.gateway.http.openapi import document, page
+from services.gateway.http.openapi import document
 from services.gateway.http.operations import Operation
+from services.gateway.http.public_url import PublicUrls
 from services.gateway.http.reading_processes import ReadingProcesses
 from services.gateway.http.request_log import RequestLog
 from services.gateway.http.state import GatewayState
@@ -48,10 +50,11 @@ def create_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         redis = _redis(settings)
         state.settings = settings
-        described = document(OPERATIONS)
+        described = document(OPERATIONS, settings.public_url)
         state.openapi, state.docs = orjson.dumps(described), page(described).encode()
         state.started, state.draining = asyncio.Event(), asyncio.Event()
         state.client_addresses = ClientAddresses(settings.proxies)
+        state.public_urls = PublicUrls(settings.public_url, state.client_addresses)
         state.policies = settings.policies
         state.blobs = Blobs(settings)
         state.load_shedder = LoadShedder(settings.gateway_max_in_flight)

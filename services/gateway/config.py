@@ -15,6 +15,7 @@ from libs.common.config import (
     DatabaseSettings,
     Environment,
     ProbeSettings,
+    PublicUrl,
     RedisSettings,
     ShutdownSettings,
     TelemetrySettings,
@@ -145,7 +146,9 @@ class Settings(
     gateway_keep_alive_s: Annotated[int, Field(ge=1)] = 75
     """Seconds that an idle connection is kept. Proxies keep theirs for 60 s, and must be the first to close."""
     trusted_proxies: str | None = None
-    """Networks of the proxies whose X-Forwarded-For is trusted, such as `10.0.0.0/8, fd00::/8`, or `none`."""
+    """Networks of the proxies whose X-Forwarded-… and Forwarded are trusted, such as `10.0.0.0/8`, or `none`."""
+    public_url: PublicUrl | None = None
+    """Where callers reach the gateway. It stands before every path they are told. None: see http/public_url.py."""
     cors_origins: str = ""
     """Origins whose pages may call the API, such as `https://app.example.com`."""
 

@@ -1,7 +1,7 @@
 """Errors as application/problem+json (RFC 9457). The only module that turns errors into HTTP statuses."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from libs.common import errors, log
 from libs.common.errors import ArgosyError, Unavailable, code_of
 from libs.common.ledger.making import OtherRequest
 from libs.common.redaction import redacted
+from services.gateway.field_errors import field_error, field_errors
 
 logger = log.get("problems")
 
@@ -119,6 +120,14 @@ class Invalid(Problem):
     status = 422
     title = "Invalid"
 
+    def __init__(
+        self, detail: str | None = None, *, errors: Sequence[Mapping[str, str]] = (), **members: Any
+    ) -> None:
+        """`errors`: the invalid fields, each with `field` and `message`."""
+        completed = [{**field_error(one["field"], one["message"]), **one} for one in errors]
+        named: dict[str, Any] = {"errors": completed} if completed else {}
+        super().__init__(detail, **named, **members)
+
 
 class IdempotencyMismatch(Problem):
     """This Idempotency-Key was used with a different request before."""
@@ -187,21 +196,11 @@ class StorageUnavailable(Problem):
     always: ClassVar = {"Retry-After": "5"}
 
 
-ERRORS_AT_MOST = 100
-"""Invalid fields that one answer names. There may be a quarter of a million."""
-NAME_AT_MOST = 200
-"""Characters of a field's name in an answer. Callers make them up."""
-
-
-def invalid_fields(error: ValidationError, *, within: str) -> Invalid:
-    """The first ERRORS_AT_MOST invalid fields of `within` as one problem, without their values."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    fields = [
-        {"field": ".".join([within, *(str(part) for part in item["loc"])])[:NAME_AT_MOST], "message": item["msg"]}
-        for item in found[:ERRORS_AT_MOST]
-    ]
-    if len(found) > ERRORS_AT_MOST:
-        return Invalid(f"{len(found)} fields are invalid. These are the first.", errors=fields)
+def invalid_fields(error: ValidationError, *, within: str, document: Any = None) -> Invalid:
+    """The first of the invalid fields of `within` as one problem. `document`: see `field_errors`."""
+    number, fields = field_errors(error, within=within, document=document)
+    if number > len(fields):
+        return Invalid(f"{number} fields are invalid. These are the first.", errors=fields)
     return Invalid(errors=fields)
 
 
@@ -209,29 +208,46 @@ FORESEEN = (Problem, HTTPException, OtherRequest, Unavailable, ClientDisconnect)
 """The errors that a request may raise without a bug in the code."""
 
 
-def response_to(error: Exception) -> Response:
+class Asked(NamedTuple):
+    """The request that a problem answers: its id, and what comes before the paths that its caller is told."""
+
+    request_id: str
+    base: str
+
+
+def response_to(error: Exception, asked: Asked | None = None) -> Response:
     """The response for an error of a FORESEEN type."""
     if isinstance(error, Problem):
-        return render(error)
+        return render(error, asked)
     if isinstance(error, HTTPException):  # raised by Starlette: no such path, wrong method
         problem = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InternalError)
-        return render(problem(headers=dict(error.headers or {})))
+        return render(problem(headers=dict(error.headers or {})), asked)
     if isinstance(error, OtherRequest):
-        return render(IdempotencyMismatch())
+        return render(IdempotencyMismatch(), asked)
     if isinstance(error, ClientDisconnect):  # nobody reads this; the request log shows 499
         return Response(status_code=499)
     if isinstance(error, errors.StorageUnavailable):  # blobs.py logs it
-        return render(StorageUnavailable())
+        return render(StorageUnavailable(), asked)
     logger.warning("request.unavailable", error=str(error))  # a server behind us is away
-    return render(ServiceUnavailable())
+    return render(ServiceUnavailable(), asked)
+
+
+def problem_name(problem: type[Problem]) -> str:
+    """The end of the URI of a problem class, such as `too-large`."""
+    return code_of(problem).replace("_", "-")
 
 
 def problem_type(problem: type[Problem]) -> str:
     """The URI of a problem class."""
-    return f"urn:argosy:problem:{code_of(problem).replace('_', '-')}"
+    return f"urn:argosy:problem:{problem_name(problem)}"
 
 
-def render(problem: Problem) -> Response:
+def doc_url(problem: type[Problem], base: str) -> str:
+    """Where a problem class is explained (http/docs_page.py)."""
+    return f"{base}/docs#problem-{problem_name(problem)}"
+
+
+def render(problem: Problem, asked: Asked | None = None) -> Response:
     """The response with `problem` as JSON."""
     document = {
         "type": problem_type(type(problem)),
@@ -240,6 +256,8 @@ def render(problem: Problem) -> Response:
         "detail": str(problem),
         **problem.members,
     }
+    if asked is not None:
+        document |= {"request_id": asked.request_id, "doc_url": doc_url(type(problem), asked.base)}
     return Response(
         redacted(orjson.dumps(document)),
         status_code=problem.status,

@@ -10,6 +10,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 
 from services.gateway.http.admission import Admission, charge_stranger
 from services.gateway.http.operations import Operation
+from services.gateway.http.state import asked_of
 from services.gateway.http.well_formed import refusal_of
 from services.gateway.problems import FORESEEN, MethodNotAllowed, NotFound, Problem, response_to
 
@@ -58,7 +59,7 @@ class OperationRouter(Router):
             route = await self._found(scope)
             await route.handle(scope, receive, send)
         except FORESEEN as error:
-            await response_to(error)(scope, receive, send)
+            await response_to(error, asked_of(scope))(scope, receive, send)
 
     async def _found(self, scope: Scope) -> Route:
         """The request's route. Raises what is wrong with it, after charging the client's address."""

@@ -11,6 +11,7 @@ from services.gateway.endpoints.analytics import (
     submit_report,
 )
 from services.gateway.endpoints.artifacts import download
+from services.gateway.endpoints.documents import show_docs, show_openapi, show_root
 from services.gateway.endpoints.event_bodies import CloudEvents, EventSubmission
 from services.gateway.endpoints.event_types import (
     NewEventType,
@@ -144,8 +145,7 @@ from services.gateway.http import source_schemas as s
 from services.gateway.http.admission import EVERY_REQUEST
 from services.gateway.http.idempotency import MAX_AGE, REPLAYED
 from services.gateway.http.load_shedding import Urgency
-from services.gateway.http.openapi import show_docs, show_openapi
-from services.gateway.http.operations import NO_CONTENT, Answer, Operation
+from services.gateway.http.operations import FILE, NO_CONTENT, PAGE, Answer, Operation
 from services.gateway.identity.scopes import Scope as S
 from services.gateway.problems import (
     Conflict,
@@ -159,7 +159,7 @@ from services.gateway.problems import (
 
 MADE = ("Location", REPLAYED, MAX_AGE)
 """Header fields of an answer with something that was made, now or before."""
-SUBMIT = {status: Answer(d.Job, headers=(*MADE, JOINED)) for status in (200, 202)}
+SUBMIT = {status: Answer(d.Job, headers=(*MADE, JOINED, "Preference-Applied")) for status in (200, 202)}
 SUBMIT_HEADERS = ("Idempotency-Key", "Prefer")
 ONCE = ("Idempotency-Key",)
 SUBMIT_WITHIN_S = 900.0
@@ -202,9 +202,9 @@ OPERATIONS = (
     _op("DELETE", "/v1/deadlines/{name}", remove_deadline, S.MAIL_WRITE, answers={204: NO_CONTENT},
         problems=(NotFound,)),
     _op("GET", "/v1/unsubscribe/{token}", show_unsubscribe, None, limits=EVERY_REQUEST,
-        answers={200: Answer(media_type="text/html")}, problems=(NotFound,)),
+        answers={200: PAGE}, problems=(NotFound,)),
     _op("POST", "/v1/unsubscribe/{token}", unsubscribe, None, limits=EVERY_REQUEST,
-        answers={200: Answer(media_type="text/html")}, problems=(NotFound,)),
+        answers={200: PAGE}, problems=(NotFound,)),
     _op("POST", "/v1/events", submit_events, S.EVENTS_WRITE, limits=("events",),
         public_limits=("events-ip", "events-tenant"), urgency=Urgency.SUBMIT, body=EventSubmission,
         other_bodies={"application/x-ndjson": None, "application/cloudevents-batch+json": CloudEvents},
@@ -268,7 +268,7 @@ OPERATIONS = (
         body=ExportSubmission, headers=SUBMIT_HEADERS, deadline_s=75.0, answers=SUBMIT,
         problems=(Conflict, IdempotencyMismatch)),
     _op("GET", "/v1/download/{token}", download_by_link, None, limits=EVERY_REQUEST, deadline_s=None,
-        answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
+        answers=FILE,
         problems=(NotFound, RangeNotSatisfiable, StorageUnavailable)),
     _op("GET", "/v1/jobs", list_jobs, S.JOBS_READ, limits=("search",), query=JobListQuery,
         answers={200: Answer(d.JobPage)}),
@@ -282,7 +282,7 @@ OPERATIONS = (
     _op("DELETE", "/v1/jobs/{id}", remove_job, S.JOBS_WRITE, deadline_s=75.0, answers={204: NO_CONTENT},
         problems=(NotFound, Conflict)),
     _op("GET", "/v1/jobs/{id}/artifacts/{name}", download, S.JOBS_READ, deadline_s=None,
-        answers={200: Answer(media_type="*/*"), 206: Answer(media_type="*/*"), 304: NO_CONTENT},
+        answers=FILE,
         problems=(NotFound, RangeNotSatisfiable, StorageUnavailable)),
     _op("POST", "/v1/jobs/{id}/artifacts/{name}/link", create_link, S.JOBS_READ, body=NewLink,
         answers={201: Answer(e.FileLink)}, problems=(NotFound,)),
@@ -292,7 +292,7 @@ OPERATIONS = (
         answers={200: Answer(d.JobPage)}, problems=(NotFound,)),
     _op("GET", "/v1/jobs/{id}/events", follow_job, S.JOBS_READ, limits=("api", "streams"),
         reconnect_limits=("reconnects", "streams"), urgency=Urgency.STATUS, headers=("Last-Event-ID",),
-        deadline_s=None, answers={200: Answer(media_type="text/event-stream"), 204: NO_CONTENT},
+        deadline_s=None, answers={200: Answer(media_types=("text/event-stream",)), 204: NO_CONTENT},
         problems=(NotFound,)),
     _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, query=RetryQuery,
         answers={202: Answer(d.Job)}, problems=(NotFound, Conflict)),
@@ -344,6 +344,7 @@ OPERATIONS = (
 PUBLIC_OPERATIONS = (
     _op("GET", "/livez", alive, None, limits=("probes",), urgency=None),
     _op("GET", "/readyz", ready, None, limits=("probes",), urgency=None),
+    _op("GET", "/", show_root, None, limits=EVERY_REQUEST),
     _op("GET", "/openapi.json", show_openapi, None, limits=EVERY_REQUEST),
     _op("GET", "/docs", show_docs, None, limits=EVERY_REQUEST),
 )

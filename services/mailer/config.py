@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from libs.common.config import RedisSettings, WorkerSettings
+from libs.common.config import PublicUrl, RedisSettings, WorkerSettings
 from libs.common.sandbox.settings import SandboxSettings
 from services.mailer.smtp.pacing import Rates, parse_rates
 
@@ -41,8 +41,8 @@ class Settings(WorkerSettings, RedisSettings, SandboxSettings):
     """After this time a recipient that is still deferred counts as bounced. RFC 5321, 4.5.4.1: 4 to 5 days."""
     mail_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
     """Signs unsubscribe links and return paths. It must be the same for all mailers."""
-    mail_unsubscribe_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    """The public URL of the gateway's /v1/unsubscribe."""
+    public_url: PublicUrl | None = None
+    """Where recipients reach the gateway. None: letters have no links for unsubscribing."""
     mail_bounce_domain: str | None = None
     """Domain of the return paths, of which each recipient has its own. None: the sender is the return path."""
     mail_lmtp_port: Annotated[int, Field(ge=0, le=65535)] | None = None

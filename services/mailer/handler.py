@@ -290,9 +290,9 @@ def _addressee(job: Job[MailPayload], deps: Deps, letter_id: UUID, stored: Store
     sender = parse_mailbox(stored.letter.sender)
     name = f"argosy:{letter_id.hex}:{row.number}" if stored.is_template else f"argosy:{letter_id.hex}"
     unsubscribe = None
-    if stored.letter.unsubscribe and deps.tokens is not None and deps.settings.mail_unsubscribe_url is not None:
+    if stored.letter.unsubscribe and deps.tokens is not None and deps.settings.public_url is not None:
         token = deps.tokens.make_link(Subscriber(letter_id, job.tenant, row.address))
-        unsubscribe = f"{deps.settings.mail_unsubscribe_url.rstrip('/')}/{token}"
+        unsubscribe = f"{deps.settings.public_url}/v1/unsubscribe/{token}"
     message_id = f"<{uuid5(NAMESPACE_URL, name).hex}@{sender.domain}>"
     return Addressee(row.number, Mailbox(row.name, row.address), row.variables, message_id, unsubscribe)
 

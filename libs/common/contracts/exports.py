@@ -51,6 +51,7 @@ COMPRESSIBLE = frozenset({FileFormat.CSV, FileFormat.JSONL})
 Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
 _TEXTS: TypeAdapter[list[str]] = TypeAdapter(Annotated[list[Text], Field(min_length=1, max_length=VALUES_AT_MOST)])
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_A_TIME = "a time with its zone, such as 2030-12-24T12:00:00Z"
 _EDGE = timedelta(days=2)
 """Moments closer to the ends of the calendar than this cannot be stored in every time zone."""
 
@@ -182,7 +183,8 @@ def _read(name: str, known: Mapping[str, Column], value: Any) -> Any:
             return _in_range(_MOMENT.validate_python(value if isinstance(value, str) else None))
         texts = _TEXTS.validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"{name}: {error.errors(include_url=False)[0]['msg']}") from error
+        needed = _A_TIME if column.kind in (Kind.TIME, Kind.DATE) else f"a list of 1 to {VALUES_AT_MOST} texts"
+        raise ValueError(f"{name}: This must be {needed}.") from error
     if column.kind is not Kind.ID:
         return texts
     ids: list[UUID | None] = [parse_id(text, column.prefix) for text in texts]

@@ -18,6 +18,7 @@ FOLLOWERS_AT_MOST = 1_000
 """Of one deadline."""
 LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """One line of text, without any character that some parser may take for the end of a header."""
+NOT_AN_ADDRESS = "Not an email address such as ada@example.com or Ada Lovelace <ada@example.com>."
 ALLOWED_HEADERS = (
     r"^(X-[A-Za-z0-9-]{1,60}|In-Reply-To|References|Auto-Submitted|Precedence|Importance|Priority|Sensitivity"
     r"|Keywords|Comments|Organization|List-Id|List-Help|List-Post|List-Owner|List-Archive|Feedback-ID|Content-Language)$"
@@ -41,13 +42,13 @@ class Mailbox(NamedTuple):
 def parse_mailbox(text: str) -> Mailbox:
     """Parse `ada@example.com` or `Ada Lovelace <ada@example.com>`. Raises ValueError."""
     if not re.match(LINE, text) or len(text) > 500:
-        raise ValueError("Not an email address.")
+        raise ValueError(NOT_AN_ADDRESS)
     named = re.fullmatch(r'\s*"?([^<>"]*?)"?\s*<([^<>]+)>\s*', text)
     name, address = (named[1], named[2]) if named else ("", text.strip())
     try:
         found = validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        raise ValueError(f"Not an email address: {error}") from error
+        raise ValueError(NOT_AN_ADDRESS) from error
     return Mailbox(name, f"{found.local_part}@{found.ascii_domain.lower()}")
 
 

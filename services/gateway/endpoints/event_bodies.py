@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 
 from libs.common.contracts.analytics import EVENTS_AT_MOST
 from libs.common.errors import storable
+from services.gateway.field_errors import not_json
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import EVENTS_DEPTH_AT_MOST, EVENTS_VALUES_AT_MOST
 from services.gateway.http.json_io import TWICE
@@ -84,7 +85,11 @@ def _from_object(body: bytes) -> list[Any]:
         raise Invalid(errors=[{"field": "body", "message": "An object with `events` is needed."}])
     if body.count(b'"events"') > 1 and "events" in repeated_members(body):  # those of the first would be lost
         raise Invalid(errors=[{"field": "body.events", "message": TWICE}])
-    wrong = [{"field": f"body.{name}"[:200], "message": "Unknown field"} for name in document if name != "events"]
+    wrong = [
+        {"field": f"body.{name}"[:200], "message": "There is no such field."}
+        for name in document
+        if name != "events"
+    ]
     events = document.get("events")
     if not isinstance(events, list):
         wrong.append({"field": "body.events", "message": "A list of events is needed."})
@@ -163,7 +168,7 @@ def _parse(text: bytes) -> Any:
     try:
         return _replaced(json.loads(text.decode()))
     except ValueError as error:
-        raise BadRequest(f"The body is not JSON: {error}") from error
+        raise BadRequest(f"The body is not JSON: {not_json(str(error))}") from error
 
 
 def _replaced(value: Any) -> Any:

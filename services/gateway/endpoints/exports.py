@@ -39,7 +39,7 @@ TO_RECIPIENTS = {"required": ["recipients"], "properties": {"recipients": {"type
 def _by_dataset(schema: dict[str, Any]) -> None:
     """Add the columns and filters of each dataset, and what goes with which format, for /openapi.json."""
     kinds = [_variant(name, DATASETS.get(name)) for name in (*DATASETS, SUBJECT)]
-    schema["oneOf"] = kinds
+    schema["anyOf"] = kinds
     uncompressed = {"properties": {"options": {"properties": {"compression": {"const": "none"}}}}}
     plain = {"properties": {"options": {"properties": {"excel_safe": {"const": False}, "bom": {"const": False}}}}}
     schema["allOf"] = [

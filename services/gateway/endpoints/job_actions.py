@@ -25,7 +25,7 @@ from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.admission import caller
 from services.gateway.http.idempotency import idempotency_headers, once
 from services.gateway.http.json_io import Text, json_response, read_json, read_query
-from services.gateway.http.state import state_of
+from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, NotFound
 
@@ -94,7 +94,7 @@ async def cancel_job(request: Request) -> Response:
         raise Conflict(f"The job has ended already: it is {facts['state']}.")
     await _tell_workers(request, cancelled)
     now = await find_job(request)
-    return json_response(job_document(now), 200 if now["finished_at"] else 202)
+    return json_response(job_document(now, base_of(request)), 200 if now["finished_at"] else 202)
 
 
 async def retry_job(request: Request) -> Response:
@@ -121,7 +121,7 @@ async def retry_job(request: Request) -> Response:
         raise Conflict("Some of its children are still stopping: try again in a moment.")
     if not retried:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {facts['state']}.")
-    return json_response(job_document(await find_job(request)), 202)
+    return json_response(job_document(await find_job(request), base_of(request)), 202)
 
 
 async def remove_job(request: Request) -> Response:

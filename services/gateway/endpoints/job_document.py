@@ -1,5 +1,6 @@
 """The JSON document of a job, as the API shows it."""
 
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import quote
 from uuid import UUID
@@ -11,8 +12,8 @@ from services.gateway.http.schemas import Artifact, Job, JobError, JobFailure, P
 _NO_PROGRESS: Progress = {"done": 0, "total": None, "note": None, "seconds_left": None}
 
 
-def job_document(facts: JobFacts) -> Job:
-    """The document for a job's facts in the ledger."""
+def job_document(facts: JobFacts, base: str) -> Job:
+    """The document for a job's facts in the ledger. `base`: what comes before the paths in it (`base_of`)."""
     job_id = public_id(facts["id"])
     return {
         "id": job_id,
@@ -32,7 +33,7 @@ def job_document(facts: JobFacts) -> Job:
         "finished_at": facts["finished_at"],
         "cancel_requested_at": facts["cancel_requested_at"],
         "result": facts["result"],
-        "artifacts": [_artifact(job_id, artifact) for artifact in facts["artifacts"] or ()],
+        "artifacts": [_artifact(job_id, artifact, base) for artifact in facts["artifacts"] or ()],
         "error": _error(facts["error"]),
         "tags": facts["tags"],
         "traceparent": facts["trace"],
@@ -49,14 +50,14 @@ def _progress(progress: dict[str, Any] | None) -> Progress:
     return cast(Progress, {**_NO_PROGRESS, **(progress or {})})
 
 
-def _artifact(job_id: str, artifact: dict[str, Any]) -> Artifact:
+def _artifact(job_id: str, artifact: dict[str, Any], base: str) -> Artifact:
     return {
         "name": artifact["name"],
         "filename": artifact.get("filename") or artifact["name"],
         "media_type": artifact["media_type"],
         "size": artifact["size"],
         "sha256": artifact["sha256"],
-        "url": f"/v1/jobs/{job_id}/artifacts/{quote(artifact['name'], safe='')}",
+        "url": f"{base}/v1/jobs/{job_id}/artifacts/{quote(artifact['name'], safe='')}",
     }
 
 
@@ -70,4 +71,6 @@ def error_history(facts: JobHistory, *, with_tracebacks: bool) -> list[JobFailur
     """Every failure of a job, oldest first. Tracebacks are for admins, because they reveal the code."""
     shown = ("at", "attempt", "code", "type", "message", "retryable", *(["traceback"] if with_tracebacks else []))
     history: list[Any] = [{name: error.get(name) for name in shown} for error in facts["errors"] or ()]
+    for error in history:
+        error["at"] = datetime.fromisoformat(error["at"])
     return history

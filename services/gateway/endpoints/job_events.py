@@ -13,9 +13,9 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -24,7 +24,8 @@ from libs.common.ledger.jobs import JobFacts
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.engine.job_updates import Follower
-from services.gateway.http.state import state_of
+from services.gateway.http.json_io import encoded
+from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.authentication import Authenticator
 from services.gateway.problems import Unauthenticated
 
@@ -51,13 +52,15 @@ async def follow_job(request: Request) -> Response:
     authenticator: Authenticator = state.authenticator
     credential = request.headers["authorization"]
     updates = state.job_updates.follow(facts, has_seen=has_seen)
-    stream = _stream(updates, facts, state.draining, lambda: _is_allowed(authenticator, credential))
+    is_allowed = partial(_is_allowed, authenticator, credential)
+    stream = _stream(updates, facts, base_of(request), state.draining, is_allowed)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def _stream(
     updates: AbstractContextManager[Follower],
     facts: JobFacts,
+    base: str,
     draining: asyncio.Event,
     is_allowed: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[bytes]:
@@ -70,7 +73,7 @@ async def _stream(
                 return
             if latest is not None:
                 facts = latest
-                yield _event("state", job_document(facts), _event_id(facts, facts["progress"]))
+                yield _event("state", job_document(facts, base), _event_id(facts, facts["progress"]))
                 if facts["finished_at"]:
                     return
             elif progress is not None:
@@ -91,7 +94,7 @@ async def _is_allowed(authenticator: Authenticator, credential: str) -> bool:
 
 
 def _event(name: str, document: Mapping[str, object], event_id: str) -> bytes:
-    return f"event: {name}\nid: {event_id}\ndata: ".encode() + orjson.dumps(document) + b"\n\n"
+    return f"event: {name}\nid: {event_id}\ndata: ".encode() + encoded(document) + b"\n\n"
 
 
 def _event_id(facts: JobFacts, progress: Mapping[str, Any] | None) -> str:

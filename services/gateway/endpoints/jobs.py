@@ -5,7 +5,6 @@ import hashlib
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +15,9 @@ from libs.common.ledger.jobs import Filter, JobHistory, State
 from services.gateway.endpoints.job_document import error_history, job_document
 from services.gateway.http.admission import caller
 from services.gateway.http.conditions import names_etag
-from services.gateway.http.json_io import Text, json_response, read_query
+from services.gateway.http.json_io import Text, encoded, json_response, read_query
 from services.gateway.http.schemas import JobPage, JobWithErrors
-from services.gateway.http.state import state_of
+from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.scopes import Role
 from services.gateway.problems import Invalid, NotFound
 
@@ -45,8 +44,8 @@ async def show_job(request: Request) -> Response:
     principal = caller(request)
     facts = await find_job(request)
     errors = error_history(facts, with_tracebacks=principal.role is Role.ADMIN)
-    document: JobWithErrors = {**job_document(facts), "errors": errors}
-    body = orjson.dumps(document)
+    document: JobWithErrors = {**job_document(facts, base_of(request)), "errors": errors}
+    body = encoded(document)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if names_etag(request.headers.getlist("if-none-match"), etag):
@@ -77,8 +76,9 @@ async def _page(request: Request, filter_: Filter, wanted: PageQuery) -> Respons
         limit=wanted.limit + 1,
     )
     page, more = found[: wanted.limit], len(found) > wanted.limit
+    base = base_of(request)
     document: JobPage = {
-        "jobs": [job_document(facts) for facts in page],
+        "jobs": [job_document(facts, base) for facts in page],
         "next_cursor": _cursor(page[-1]["id"]) if more else None,
     }
     return json_response(document)

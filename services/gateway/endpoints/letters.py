@@ -76,7 +76,7 @@ class AddressedLetter(Letter):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "oneOf": [
+            "anyOf": [
                 {
                     "required": ["to"],
                     "properties": {

@@ -14,7 +14,7 @@ from services.gateway.endpoints.artifacts import artifact_of, send
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.http.export_schemas import FileLink
 from services.gateway.http.json_io import json_response, read_json
-from services.gateway.http.state import state_of
+from services.gateway.http.state import base_of, state_of
 from services.gateway.problems import NotFound
 
 _HEADERS = {
@@ -42,7 +42,8 @@ async def create_link(request: Request) -> Response:
     wanted = await read_json(request, NewLink)
     expires = int(time.time()) + wanted.expires_in_s
     link = Link(facts["tenant"], facts["id"], artifact["name"], artifact["sha256"], expires)
-    document: FileLink = {"url": f"/v1/download/{token_of(link, secret)}", "expires_at": link.expires_at}
+    url = f"{base_of(request)}/v1/download/{token_of(link, secret)}"
+    document: FileLink = {"url": url, "expires_at": link.expires_at}
     return json_response(document, 201, {"Cache-Control": "no-store"})
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from html import escape
 from importlib import resources
 from string import Template
 from typing import Any, Literal
@@ -98,13 +97,13 @@ async def list_recipients(request: Request) -> Response:
 async def show_unsubscribe(request: Request) -> Response:
     """The page behind a letter's unsubscribe link: a button. GET changes nothing, as mail scanners open links."""
     await call_service(request, "mailer", "may_unsubscribe", {"token": request.path_params["token"]}, tenant="")
-    return HTMLResponse(_PAGE.substitute(action=escape(request.url.path), done="hidden", ask=""))
+    return HTMLResponse(_PAGE.substitute(done="hidden", ask=""))
 
 
 async def unsubscribe(request: Request) -> Response:
     """Unsubscribe with one click (RFC 8058): the address in the token gets no more mail from the tenant."""
     await call_service(request, "mailer", "unsubscribe", {"token": request.path_params["token"]}, tenant="")
-    return HTMLResponse(_PAGE.substitute(action="", done="", ask="hidden"))
+    return HTMLResponse(_PAGE.substitute(done="", ask="hidden"))
 
 
 async def _store(blobs: Blobs, folder: str, files: tuple[bytes, ...]) -> None:

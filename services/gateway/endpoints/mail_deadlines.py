@@ -38,23 +38,29 @@ class NewDeadline(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "oneOf": [
+            "allOf": [
                 {
-                    "required": ["due_at"],
-                    "properties": {"due_at": {"type": "string"}, "opportunity": {"type": "null"}},
+                    "anyOf": [
+                        {
+                            "required": ["due_at"],
+                            "properties": {"due_at": {"type": "string"}, "opportunity": {"type": "null"}},
+                        },
+                        {
+                            "required": ["opportunity"],
+                            "properties": {
+                                "due_at": {"type": "null"},
+                                "opportunity": {"type": "string"},
+                                "variables": {"maxProperties": 0},
+                            },
+                        },
+                    ]
                 },
                 {
-                    "required": ["opportunity"],
-                    "properties": {
-                        "due_at": {"type": "null"},
-                        "opportunity": {"type": "string"},
-                        "variables": {"maxProperties": 0},
-                    },
+                    "anyOf": [
+                        {"properties": {"followers": {"maxItems": 0}}},
+                        {"properties": {"add_followers": {"maxItems": 0}}},
+                    ]
                 },
-            ],
-            "anyOf": [
-                {"properties": {"followers": {"maxItems": 0}}},
-                {"properties": {"add_followers": {"maxItems": 0}}},
             ],
             "examples": [
                 {

@@ -89,7 +89,7 @@ def _by_queue(schema: dict[str, Any]) -> None:
         kinds.append({"properties": {"queue": {"const": queue}, "payload": payload}})
         if queue in WITH_OWN_KEY:
             kinds[-1]["properties"]["unique_for"] = {"type": "null"}
-    schema["oneOf"] = kinds
+    schema["anyOf"] = kinds
 
 
 class NewSchedule(JobFields):

@@ -22,8 +22,9 @@ from services.gateway.endpoints.job_document import job_document
 from services.gateway.engine.job_updates import JobUpdates
 from services.gateway.http.idempotency import idempotency_headers, idempotency_key
 from services.gateway.http.json_io import json_response
+from services.gateway.http.preferences import preferences
 from services.gateway.http.request_log import traceparent_of
-from services.gateway.http.state import state_of
+from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.scopes import Principal
 from services.gateway.problems import Conflict, IdempotencyMismatch
 
@@ -132,14 +133,14 @@ async def respond(request: Request, committed: Committed) -> Response:
         headers = headers | {"Preference-Applied": f"wait={wait_s}"}
         facts = await _until_ended(state.job_updates, facts, wait_s, state.draining)
     headers = {"Location": f"/v1/jobs/{public_id(facts['id'])}", **headers}
-    return json_response(job_document(facts), 200 if wait_s and facts["finished_at"] else 202, headers)
+    document = job_document(facts, base_of(request))
+    return json_response(document, 200 if wait_s and facts["finished_at"] else 202, headers)
 
 
 def _wait_s(request: Request) -> int:
     """Seconds that the caller wants to wait for the end of the job (RFC 7240, 4.3); 0 for not at all."""
-    prefer = ",".join(request.headers.getlist("prefer")).lower()  # a list; names in any case (RFC 7240, 2)
-    match = re.search(r'(?:^|[,;\s])wait\s*=\s*("?)(\d{1,6})\1(?:$|[,;\s])', prefer)
-    return min(int(match[2]), WAIT_AT_MOST_S) if match else 0
+    wanted = preferences(request.headers.getlist("prefer")).get("wait", "")
+    return min(int(wanted), WAIT_AT_MOST_S) if re.fullmatch("[0-9]{1,18}", wanted) else 0
 
 
 async def _until_ended(updates: JobUpdates, facts: JobFacts, wait_s: int, draining: asyncio.Event) -> JobFacts:

@@ -120,7 +120,7 @@ async def receive(
             raise BadRequest(_what_is_wrong(error)) from error
         raise
     if upload is None:
-        raise Invalid(errors=[{"field": "file", "message": "Field required"}])
+        raise Invalid(errors=[{"field": "file", "message": "This is required."}])
     upload.fields = fields
     return upload
 

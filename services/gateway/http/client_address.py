@@ -12,6 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from starlette.types import Scope
 
 UNKNOWN = "unknown"
+REMEMBERED_AT_MOST = 500
+"""Characters of X-Forwarded-For for which the client's address is remembered. Callers may send 64 KB."""
 
 
 class ClientAddresses:
@@ -27,8 +29,15 @@ class ClientAddresses:
         peer = client[0] if client else ""
         if not self._proxies:
             return self._resolve(peer, "")
-        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        return self._resolve(peer, b",".join(forwarded).decode("latin-1"))
+        hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        forwarded = b",".join(hops).decode("latin-1")
+        resolve = self._resolve if len(forwarded) <= REMEMBERED_AT_MOST else self._client_of
+        return resolve(peer, forwarded)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether `peer`, the address at the other end of a connection, is a proxy of ours."""
+        address = _parsed(peer)
+        return address is not None and self._is_ours(address)
 
     def _client_of(self, peer: str, forwarded: str) -> str:
         hops = [*(hop.strip() for hop in forwarded.split(",") if hop.strip()), peer]
@@ -38,9 +47,12 @@ class ClientAddresses:
             if address is None:  # no trusted proxy wrote that, so the last known hop is the client
                 return client
             client = _counted_as(address)
-            if not any(address in network for network in self._proxies):
+            if not self._is_ours(address):
                 return client
         return client
+
+    def _is_ours(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._proxies)
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:

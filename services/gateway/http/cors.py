@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.http.admission import charge_stranger
+from services.gateway.http.state import asked_of
 from services.gateway.problems import LimitExceeded, response_to
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -50,7 +51,7 @@ class Cors:
         try:
             await charge_stranger(scope)
         except LimitExceeded as refused:
-            await response_to(refused)(scope, receive, send)
+            await response_to(refused, asked_of(scope))(scope, receive, send)
             return
         await self._for_everybody(scope, receive, send)
 

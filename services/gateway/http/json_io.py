@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeVar, get_origin
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.field_errors import not_json
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import VALUES_AT_MOST
 from services.gateway.http.json_members import repeated_member
@@ -102,8 +103,8 @@ def parse_json(text: bytes, model: type[M], *, within: str, values_at_most: int 
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
         if reason := _syntax_error(error):
-            raise BadRequest(f"The {within} is not JSON: {reason}") from error
-        raise invalid_fields(error, within=within) from error
+            raise BadRequest(f"The {within} is not JSON: {not_json(reason)}") from error
+        raise invalid_fields(error, within=within, document=from_json(text)) from error
 
 
 def _syntax_error(error: ValidationError) -> str | None:
@@ -129,12 +130,16 @@ def read_query(request: Request, model: type[M]) -> M:
         raise invalid_fields(error, within="query") from error
 
 
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """`document` as JSON. Times end with Z, as those do that services tell."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_UTC_Z)
+    except TypeError:  # orjson has no integers beyond 64 bits, but a stored document may have
+        return to_json(document)
+
+
 def json_response(
     document: Mapping[str, Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """A response with `document` as JSON."""
-    try:
-        content = orjson.dumps(document)
-    except TypeError:  # orjson has no integers beyond 64 bits, but a stored document may have
-        content = to_json(document)
-    return Response(content, status, headers, media_type="application/json")
+    return Response(encoded(document), status, headers, media_type="application/json")

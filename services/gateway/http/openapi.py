@@ -1,17 +1,11 @@
-"""/openapi.json (OpenAPI 3.1), generated from the operations, and /docs, the same as a page for people."""
+"""/openapi.json (OpenAPI 3.1), generated from the operations; docs_page.py makes a page for people of it."""
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
-from importlib import resources
 from inspect import getdoc
-from string import Template
 from typing import Any
 
-import orjson
 from pydantic import TypeAdapter
-from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.contracts.analytics import EVENT_NAME, SUBJECT_AT_MOST
 from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
@@ -21,9 +15,9 @@ from libs.common.contracts.sync import SOURCE_NAME
 from services.gateway import problems as p
 from services.gateway.http import json_budgets
 from services.gateway.http.idempotency import IDEMPOTENCY_KEY
-from services.gateway.http.operations import Operation
+from services.gateway.http.openapi_words import HEADERS, PATHS, describe, header
+from services.gateway.http.operations import Answer, Operation
 from services.gateway.http.schemas import InvalidField
-from services.gateway.http.state import state_of
 
 Document = dict[str, Any]
 
@@ -31,6 +25,7 @@ ALWAYS = (p.Overloaded, p.InternalError, p.LimitExceeded, p.ServiceUnavailable, 
 WITH_A_SCOPE = (p.Unauthenticated, p.Forbidden)
 WITH_A_BODY = (p.BadRequest, p.RequestTimeout, p.TooLarge, p.UnsupportedMediaType, p.Invalid)
 WITH_A_QUERY = (p.BadRequest, p.Invalid)
+OF_EVERY_ANSWER = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
 
 _HEADERS: dict[str, Document] = {
     "Idempotency-Key": {
@@ -44,7 +39,7 @@ _HEADERS: dict[str, Document] = {
         "example": "running-1-0-17",
     },
     "Prefer": {
-        "description": "wait=N: return the finished job if it ends within N seconds, at most 60 (RFC 7240).",
+        "description": "wait=N: return the finished job if it ends within N seconds, at most 45 (RFC 7240).",
         "schema": {"type": "string"},
         "example": "wait=30",
     },
@@ -55,27 +50,45 @@ _PROBLEM: Document = {
     "description": "What went wrong (RFC 9457).",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/InvalidField"}},
-        "violated-policies": {"type": "array", "items": {"type": "string"}},
-        "max_bytes": {"type": "integer"},
+        "type": {"type": "string", "format": "uri", "description": "What went wrong, for programs."},
+        "title": {"type": "string", "description": "What went wrong, in a few words; the same for each type."},
+        "status": {"type": "integer", "description": "The status of the answer."},
+        "detail": {"type": "string", "description": "What went wrong this time, for people."},
+        "errors": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/InvalidField"},
+            "description": "Every wrong field, 100 at most.",
+        },
+        "violated-policies": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The names of the limits that refused the request.",
+        },
+        "max_bytes": {"type": "integer", "description": "The size that the body may have, in bytes."},
+        "max_values": {"type": "integer", "description": "How many values the body may have."},
+        "max_depth": {"type": "integer", "description": "How deep the body may be nested."},
+        "max_digits": {"type": "integer", "description": "How many characters a number may have."},
+        "max_keys": {"type": "integer", "description": "How many keys the tenant may have that can be used."},
+        "request_id": {"type": "string", "description": "The id of the request, as in X-Request-Id."},
+        "doc_url": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "Where this type of problem is explained.",
+        },
     },
     "additionalProperties": False,
 }
 
 
-def document(operations: Sequence[Operation]) -> Document:
-    """The whole API as an OpenAPI document."""
+def document(operations: Sequence[Operation], public_url: str | None = None) -> Document:
+    """The whole API as an OpenAPI document. Without PUBLIC_URL, it is beside the document, wherever that is."""
     types = [t for operation in operations for t in _types(operation)]
     adapters = {_name(t): TypeAdapter(t) for t in [*types, InvalidField]}
     # One mode for all, or what stands in a request and in an answer would be two schemas.
     inputs: list[Any] = [(name, "validation", adapter) for name, adapter in adapters.items()]
     references, definitions = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
     named = {name: schema for (name, _), schema in references.items()}
-    schemas = {name: _closed(schema) for name, schema in definitions.get("$defs", {}).items()}
+    schemas = {name: _completed(name, schema) for name, schema in definitions.get("$defs", {}).items()}
     paths: dict[str, Document] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, named)
@@ -86,32 +99,17 @@ def document(operations: Sequence[Operation]) -> Document:
             "version": "1",
             "description": "Submit slow work, get a job, follow it. Errors are application/problem+json.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": public_url or "."}],
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
             "schemas": {**schemas, "Problem": _PROBLEM},
+            "headers": {name: header(name) for name in HEADERS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a token."}
             },
         },
     }
-
-
-async def show_openapi(request: Request) -> Response:
-    """The API as an OpenAPI document."""
-    return Response(
-        state_of(request).openapi, media_type="application/json", headers={"Cache-Control": "max-age=300"}
-    )
-
-
-async def show_docs(request: Request) -> Response:
-    """The API as an HTML page."""
-    headers = {
-        "Cache-Control": "max-age=300",
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    }
-    return Response(state_of(request).docs, media_type="text/html", headers=headers)
 
 
 def _types(operation: Operation) -> Iterable[Any]:
@@ -124,15 +122,33 @@ def _name(type_: Any) -> str:
     return getattr(type_, "__name__", None) or str(type_)
 
 
-def _closed(schema: Document) -> Document:
-    """Add that the schema allows no other fields than it names. A default of null says no more than `required`."""
+def _completed(name: str, schema: Document) -> Document:
+    """Add that the schema allows no other fields than it names, and what these mean.
+
+    What goes together with what stands in `anyOf` within `allOf`: elsewhere, generators of clients would take it
+    for types of the whole or of its fields.
+    """
     if "properties" not in schema:
         return schema
-    properties = {
-        name: {key: value for key, value in field.items() if key != "default" or value is not None}
-        for name, field in schema["properties"].items()
+    plain: Document = _with_plain_defaults(schema)
+    closed = {"additionalProperties": False, **plain, "properties": describe(name, plain["properties"])}
+    together = [one if "anyOf" in one else {"anyOf": [one]} for one in closed.pop("allOf", ())]
+    if kinds := closed.pop("anyOf", None):
+        together.append({"anyOf": kinds})
+    return closed | ({"allOf": together} if together else {})
+
+
+def _with_plain_defaults(value: Any, *, are_fields: bool = False) -> Any:
+    """Without defaults of null, which say no more than `required`, and objects, which generators cannot write."""
+    if isinstance(value, list):
+        return [_with_plain_defaults(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _with_plain_defaults(inner, are_fields=key == "properties")
+        for key, inner in value.items()
+        if are_fields or key != "default" or not (inner is None or isinstance(inner, dict))
     }
-    return {"additionalProperties": False, **schema, "properties": properties}
 
 
 def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
@@ -150,7 +166,7 @@ def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
     if operation.body is not None:
         content = {"application/json": {"schema": schemas[_name(operation.body)]}}
         for media_type, model in operation.other_bodies.items():
-            content[media_type] = {} if model is None else {"schema": schemas[_name(model)]}
+            content[media_type] = {"schema": {"type": "string"} if model is None else schemas[_name(model)]}
         described["requestBody"] = {"description": json_budgets.WORDS, "required": True, "content": content}
     if operation.multipart is not None:
         described["requestBody"] = {
@@ -194,7 +210,8 @@ def _path_parameters(path: str) -> list[Document]:
             schema = {"type": "string", "pattern": f"^{SEARCH_NAME}$"}
         elif path.startswith("/v1/queues/"):
             schema = {"type": "string", "enum": list(QUEUES)}
-        found.append({"name": name, "in": "path", "required": True, "schema": schema})
+        words = PATHS["tenant"] if path.startswith("/v1/tenants/") else PATHS[name]
+        found.append({"name": name, "in": "path", "required": True, "description": words, "schema": schema})
     return found
 
 
@@ -203,10 +220,13 @@ def _query(operation: Operation, schemas: dict[str, Document]) -> list[Document]
         return []
     schema = operation.query.model_json_schema(ref_template="#/components/schemas/{model}")
     required = schema.get("required", ())
-    return [
-        {"name": name, "in": "query", "required": name in required, "schema": _never_null(field)}
-        for name, field in schema["properties"].items()
-    ]
+    found = []
+    for name, field in describe(_name(operation.query), schema["properties"]).items():
+        words = {"description": field.pop("description")} if "description" in field else {}
+        found.append(
+            {"name": name, "in": "query", "required": name in required, **words, "schema": _never_null(field)}
+        )
+    return found
 
 
 def _never_null(schema: Document) -> Document:
@@ -241,7 +261,7 @@ def _multipart(operation: Operation, schemas: dict[str, Document]) -> Document:
                         " Its first bytes decide the type, not its name."
                     ),
                 },
-                "options": schemas[_name(operation.multipart)],
+                "options": {"description": "How it is read, and its job.", **schemas[_name(operation.multipart)]},
             },
             "additionalProperties": False,
         },
@@ -252,13 +272,22 @@ def _multipart(operation: Operation, schemas: dict[str, Document]) -> Document:
 def _answers(operation: Operation, schemas: dict[str, Document]) -> Document:
     answers: Document = {}
     for status, answer in operation.answers.items():
-        described: Document = {"description": _STATUS.get(status, "Done.")}
-        if answer.media_type is not None:
-            shown = {} if answer.document is None else {"schema": schemas[_name(answer.document)]}
-            described["content"] = {answer.media_type: shown}
-        described["headers"] = {name: {"schema": {"type": "string"}} for name in answer.headers}
+        described: Document = {"description": _STATUS.get(status, "Done."), "headers": _sent(*answer.headers)}
+        if answer.media_types:
+            described["content"] = {media_type: _content(answer, schemas) for media_type in answer.media_types}
         answers[str(status)] = described
     return answers
+
+
+def _content(answer: Answer, schemas: dict[str, Document]) -> Document:
+    if answer.document is not None:
+        return {"schema": schemas[_name(answer.document)]}
+    return {"schema": {"type": "string", **({"format": "binary"} if answer.is_file else {})}}
+
+
+def _sent(*names: str) -> Document:
+    """The header fields of an answer, with those of every answer."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *OF_EVERY_ANSWER)}
 
 
 def _problems(operation: Operation) -> Document:
@@ -268,14 +297,25 @@ def _problems(operation: Operation) -> Document:
     kinds += (p.BadRequest, p.Invalid) if operation.headers and not operation.reads else ()
     answers: dict[str, Document] = {}
     for kind in sorted(set(kinds), key=lambda kind: (kind.status, kind.__name__)):
-        example = {"type": p.problem_type(kind), "title": kind.title, "status": kind.status, "detail": str(kind())}
-        known = answers.setdefault(str(kind.status), {"description": kind.title, "content": {}})
+        example = {
+            "type": p.problem_type(kind),
+            "title": kind.title,
+            "status": kind.status,
+            "detail": str(kind()),
+            "request_id": "req_2f1c3a5e9b7d4c60",
+            "doc_url": p.doc_url(kind, ""),
+        }
+        headers = (
+            _sent("Retry-After")
+            if kind.status in (429, 503)
+            else _sent(*(name for name in kind.always if name in HEADERS))
+        )
+        known = answers.setdefault(str(kind.status), {"description": kind.title, "headers": {}, "content": {}})
+        known["headers"] |= headers
         media = known["content"].setdefault(
             "application/problem+json", {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
         )
         media["examples"][kind.__name__] = {"value": example}
-        if kind.status in (429, 503):
-            known["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return answers
 
 
@@ -287,41 +327,3 @@ _STATUS = {
     206: "The requested range.",
     304: "Not modified.",
 }
-
-_PAGE = Template(resources.files(__package__).joinpath("docs.html").read_text())
-
-
-def page(api: Document) -> str:
-    """The OpenAPI document as an HTML page without scripts."""
-    parts = []
-    for path, methods in api["paths"].items():
-        for method, operation in methods.items():
-            parts.append(_section(method.upper(), path, operation))
-    schemas = "".join(
-        f"<details><summary><code>{escape(name)}</code></summary><pre>{_pretty(schema)}</pre></details>"
-        for name, schema in sorted(api["components"]["schemas"].items())
-    )
-    return _PAGE.substitute(
-        operations="".join(parts), schemas=schemas, description=escape(api["info"]["description"])
-    )
-
-
-def _section(method: str, path: str, operation: Document) -> str:
-    parts = {
-        "parameters": operation["parameters"],
-        "body": operation.get("requestBody"),
-        "answers": operation["responses"],
-    }
-    details = "".join(
-        f"<details><summary>{name}</summary><pre>{_pretty(value)}</pre></details>"
-        for name, value in parts.items()
-        if value
-    )
-    return (
-        f"<section><h2><b>{method}</b> <code>{escape(path)}</code></h2>"
-        f"<p>{escape(operation['summary'])} {escape(operation['description'])}</p>{details}</section>"
-    )
-
-
-def _pretty(value: Any) -> str:
-    return escape(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -20,11 +20,34 @@ class Answer:
     """A successful response. `document` is the type of its JSON; None without a body or for another media type."""
 
     document: Any = None
-    media_type: str | None = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
     headers: tuple[str, ...] = ()
+    is_file: bool = False
+    """The body is the bytes of a file, of whichever type."""
 
 
-NO_CONTENT = Answer(media_type=None)
+NO_CONTENT = Answer(media_types=())
+PAGE = Answer(media_types=("text/html",))
+FILE_TYPES = (
+    "application/octet-stream",
+    "application/pdf",
+    "application/json",
+    "application/x-ndjson",
+    "application/gzip",
+    "application/alto+xml",
+    "application/vnd.apache.parquet",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "text/plain",
+    "text/csv",
+    "text/tab-separated-values",
+    "text/vnd.hocr+html",
+)
+"""What the workers here give their files; one of your own may give others."""
+_FILE = Answer(
+    media_types=FILE_TYPES, is_file=True, headers=("ETag", "Accept-Ranges", "Content-Disposition", "Content-Range")
+)
+FILE = {200: _FILE, 206: _FILE, 304: NO_CONTENT}
+"""The answers of an operation that gives a file, or a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

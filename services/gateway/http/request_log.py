@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import log, metrics, tracing
 from libs.common.errors import message_of
-from services.gateway.http.state import state_of
+from services.gateway.http.state import asked_of, base_of, state_of
 from services.gateway.problems import InternalError, render
 
 _TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
@@ -78,7 +78,7 @@ class RequestLog:
             logger.exception("request.bug", **trace._asdict())
             if status:
                 raise  # part of the response is sent, so the connection must break
-            await render(InternalError())(scope, receive, send_marked)
+            await render(InternalError(), asked_of(scope))(scope, receive, send_marked)
         finally:
             _record(scope, status or 499, time.perf_counter() - started, trace)
             if span is not None:
@@ -98,6 +98,9 @@ async def _break_off(scope: Scope, receive: Receive) -> None:
 
 def _completed(headers: list[tuple[bytes, bytes]], scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
     present = {name for name, _ in headers}
+    if b"location" in present:
+        base = base_of(scope).encode()
+        headers = [(name, base + value if name == b"location" else value) for name, value in headers]
     headers = [*headers, (b"x-request-id", request_id.encode()), *_ALWAYS]
     headers += [field for field in _UNLESS_SET if field[0] not in present]
     rate_limits: list[tuple[bytes, bytes]] = scope.get("argosy.headers", [])

@@ -1,7 +1,7 @@
 """The types of the documents that this API returns; /openapi.json has their schemas."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -264,6 +264,8 @@ class InvalidField(TypedDict):
     """An invalid field, and what is wrong with it."""
 
     field: str
+    pointer: NotRequired[str]
+    code: str
     message: str
 
 

@@ -98,6 +98,6 @@ async def exporter(
     request: pytest.FixtureRequest, gateway: Gateway, database_settings: DatabaseSettings, nats_bus: Bus
 ) -> AsyncIterator[None]:
     """An exporter that writes files. Settings may be given as its parameter."""
-    given = {"link_url": "http://gateway/v1/download"} | getattr(request, "param", {})
+    given = {"public_url": "http://gateway"} | getattr(request, "param", {})
     async with exporting.at_work(database_settings, nats_bus, gateway.folder, **given):
         yield

@@ -14,7 +14,7 @@ from tests.unit.deploy.k8s.settings_given import given_to, template, variables_o
 
 MAY_DIFFER = {
     *("BLOB_URL", "NATS_REPLICAS", "GATEWAY_ENV", "TRUSTED_PROXIES", "CORS_ORIGINS", "RETENTION_DAYS"),
-    *("RETENTION_MAX_BYTES", "MAIL_RELAYS", "MAIL_UNSUBSCRIBE_URL", "MAIL_BOUNCE_DOMAIN", "MAIL_HELO", "LINK_URL"),
+    *("RETENTION_MAX_BYTES", "MAIL_RELAYS", "MAIL_BOUNCE_DOMAIN", "MAIL_HELO", "PUBLIC_URL"),
 }
 EVERYWHERE = {"PROBES_HOST": "0.0.0.0", "GATEWAY_HOST": "0.0.0.0", "MAIL_LMTP_HOST": "0.0.0.0"}  # noqa: S104
 """What the default would bind to the inside of the pod."""
@@ -31,12 +31,13 @@ SAID_TO = {
         "TOKEN_SECRET",
         "LINK_SECRET",
         "KEY_SECRET",
+        "PUBLIC_URL",
     },
     "ocr": {"OCR_MEMORY_MB", "OCR_PAGE_TIMEOUT_S"},
-    "mailer": {"MAIL_RELAYS", "MAIL_SECRET", "MAIL_UNSUBSCRIBE_URL", "MAIL_COMPOSE_MEMORY_MB", "MAIL_TIMEOUT_S"},
+    "mailer": {"MAIL_RELAYS", "MAIL_SECRET", "PUBLIC_URL", "MAIL_COMPOSE_MEMORY_MB", "MAIL_TIMEOUT_S"},
     "analytics": {"ANALYTICS_SECRET"},
     "sync": {"SYNC_SECRET", "SYNC_CONTACT_URL", "SYNC_MEMORY_MB"},
-    "exporter": {"LINK_SECRET", "LINK_URL"},
+    "exporter": {"LINK_SECRET", "PUBLIC_URL"},
 }
 
 

@@ -20,7 +20,7 @@ def test_defaults() -> None:
         {"export_concurrency": 0},
         {"export_timeout_s": 0},
         {"export_rows_per_s": -1},
-        {"link_url": "ftp://x"},
+        {"public_url": "ftp://x"},
         {"export_concurrency": 5, "db_max_connections": 10},
     ],
 )

@@ -16,7 +16,7 @@ def test_each_link_is_that_of_its_file() -> None:
         Written(request, Artifact(name, "text/csv", 1, digit * 64, "key"), {})
         for name, digit in (("jobs.csv", "a"), ("jobs-2.csv", "b"))
     ]
-    made = links_to(files, "acme", job, settings_of(link_url="https://x.example/v1/download"))
+    made = links_to(files, "acme", job, settings_of(public_url="https://x.example/"))
     for file, told in zip(files, made["files"], strict=True):
         begin, _, token = told["link"].rpartition("/")
         link = link_of(token, LINK_SECRET)

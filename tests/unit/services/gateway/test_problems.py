@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from libs.common.errors import Unavailable
 from services.gateway import problems
+from services.gateway.field_errors import AT_MOST, NAME_AT_MOST
 from services.gateway.problems import (
-    ERRORS_AT_MOST,
-    NAME_AT_MOST,
     Conflict,
     LimitExceeded,
     MethodNotAllowed,
@@ -115,8 +114,8 @@ def test_of_very_many_wrong_fields_the_first_are_named_and_none_at_length() -> N
         Outer.model_validate({"name": "x", "parts": [{"size": 0}] * 5000})
     problem = invalid_fields(caught.value, within="body" * 10_000)
     assert str(problem).startswith("5000 fields")
-    assert len(problem.members["errors"]) == ERRORS_AT_MOST
-    assert len(render(problem).body) < ERRORS_AT_MOST * 2 * NAME_AT_MOST
+    assert len(problem.members["errors"]) == AT_MOST
+    assert len(render(problem).body) < AT_MOST * 2 * NAME_AT_MOST
 
 
 def test_every_wrong_field_is_named_and_no_value_repeated() -> None:

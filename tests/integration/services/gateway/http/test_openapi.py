@@ -20,9 +20,8 @@ from services.gateway.config import TokenSettings
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
 from services.gateway.identity.tokens import Identity, Tokens
-from services.gateway.routes import OPERATIONS
 from tests import analysing, syncing
-from tests.integration.services.gateway.gateway import Gateway, upload
+from tests.integration.services.gateway.gateway import upload
 from tests.integration.services.gateway.live import ROOT, LiveGateway, serving
 from tests.mailing import mailing
 from tests.relay import Relay
@@ -92,14 +91,3 @@ async def fuzz(gateway: LiveGateway, credential: str, *options: str, **environme
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     print(output.decode()[-700:])
-
-
-async def test_the_description_and_the_page_are_served(gateway: Gateway) -> None:
-    client = gateway.anonymous()
-    described = (await client.get("/openapi.json")).json()
-    assert described["openapi"].startswith("3.1")
-    known = {(operation.method.lower(), operation.path) for operation in OPERATIONS}
-    assert {(method, path) for path, methods in described["paths"].items() for method in methods} == known
-    page = (await client.get("/docs")).text
-    assert all(operation.path in page for operation in OPERATIONS)
-    assert "<script" not in page

@@ -23,13 +23,13 @@ ARTIFACT = {
 def test_it_is_what_the_description_says() -> None:
     error = {"code": "reject", "message": "No.", "traceback": "x"}
     for one in (job_facts(), job_facts(artifacts=[ARTIFACT], error=error)):
-        document = job_document(one)
+        document = job_document(one, "")
         assert set(document) == set(Job.__annotations__)
         TypeAdapter(Job).validate_json(orjson.dumps(document))
 
 
 def test_ids_are_public_and_say_what_they_are_of() -> None:
-    document = job_document(job_facts(**{name: UUID(int=1) for name in ("parent", "schedule", "replay")}))
+    document = job_document(job_facts(**{name: UUID(int=1) for name in ("parent", "schedule", "replay")}), "")
     assert document["id"] == "job_" + f"{7:032x}"
     assert (document["parent"], document["schedule"], document["replay"]) == (
         "job_" + f"{1:032x}", "schedule_" + f"{1:032x}", "replay_" + f"{1:032x}",
@@ -45,12 +45,14 @@ def test_ids_are_public_and_say_what_they_are_of() -> None:
     ],
 )
 def test_progress_is_whole_whatever_the_worker_said(progress: Any, shown: tuple[Any, ...]) -> None:
-    assert tuple(job_document(job_facts(progress=progress))["progress"].values()) == shown
+    assert tuple(job_document(job_facts(progress=progress), "")["progress"].values()) == shown
 
 
 def test_an_artifact_has_an_address_and_no_key() -> None:
-    (artifact,) = job_document(job_facts(artifacts=[ARTIFACT]))["artifacts"]
-    assert artifact["url"] == f"/v1/jobs/job_{7:032x}/artifacts/Tiden%20f%C3%BCr%20M%C3%A4rz.txt"
+    (artifact,) = job_document(job_facts(artifacts=[ARTIFACT]), "https://a.example/b")["artifacts"]
+    assert (
+        artifact["url"] == f"https://a.example/b/v1/jobs/job_{7:032x}/artifacts/Tiden%20f%C3%BCr%20M%C3%A4rz.txt"
+    )
     assert "secret" not in str(artifact)
 
 

@@ -15,8 +15,9 @@ from services.gateway.endpoints.letters import (
     read_letter,
 )
 from services.gateway.endpoints.submission import JobFields
+from services.gateway.field_errors import AT_MOST
 from services.gateway.http.json_budgets import LETTER_VALUES_AT_MOST
-from services.gateway.problems import ERRORS_AT_MOST, BadRequest, Invalid, TooLarge
+from services.gateway.problems import BadRequest, Invalid, TooLarge
 
 LETTER: dict[str, Any] = {"from": "Harbour <office@example.com>", "subject": "Tides", "text": "High."}
 TO = {"to": ["ada@example.com"]}
@@ -140,5 +141,5 @@ def test_a_letter_all_wrong_gets_a_short_answer() -> None:
     wrong = {"to": "a@one.test"} | {f"k{number}" + "x" * 1000: 1 for number in range(1000)}
     with pytest.raises(Invalid) as caught:
         read_letter(json.dumps(LETTER | {"recipients": [wrong]}).encode(), "folder")
-    assert len(caught.value.members["errors"]) == ERRORS_AT_MOST
+    assert len(caught.value.members["errors"]) == AT_MOST
     assert len(str(caught.value.members)) < 50_000

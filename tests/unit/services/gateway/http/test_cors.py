@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.gateway.http.client_address import ClientAddresses
 from services.gateway.http.cors import EXPOSED, Cors
+from services.gateway.http.public_url import PublicUrls
 from services.gateway.limits.decisions import Decision, refused
 from services.gateway.limits.policies import DEFAULTS, Charges
 
@@ -44,11 +45,14 @@ class Gateway:
         async def receive() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        state = SimpleNamespace(policies=DEFAULTS, client_addresses=ClientAddresses([]), limiter=self)
+        addresses = ClientAddresses([])
+        state = SimpleNamespace(
+            policies=DEFAULTS, client_addresses=addresses, public_urls=PublicUrls(None, addresses), limiter=self
+        )
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         scope: dict[str, Any] = {
             "type": "http", "method": method, "path": path, "headers": raw, "client": ("192.0.2.1", 1),
-            "app": SimpleNamespace(state=state),
+            "app": SimpleNamespace(state=state), "argosy.traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-00",
         }  # fmt: skip
         await self._cors(scope, receive, send)
         names = [name.decode() for name, _ in sent[0]["headers"]]
