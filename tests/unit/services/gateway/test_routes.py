@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from libs.common.errors import Unavailable
 from services.gateway.http.client_address import ClientAddresses
+from services.gateway.http.public_url import PublicUrls
 from services.gateway.limits.decisions import Decision
 from services.gateway.limits.policies import DEFAULTS, Charges, Per
 from services.gateway.problems import HeadTooLarge, IdempotencyMismatch, NotFound
@@ -64,11 +65,15 @@ async def asked(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    state = SimpleNamespace(policies=DEFAULTS, client_addresses=ClientAddresses([]), limiter=limiter)
+    addresses = ClientAddresses([])
+    state = SimpleNamespace(
+        policies=DEFAULTS, client_addresses=addresses, public_urls=PublicUrls(None, addresses), limiter=limiter
+    )
     target, _, query = path.partition("?")
     scope = {
         "type": "http", "method": method, "path": unquote(target), "query_string": query.encode(), "headers": [],
         "client": ("192.0.2.1", 1), "app": SimpleNamespace(state=state), **more,
+        "argosy.traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-00",
     }  # fmt: skip
     await app(scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent).decode()
@@ -148,7 +153,7 @@ def test_what_is_open_is_counted_by_address_alone() -> None:
     dispatches: list[Any] = [route.endpoint for route in PUBLIC_ROUTES]
     admissions = [admission for dispatch in dispatches for admission in dispatch._admissions.values()]
     public = [one for one in OPERATIONS if one.scope is None] + [admission.operation for admission in admissions]
-    assert len(public) == 8
+    assert len(public) == 9
     for one in public:
         assert {DEFAULTS[name].per for name in one.limits} <= {Per.IP, Per.ALL}, one.path
         assert Per.IP in {DEFAULTS[name].per for name in one.limits}, one.path
@@ -231,7 +236,7 @@ def test_what_is_public_is_listed() -> None:
     """Whoever opens something more to everybody says so here, too."""
     open_paths = {one.path for one in OPERATIONS if one.scope is None}
     assert open_paths == {"/v1/auth/token", "/v1/download/{token}", "/v1/unsubscribe/{token}"}
-    assert {route.path for route in PUBLIC_ROUTES} == {"/livez", "/readyz", "/openapi.json", "/docs"}
+    assert {route.path for route in PUBLIC_ROUTES} == {"/", "/livez", "/readyz", "/openapi.json", "/docs"}
     router = OperationRouter(PUBLIC_ROUTES, lifespan=None)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
         router._find({"type": "http", "method": "GET", "path": "/metrics"})
