@@ -130,7 +130,7 @@ def _completed(name: str, schema: Document) -> Document:
     """
     if "properties" not in schema:
         return schema
-    plain: Document = _with_plain_defaults(schema)
+    plain: Document = _for_generators(schema)
     closed = {"additionalProperties": False, **plain, "properties": describe(name, plain["properties"])}
     together = [one if "anyOf" in one else {"anyOf": [one]} for one in closed.pop("allOf", ())]
     if kinds := closed.pop("anyOf", None):
@@ -138,14 +138,18 @@ def _completed(name: str, schema: Document) -> Document:
     return closed | ({"allOf": together} if together else {})
 
 
-def _with_plain_defaults(value: Any, *, are_fields: bool = False) -> Any:
-    """Without defaults of null, which say no more than `required`, and objects, which generators cannot write."""
+def _for_generators(value: Any, *, are_fields: bool = False) -> Any:
+    """What generators and linters of others take. Arrays have `items`; no default is null or an object.
+
+    A default of null says no more than `required`, and that of an object cannot be written by generators.
+    """
     if isinstance(value, list):
-        return [_with_plain_defaults(inner) for inner in value]
+        return [_for_generators(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _with_plain_defaults(inner, are_fields=key == "properties")
+    items: Document = {"items": {}} if value.get("type") == "array" else {}
+    return items | {
+        key: _for_generators(inner, are_fields=key == "properties")
         for key, inner in value.items()
         if are_fields or key != "default" or not (inner is None or isinstance(inner, dict))
     }

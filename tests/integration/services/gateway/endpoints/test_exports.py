@@ -29,7 +29,7 @@ SELECT FROM pg_stat_activity WHERE query LIKE 'COPY %' AND state = 'active' AND 
 """
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"dataset": "cargo"}, "body.dataset", "jobs, recipients"),
-    ({"format": "pdf"}, "body.format", "'csv'"),
+    ({"format": "pdf"}, "body.format", "csv, jsonl, xlsx, parquet"),
     ({"columns": ["tenant"]}, "body.columns", "address, reason"),
     ({"columns": ["address", "address"]}, "body.columns", "twice"),
     ({"columns": []}, "body.columns", ""),
