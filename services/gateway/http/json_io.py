@@ -12,14 +12,13 @@ from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.field_errors import not_json
+from services.gateway.field_errors import NAME_AT_MOST, not_json
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import VALUES_AT_MOST
 from services.gateway.http.json_members import repeated_member
 from services.gateway.http.large_bodies import RoomForBody
 from services.gateway.http.nul import nul_in_json
 from services.gateway.problems import (
-    NAME_AT_MOST,
     BadRequest,
     Invalid,
     TooLarge,

@@ -317,7 +317,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Content-Disposition": {"description": "The name under which the file is saved (RFC 6266)."},
     "Content-Range": {"description": "Which bytes these are, and the size of the file: `bytes 0-3/10`."},
     "ETag": {"description": "The version of the answer, for If-None-Match and If-Range."},
-    "Idempotency-Max-Age": {"description": "Seconds for which the Idempotency-Key is remembered.", "type": "integer"},
+    "Idempotency-Max-Age": {
+        "description": "Seconds for which the Idempotency-Key is remembered.",
+        "type": "integer",
+    },
     "Idempotency-Replayed": {"description": "`true`: this is the job that an earlier request has made."},
     "Location": {"description": "Where what was made can be found.", "format": "uri-reference"},
     "Preference-Applied": {"description": "What of Prefer was kept, with the seconds that count: `wait=45`."},
