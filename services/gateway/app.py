@@ -50,8 +50,7 @@ def create_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         redis = _redis(settings)
         state.settings = settings
-        described = document(OPERATIONS, settings.public_url)
-        state.openapi, state.docs = orjson.dumps(described), page(described).encode()
+        state.openapi, state.docs = _described(settings)
         state.started, state.draining = asyncio.Event(), asyncio.Event()
         state.client_addresses = ClientAddresses(settings.proxies)
         state.public_urls = PublicUrls(settings.public_url, state.client_addresses)
@@ -102,6 +101,12 @@ def create_app(
         [*routes_for([*OPERATIONS, *operations]), *routes_for(PUBLIC_OPERATIONS)], lifespan
     )
     return app
+
+
+def _described(settings: Settings) -> tuple[bytes, bytes]:
+    """The API as an OpenAPI document and as a page, in bytes, so that all answers share them."""
+    described = document(OPERATIONS, settings.public_url)
+    return orjson.dumps(described), page(described).encode()
 
 
 def _redis(settings: Settings) -> Redis:
