@@ -38,7 +38,7 @@ async def test_an_accepted_document_is_in_the_ledger_and_its_upload_in_the_store
 @pytest.mark.parametrize(
     ("request_", "status", "kind", "fields"),
     [
-        (upload(b"GIF89a" + bytes(2000)), 415, "unsupported-media-type", []),
+        (upload(b"{\\rtf1 " + bytes(2000)), 415, "unsupported-media-type", []),
         (upload(b""), 422, "invalid", ["file"]),
         (upload(PNG + bytes(1_100_000)), 413, "too-large", []),
         ({"data": {"options": "{}"}, "files": {"other": ("x", b"y")}}, 422, "invalid", ["file"]),
@@ -55,7 +55,7 @@ async def test_an_accepted_document_is_in_the_ledger_and_its_upload_in_the_store
             [],
         ),
     ],
-    ids=["gif", "empty", "large", "no-file", "not-json", "options", "psm", "list", "unknown", "bare", "garbage"],
+    ids=["rtf", "empty", "large", "no-file", "not-json", "options", "psm", "list", "unknown", "bare", "garbage"],
 )  # fmt: skip
 async def test_what_is_refused_is_named_and_leaves_nothing(
     gateway: Gateway, request_: dict[str, Any], status: int, kind: str, fields: list[str]
