@@ -74,10 +74,11 @@ async def test_a_language_that_no_worker_has_is_refused_at_once(gateway: Gateway
     await leases.register(gateway.database, new_id(), queue="ocr", slots=1, host="h", pid=1, offers=offers)
     problem = assert_problem(await client.post("/v1/ocr", **upload(options=languages)), 422, "invalid")
     message = "Not installed: zzz. Installed: deu, eng."
-    assert problem["errors"] == [{"field": "options.languages", "message": message}]
+    refused = {"code": "not_allowed", "message": message}
+    assert problem["errors"] == [refused | {"field": "options.languages", "pointer": "/languages"}]
     recurring = {"name": "s", "queue": "ocr", "cron": "0 0 1 1 *", "payload": {"document": document} | languages}
     problem = assert_problem(await client.post("/v1/schedules", json=recurring), 422, "invalid")
-    assert problem["errors"] == [{"field": "body.payload.languages", "message": message}]
+    assert problem["errors"] == [refused | {"field": "body.payload.languages", "pointer": "/payload/languages"}]
     assert len(gateway.blobs()) == 1, "of the one that came before the worker"
     for options in ({"languages": ["deu", "eng"]}, {}):
         assert (await client.post("/v1/ocr", **upload(options=options))).status_code == 202
