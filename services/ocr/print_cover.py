@@ -1,8 +1,4 @@
-"""Finds print that no word stands for: lines that recognition has missed. Runs in the sandbox.
-
-Strokes of letters stand close together, so print has many edges side by side, at least over the width of a short
-word. Rules, frames and most photographs have few.
-"""
+"""Finds print that no word stands for: lines that recognition has missed. Runs in the sandbox."""
 
 from collections.abc import Sequence
 
@@ -10,6 +6,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from libs.common.contracts.ocr import Block
 from services.ocr.lighting import evened
+from services.ocr.print_marks import TILES_OF_A_WORD, edges, word_beginnings
 
 DOUBTFUL_BELOW = 50.0
 """A word of which Tesseract is less sure stands for nothing."""
@@ -23,8 +20,6 @@ TILE = (12, 6)
 """Pixels in which edges are counted."""
 EDGES_OF_PRINT = 0.2
 """The share of a tile's pixels that are edges, from which it may be print."""
-TILES_OF_A_WORD = 3
-"""So many tiles side by side are print: a word of five letters in 10-point type."""
 
 
 def unread_area(page: Image.Image, blocks: Sequence[Block]) -> float:
@@ -44,22 +39,8 @@ def unread_area(page: Image.Image, blocks: Sequence[Block]) -> float:
 
 
 def _tiles_of_print(image: Image.Image) -> int:
-    width, height = image.width // TILE[0], image.height // TILE[1]
-    if width < TILES_OF_A_WORD or not height:
-        return 0
-    edges = ImageChops.difference(image, ImageChops.offset(image, 1, 0)).point(_above(STROKE))
-    edges = edges.crop((0, 0, width * TILE[0], height * TILE[1]))
-    full = edges.resize((width, height), Image.Resampling.BOX).point(_above(round(255 * EDGES_OF_PRINT)))
-    begins = full
-    for step in range(1, TILES_OF_A_WORD):
-        begins = ImageChops.darker(begins, ImageChops.offset(full, -step, 0))
-    begins.paste(0, (width - TILES_OF_A_WORD + 1, 0, width, height))  # the offset goes round
+    begins = word_beginnings(edges(image, STROKE), TILE, EDGES_OF_PRINT)
     words = begins
     for step in range(1, TILES_OF_A_WORD):
         words = ImageChops.lighter(words, ImageChops.offset(begins, step, 0))
     return words.histogram()[255]
-
-
-def _above(level: int) -> list[int]:
-    """A table that makes higher levels white and others black."""
-    return [255 if value > level else 0 for value in range(256)]

@@ -5,6 +5,7 @@ word. Rules, frames, charts, plain logos and photographs of smooth things have f
 read by the OCR engine, which takes a second; what it stops is not read.
 """
 
+import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageChops
@@ -42,34 +43,43 @@ def has_print(image: Image.Image) -> bool:
     return False
 
 
-def _has_words(image: Image.Image) -> bool:
-    width, height = image.width // TILE[0], image.height // TILE[1]
+def edges(image: Image.Image, least: int) -> Image.Image:
+    """Return the picture white where a pixel differs from its neighbour by more than `least` levels of grey."""
+    return ImageChops.difference(image, ImageChops.offset(image, 1, 0)).point(_white_from(least + 1))
+
+
+def word_beginnings(edges_: Image.Image, tile: tuple[int, int], share: float) -> Image.Image:
+    """Return a pixel for each tile: white where as many as a word has begin with at least that share of edges."""
+    width, height = edges_.width // tile[0], edges_.height // tile[1]
     if width < TILES_OF_A_WORD or not height:
-        return False
-    edges = _strokes(_edges(image))
-    tiles = edges.crop((0, 0, width * TILE[0], height * TILE[1])).resize((width, height), Image.Resampling.BOX)
-    tiles = tiles.point(lambda level: 255 if level >= 255 * EDGES_OF_PRINT else 0)
+        return Image.new("L", (1, 1))
+    tiles = edges_.crop((0, 0, width * tile[0], height * tile[1])).resize((width, height), Image.Resampling.BOX)
+    tiles = tiles.point(_white_from(math.ceil(255 * share)))
     words = tiles
     for step in range(1, TILES_OF_A_WORD):
         words = ImageChops.darker(words, ImageChops.offset(tiles, -step, 0))
     words.paste(0, (width - TILES_OF_A_WORD + 1, 0, width, height))  # the offset goes round
-    return words.getbbox() is not None
+    return words
 
 
-def _edges(image: Image.Image) -> Image.Image:
-    difference = ImageChops.difference(image, ImageChops.offset(image, 1, 0))
-    return difference.point(lambda level: 255 if level > EDGE else 0)
+def _has_words(image: Image.Image) -> bool:
+    return word_beginnings(_strokes(edges(image, EDGE)), TILE, EDGES_OF_PRINT).getbbox() is not None
 
 
-def _strokes(edges: Image.Image) -> Image.Image:
+def _white_from(level: int) -> list[int]:
+    """A table that makes this level and higher ones white, and others black."""
+    return [255 if value >= level else 0 for value in range(256)]
+
+
+def _strokes(edges_: Image.Image) -> Image.Image:
     """Return the edges that go straight down as far as strokes of letters: no dots, rules, frames and bars."""
-    return ImageChops.subtract(_straight(edges, DOT), _straight(edges, LONG))
+    return ImageChops.subtract(_straight(edges_, DOT), _straight(edges_, LONG))
 
 
-def _straight(edges: Image.Image, steps: Sequence[int]) -> Image.Image:
+def _straight(edges_: Image.Image, steps: Sequence[int]) -> Image.Image:
     """Return the edges that go straight down for one pixel more than the sum of the steps."""
     for step in steps:
-        edges = ImageChops.darker(edges, ImageChops.offset(edges, 0, -step))
+        edges_ = ImageChops.darker(edges_, ImageChops.offset(edges_, 0, -step))
     for step in steps:
-        edges = ImageChops.lighter(edges, ImageChops.offset(edges, 0, step))
-    return edges
+        edges_ = ImageChops.lighter(edges_, ImageChops.offset(edges_, 0, step))
+    return edges_
