@@ -63,8 +63,8 @@ _WRITTEN = {
     " timeout_s due_at ticketed_at parent",  # children
     ("jobs", "UPDATE"): "state rank attempt failures crashes worker due_at ticketed_at started_at finished_at"
     " progress result artifacts errors bytes children payload",
-    ("workers", "INSERT"): "id queue slots host pid offers",
-    ("workers", "UPDATE"): "heartbeat_at",
+    ("workers", "INSERT"): "id queue slots host pid",
+    ("workers", "UPDATE"): "heartbeat_at offers",
     ("queues", "INSERT"): "name worker_seen_at",
     ("queues", "UPDATE"): "worker_seen_at",
     ("entries", "INSERT"): "queue what amount",

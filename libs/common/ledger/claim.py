@@ -61,17 +61,20 @@ class Claim(NamedTuple):
 
 
 _REGISTER = """
-INSERT INTO ledger.workers (id, queue, slots, host, pid, offers) VALUES ($1, $2, $3, $4, $5, $6::jsonb)
+INSERT INTO ledger.workers (id, queue, slots, host, pid) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()
 """
 
 
-async def register(
-    db: Database, worker: UUID, *, queue: str, slots: int, host: str, pid: int, offers: Offers | None = None
-) -> None:
+async def register(db: Database, worker: UUID, *, queue: str, slots: int, host: str, pid: int) -> None:
     """Register a worker process, so that it may claim jobs. Raises Unavailable."""
-    told = None if offers is None else orjson.dumps(offers).decode()
-    await db.fetch(_REGISTER, worker, queue, slots, host, pid, told, timeout_s=PROMPT_S)
+    await db.fetch(_REGISTER, worker, queue, slots, host, pid, timeout_s=PROMPT_S)
+
+
+async def tell_offers(db: Database, worker: UUID, offers: Offers) -> None:
+    """Let gateways know what a registered worker offers. Raises Unavailable."""
+    told = orjson.dumps(offers).decode()
+    await db.fetch("UPDATE ledger.workers SET offers = $2::jsonb WHERE id = $1", worker, told, timeout_s=PROMPT_S)
 
 
 # A worker that was considered dead has lost its row. It must not claim: no lease would protect the job.

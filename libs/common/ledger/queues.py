@@ -16,6 +16,8 @@ WITHDRAW_TICKETS = (
 _CAP = """
 INSERT INTO ledger.queues (name, {cap}) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET {cap} = excluded.{cap}
 """
+# By the row as JSON, so that a gateway that comes before the column finds null.
+_OFFERS = "SELECT to_jsonb(one) -> 'offers' FROM ledger.workers AS one WHERE queue = $1"
 # One SELECT per partial index. Together these contain the unfinished jobs, and none that has ended.
 LIVE = f"""
 SELECT queue,
@@ -87,5 +89,5 @@ async def set_cap(
 
 async def offers(db: Database, queue: str) -> list[dict[str, list[str]] | None]:
     """What each worker of `queue` offers; None: it does not say. Raises Unavailable."""
-    rows = await db.fetch("SELECT offers FROM ledger.workers WHERE queue = $1", queue, timeout_s=PROMPT_S)
+    rows = await db.fetch(_OFFERS, queue, timeout_s=PROMPT_S)
     return [row[0] for row in rows]

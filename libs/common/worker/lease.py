@@ -89,7 +89,7 @@ class Lease:
         self._bus = bus
         self._queue = queue
         self._slots = slots
-        self._offers = offers
+        self._offers = self._untold = offers
         self._renewed_at = float("-inf")
         self._unstored: set[Key] = set()
         self._unpublished: set[Key] = set()
@@ -139,10 +139,9 @@ class Lease:
     async def _register(self) -> None:
         sent_at = time.monotonic()
         host, pid = socket.gethostname(), os.getpid()
-        await leases.register(
-            self._db, self.worker, queue=self._queue, slots=self._slots, host=host, pid=pid, offers=self._offers
-        )
+        await leases.register(self._db, self.worker, queue=self._queue, slots=self._slots, host=host, pid=pid)
         self._renewed_at = sent_at
+        self._untold = self._offers
         logger.info("worker.registered", worker=str(self.worker), queue=self._queue, slots=self._slots)
 
     async def _keep(self) -> None:
@@ -157,9 +156,15 @@ class Lease:
         """Write to the rows of jobs, and wait for whoever has locked them."""
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
-            for step in (self._release_unknown, self._store_progress):
+            for step in (self._release_unknown, self._store_progress, self._tell_offers):
                 with background.surviving("Lease._write"):
                     await step()
+
+    async def _tell_offers(self) -> None:
+        """Not with the registration: who comes before the column does works all the same, and tells it later."""
+        if self._untold is not None:
+            await leases.tell_offers(self._db, self.worker, self._untold)
+            self._untold = None
 
     def _stop_overdue(self) -> None:
         now = time.perf_counter()

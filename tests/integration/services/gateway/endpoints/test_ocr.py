@@ -70,8 +70,9 @@ async def test_what_is_refused_is_named_and_leaves_nothing(
 async def test_a_language_that_no_worker_has_is_refused_at_once(gateway: Gateway) -> None:
     client, languages = await gateway.client(), {"languages": ["eng", "zzz"]}
     document = (await client.post("/v1/ocr", **upload(options=languages))).json()["id"]
-    offers = {"languages": ["deu", "eng"]}
-    await leases.register(gateway.database, new_id(), queue="ocr", slots=1, host="h", pid=1, offers=offers)
+    worker = new_id()
+    await leases.register(gateway.database, worker, queue="ocr", slots=1, host="h", pid=1)
+    await leases.tell_offers(gateway.database, worker, {"languages": ["deu", "eng"]})
     problem = assert_problem(await client.post("/v1/ocr", **upload(options=languages)), 422, "invalid")
     message = "Not installed: zzz. Installed: deu, eng."
     refused = {"code": "not_allowed", "message": message}
