@@ -109,13 +109,19 @@ def _path(loc: tuple[int | str, ...], document: Any, is_missing: bool) -> tuple[
     """The part of `loc` that leads through `document`: the rest names branches of unions."""
     path, here = list[int | str](), document
     for number, part in enumerate(loc):
-        is_there = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
-        if is_there:
+        if _leads_to(here, part):
             path.append(part)
             here = here[part]
         elif is_missing and number == len(loc) - 1:
             path.append(part)
     return tuple(path)
+
+
+def _leads_to(document: Any, part: int | str) -> bool:
+    """Whether there is a member of that name, or an entry at that place."""
+    if isinstance(document, list):
+        return isinstance(part, int) and part < len(document)
+    return isinstance(document, dict) and part in document
 
 
 def _explained(kind: str, context: Mapping[str, Any]) -> tuple[str, str]:

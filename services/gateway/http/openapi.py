@@ -278,14 +278,18 @@ def _answers(operation: Operation, schemas: dict[str, Document]) -> Document:
     for status, answer in operation.answers.items():
         described: Document = {"description": _STATUS.get(status, "Done."), "headers": _sent(*answer.headers)}
         if answer.media_types:
-            described["content"] = {media_type: _content(answer, schemas) for media_type in answer.media_types}
+            described["content"] = {
+                media_type: _content(media_type, answer, schemas) for media_type in answer.media_types
+            }
         answers[str(status)] = described
     return answers
 
 
-def _content(answer: Answer, schemas: dict[str, Document]) -> Document:
+def _content(media_type: str, answer: Answer, schemas: dict[str, Document]) -> Document:
     if answer.document is not None:
         return {"schema": schemas[_name(answer.document)]}
+    if media_type == "text/event-stream":
+        return {}  # a schema would be that of an event, whose data is a text
     return {"schema": {"type": "string", **({"format": "binary"} if answer.is_file else {})}}
 
 

@@ -52,6 +52,7 @@ class Everything(BaseModel):
     id: UUID | None = None
     shape: Annotated[Round | Square, Field(discriminator="kind")] | None = None
     even: int = 0
+    pair: tuple[str, int] = ("a", 1)
 
     @field_validator("even")
     @classmethod
@@ -100,6 +101,7 @@ def errors_of(text: str) -> list[dict[str, str]]:
         ('"shape": {}', "not_one_of", "which kind"),
         ('"shape": []', "wrong_type", "an object"),
         ('"even": 3', "not_allowed", "This must be even."),
+        ('"pair": ["a"]', "required", "This is required."),
     ],
 )
 def test_every_kind_is_in_our_words(given: str, code: str, says: str) -> None:

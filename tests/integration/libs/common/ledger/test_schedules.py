@@ -109,4 +109,5 @@ async def test_a_tenant_never_has_more_than_the_maximum(
     later = timedelta(hours=-1)
     made = await asyncio.gather(*(hourly(database, due=later) for _ in range(12)), return_exceptions=True)
     assert [isinstance(one, schedules.TooManySchedules) for one in made].count(True) == 7
-    assert [tuple(row) for row in await database.fetch("SELECT count(*) FROM ledger.schedules")] == [(5,)]
+    ((number,),) = await database.fetch("SELECT count(*) FROM ledger.schedules WHERE tenant <> 'argosy'")
+    assert number == 5
