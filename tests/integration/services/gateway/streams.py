@@ -57,7 +57,7 @@ class Stream:
         self.begun = asyncio.Event()
         self.status = 0
         self.ended = asyncio.Event()
-        headers = [(b"authorization", client.headers["authorization"].encode())]
+        headers = [(b"host", b"gateway"), (b"authorization", client.headers["authorization"].encode())]
         headers += [(b"last-event-id", last_id.encode())] if last_id else []
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path, "raw_path": path.encode()}
         scope |= {"query_string": b"", "headers": headers, "server": ("gateway", 80), "client": ("c", 1)}
