@@ -56,7 +56,7 @@ async def test_a_place_is_free_again_whatever_became_of_the_request(gateway: Gat
     operator, client = await gateway.client(operator=True), await gateway.client("acme")
     await operator.put("/v1/tenants/acme/limits", json={"limits": {"uploads": "1 at once"}})
     for _ in range(3):
-        assert_problem(await client.post("/v1/ocr", **upload(b"GIF89a")), 415, "unsupported-media-type")
+        assert_problem(await client.post("/v1/ocr", **upload(b"{\\rtf1 none")), 415, "unsupported-media-type")
         await gateway.app.state.limiter._giving_back.drain()
     assert (await client.post("/v1/ocr", **upload())).status_code == 202
 
