@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,12 +44,19 @@ class Finding(NamedTuple):
         return f"{self.package} {self.version}: {names}, {remedy}"
 
 
-def pins_of(lock: str) -> dict[str, str]:
-    """The versions in the text of a lock, by canonical name. Raises CannotAudit."""
+Pins = Mapping[str, Sequence[str]]
+"""Versions by canonical name. There are several where that of an old Python is another."""
+
+
+def pins_of(lock: str) -> Pins:
+    """The versions in the text of a lock. Raises CannotAudit."""
     found = PIN.findall(lock)
     if not found or len(found) != len(REQUIREMENT.findall(lock)):
         raise CannotAudit("the lock has no versions, or lines without an exact version")
-    return {canonicalize_name(name): version for name, version in found}
+    pins: dict[str, list[str]] = {}
+    for name, version in found:
+        pins.setdefault(canonicalize_name(name), []).append(version)
+    return pins
 
 
 def read_advisories(place: Path) -> list[Advisory]:
@@ -81,7 +88,7 @@ def _parsed(name: str, text: bytes) -> Advisory:
     raise CannotAudit(f"{name} is not an advisory in the OSV format, version 1")
 
 
-def findings(pins: Mapping[str, str], advisories: Iterable[Advisory]) -> list[Finding]:
+def findings(pins: Pins, advisories: Iterable[Advisory]) -> list[Finding]:
     """Whatever is known of these versions. Withdrawn advisories do not count. Raises CannotAudit."""
     found: list[Finding] = []
     for advisory in advisories:
@@ -94,17 +101,22 @@ def findings(pins: Mapping[str, str], advisories: Iterable[Advisory]) -> list[Fi
     return sorted(set(found))
 
 
-def _of_one(pins: Mapping[str, str], advisory: Advisory) -> Iterator[Finding]:
+def _of_one(pins: Pins, advisory: Advisory) -> Iterator[Finding]:
     for affected in advisory.get("affected", []):
         name = canonicalize_name(affected.get("package", {}).get("name", ""))
         if affected.get("package", {}).get("ecosystem") != "PyPI" or name not in pins:
             continue
         ranges = [part["events"] for part in affected.get("ranges", []) if part["type"] == "ECOSYSTEM"]
-        version = Version(pins[name])
-        if _is_named(version, affected.get("versions", [])) or any(_is_within(version, part) for part in ranges):
-            fixed = {event["fixed"] for events in ranges for event in events if "fixed" in event}
-            later = sorted((each for each in fixed if Version(each) > version), key=Version)
-            yield Finding(name, pins[name], advisory["id"], tuple(advisory.get("aliases", ())), tuple(later))
+        named, fixed = affected.get("versions", []), _fixed(ranges)
+        for pin in pins[name]:
+            version = Version(pin)
+            if _is_named(version, named) or any(_is_within(version, part) for part in ranges):
+                later = sorted((each for each in fixed if Version(each) > version), key=Version)
+                yield Finding(name, pin, advisory["id"], tuple(advisory.get("aliases", ())), tuple(later))
+
+
+def _fixed(ranges: Iterable[Iterable[Mapping[str, str]]]) -> set[str]:
+    return {event["fixed"] for events in ranges for event in events if "fixed" in event}
 
 
 def _is_named(version: Version, names: Iterable[str]) -> bool:
@@ -150,7 +162,7 @@ def main() -> int:
         return 2
     for finding in found:
         print(finding)
-    print(f"{len(pins)} locked versions, {len(found)} known vulnerabilities.")
+    print(f"{sum(map(len, pins.values()))} locked versions, {len(found)} known vulnerabilities.")
     return 1 if found else 0
 
 

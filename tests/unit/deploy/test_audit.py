@@ -84,9 +84,13 @@ def test_what_is_withdrawn_or_of_others_does_not_count() -> None:
 
 
 def test_what_a_lock_has() -> None:
-    assert pins_of(LOCK) == {"tide-tables": "2.4.1", "sextant": "1.0rc1"}
+    assert pins_of(LOCK) == {"tide-tables": ["2.4.1"], "sextant": ["1.0rc1"]}
+    twice = "".join(
+        f"a=={version} ; python_version {where} '3.12'\n" for version, where in (("1", "<"), ("2", ">="))
+    )
+    assert pins_of(twice) == {"a": ["1", "2"]}
     whole = (ROOT / "requirements.lock").read_text()
-    assert len(pins_of(whole)) == len(re.findall(r"^\S+==", whole, re.M)) > 100
+    assert sum(map(len, pins_of(whole).values())) == len(re.findall(r"^\S+==", whole, re.M)) > 100
 
 
 @pytest.mark.parametrize("lock", ["", "# nothing\n", f"{LOCK}loose>=1\n", f"{LOCK}git+https://a.test/b\n"])
@@ -172,7 +176,7 @@ def test_make_audit_fails_for_the_lock_of_this_project_if_one_pin_is_vulnerable(
     tmp_path: Path, fixed: str, code: int
 ) -> None:
     """An advisory for one of our own pins, as all versions before `fixed` would be vulnerable."""
-    version = pins_of((ROOT / "requirements.lock").read_text())["starlette"]
+    (version,) = pins_of((ROOT / "requirements.lock").read_text())["starlette"]
     made = advisory("starlette", {"introduced": "0"}, {"fixed": fixed})
     (tmp_path / "one.json").write_text(json.dumps(made))
     command = ["make", "--no-print-directory", "-o", "setup", "audit", f"ADVISORIES={tmp_path}"]
