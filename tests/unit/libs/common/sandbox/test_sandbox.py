@@ -169,7 +169,7 @@ async def test_each_result_has_the_whole_size(sandbox: Sandbox) -> None:
 
 async def test_a_process_that_has_used_its_time_leaves_the_rest_to_another(sandbox: Sandbox) -> None:
     found = list[int]()
-    await streamed(sandbox.lasting(0.01).stream(count_slowly, 100, 0.25), found)  # 0.6 s
+    await streamed(sandbox.lasting(0.05).stream(count_slowly, 100, 1.25), found)  # 3 s
     assert found in ([0, 1], [0, 1, 2]), "its start takes a little too"
 
 
