@@ -11,17 +11,14 @@ Misplaced is a word whose middle is more than 3 % of the page from every equal w
 import argparse
 import json
 import os
-import re
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pypdfium2
-import pypdfium2.raw as pdfium
 
 from benchmarks.ocr import score
 from libs.common.contracts.ocr import OcrOptions
@@ -32,6 +29,7 @@ from services.ocr.documents import count_pages
 from services.ocr.handler import wanted_pages
 from services.ocr.page_reading import PageFiles, Task, prepare_page, recognise_page
 from services.ocr.tesseract import installed_engine
+from tests.integration.services.ocr.word_places import words_of_pdf
 
 TRUTH = ".truth.txt"
 PAGES_AT_MOST, PIXELS_AT_MOST, EXTRA_PASSES_S = 100, 50_000_000, 48.0
@@ -91,8 +89,8 @@ def _read(source: Path, media_type: str, options: OcrOptions, folder: Path) -> N
 def _misplaced(page: pypdfium2.PdfPage, read: dict[str, Any]) -> int:
     """Count the words of words.json that are not near an equal word of the PDF page."""
     places: dict[str, list[tuple[float, float]]] = {}
-    for text, x, y in _words_of(page):
-        places.setdefault(text, []).append((x, y))
+    for text, (left, top, right, bottom) in words_of_pdf(page):
+        places.setdefault(_letters(text), []).append(((left + right) / 2, (top + bottom) / 2))
     count = 0
     for word in (word for block in read["blocks"] for line in block["lines"] for word in line["words"]):
         left, top, right, bottom = word["box"]
@@ -100,22 +98,6 @@ def _misplaced(page: pypdfium2.PdfPage, read: dict[str, Any]) -> int:
         near = (abs(x - u) < NEAR and abs(y - v) < NEAR for u, v in places.get(_letters(word["text"]), ()))
         count += not any(near)
     return count
-
-
-def _words_of(page: pypdfium2.PdfPage) -> Iterator[tuple[str, float, float]]:
-    """Yield the words of a PDF page and their middles, as shares of the page shown, from its upper left corner."""
-    textpage = page.get_textpage()
-    # Indexes of letters are not those of the text: letters beyond 16 bits take two of the one or the other.
-    text = "".join(chr(pdfium.FPDFText_GetUnicode(textpage, index)) for index in range(textpage.count_chars()))
-    x0, y0, x1, y1 = page.get_bbox()
-    for match in re.finditer(r"\S+", text):
-        boxes = [textpage.get_charbox(index) for index in range(*match.span())]
-        lefts, bottoms, rights, tops = zip(*boxes, strict=True)
-        u = ((min(lefts) + max(rights)) / 2 - x0) / max(1.0, x1 - x0)
-        v = 1 - ((min(bottoms) + max(tops)) / 2 - y0) / max(1.0, y1 - y0)
-        for _ in range(page.get_rotation() // 90):
-            u, v = 1 - v, u
-        yield _letters(match[0]), u, v
 
 
 def _letters(word: str) -> str:
