@@ -1,4 +1,4 @@
-"""make chaos: every fault, once for every seed; a table of what was lost (nothing) and counted twice (nothing).
+"""make chaos: every fault, once for every seed, in a fleet of its own; a table of what was lost and counted twice.
 
 Real processes. In a run all workers' slots are busy and jobs come in over HTTP when the fault strikes, at a random
 moment. Afterwards every accepted job must have ended once, its effects be counted once, the books balance,
@@ -13,7 +13,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,63 +49,78 @@ class Result:
         return not (self.lost or self.twice or self.unaccounted)
 
 
-async def run(fault: str, seed: int, jobs: int, *, probe: int = PROBE_JOBS) -> Result:
-    """One fleet, one fault. Raises AssertionError or TimeoutError where a job does not come to its end."""
-    chance = random.Random(f"{fault}/{seed}")  # noqa: S311 - so that a seed repeats the run
+async def run(faults: Sequence[str], seed: int, jobs: int, *, probe: int = PROBE_JOBS) -> list[Result]:
+    """One fleet, one fault after the other. Raises AssertionError or TimeoutError where a job does not end."""
+    chance = random.Random("/".join([*faults, str(seed)]))  # noqa: S311 - so that a seed repeats the run
     with tempfile.TemporaryDirectory(prefix="argosy-chaos-") as name:
         folder = Path(name)
         fleet = Fleet(folder, chance)
         with printed_logs(folder):
             try:
                 await fleet.start()
-                before = await fleet.throughput(probe, SLEEP_S)
-                await fleet.pause()
-                await fleet.submit(jobs // 2, sleep_s=SLEEP_S)
-                await fleet.resume()
-                begun = time.monotonic()
-                async with asyncio.timeout(PATIENCE_S):
-                    flowing = asyncio.create_task(fleet.submit(FLOWS, sleep_s=SLEEP_S, children=CHILDREN))
-                    submitting = asyncio.create_task(fleet.submit(jobs - jobs // 2, sleep_s=SLEEP_S))
-                    await asyncio.sleep(chance.uniform(0.3, 2))
-                    await FAULTS[fault](fleet)
-                    await submitting
-                    await flowing
-                    await fleet.until_ended()
-                    total_s = time.monotonic() - begun
-                    await fleet.until_workers_live()
-                after = await fleet.throughput(probe, SLEEP_S)
-                account = await fleet.account()
+                return [result async for result in _struck(fleet, faults, seed, jobs, probe)]
             finally:
                 await fleet.close()
-    expected = jobs + FLOWS * (1 + CHILDREN) + 2 * probe + (fault == "block_loop")
-    assert account["jobs"] == expected, f"{account['jobs']} jobs in the ledger, {expected} accepted"
-    assert account["misbooked"] == 0, account
-    return Result(
-        fault,
-        seed,
-        jobs,
-        account["lost"] + account["not_succeeded"],
-        account["twice"],
-        account["unaccounted"],
-        account["more_attempts"],
-        after / before,
-        total_s,
-    )
 
 
-def run_alone(fault: str, seed: int, jobs: int, probe: int = PROBE_JOBS) -> Result:
+async def _struck(fleet: Fleet, faults: Sequence[str], seed: int, jobs: int, probe: int) -> AsyncIterator[Result]:
+    """What each fault did. An account is of all jobs of the fleet, so that the one before is taken off."""
+    before = await fleet.throughput(probe, SLEEP_S)
+    expected, earlier = probe, Counter[str]()
+    for fault in faults:
+        total_s = await _strike(fleet, fault, jobs)
+        after = await fleet.throughput(probe, SLEEP_S)
+        account = await fleet.account()
+        expected += jobs + FLOWS * (1 + CHILDREN) + probe + (fault == "block_loop")
+        assert account["jobs"] == expected, f"{account['jobs']} jobs in the ledger, {expected} accepted"
+        assert account["misbooked"] == 0, account
+        more = {name: number - earlier[name] for name, number in account.items()}
+        yield Result(
+            fault,
+            seed,
+            jobs,
+            more["lost"] + more["not_succeeded"],
+            more["twice"],
+            more["unaccounted"],
+            more["more_attempts"],
+            after / before,
+            total_s,
+        )
+        before, earlier = after, Counter(account)
+
+
+async def _strike(fleet: Fleet, fault: str, jobs: int) -> float:
+    """One fault while jobs come in; the seconds until all have ended."""
+    await fleet.pause()
+    await fleet.submit(jobs // 2, sleep_s=SLEEP_S)
+    await fleet.resume()
+    begun = time.monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        flowing = asyncio.create_task(fleet.submit(FLOWS, sleep_s=SLEEP_S, children=CHILDREN))
+        submitting = asyncio.create_task(fleet.submit(jobs - jobs // 2, sleep_s=SLEEP_S))
+        await asyncio.sleep(fleet.chance.uniform(0.3, 2))
+        await FAULTS[fault](fleet)
+        await submitting
+        await flowing
+        await fleet.until_ended()
+        total_s = time.monotonic() - begun
+        await fleet.until_workers_live()
+    return total_s
+
+
+def run_alone(faults: Sequence[str], seed: int, jobs: int, probe: int = PROBE_JOBS) -> list[Result]:
     """`run`, on an event loop of its own."""
-    return asyncio.run(run(fault, seed, jobs, probe=probe))
+    return asyncio.run(run(faults, seed, jobs, probe=probe))
 
 
 def matrix(
-    faults: Iterable[str], seeds: Iterable[int], jobs: int, *, at_once: int, probe: int = PROBE_JOBS
+    fleets: Iterable[Sequence[str]], seeds: Iterable[int], jobs: int, *, at_once: int, probe: int = PROBE_JOBS
 ) -> Iterator[Result]:
-    """All faults × seeds, so many fleets at once, each with a process of its own to submit its jobs."""
+    """The faults of every fleet × seeds, so many fleets at once, each with a process of its own for its jobs."""
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
-        runs = [pool.submit(run_alone, fault, seed, jobs, probe) for seed in seeds for fault in faults]
+        runs = [pool.submit(run_alone, faults, seed, jobs, probe) for seed in seeds for faults in fleets]
         for one in as_completed(runs):
-            yield one.result()
+            yield from one.result()
 
 
 def table(results: list[Result]) -> str:
@@ -137,7 +153,8 @@ if __name__ == "__main__":
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     print(f"seeds {seeds.start} to {seeds.stop - 1}", flush=True)
     found = []
-    for result in matrix(arguments.faults, seeds, arguments.jobs, at_once=arguments.at_once):
+    fleets = [[fault] for fault in arguments.faults]
+    for result in matrix(fleets, seeds, arguments.jobs, at_once=arguments.at_once):
         print(result, flush=True)
         found.append(result)
     print(table(found))
