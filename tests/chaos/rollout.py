@@ -86,6 +86,13 @@ class Rollout:
         await self._step("all gateways are old", lambda: self._replace_gateways(self.older))
         await self._step("all of the older version, new schema", self._nothing)
 
+    async def to_itself(self) -> None:
+        """What a version can show alone: each kind of process replaced once, also while jobs give way."""
+        await self._step("the schema is migrated", self.fleet.migrate)
+        await self._step("all workers are new", lambda: self._replace_workers(self.older, WORKERS))
+        await self._step("all gateways are new", lambda: self._replace_gateways(self.older))
+        await self._crowd("one tenant holds all slots", lambda: self._replace_workers(self.older, 1))
+
     async def _nothing(self) -> None:
         """Change nothing."""
 
@@ -147,8 +154,8 @@ class Rollout:
         print(f"{step.name:52}{step.jobs:6}{step.failed:8}{step.asked:7}{step.seconds:9.1f}", flush=True)
 
 
-async def run(older: Path, *, jobs: int) -> Result:
-    """From the version in the folder `older` to this one and back. Raises TimeoutError if a job does not end."""
+async def run(older: Path, steps: Callable[[Rollout], Awaitable[None]], *, jobs: int) -> Result:
+    """Start with the version in the folder `older`. Raises TimeoutError if a job does not end."""
     with tempfile.TemporaryDirectory(prefix="argosy-rollout-") as name:
         fleet = Fleet(Path(name), random.Random())  # noqa: S311 - it only makes keys
         # An older version may have no user of its own, nor all limits of this one.
@@ -159,7 +166,7 @@ async def run(older: Path, *, jobs: int) -> Result:
                 rollout = Rollout(fleet, older, jobs)
                 print(f"{'step':52}{'jobs':>6}{'failed':>8}{'asked':>7}{'seconds':>9}", flush=True)
                 async with asyncio.timeout(PATIENCE_S):
-                    await rollout.there_and_back()
+                    await steps(rollout)
                 return Result(rollout.steps, await fleet.account())
             finally:
                 await fleet.close()
@@ -184,6 +191,6 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=200, help="at each step, while something changes")
     arguments = parser.parse_args()
     with checked_out(arguments.commit) as code:
-        found = asyncio.run(run(code, jobs=arguments.jobs))
+        found = asyncio.run(run(code, Rollout.there_and_back, jobs=arguments.jobs))
     print(found.account)
     sys.exit(not found.good)
