@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -241,9 +242,14 @@ def test_every_test_named_in_the_security_document_exists() -> None:
     references = re.findall(r"`(tests/[\w/]+\.py)::([\w:]+)`", text_of("SECURITY.md"))
     assert references
     for file, name in references:
-        defined = {
-            node.name
-            for node in ast.walk(ast.parse(text_of(file)))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        }
-        assert set(name.split("::")) <= defined, f"{file}::{name}"
+        assert set(name.split("::")) <= defined_in(file), f"{file}::{name}"
+
+
+@cache
+def defined_in(file: str) -> set[str]:
+    """The names of all functions and classes."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(text_of(file)))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }

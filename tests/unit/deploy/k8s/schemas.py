@@ -13,6 +13,8 @@ from deploy.k8s.rendering import Manifest
 OLDEST, NEWEST = "1.28", kubernetes_validate.latest_version()
 _read_once = cache(utils.schema_contents)
 """Otherwise megabytes of definitions are read again for each object."""
+_listed_once = cache(utils.all_versions)
+"""Otherwise the folders of all versions are listed twice for each object, and sorted."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Refusal:
 
 def refusal(manifest: Manifest, version: str) -> Refusal | None:
     """What the API server of that version would say; it refuses unknown fields too."""
-    with patch.object(utils, "schema_contents", _read_once):
+    with patch.multiple(utils, schema_contents=_read_once, all_versions=_listed_once):
         try:
             kubernetes_validate.validate(manifest, version, strict=True)
         except kubernetes_validate.ValidationError as error:

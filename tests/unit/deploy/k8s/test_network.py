@@ -6,10 +6,11 @@ from itertools import product
 
 import pytest
 
-from deploy.k8s.rendering import ENVIRONMENTS, Manifest, overlay, render
+from deploy.k8s.rendering import ENVIRONMENTS, Manifest, overlay
 from libs.common.contracts.services import PROBES, SERVICES, Need, ServiceRow
 from tests.unit.deploy.k8s.network_policies import Place, Policies, Way, pods_of
 from tests.unit.deploy.k8s.planting import changed, without
+from tests.unit.deploy.k8s.trees import unchanged
 
 PORTS = (
     22,
@@ -55,9 +56,9 @@ Allowed = set[tuple[str, str, str, int]]
 @cache
 def everything(environment: str) -> tuple[Manifest, ...]:
     """All that runs in an environment at once, the servers of components/servers too."""
-    parts = [render(overlay(environment)), render(overlay(environment) / "migrations")]
+    parts = [unchanged(overlay(environment)), unchanged(overlay(environment) / "migrations")]
     if environment == "staging":
-        parts.append(render(overlay(environment) / "servers"))
+        parts.append(unchanged(overlay(environment) / "servers"))
     return tuple(manifest for part in parts for manifest in part)
 
 
@@ -138,7 +139,7 @@ def test_what_is_allowed_is_what_is_declared(environment: str) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_before_anything_else_is_applied_the_migrations_reach_postgres_only(environment: str) -> None:
-    manifests = render(overlay(environment) / "migrations")
+    manifests = unchanged(overlay(environment) / "migrations")
     leaving, entering = (
         {way for way in ways if STRANGER not in way} for ways in allowed(environment, manifests)
     )  # nothing confines a stranger yet

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from deploy.k8s.rendering import ENVIRONMENTS, Manifest, overlay, render
+from deploy.k8s.rendering import ENVIRONMENTS, Manifest, overlay
 from libs.common.contracts.services import SERVICES
 from tests.unit.deploy.k8s.planting import GONE, changed, without
 from tests.unit.deploy.k8s.rules import RULES, broken
+from tests.unit.deploy.k8s.trees import unchanged
 
 Plant = Callable[[Sequence[Manifest]], list[Manifest]]
 POD = "spec/template/spec"
@@ -131,19 +132,19 @@ PLANTED: list[tuple[str, Plant]] = [
 
 @pytest.fixture(scope="module")
 def staging() -> list[Manifest]:
-    return render(overlay("staging"))
+    return unchanged(overlay("staging"))
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("part", [".", "migrations"])
 def test_an_environment_keeps_all_rules(environment: str, part: str) -> None:
-    manifests = render(overlay(environment) / part)
+    manifests = unchanged(overlay(environment) / part)
     assert manifests
     assert broken(manifests) == []
 
 
 def test_servers_for_a_cluster_without_keep_them_too() -> None:
-    servers = render(overlay("staging") / "servers")
+    servers = unchanged(overlay("staging") / "servers")
     assert len([one for one in servers if one["kind"] == "StatefulSet"]) == 3
     assert broken(servers) == []
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from deploy.k8s.rendering import ENVIRONMENTS, find, overlay, render
+from deploy.k8s.rendering import ENVIRONMENTS, find, overlay
 from tests.unit.deploy.k8s.planting import changed
 from tests.unit.deploy.k8s.schemas import NEWEST, OLDEST, refused
+from tests.unit.deploy.k8s.trees import unchanged
 
 VERSIONS = (OLDEST, "1.32", NEWEST)
 PARTS = [f"{name}/{part}" for name in ENVIRONMENTS for part in ("", "migrations", "namespace")]
@@ -12,7 +13,7 @@ PARTS = [f"{name}/{part}" for name in ENVIRONMENTS for part in ("", "migrations"
 
 @pytest.mark.parametrize("part", [*PARTS, "staging/servers"])
 def test_it_is_taken(part: str) -> None:
-    manifests = render(overlay(part))
+    manifests = unchanged(overlay(part))
     assert manifests
     assert [wrong for version in VERSIONS for wrong in refused(manifests, version)] == []
 
@@ -28,7 +29,7 @@ def test_it_is_taken(part: str) -> None:
     ],
 )
 def test_what_it_does_not_know_is_refused(kind: str, name: str, path: str, value: object) -> None:
-    before = [find(render(overlay("production")), kind, name)]
+    before = [find(unchanged(overlay("production")), kind, name)]
     planted = changed(before, kind, name, path, value)
     for version in VERSIONS:
         assert refused(before, version) == []

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pytest
 from pydantic import ValidationError
 
-from deploy.k8s.rendering import ENVIRONMENTS, MANIFESTS, Manifest, find, overlay, render
+from deploy.k8s.rendering import ENVIRONMENTS, MANIFESTS, Manifest, find, overlay
 from deploy.local.settings import variables_of as settings_read
 from libs.common.config import DatabaseSettings
 from libs.common.contracts.services import SERVICES, Need, ServiceRow
 from tests.unit.deploy.k8s.planting import GONE, changed
 from tests.unit.deploy.k8s.settings_given import given_to, template, variables_of
+from tests.unit.deploy.k8s.trees import unchanged
 
 MAY_DIFFER = {
     *("BLOB_URL", "NATS_REPLICAS", "GATEWAY_ENV", "TRUSTED_PROXIES", "CORS_ORIGINS", "RETENTION_DAYS"),
@@ -87,17 +88,17 @@ def differences(staging: Sequence[Manifest], production: Sequence[Manifest]) -> 
 
 @pytest.fixture(scope="module")
 def staging() -> list[Manifest]:
-    return render(overlay("staging"))
+    return unchanged(overlay("staging"))
 
 
 @pytest.fixture(scope="module")
 def production() -> list[Manifest]:
-    return render(overlay("production"))
+    return unchanged(overlay("production"))
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_service_starts_with_what_it_is_given(environment: str) -> None:
-    assert mistakes(render(overlay(environment))) == []
+    assert mistakes(unchanged(overlay(environment))) == []
 
 
 def test_environments_differ_where_they_should_only(staging: list[Manifest], production: list[Manifest]) -> None:
@@ -151,7 +152,7 @@ def test_a_template_that_is_not_filled_in_starts_nothing(production: list[Manife
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_migrations_are_given_the_owners_address_and_nothing_else(environment: str) -> None:
-    manifests = render(overlay(environment) / "migrations")
+    manifests = unchanged(overlay(environment) / "migrations")
     given = variables_of(manifests, find(manifests, "Job", "migrations"))
     assert given.keys() == {"DATABASE_URL"} <= {name.upper() for name in DatabaseSettings.model_fields}
 

@@ -1,11 +1,20 @@
-"""A copy of the manifests that a test may change."""
+"""The manifests as they are, and a copy of them that a test may change."""
 
 import shutil
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-from deploy.k8s.rendering import MANIFESTS
+from deploy.k8s.rendering import MANIFESTS, Manifest, render
+
+_render_once = cache(render)
+
+
+def unchanged(folder: Path) -> list[Manifest]:
+    """The objects of a part of the manifests as they are: rendered once, in a process a folder."""
+    return deepcopy(_render_once(folder))
 
 
 def copied(folder: Path) -> Path:
