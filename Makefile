@@ -10,12 +10,13 @@ RUN := $(VENV)/bin/python
 FOLDER := $(or $(ARGOSY_RUN_DIR),.run)
 WORKER := $(or $(S),ocr)
 SEEDS ?= 20
+EXAMPLES ?= 40
 EVENTS ?= 100000
 RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit chaos chaos-mail chaos-rollout chaos-events chaos-sync clients-check check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
+.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit fuzz chaos chaos-mail chaos-rollout chaos-events chaos-sync clients-check check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +119,9 @@ test-random: ## The same in random order; the seed is shown
 
 unit: setup ## Tests that need no servers, in seconds
 	@$(RUN) -m pytest -q -n 2 --dist loadfile --hypothesis-profile=unit tests/unit tests/test_architecture.py $(PYTEST_ARGS)
+
+fuzz: setup ## Every operation of the API with EXAMPLES drawn requests, beside the boundary values: make fuzz EXAMPLES=40
+	@TEST_EXAMPLES=$(EXAMPLES) $(RUN) -m pytest -n 0 tests/integration/services/gateway/http/test_openapi.py $(PYTEST_ARGS)
 
 chaos: setup ## Every fault with SEEDS seeds on real processes: make chaos SEEDS=20
 	@$(RUN) -m tests.chaos.matrix --seeds $(SEEDS)

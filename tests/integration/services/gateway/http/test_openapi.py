@@ -1,4 +1,7 @@
-"""The whole API against its own description: schemathesis finds no call that it does not answer as it says."""
+"""The whole API against its own description: schemathesis finds no call that it does not answer as it says.
+
+Every operation with few drawn examples; `make fuzz` draws more.
+"""
 
 import asyncio
 import os
@@ -27,7 +30,7 @@ from tests.mailing import mailing
 from tests.relay import Relay
 
 SECRET = "a secret of the tests, and of nobody else"  # noqa: S105
-EXAMPLES = 40
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "5"))
 """For each operation, beside the examples and the boundary values that the schemas themselves give."""
 
 
