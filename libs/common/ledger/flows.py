@@ -18,8 +18,11 @@ from libs.common.ledger.durability import LAZILY
 from libs.common.ledger.jobs import State, new_id
 from libs.common.unnest import Columns
 
-AT_ONCE = 4
-"""Children whose tickets are published with the fan-out if nothing else waits. The rest follows later."""
+CHILD_YIELDS_S = 10.0
+"""How far each child is ranked behind the one before. Most take less, so what the tenant sends in the meantime
+comes before those that have not begun."""
+CHILD_YIELDS_AT_MOST_S = 600.0
+"""How far a child is ranked behind its parent at most, so that what is sent later delays no flow for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,8 @@ class Child:
     error: dict[str, Any] | None
 
 
-# Each child is ranked one second after the previous one, so that a long flow does not hold up all later jobs.
 # Tickets are published with the fan-out only if they overtake no other job: nothing waits, there is no cap, and
-# the queue is not shared.
+# the queue is not shared. One for each slot is enough: the dispatcher comes before a slot needs a second.
 _OPEN = """
 NOT EXISTS (SELECT FROM ledger.jobs w WHERE w.queue = {job}.queue AND w.state = 'queued' AND w.ticketed_at IS NULL)
 AND NOT EXISTS (SELECT FROM ledger.queues q WHERE q.name = {job}.queue
@@ -67,9 +69,12 @@ inserted AS (
   INSERT INTO ledger.jobs
     (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
      due_at, ticketed_at, parent)
-  SELECT c.id, p.tenant, p.created_by, p.queue, c.kind, 'queued', p.priority, p.rank + place * interval '1 second',
+  SELECT c.id, p.tenant, p.created_by, p.queue, c.kind, 'queued', p.priority,
+         p.rank + place * interval '1 ms'
+           + least(place * {CHILD_YIELDS_S}, {CHILD_YIELDS_AT_MOST_S}) * interval '1 s',
          c.payload, p.tags, p.trace, p.max_attempts, p.timeout_s, now(),
-         CASE WHEN place <= $8 AND {_OPEN.format(job="p")} THEN now() END, p.id
+         CASE WHEN place <= (SELECT sum(slots) FROM ledger.workers w WHERE w.queue = p.queue)
+              AND {_OPEN.format(job="p")} THEN now() END, p.id
   FROM p, {_CHILDREN_MADE.unnested("c", first=4, ordinality="place")}
   RETURNING id, queue, ticketed_at),
 entered AS (
@@ -92,7 +97,7 @@ async def fan_out(
     parent, or if a cancel was requested. Raises Unavailable.
     """
     document = orjson.dumps(progress).decode()
-    rows = await db.fetch(_FAN_OUT, parent, attempt, worker, *_CHILDREN_MADE.arrays(children), document, AT_ONCE)
+    rows = await db.fetch(_FAN_OUT, parent, attempt, worker, *_CHILDREN_MADE.arrays(children), document)
     return [row[0] for row in rows if row[1]] if rows else None
 
 

@@ -45,6 +45,8 @@ REPAIR_EVERY_S = 1.0
 WINDOW_S = 2.0
 """Seconds of work that may be on the conveyor. The rest stays in the ledger, where jobs can be ordered and
 cancelled."""
+TICKETS_WITHOUT_WORKERS = 8
+"""The window while there is no worker: its first tickets are there when one comes."""
 PICKED_AT_A_TIME = 1_000
 LOST_AFTER_S = 3.0
 """A ticket this much older than the oldest one on the conveyor is no longer there."""
@@ -326,7 +328,11 @@ def _may_starve(stream: StreamState, demand: Demand) -> bool:
 
 
 def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> None:
-    """Allow `WINDOW_S` of work at the rate at which tickets are taken; more if the workers ran out of tickets."""
+    """Allow `WINDOW_S` of work at the rate at which tickets are taken; more if the workers ran out of tickets.
+
+    Of long jobs, two for each slot are enough, and more would be ahead of what is sent next: slots that have not
+    taken more than one ticket since the last look have not run out of them.
+    """
     now = time.monotonic()
     passed_s, took = now - state.seen_at, stream.taken - state.taken
     state.seen_at, state.taken = now, stream.taken
@@ -334,8 +340,8 @@ def _size_window(state: _QueueState, stream: StreamState, demand: Demand) -> Non
     if took >= 0:  # it is negative if the stream was created anew
         state.pace = took / passed_s
         state.rate += (state.pace - state.rate) * share
-    ran_dry = demand.backlog and stream.depth == 0 and demand.slots > 0 and not demand.shared
+    ran_dry = demand.backlog and stream.depth == 0 and took > demand.slots > 0 and not demand.shared
     shrunk = state.window * (1 - share / 2)
     wanted = state.window * 4.0 if ran_dry else max(state.rate * WINDOW_S, shrunk)
-    smallest = max(2 * demand.slots, 8)
+    smallest = 2 * demand.slots or TICKETS_WITHOUT_WORKERS
     state.window = min(WINDOW_LARGEST, max(smallest, int(wanted)))

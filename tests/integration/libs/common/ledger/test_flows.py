@@ -22,6 +22,7 @@ from libs.common.ledger.claim import Claim
 from libs.common.ledger.finish import Outcome, finish
 from libs.common.ledger.flows import NewChild
 from libs.common.ledger.jobs import Filter, NewJob, State, new_id
+from libs.common.ledger.picking import pick
 from libs.common.worker.job import Done, FanOut, Job
 from libs.common.worker.worker import Worker
 from services.gateway.engine.dispatcher import Dispatcher
@@ -200,7 +201,10 @@ async def test_a_worker_that_dies_after_the_last_child_is_made_up_for(database: 
     progress = {"done": 0, "total": 2, "note": None}
     assert await flows.fan_out(database, job.id, job.id, 0, children, progress) is None  # it has no such worker
     await database.fetch("UPDATE ledger.jobs SET worker = id WHERE id = $1", job.id)
-    assert len(await flows.fan_out(database, job.id, job.id, 0, children, progress) or []) == 2
+    await leases.register(database, job.id, queue=queue, slots=1, host="h", pid=1)
+    assert (
+        len(await flows.fan_out(database, job.id, job.id, 0, children, progress) or []) == 1
+    )  # one for each slot
     assert await flows.fan_out(database, job.id, job.id, 0, children, progress) is None
     assert await flows.wake(database) == []
     await database.fetch("UPDATE ledger.jobs SET state = 'failed', finished_at = now() WHERE parent = $1", job.id)
@@ -232,6 +236,23 @@ async def waiting_parent(database: Database, queue: str, children: int) -> NewJo
     new = [NewChild("number", b'{"numbers": [1]}') for _ in range(children)]
     await flows.fan_out(database, job.id, job.id, 0, new, {"done": 0, "total": children, "note": None})
     return job
+
+
+async def test_what_is_sent_during_a_flow_comes_before_the_rest_of_it(database: Database, queue: str) -> None:
+    flow = await waiting_parent(database, queue, 100)
+    await pass_seconds(database, 15)
+    soon = await submitted(database, queue, range(1))
+    await pass_seconds(database, flows.CHILD_YIELDS_AT_MOST_S)
+    late = await submitted(database, queue, range(1))
+    order = (await pick(database, queue, 102, await requeueing.demand(database, queue))).ids
+    assert (order.index(soon.id), order.index(late.id)) == (1, 101), "but nothing overtakes it for ever"
+    parts = [job_id for job_id in order if job_id not in (soon.id, late.id)]
+    assert parts == [child.id for child in await flows.children_of(database, flow.id)]
+
+
+async def pass_seconds(database: Database, seconds: float) -> None:
+    """Let all jobs have waited so much longer."""
+    await database.fetch("UPDATE ledger.jobs SET rank = rank - $1::float8 * interval '1 s'", seconds)
 
 
 async def test_a_cancel_that_meets_a_fan_out_reaches_the_new_children(database: Database, queue: str) -> None:

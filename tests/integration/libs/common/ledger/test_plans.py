@@ -35,7 +35,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     ),
     "fan_out": (
         flows._FAN_OUT,
-        (IDS[0], 1, WORKER, *flows._CHILDREN_MADE.arrays([NewChild("page", b"{}")]), "{}", flows.AT_ONCE),
+        (IDS[0], 1, WORKER, *flows._CHILDREN_MADE.arrays([NewChild("page", b"{}")]), "{}"),
     ),
     "wake": (flows._WAKE_ONE, (IDS[0],)),
     "children": (flows._CHILDREN, (IDS[0],)),

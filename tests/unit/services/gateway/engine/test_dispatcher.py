@@ -54,6 +54,12 @@ def test_workers_that_ran_dry_get_more_each_time_up_to_a_bound() -> None:
     assert windows[-1] == WINDOW_LARGEST
 
 
+def test_slots_that_took_one_long_job_each_have_not_run_dry() -> None:
+    state = _QueueState()
+    for _ in range(5):
+        assert looked(state, 0, 4) == 8
+
+
 def test_the_window_shrinks_slowly_when_less_is_taken() -> None:
     state = _QueueState(window=4_000)
     assert looked(state, 10, 0) == pytest.approx(2_000)
