@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.fleet import Fleet
-from tests.e2e.pasting import ROOT
+from tests.e2e.pages import ROOT
 from tests.http_serving import serving
 from tests.pictures import word_f1
 from tests.polling import PATIENCE_S

@@ -15,7 +15,8 @@ import pytest
 from benchmarks.peers.contenders import install_node, install_python
 from services.gateway.http.openapi import document
 from services.gateway.routes import OPERATIONS
-from tests.e2e.pasting import ROOT, checkout, paste
+from tests.e2e.pages import ROOT
+from tests.e2e.pasting import checkout
 
 HERE = Path(__file__).parent
 INSTALLED = ROOT / ".run" / "clients"
@@ -77,10 +78,12 @@ def test_the_python_client_has_types_that_fit(client: Path, python: Path) -> Non
 
 @pytest.mark.long
 def test_the_python_client_reads_a_scan_and_sends_a_letter(client: Path, python: Path, tmp_path: Path) -> None:
-    with checkout(tmp_path) as folder:
-        shutil.copytree(client, folder / "argosy_client")
-        script = f". .run/dev.env && PYTHONPATH=. {python / 'python'} {HERE / 'use_python_client.py'}"
-        told = json.loads(paste(folder, script))
+    with checkout(tmp_path) as made:
+        shutil.copytree(client, made.folder / "argosy_client")
+        (said,) = made.paste(
+            [f". .run/dev.env && PYTHONPATH=. {python / 'python'} {HERE / 'use_python_client.py'}"]
+        )
+        told = json.loads(said)
     assert told["ocr"] == told["mail"] == "succeeded"
     assert "HARBOUR" in told["text"].upper()
     assert told["recipients"] == {"sent": 1}
