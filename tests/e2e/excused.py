@@ -38,6 +38,8 @@ EXCUSED = {
     "OCR_CONCURRENCY=4 make up": SETTINGS,
     "ARGOSY_PORT=8081 make up": SETTINGS,
     "python -m services.gateway.…": "named only; docs/operate.md has it whole",
+    "make times": "is `make times ENV=production`",
+    "make times ENV=production": "as with ENV=staging",
     "make load FOR=600": "takes ten minutes; the page has `make load` too",
     "make images-test": "takes Docker or Podman, and minutes",
     "make images…": "builds images: `make images-test` and `make cluster-test` begin with it",
@@ -63,7 +65,7 @@ OF_THE_MACHINE = ("/tmp/argosy-sources", "/srv/argosy")  # noqa: S108
 
 LANGUAGES = {
     "mermaid": "a drawing",
-    "html": "tests/clients/browser.py opens the page in Chromium",
+    "html": "tests/clients/browser.py opens the pages in Chromium: `make clients-check`",
     "nginx": "tests/integration/services/gateway/http/test_public_url.py runs it",
     "haproxy": "tests/integration/services/gateway/http/test_public_url.py runs it",
     "caddyfile": "tests/integration/services/gateway/http/test_public_url.py runs it",
