@@ -1,6 +1,8 @@
 """Which commands and blocks of the documents are not pasted as they stand, and what tries them instead."""
 
-ON_A_NODE = "`make cluster-test` runs the lines of this section as they stand, on a node of Kubernetes"
+ON_A_NODE = (
+    "tests/e2e/test_deploy_page.py with a stand-in for Kubernetes; `make cluster-test` as it stands, on a node"
+)
 SECTIONS = {("docs/deploy.md", "From nothing to a first text"): ON_A_NODE}
 """Sections whose blocks are run elsewhere."""
 

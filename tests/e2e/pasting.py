@@ -56,18 +56,16 @@ class Checkout:
 @contextmanager
 def checkout(folder: Path, **settings: str) -> Iterator[Checkout]:
     """A copy of this checkout with a fleet, which runs meanwhile. `settings`: variables for `make up`."""
-    made = folder / "argosy"
-    _copy(made)
-    environment = {name: value for name, value in os.environ.items() if name not in NOT_OF_A_USER}
-    mine = Checkout(made, environment)
+    mine = copied(folder / "argosy")
     try:
-        Checkout(made, environment | {"ARGOSY_PORT": str(free_port())} | settings).paste(["make up"])
+        with_settings = mine.environment | {"ARGOSY_PORT": str(free_port())} | settings
+        Checkout(mine.folder, with_settings).paste(["make up"])
         yield mine
     finally:
         mine.paste(["make down"])
 
 
-def _copy(folder: Path) -> None:
+def copied(folder: Path) -> Checkout:
     """The files that are or would be committed, and a virtual environment that has what this one has."""
     listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")
@@ -81,3 +79,4 @@ def _copy(folder: Path) -> None:
         (programs / program).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (programs / program).chmod(0o755)
     (folder / ".venv/installed").touch()
+    return Checkout(folder, {name: value for name, value in os.environ.items() if name not in NOT_OF_A_USER})
