@@ -16,7 +16,8 @@ from tests.e2e.pages import ROOT
 NOT_OF_A_USER = ("DATABASE_URL", "REDIS_URL", "NATS_URL", "BLOB_URL", "MAIL_RELAYS", "ARGOSY_RUN_DIR", "MAKEFLAGS")
 BEGINS = "\x1e"
 """Printed before each command."""
-ENDS_WITHIN_S = 300
+ENDS_WITHIN_S = 500
+"""Less than a test may take."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Checkout:
 
     def paste(self, commands: Sequence[str]) -> list[str]:
         """What each of them prints, in one shell. Raises AssertionError at the first that fails."""
-        announced = (f"printf '{BEGINS}' | tee /dev/stderr\n{command}\n" for command in commands)
+        announced = (f"printf '{BEGINS}'; printf '{BEGINS}' >&2\n{command}\n" for command in commands)
         output, errors = self.folder.parent / "output", self.folder.parent / "errors"
         with output.open("wb") as out, errors.open("wb") as err:
             shell = subprocess.Popen(
@@ -37,7 +38,7 @@ class Checkout:
                 start_new_session=True,
             )  # fmt: skip
             try:
-                code = shell.wait(ENDS_WITHIN_S * len(commands))
+                code = shell.wait(ENDS_WITHIN_S)
             finally:
                 with suppress(ProcessLookupError):  # what it has left in the background
                     os.killpg(shell.pid, signal.SIGKILL)

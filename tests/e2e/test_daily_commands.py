@@ -1,11 +1,13 @@
-"""make up on a fleet that runs, status, scale and keys: what changes, what stays, and what is refused."""
+"""make up on a fleet that runs, status, scale, keys and load: what changes, what stays, and what is refused."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from deploy.local.load import KINDS
 from deploy.local.test_servers import free_port
 from libs.common.contracts.services import SERVICES
 from tests.e2e.fleet import Fleet
@@ -124,3 +126,17 @@ async def test_keys_are_listed_without_secrets_and_a_new_one_works(fleet: Fleet)
         assert (await client.get("/v1/jobs")).status_code == 200
         assert (await client.post("/v1/mail", json={})).status_code == 403
     assert "There is no role captain" in fleet.command("keys", "x", "captain", code=1)
+
+
+def test_work_is_done_of_all_kinds_where_sources_can_be_read(fleet: Fleet) -> None:
+    assert "SYNC_ALLOWED_NETWORKS=127.0.0.0/8 make up" in fleet.command("load", "1", code=1)
+    fleet.command("up", SYNC_ALLOWED_NETWORKS="127.0.0.0/8")
+    told = fleet.command("load", "5")
+    for kind in KINDS:
+        row = re.search(rf"^ *{kind} +([\d,]+) +([\d,]+) *(.*)$", told, re.M)
+        assert row, told
+        assert (row[1] != "0", row[2], row[3]) == (True, "0", ""), told
+    headers = {"Authorization": f"Bearer {fleet.variables()['ARGOSY_KEY']}"}
+    with httpx.Client(base_url=fleet.variables()["ARGOSY_URL"], headers=headers) as client:
+        assert client.get("/v1/sources").json()["sources"] == []
+        assert client.get("/v1/schedules").json()["schedules"] == []
