@@ -69,6 +69,7 @@ def text_of(name: str) -> str:
 def section(text: str, heading: str) -> str:
     """What stands under `heading` (`## Settings`), as far as the next heading of that level or above."""
     level = heading.count("#", 0, heading.index(" "))
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)  # a comment in a block is no heading
     _, found, rest = text.partition(f"\n{heading}\n")
     assert found, heading
     return re.split(rf"^#{{1,{level}}} ", rest, maxsplit=1, flags=re.M)[0]
