@@ -123,10 +123,10 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             *("refusals", "tables", "output_formats", "rotation", "scratch_folder", "warnings"),
             *("plausibility", "print_marks", "invisible_text", "page_selection"),
-            *("flattening", "lighting", "page_tree"),
+            *("flattening", "rules", "page_tree"),
         ),
-        ("source_cache", "page_cache", "tesseract_library", "pictures", "print_cover"),
-        ("tesseract", "documents", "picture_pdf"),
+        ("source_cache", "page_cache", "tesseract_library", "pictures", "lighting"),
+        ("print_cover", "tesseract", "documents", "picture_pdf"),
         ("config", "text_layer", "recognition", "merging", "comparison", "pdf_page"),
         ("page_judgement", "looking"),
         ("page_reading",),

@@ -1,4 +1,4 @@
-"""Other looks at a page that is hard to read: without shadows, and without colours. Runs in the sandbox.
+"""Other looks at a page that is hard to read: without shadows, colours and rules. Runs in the sandbox.
 
 Tesseract takes one threshold for the whole page, so all that lies in a shadow or under a marker is black to it. In
 the lightest of the three channels a marker or stamp is as light as paper, and black stays black.
@@ -7,6 +7,8 @@ the lightest of the three channels a marker or stamp is as light as paper, and b
 from collections.abc import Callable, Iterator
 
 from PIL import Image, ImageChops, ImageFilter, ImageMath
+
+from services.ocr.rules import without_rules
 
 PAPER_BLOCK, PAPER_REACH = 8, 9
 """Edges in pixels and blocks. The lightest block within reach is paper, because there is some between lines."""
@@ -31,8 +33,12 @@ def other_looks(grey: Image.Image, colours: Callable[[], Image.Image]) -> Iterat
         paper = _paper(lightest)
         yield evened(lightest, paper) if _is_uneven(paper) else lightest
     paper = _paper(grey)
-    if _is_uneven(paper):
-        yield evened(grey, paper)
+    even = evened(grey, paper) if _is_uneven(paper) else grey
+    if even is not grey:
+        yield even
+    unruled = without_rules(even)
+    if unruled is not None:
+        yield unruled
 
 
 def evened(grey: Image.Image, paper: Image.Image | None = None) -> Image.Image:

@@ -14,13 +14,18 @@ SAME_PLACE = 0.5
 def merge(own: Sequence[Block], read: Sequence[Block]) -> list[Block]:
     """Put the recognised blocks among the page's own, from top to bottom, without words that are there already."""
     merged = list(own)
-    known: dict[str, list[Box]] = {}
-    for word in (word for block in own for line in block.lines for word in line.words):
-        known.setdefault(_letters(word.text), []).append(word.box)
-    for block in _without_words(read, known):
+    for block in without_known(own, read):
         after = [number for number, other in enumerate(merged) if other.box[1] > block.box[1]]
         merged.insert(after[0] if after else len(merged), block)
     return merged
+
+
+def without_known(own: Sequence[Block], read: Sequence[Block]) -> list[Block]:
+    """Return the recognised blocks without the words that the page's own text has at the same place."""
+    known: dict[str, list[Box]] = {}
+    for word in (word for block in own for line in block.lines for word in line.words):
+        known.setdefault(_letters(word.text), []).append(word.box)
+    return _without_words(read, known)
 
 
 def text_of(blocks: Sequence[Block]) -> str:

@@ -16,13 +16,13 @@ from PIL import Image
 
 from libs.common.contracts.ocr import Block, OcrOptions, Page, Source
 from services.ocr.documents import PDF, POINTS_PER_INCH, open_pdf, rasterise_pdf_page
-from services.ocr.looking import read_image
-from services.ocr.merging import merge, share_found, text_of
+from services.ocr.looking import WORTH_A_LOOK, read_image
+from services.ocr.merging import merge, share_found, text_of, without_known
 from services.ocr.page_judgement import OwnText, judge
 from services.ocr.pdf_page import open_page
 from services.ocr.picture_pdf import ASSUMED_DPI
 from services.ocr.pictures import PageImage, coloured_picture, prepare_image
-from services.ocr.recognition import Reader, Reading
+from services.ocr.recognition import UNSURE_BELOW, Reader, Reading
 from services.ocr.refusals import EngineFailed
 from services.ocr.tesseract import Engine
 from services.ocr.text_layer import to_blocks
@@ -32,12 +32,18 @@ FIRST_DPI, FULL_DPI = 200, 300
 
 Tesseract scales every line to 36 pixels anyway. Measured at 200 and 300 dpi: a page of 11-point text takes 1.53 s
 and 1.81 s, with the same words; a scanned brochure has an F1 of 0.975 and 0.969."""
+LARGER, LARGER_PIXELS_AT_MOST = 2, 9_000_000
+"""By how much a small page is enlarged further while its print is small, and how large it becomes: A4 at 300 dpi.
+Applications that make PDFs of photographs often state a page of a few centimetres."""
 SMALLEST_LETTER_PX = 5
 """A lower or narrower picture has no letter. Tesseract would enlarge it to 36 pixels and run out of memory."""
 MIN_CONFIDENCE_TO_ADD = 70.0
 """Mean confidence from which words in the images of a page are added to its own text. Photographs give less."""
 MIN_CONFIDENCE_OF_A_SCAN = 50.0
 """The same for a page that has more words in its images than as text."""
+LARGER_PREFIX = "larger"
+WORDS_ELSEWHERE, SHARE_ELSEWHERE = 10, 0.6
+"""A layer lies elsewhere if so many words are read where it has none, and it has this share of them."""
 FOUND_SHARE = 0.5
 """Share of doubted words that are read from the picture too, from which the doubt is unfounded."""
 
@@ -110,6 +116,8 @@ class Prepared:
     digest: bytes = b""
     doubted: bool = False
     """The page's own text is hardly of any language. The picture decides."""
+    has_layer: bool = False
+    """Some of the page's own text is not seen: it stands for print in the picture."""
 
 
 def prepare_page(task: Task, files: PageFiles, dpi: int, *, believed: bool = False) -> Prepared:
@@ -155,7 +163,7 @@ def _prepare_mixed(
                  confidence=None, blocks=to_blocks(own.blocks, image.width, image.height))  # fmt: skip
     _write_parts(files, text_of(found.blocks), found, ())
     prepared = _to_recognise("mixed", image, dpi, files.path(".json").read_bytes())
-    return replace(prepared, doubted=own.doubted)
+    return replace(prepared, doubted=own.doubted, has_layer=bool(own.layer))
 
 
 def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSummary:
@@ -163,26 +171,69 @@ def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSumm
     deadline = time.monotonic() + task.extra_passes_s
     reading = _read(task, prepared, files, deadline)
     passes = reading.passes
-    may_be_larger = task.media_type == PDF and task.options.dpi is None and time.monotonic() < deadline
-    if may_be_larger and reading.has_small_print:
-        larger = replace(files, prefix="larger")
-        with suppress(EngineFailed):  # the first result stays
-            again = prepare_page(task, larger, FULL_DPI)
-            other = _read(task, again, larger, deadline)
-            passes += other.passes
-            if other.score > reading.score:
-                prepared, reading = again, other
-                for part in files.folder.glob(f"{larger.path('').name}.*"):
-                    part.rename(files.path(part.suffix))
+    may_be_larger = task.media_type == PDF and task.options.dpi is None
+    while may_be_larger and time.monotonic() < deadline and (dpi := _larger_dpi(prepared, reading)) is not None:
+        again, other = _read_larger(task, files, dpi, deadline)
+        passes += other.passes if other is not None else 0
+        if again is None or other is None or other.score <= reading.score:
+            break
+        prepared, reading = again, other
+        for part in files.folder.glob(f"{LARGER_PREFIX}-*"):
+            part.rename(files.path(part.suffix))
+    again = _judged_again(task, prepared, reading, files)
+    if again is None:
+        return _finish(prepared, reading, files, passes)
+    reading.pdf.unlink(missing_ok=True)
+    files.path(".pdf").unlink(missing_ok=True)
+    if again.summary is not None:
+        return again.summary
+    reading = _read(task, again, files, deadline)
+    return _finish(again, reading, files, passes + reading.passes)
+
+
+def _read_larger(
+    task: Task, files: PageFiles, dpi: int, deadline: float
+) -> tuple[Prepared | None, Reading | None]:
+    """Read the page again at that resolution, into files of their own. None and None if the engine cannot."""
+    larger = replace(files, prefix=LARGER_PREFIX)
+    with suppress(EngineFailed):  # the first result stays
+        prepared = prepare_page(task, larger, dpi)
+        return prepared, _read(task, prepared, larger, deadline)
+    return None, None
+
+
+def _judged_again(task: Task, prepared: Prepared, reading: Reading, files: PageFiles) -> Prepared | None:
+    """Prepare the page anew if the reading shows that its own text was misjudged; None if it was not."""
     if prepared.doubted and share_found(_own(files).blocks, reading.blocks) >= FOUND_SHARE:
-        reading.pdf.unlink(missing_ok=True)
-        files.path(".pdf").unlink(missing_ok=True)
-        prepared = prepare_page(task, files, prepared.dpi, believed=True)
-        if prepared.summary is not None:
-            return prepared.summary
-        reading = _read(task, prepared, files, deadline)
-        passes += reading.passes
-    return _finish(prepared, reading, files, passes)
+        return prepare_page(task, files, prepared.dpi, believed=True)
+    if prepared.has_layer and _lies_elsewhere(_own(files).blocks, reading.blocks):
+        instead = replace(task, options=task.options.model_copy(update={"text": "replace"}))
+        return prepare_page(instead, files, prepared.dpi)
+    return None
+
+
+def _lies_elsewhere(own: Sequence[Block], read: Sequence[Block]) -> bool:
+    """Whether the picture has, apart from its layer, what the layer says: so the layer lies beside the print."""
+    left = without_known(own, read)
+    return _count(left) >= WORDS_ELSEWHERE and share_found(left, own) >= SHARE_ELSEWHERE
+
+
+def _larger_dpi(prepared: Prepared, reading: Reading) -> int | None:
+    """Return a resolution at which small print may be read better, or None."""
+    image = prepared.image
+    assert image is not None  # noqa: S101
+    is_small = image.width * image.height * LARGER**2 <= LARGER_PIXELS_AT_MOST
+    if not (reading.has_small_print or (is_small and _is_poor(reading))):
+        return None
+    if prepared.dpi < FULL_DPI:
+        return FULL_DPI
+    return round(prepared.dpi * LARGER) if is_small else None
+
+
+def _is_poor(reading: Reading) -> bool:
+    """Whether the engine is unsure, or there is print and no word."""
+    confidence = _mean(reading.blocks)
+    return reading.unread_area >= WORTH_A_LOOK if confidence is None else confidence < UNSURE_BELOW
 
 
 def _own(files: PageFiles) -> Page:

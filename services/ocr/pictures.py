@@ -27,6 +27,8 @@ LONGEST_EDGE = 32_000
 """Pixels. Tesseract reads no image with an edge of more than 32,767 pixels."""
 ROWS_AT_LEAST = 0.5
 """The share of its rows that a file must have if it ends too early."""
+PAPER = 200
+"""Level of grey. Decoders fill rows that they lack with black or a medium grey."""
 NOT_SQUARE = 1.01
 """If the resolutions across and down differ by more than this factor, the pixels are made square."""
 ORIENTATION, SUBFILE_TYPE, OLD_SUBFILE_TYPE, COMPRESSION = 0x0112, 254, 255, 259
@@ -283,6 +285,8 @@ def _with_a_white_end(image: Image.Image) -> Image.Image:
     """Paint over the rows that the file does not have. Raises UnreadableDocument if they are too many."""
     shades = image.convert("L")
     last = shades.crop((0, image.height - 1, image.width, image.height))
+    if not any(last.histogram()[:PAPER]):  # no row is missing: the picture is only coarser, or ends in paper
+        return plain(image)
     ending = last.resize(image.size, Image.Resampling.NEAREST)
     rest = ImageChops.difference(shades, ending).getbbox()
     rows = rest[3] if rest else 0

@@ -33,6 +33,9 @@ LONG_WORD = 4
 MIN_GAIN = 1.02
 """The factor by which a further pass must improve the score. Horizontal lines replace vertical ones even if their
 score is lower by this factor."""
+MAX_DPI = 600
+"""Tesseract is told of no more. It leaves out print that is far too small for the resolution, and some pictures of
+150 dpi say 1200. True scans of 1200 dpi are read as well."""
 MIN_LETTERS = 20
 """Pages with fewer letters are not tried in other orientations."""
 
@@ -66,7 +69,7 @@ class Reader:
         self._path = path
         self._base = base
         self._languages = languages
-        self._dpi = dpi
+        self._dpi = min(dpi, MAX_DPI)
         self._until = until
         self.psm = psm
         with Image.open(path) as image:

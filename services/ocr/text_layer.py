@@ -24,8 +24,9 @@ WORD_GAP = 0.1
 """Gap between two words, as a share of the font size, beside the usual gap of the line. TeX goes down to 0.13."""
 SURE_GAP = 0.05
 """A smaller gap does not part words, though there may be a space."""
-GAPS_OF_A_LINE, WIDEST_USUAL_GAP = 6, 0.4
-"""With fewer gaps, the usual one is taken for zero. Letters that stand farther apart are words of one letter."""
+GAPS_OF_A_LINE, WIDEST_USUAL_GAP, WIDEST_BESIDE_SPACES = 6, 0.4, 1.0
+"""With fewer gaps, the usual one is taken for zero. Letters that stand farther apart are words of one letter,
+unless the line has spaces of its own: then it is a headline that is set widely."""
 LEVEL = 0.02
 """Sine of the angle up to which a line is level."""
 INVISIBLE = (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDERMODE_CLIP)
@@ -232,7 +233,8 @@ def _usual_gap(letters: list[_Letter]) -> float:
     if len(within) < GAPS_OF_A_LINE:
         return 0.0
     usual = median(after.gap_after(before) for before, after in within)
-    return max(0.0, usual) if usual <= WIDEST_USUAL_GAP else 0.0
+    has_spaces = any(letter.space and not letter.guessed for letter in letters)
+    return max(0.0, usual) if usual <= (WIDEST_BESIDE_SPACES if has_spaces else WIDEST_USUAL_GAP) else 0.0
 
 
 def _word(letters: list[_Letter], to_share: "_Place") -> OwnWord:

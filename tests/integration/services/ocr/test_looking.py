@@ -8,6 +8,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 from tests import pictures
 from tests.integration.services.ocr.conftest import Reader
 from tests.integration.services.ocr.read_words import TEXT, committed
+from tests.integration.services.ocr.word_places import words_off_their_ink
 from tests.pictures import word_f1
 
 
@@ -33,6 +34,17 @@ def stamped(page: Image.Image) -> Image.Image:
     return ImageChops.multiply(page, stamp)
 
 
+def ruled(page: Image.Image, *, step: int = 39, level: int = 90, down: bool = False) -> Image.Image:
+    """On paper with rules, some of which cross the letters."""
+    paper = Image.new("RGB", page.size, "white")
+    canvas = ImageDraw.Draw(paper)
+    for place in range(step, page.height, step):
+        canvas.line((0, place, page.width, place), fill=(level, level, level), width=2)
+        if down:
+            canvas.line((place, 0, place, page.height), fill=(level, level, level), width=2)
+    return ImageChops.multiply(page, paper)
+
+
 async def read(reader: Reader, image: Image.Image, kind: str = "PNG") -> tuple[str, dict[str, Any]]:
     """The text, and the page of words.json with the number of passes."""
     done = await reader.read(pictures.encoded(image, kind, dpi=(150, 150)))
@@ -53,6 +65,23 @@ async def test_shadows_markers_and_stamps_hide_nothing(reader: Reader, look: Any
     text, page = await read(reader, look(pictures.page(mode="RGB")), kind)
     assert word_f1(text, TEXT) > 0.9
     assert page["unread_area"] < 0.002
+
+
+@pytest.mark.parametrize(
+    "paper",
+    [ruled, lambda page: ruled(page, level=180, down=True), lambda page: in_shadow(ruled(page))],
+    ids=["ruled", "squared", "ruled-in-shadow"],
+)
+async def test_rules_of_the_paper_hide_nothing(reader: Reader, paper: Any) -> None:
+    text, _ = await read(reader, paper(pictures.page(mode="RGB")))
+    assert word_f1(text, TEXT) > 0.9
+
+
+async def test_a_picture_is_read_whatever_resolution_it_claims_to_have(reader: Reader) -> None:
+    done = await reader.read(pictures.encoded(pictures.page(), "PNG", dpi=(1200, 1200)))
+    assert word_f1(await reader.text(done), TEXT) > 0.95
+    document = await reader.artifact(done, "document.pdf")
+    assert words_off_their_ink(document, await reader.words(done)) == []
 
 
 async def test_a_page_that_was_read_well_is_looked_at_once(reader: Reader) -> None:

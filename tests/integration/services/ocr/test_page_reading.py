@@ -8,6 +8,7 @@ import pypdfium2
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from services.ocr.page_reading import FULL_DPI
 from services.ocr.pdf_page import open_page
 from tests import pictures
 from tests.drawn_pdf import add_field, add_note, drawn_pdf, layer, scan, strips, text, whole_page
@@ -147,6 +148,27 @@ async def test_a_wrong_layer_of_real_words_is_read_over_when_asked(reader: Reade
     assert word_f1(await reader.text(done), TEXT) > 0.95
     document = await reader.artifact(done, "document.pdf")
     assert "language" not in pypdfium2.PdfDocument(document)[0].get_textpage().get_text_range()
+
+
+async def test_a_layer_that_lies_beside_the_print_gives_way_to_it(reader: Reader) -> None:
+    moved = f"q 1 0 0 1 0 -80 cm {layer()}Q"
+    done = await reader.read(drawn_pdf(whole_page() + moved, {"Scan": scan()}), dpi=150)
+    assert word_f1(await reader.text(done), TEXT) > 0.95
+    document = await reader.artifact(done, "document.pdf")
+    assert words_off_their_ink(document, await reader.words(done)) == []
+
+
+async def test_a_page_of_a_few_centimetres_is_read_as_finely_as_its_print_needs(reader: Reader) -> None:
+    def small(_document: pikepdf.Pdf, sheet: pikepdf.Page) -> None:
+        sheet.MediaBox = pikepdf.Array([0, 0, 153, 198])
+
+    picture = pictures.page(dpi=200)
+    done = await reader.read(drawn_pdf("q 153 0 0 198 0 0 cm /Scan Do Q", {"Scan": picture}, small))
+    assert word_f1(await reader.text(done), TEXT) > 0.95
+    (page,) = await reader.words(done)
+    assert page["dpi"] == 2 * FULL_DPI
+    document = await reader.artifact(done, "document.pdf")
+    assert words_off_their_ink(document, [page]) == []
 
 
 async def test_odd_words_that_the_picture_has_too_are_kept(reader: Reader) -> None:

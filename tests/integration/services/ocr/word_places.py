@@ -13,7 +13,8 @@ from tests.integration.services.ocr.read_words import words_of
 
 NEAR = 0.02
 """Share of the page."""
-DRAWN_SCALE = 2.0
+DRAWN_SCALE, DRAWN_EDGE_PX = 2.0, 1500
+"""Pages are drawn at 144 dpi, and small ones larger."""
 Place = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the page shown."""
 
@@ -26,7 +27,8 @@ def words_off_their_ink(document: bytes, pages: list[dict[str, Any]]) -> list[st
     assert len(opened) == len(pages)
     for number, page in enumerate(pages, 1):
         sheet = open_page(opened, number)
-        ink = sheet.render(scale=DRAWN_SCALE, grayscale=True).to_pil().point(lambda level: 255 * (level < 160))
+        scale = max(DRAWN_SCALE, DRAWN_EDGE_PX / max(sheet.get_size()))
+        ink = sheet.render(scale=scale, grayscale=True).to_pil().point(lambda level: 255 * (level < 160))
         of_pdf = list(words_of_pdf(sheet))
         wrong += [f"document.pdf: {text}" for text, place in of_pdf if not _has_ink(ink, place)]
         for word in words_of([page]):

@@ -176,6 +176,16 @@ def test_a_file_that_ends_too_early_is_read_as_far_as_it_goes(tmp_path: Path, ki
         assert 20 < ImageStat.Stat(seen.crop((0, 0, 200, 100))).mean[0] < 235
 
 
+def test_a_page_that_ends_in_white_paper_lacks_no_rows(tmp_path: Path) -> None:
+    """Each scan of a progressive JPEG has all rows, the first one coarsely."""
+    source = noted(tmp_path, pictures.page(), "JPEG", progressive=True, quality=90)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 4 // 5])
+    page = prepared(source)
+    assert page.damaged
+    with page.open() as seen:
+        assert ImageStat.Stat(seen.crop((0, 0, seen.width, seen.height // 4))).extrema[0][0] < 100
+
+
 def test_of_less_than_half_nothing_is_read(tmp_path: Path) -> None:
     source = noted(tmp_path, Image.effect_noise((200, 200), 90), "PNG")
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 3])

@@ -42,7 +42,7 @@ def test_letters_that_are_moved_a_little_stay_together(kern: float) -> None:
     assert texts_of(drawn_pdf(f"BT /F1 24 Tf 72 700 Td [{shown}] TJ ET")) == [["lighthouse"]]
 
 
-@pytest.mark.parametrize("tracking", [2, 4, 7])
+@pytest.mark.parametrize("tracking", [2, 4, 7, 10, 16])
 def test_words_that_are_set_widely_are_not_torn(tracking: float) -> None:
     content = f"BT /F1 20 Tf {tracking} Tc 72 700 Td (HARBOUR OFFICE KIRKWALL) Tj ET"
     assert texts_of(drawn_pdf(content)) == [["HARBOUR", "OFFICE", "KIRKWALL"]]
