@@ -31,6 +31,7 @@ from libs.common.errors import ArgosyError
 from libs.common.sandbox import confinement, process, written
 from libs.common.sandbox.confinement import Reach
 from libs.common.sandbox.process import FORK_SERVER, TURNS_AT_MOST, Limits, Orders, Refusals
+from libs.common.sandbox.short_paths import short_temporary_paths
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +71,8 @@ class Sandbox:
         self._context = multiprocessing.get_context("forkserver")
         # Without __name__ each process would load this module again.
         self._context.set_forkserver_preload([FORK_SERVER, __name__, *preload])
-        with without_secrets():  # a process could read the initial environment, whatever is removed later
+        # A process could read the initial environment, whatever is removed later.
+        with without_secrets(), short_temporary_paths():
             multiprocessing.forkserver.ensure_running()
         if missing := confinement.what_is_missing():
             logger.warning("sandbox.open", why=missing)
