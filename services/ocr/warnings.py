@@ -15,6 +15,8 @@ MESSAGES = {
     "looks_different": "document.pdf may show the page otherwise than the file does.",
 }
 """The codes and what they mean."""
+UNKNOWN = "A newer worker has read the page, and warns of this."
+"""Of another code: while a release lasts, pages may be read by newer workers than the one that assembles them."""
 
 
 def listed(of_pages: Mapping[int, Iterable[str]], of_document: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -23,4 +25,6 @@ def listed(of_pages: Mapping[int, Iterable[str]], of_document: Iterable[str] = (
     for number, codes in sorted(of_pages.items()):
         for code in codes:
             pages.setdefault(code, []).append(number)
-    return [{"code": code, "message": MESSAGES[code], "pages": numbers} for code, numbers in pages.items()]
+    return [
+        {"code": code, "message": MESSAGES.get(code, UNKNOWN), "pages": numbers} for code, numbers in pages.items()
+    ]

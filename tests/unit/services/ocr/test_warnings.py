@@ -1,6 +1,7 @@
 """A result lists its warnings, each once, with the pages that they are about."""
 
-import pytest
+import re
+from pathlib import Path
 
 from services.ocr.warnings import MESSAGES, listed
 
@@ -21,6 +22,16 @@ def test_a_warning_of_the_document_names_no_page() -> None:
     assert listed({1: []}) == []
 
 
-def test_an_unknown_code_is_a_fault() -> None:
-    with pytest.raises(KeyError):
-        listed({1: ["no_such_warning"]})
+def test_a_code_of_a_newer_worker_is_passed_on() -> None:
+    (warning,) = listed({1: ["of_tomorrow"]})
+    assert (warning["code"], warning["pages"]) == ("of_tomorrow", [1])
+    assert warning["message"]
+
+
+def test_the_codes_that_this_version_gives_have_messages() -> None:
+    """Each is a text in the code that begins as those of MESSAGES do."""
+    begins = {code.partition("_")[0] for code in MESSAGES}
+    modules = [path.read_text() for path in Path("services/ocr").glob("*.py") if path.name != "warnings.py"]
+    given = {text for module in modules for text in re.findall(r'"([a-z]+(?:_[a-z]+)+)"', module)}
+    assert given & MESSAGES.keys() == MESSAGES.keys()
+    assert {code for code in given - MESSAGES.keys() if code.partition("_")[0] in begins} == set()
