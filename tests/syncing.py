@@ -28,7 +28,7 @@ from services.sync.handler import Deps, handle
 from services.sync.page import Ask, NotModified, Page, Validators
 from services.sync.reading.page_reading import map_anew
 from services.sync.rpc_handlers import HANDLERS
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 from tests.working import working
 
 SECRET = "not a secret, but long enough to be one"  # noqa: S105
@@ -194,7 +194,7 @@ async def syncing(
     await changes.adopt(database)
     shelf = Shelf(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    deps = Deps(settings, database, Cursors(SECRET), Sealer(SECRET), shelf)
+    deps = Deps(settings, database, Cursors(SECRET), HeaderSealer(SECRET), shelf)
     yield Syncer(database, gateway, bus, deps, shelf)
 
 

@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "children",
         ),
         ("reporting", "tracing"),
-        ("log", "backoff", "config", "batching", "links", "sentry", "otlp"),
+        ("log", "backoff", "config", "batching", "links", "sealing", "sentry", "otlp"),
         ("background", "redis_health", "sandbox", "telemetry"),
         ("blobs", "db_opening", "parallel"),
         ("db_pool", "db_copy"),

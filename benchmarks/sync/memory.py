@@ -36,7 +36,7 @@ from libs.common.ledger.accept import accept
 from libs.common.ledger.jobs import NewJob
 from services.gateway.engine.dispatcher import Dispatcher
 from services.sync import sources
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 
 PAGE = 5_000
 SETTLED = 100_000
@@ -94,7 +94,7 @@ async def put(database: Database, url: str) -> UUID:
     whole = SPEC.model_dump(by_alias=True, exclude={"paging", "mapping", "url"})
     whole |= {"url": f"{url}/0", "paging": {"kind": "json_link", "link": "next"}, "complete": True}
     spec = SourceSpec.model_validate(whole | {"mapping": mapping.model_dump()})
-    made = await sources.put(database, TENANT, SourceChange(name="bench", spec=spec), Sealer(SECRET))
+    made = await sources.put(database, TENANT, SourceChange(name="bench", spec=spec), HeaderSealer(SECRET))
     assert made.answer is not None, made.mistakes
     return made.answer.id
 

@@ -32,7 +32,7 @@ from services.sync.page import Pages
 from services.sync.previewing import Previewer
 from services.sync.running import Runner
 from services.sync.runs import OUTCOMES
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 from services.sync.slices import SLICE_S
 from services.sync.success_age import SuccessAge
 
@@ -44,7 +44,7 @@ class Deps:
     settings: Settings
     database: Database
     cursors: Cursors
-    sealer: Sealer
+    sealer: HeaderSealer
     pages: Pages
     success_age: SuccessAge = field(default_factory=SuccessAge)
     slice_s: float = SLICE_S
@@ -67,7 +67,7 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     await until_available(lambda: changes.adopt(platform.database))
     secret = settings.sync_secret.get_secret_value()
     async with fetching(settings, platform.database) as pages:
-        yield Deps(settings, platform.database, Cursors(secret), Sealer(secret), pages)
+        yield Deps(settings, platform.database, Cursors(secret), HeaderSealer(secret), pages)
 
 
 async def handle(job: Job[SyncPayload], deps: Deps) -> Done | Snooze:

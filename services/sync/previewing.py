@@ -11,7 +11,7 @@ from libs.common.db import Database
 from libs.common.worker.job import Done, Job
 from services.sync.page import Ask, Page, Pages, Record
 from services.sync.refusals import SourceDeleted
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 from services.sync.writing import batch_of, compare
 
 SHOWN = 20
@@ -27,7 +27,7 @@ class Previewer:
 
     database: Database
     pages: Pages
-    sealer: Sealer
+    sealer: HeaderSealer
 
     async def preview(self, job: Job[SyncPayload], payload: PreviewPayload) -> Done:
         """Read the first page. Result: `records` with what would become of each, and `rejected`.

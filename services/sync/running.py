@@ -28,7 +28,7 @@ from services.sync.page_writing import judge, target_of, write_page
 from services.sync.refusals import SourceStopped, TooLarge, Wait
 from services.sync.remapping import Remapper
 from services.sync.runs import Ending, Phase, Run
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 from services.sync.slices import Slice
 
 WAITS_AT_MOST = timedelta(hours=1)
@@ -47,7 +47,7 @@ class Runner:
 
     database: Database
     pages: Pages
-    sealer: Sealer
+    sealer: HeaderSealer
     slice_s: float
 
     async def run(self, job: Job[SyncPayload], payload: RunPayload) -> Outcome:

@@ -11,7 +11,7 @@ from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.jobs import new_id
 from services.sync.refusals import NotFound, SourceBusy, TooManySources
 from services.sync.removing import remove_some
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 from services.sync.spec_checks import Mistake, mistakes
 
 _SHOWN = (
@@ -60,7 +60,7 @@ class Put:
     mistakes: list[Mistake]
 
 
-async def put(database: Database, tenant: str, change: SourceChange, sealer: Sealer) -> Put:
+async def put(database: Database, tenant: str, change: SourceChange, sealer: HeaderSealer) -> Put:
     """Create a source, or replace how it is read. Raises TooManySources, Unavailable."""
     languages = frozenset(row[0] for row in await database.fetch(_LANGUAGES))
     if found := mistakes(change.spec, languages):
@@ -82,7 +82,11 @@ async def put(database: Database, tenant: str, change: SourceChange, sealer: Sea
 
 
 async def _replace(
-    connection: Connection, tenant: str, change: SourceChange, sealer: Sealer, old: tuple[UUID, object, object]
+    connection: Connection,
+    tenant: str,
+    change: SourceChange,
+    sealer: HeaderSealer,
+    old: tuple[UUID, object, object],
 ) -> SourceAnswer:
     id_, before = old[0], SourceSpec.model_validate(old[1])
     after = change.spec

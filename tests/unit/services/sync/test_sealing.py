@@ -5,14 +5,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.sync.refusals import HeadersLost
-from services.sync.sealing import Sealer
+from services.sync.sealing import HeaderSealer
 
 HEADERS = {"X-Api-Key": "not a real key"}
 SOURCE = uuid4()
 
 
 def test_what_is_sealed_can_be_opened_and_does_not_show() -> None:
-    sealer = Sealer("s" * 32)
+    sealer = HeaderSealer("s" * 32)
     sealed = sealer.seal(HEADERS, "acme", SOURCE)
     assert sealed is not None
     assert b"not a real key" not in sealed
@@ -21,7 +21,7 @@ def test_what_is_sealed_can_be_opened_and_does_not_show() -> None:
 
 
 def test_no_headers_are_nothing() -> None:
-    sealer = Sealer("s" * 32)
+    sealer = HeaderSealer("s" * 32)
     assert sealer.seal({}, "acme", SOURCE) is None
     assert sealer.open(None, "acme", SOURCE) == {}
 
@@ -31,6 +31,6 @@ def test_no_headers_are_nothing() -> None:
     [("t" * 32, "acme", SOURCE), ("s" * 32, "beta", SOURCE), ("s" * 32, "acme", uuid4())],
 )
 def test_nobody_else_can_open_them(secret: str, tenant: str, source: UUID) -> None:
-    sealed = Sealer("s" * 32).seal(HEADERS, "acme", SOURCE)
+    sealed = HeaderSealer("s" * 32).seal(HEADERS, "acme", SOURCE)
     with pytest.raises(HeadersLost):
-        Sealer(secret).open(sealed, tenant, source)
+        HeaderSealer(secret).open(sealed, tenant, source)
