@@ -33,6 +33,7 @@ _NEW: Columns[tuple[NewJob, bool]] = Columns(
     unique_key=("text", lambda new: new[0].unique_key),
     schedule=("uuid", lambda new: new[0].schedule),
     bytes=("bigint", lambda new: new[0].bytes),
+    secret=("bytea", lambda new: new[0].secret),
     ticketed=("bool", lambda new: new[1]),
 )
 # A duplicate row would be a job that runs twice. So nothing is inserted for a repeated id (a retry after a lost
@@ -42,7 +43,7 @@ _ACCEPT = f"""
 WITH new AS (
   INSERT INTO ledger.jobs AS j
     (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
-     due_at, ticketed_at, idempotency_key, request_sha256, unique_key, schedule, bytes)
+     due_at, ticketed_at, idempotency_key, request_sha256, unique_key, schedule, bytes, secret)
   SELECT id, tenant, created_by, queue, kind,
          CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
          priority,
@@ -50,7 +51,7 @@ WITH new AS (
            - head_start_s * interval '1 second',
          payload, tags, trace, max_attempts, timeout_s, coalesce(run_at, now()),
          CASE WHEN ticketed AND (run_at IS NULL OR run_at <= now()) THEN now() END,
-         idempotency_key, request_sha256, unique_key, schedule, bytes
+         idempotency_key, request_sha256, unique_key, schedule, bytes, secret
   FROM {_NEW.unnested("new")}
   ON CONFLICT DO NOTHING
   RETURNING id, queue, state, created_at, due_at, idempotency_key, request_sha256, bytes),

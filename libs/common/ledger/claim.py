@@ -108,6 +108,18 @@ async def large_payload(db: Database, job_id: UUID) -> str:
     return str(rows[0][0]) if rows else "null"
 
 
+# A child has none of its own: it is read from its parent, which waits for it and so has not ended.
+_SEALED = """
+SELECT coalesce(p.secret, j.secret) FROM ledger.jobs j LEFT JOIN ledger.jobs p ON p.id = j.parent WHERE j.id = $1
+"""
+
+
+async def secret_of(db: Database, job_id: UUID) -> bytes | None:
+    """The secret of a claimed job or its parent, as the gateway has sealed it, if any. Raises Unavailable."""
+    rows = await db.fetch(_SEALED, job_id, timeout_s=PROMPT_S)
+    return rows[0][0] if rows else None
+
+
 def _claimed(row: Sequence[Any]) -> Claim:
     claimed = Claim._make(row)
     if row[-1] is None:

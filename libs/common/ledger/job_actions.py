@@ -47,7 +47,8 @@ SELECT id, queue, state, parent FROM cancelled
 """  # noqa: S608 - built from constants
 # `attempt` is not reset, as it is part of the fencing token. The errors are kept, as they are the history. Of a
 # job with children, only those that have not succeeded run again, and the job waits for them. If all have
-# succeeded, only the job itself runs again. $5: those that have succeeded run again too.
+# succeeded, only the job itself runs again. $5: those that have succeeded run again too. $6: a secret has to be
+# given again, as it went when the job ended.
 _RETRY = f"""
 WITH selected AS (
   SELECT id FROM ledger.jobs j
@@ -65,6 +66,7 @@ retried AS (
     finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, result = NULL,
     retried = jsonb_build_object('after', attempt, 'at', now(), 'in_doubt', $4::boolean),
     replay = CASE WHEN parent IS NULL THEN $3::uuid END,
+    secret = CASE WHEN parent IS NULL THEN $6::bytea END,
     progress = (SELECT jsonb_build_object('done', 0, 'total', j.children, 'note', NULL) WHERE j.children > 0)
   WHERE id IN ({_WITH_CHILDREN}) AND (state IN ('failed', 'cancelled') OR $5 AND state = 'succeeded')
   RETURNING id, queue, parent),
@@ -108,16 +110,22 @@ async def _cancel(db: Database, tenant: str, condition: str, values: Sequence[ob
 
 
 async def retry(
-    db: Database, tenant: str, job_id: UUID, *, in_doubt: bool = False, if_succeeded: bool = False
+    db: Database,
+    tenant: str,
+    job_id: UUID,
+    *,
+    in_doubt: bool = False,
+    if_succeeded: bool = False,
+    secret: bytes | None = None,
 ) -> bool:
     """Requeue a failed or cancelled job, with all of its attempts again.
 
     `in_doubt`: its handler is to repeat what may have been done already. `if_succeeded`: requeue it also if it has
-    succeeded, with all of its children. False if it is in another state, is a child, has unfinished children, or
-    does not exist. Raises UniqueKeyTaken, Unavailable.
+    succeeded, with all of its children. `secret`: as in NewJob; the earlier one is gone. False if it is in another
+    state, is a child, has unfinished children, or does not exist. Raises UniqueKeyTaken, Unavailable.
     """
     try:
-        return bool(await db.fetch(_RETRY, tenant, [job_id], None, in_doubt, if_succeeded, tenant=tenant))
+        return bool(await db.fetch(_RETRY, tenant, [job_id], None, in_doubt, if_succeeded, secret, tenant=tenant))
     except asyncpg.UniqueViolationError as error:
         raise UniqueKeyTaken from error
 
@@ -129,7 +137,7 @@ async def retry_within(connection: Connection, tenant: str, ids: Sequence[UUID],
     """
     try:
         async with connection.begin_nested():
-            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay, False, False))
+            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay, False, False, None))
     except IntegrityError:
         if len(ids) == 1:
             return 0

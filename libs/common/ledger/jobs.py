@@ -66,6 +66,8 @@ class NewJob:
     request_sha256: bytes | None = None
     unique_key: str | None = None
     schedule: UUID | None = None
+    secret: bytes | None = field(default=None, repr=False)
+    """What only its worker may know, sealed for this job (sealing.py). It is gone when the job ends."""
     bytes: int = 0
     """The size of the job's upload in the blob store."""
 

@@ -61,6 +61,7 @@ jobs = Table(
     Column("preempted", ARRAY(Integer)),  # the attempts that were asked to give way to other tenants
     Column("parent", UUID),  # the job that fanned out into this one
     Column("children", Integer, nullable=False, server_default=text("0")),  # how many it fanned out into
+    Column("secret", LargeBinary),  # sealed by the gateway for its worker; a trigger removes it when the job ends
     CheckConstraint(
         "state IN ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')",
         name="jobs_state",
