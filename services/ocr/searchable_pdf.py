@@ -17,15 +17,18 @@ DEEPEST = 50
 """Levels of a form's fields that are followed."""
 
 
-def write_searchable(document: pikepdf.Pdf, pages: Sequence[PageFiles], path: Path) -> list[str]:
+def write_searchable(
+    document: pikepdf.Pdf, pages: Sequence[PageFiles], path: Path, *, rotate: bool = False
+) -> list[str]:
     """Write the `pages` of the document, with their layers of recognised text. Images stay as they are.
 
+    `rotate`: those that were recognised as turned are shown upright. What is encrypted stays so, in the same way.
     Returns codes of warnings: of what the document claims and the copy does not keep. Raises UnreadableDocument.
     """
     try:
         layers = [page for page in pages if page.path(".pdf").exists()]
         for page in layers:
-            _put_layer(document, page)
+            _put_layer(document, page, rotate=rotate)
         wanted = {page.number for page in pages}
         is_part = len(wanted) < len(document.pages)
         if is_part:
@@ -44,16 +47,19 @@ def write_searchable(document: pikepdf.Pdf, pages: Sequence[PageFiles], path: Pa
         raise UnreadableDocument from error
 
 
-def _put_layer(document: pikepdf.Pdf, files: PageFiles) -> None:
+def _put_layer(document: pikepdf.Pdf, files: PageFiles, *, rotate: bool) -> None:
     """Put the recognised text on its page.
 
     It comes before the page's own content, which may leave its scale in force or restore too much.
     """
     target = document.pages[files.number - 1]
-    if Page.model_validate_json(files.path(".json").read_bytes()).source == "ocr":
+    read = Page.model_validate_json(files.path(".json").read_bytes())
+    if read.source == "ocr":
         remove_invisible_text(document, target)
     with pikepdf.open(files.path(".pdf")) as layer:
         target.add_underlay(layer.pages[0], _shown_area(target))
+    if rotate and read.rotation:
+        target.rotate(-read.rotation, relative=True)
 
 
 def _shown_area(page: pikepdf.Page) -> pikepdf.Rectangle:

@@ -20,13 +20,19 @@ HERE = ("Lighthouse", 100.0, 500.0)
 
 
 def written(
-    folder: Path, content: bytes, *, source: Source = "ocr", recognised: bool = True
+    folder: Path,
+    content: bytes,
+    *,
+    source: Source = "ocr",
+    recognised: bool = True,
+    turned: int = 0,
+    rotate: bool = False,
 ) -> tuple[bytes, list[str]]:
     """The searchable PDF of a document of one page, of which one word was recognised, and its warnings."""
     files = PageFiles(folder, 1)
     sheet = pypdfium2.PdfDocument(content)[0]
     width, height = sheet.get_size()
-    page = Page(number=1, width=10, height=10, dpi=72, source=source, confidence=None, blocks=[])
+    page = Page(number=1, width=10, height=10, dpi=72, source=source, confidence=None, rotation=turned, blocks=[])
     files.path(".json").write_text(page.model_dump_json())
     if recognised:
         with pikepdf.open(io.BytesIO(drawn_pdf(text(*HERE, 20, mode=3)))) as one:
@@ -34,7 +40,7 @@ def written(
             one.save(files.path(".pdf"))
     path = folder / "document.pdf"
     with open_structure(pictures.write(folder, "source", content)) as document:
-        warnings = write_searchable(document, [files], path)
+        warnings = write_searchable(document, [files], path, rotate=rotate)
     return path.read_bytes(), warnings
 
 
@@ -69,6 +75,23 @@ def test_the_page_is_what_is_shown_of_it(tmp_path: Path) -> None:
 
     result, _ = written(tmp_path, drawn_pdf(whole_page(), {"Scan": scan()}, larger))
     assert place_of(result, "Lighthouse") == pytest.approx(HERE[1:], abs=2)
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+@pytest.mark.parametrize("own", [None, 0, 90, 270, -90, 450, 45, "x"])
+def test_a_turned_page_is_upright_if_that_is_wanted(tmp_path: Path, own: object, turned: int) -> None:
+    """From how the file shows it, which it may say for all pages; a wrong angle counts as none."""
+
+    def lie(document: pikepdf.Pdf, _sheet: pikepdf.Page) -> None:
+        if own is not None:
+            document.Root.Pages.Rotate = own
+
+    content = drawn_pdf(whole_page(), {"Scan": scan()}, lie)
+    shown = pypdfium2.PdfDocument(content)[0].get_rotation()
+    kept, upright = (written(tmp_path, content, turned=turned, rotate=rotate)[0] for rotate in (False, True))
+    assert pypdfium2.PdfDocument(kept)[0].get_rotation() == shown
+    assert pypdfium2.PdfDocument(upright)[0].get_rotation() == (shown - turned) % 360
+    assert place_of(kept, "Lighthouse") == pytest.approx(place_of(upright, "Lighthouse"))
 
 
 @pytest.mark.parametrize(("source", "left"), [("ocr", 0), ("mixed", 1)])
