@@ -122,10 +122,10 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "services.ocr": (
         (
             *("refusals", "tables", "output_formats", "rotation", "scratch_folder", "warnings"),
-            *("plausibility", "print_marks", "invisible_text", "page_selection"),
-            *("flattening", "rules", "page_tree"),
+            *("plausibility", "print_marks", "invisible_text", "page_selection", "passwords"),
+            *("flattening", "rules"),
         ),
-        ("source_cache", "page_cache", "tesseract_library", "pictures", "lighting"),
+        ("source_cache", "page_cache", "page_tree", "tesseract_library", "pictures", "lighting"),
         ("print_cover", "tesseract", "documents", "picture_pdf"),
         ("config", "text_layer", "recognition", "merging", "comparison", "pdf_page"),
         ("page_judgement", "looking"),

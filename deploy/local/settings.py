@@ -243,7 +243,9 @@ def environment_of(service: str, state: State) -> dict[str, str]:
             "PROBES_PORT": str(state.metrics_port),
             "LINK_SECRET": state.link_secret,
             "KEY_SECRET": state.key_secret,
+            "OCR_SECRET": state.ocr_secret,
         },
+        services.OCR.name: {"OCR_SECRET": state.ocr_secret},
         services.MAILER.name: {
             "MAIL_RELAYS": f"smtp://127.0.0.1:{state.smtp_port}?tls=off",
             "MAIL_SECRET": state.mail_secret,

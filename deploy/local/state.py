@@ -59,6 +59,7 @@ class State:
     mail_secret: str = field(default_factory=new_password)
     analytics_secret: str = field(default_factory=new_password)
     sync_secret: str = field(default_factory=new_password)
+    ocr_secret: str = field(default_factory=new_password)
     link_secret: str = field(default_factory=new_password)
     key_secret: str = field(default_factory=new_password)
     gateway_port: int = DEFAULT_GATEWAY_PORT

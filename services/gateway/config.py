@@ -93,6 +93,13 @@ class LinkSettings(Environment):
     """Signs links; the same at every gateway and at the exporter. Without it, there are no links."""
 
 
+class PasswordSettings(Environment):
+    """Passwords of documents."""
+
+    ocr_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Seals passwords; the same at every gateway and OCR worker. Without it, no passwords are taken."""
+
+
 class RetentionSettings(Environment):
     """How long ended jobs and their files are kept: until one of the two limits is reached."""
 
@@ -121,6 +128,7 @@ class Settings(
     LimitSettings,
     TokenSettings,
     LinkSettings,
+    PasswordSettings,
     RetentionSettings,
     ShutdownSettings,
     TelemetrySettings,

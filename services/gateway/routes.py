@@ -31,6 +31,7 @@ from services.gateway.endpoints.health import alive, ready
 from services.gateway.endpoints.job_actions import (
     BulkCancel,
     BulkRetry,
+    Retry,
     RetryQuery,
     cancel_job,
     cancel_jobs,
@@ -294,7 +295,7 @@ OPERATIONS = (
         reconnect_limits=("reconnects", "streams"), urgency=Urgency.STATUS, headers=("Last-Event-ID",),
         deadline_s=None, answers={200: Answer(media_types=("text/event-stream",)), 204: NO_CONTENT},
         problems=(NotFound,)),
-    _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, query=RetryQuery,
+    _op("POST", "/v1/jobs/{id}/retry", retry_job, S.JOBS_WRITE, query=RetryQuery, body=Retry, body_required=False,
         answers={202: Answer(d.Job)}, problems=(NotFound, Conflict)),
     _op("GET", "/v1/jobs/{id}/why", explain_job, S.JOBS_READ, urgency=Urgency.STATUS,
         answers={200: Answer(d.Explanation)}, problems=(NotFound,)),

@@ -5,7 +5,7 @@ it counts as written. If it does not show what was read, it is made once more in
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.common.contracts.ocr import Page
@@ -41,30 +41,54 @@ class Assembled:
     differing: tuple[int, ...]
 
 
-def assemble(source: Path, media_type: str, folder: Path, numbers: Sequence[int]) -> Assembled:
-    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`. Raises a Reject."""
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """What document.pdf is made of, and whether turned pages are to be upright there."""
+
+    path: Path
+    media_type: str
+    rotate: bool
+    password: str | None = field(repr=False)
+
+
+def assemble(
+    source: Path,
+    media_type: str,
+    folder: Path,
+    numbers: Sequence[int],
+    *,
+    rotate: bool = False,
+    password: str | None = None,
+) -> Assembled:
+    """Write the artifacts (MEDIA_TYPES) of the pages `numbers` into `folder`. Raises a Reject.
+
+    `rotate`: pages that were recognised as turned are upright in document.pdf. An encrypted PDF is opened with
+    `password`, and so is the one that is written.
+    """
     pages = [PageFiles(folder, number) for number in numbers]
     _join_texts(pages, folder / TEXT)
     _join_words(pages, folder / WORDS)
     for name, format_ in FORMATS.items():
         with (folder / name).open("w") as file:
             file.writelines(format_(_load_pages(pages)))
-    warnings, differing = _write_searchable(source, media_type, folder, pages)
+    original = _Original(source, media_type, rotate, password)
+    warnings, differing = _write_searchable(original, folder, pages)
     with (folder / TEXT).open() as file:
         return Assembled(file.read(PREVIEW_CHARACTERS).strip(), tuple(warnings), tuple(differing))
 
 
 def _write_searchable(
-    source: Path, media_type: str, folder: Path, pages: Sequence[PageFiles]
+    original: _Original, folder: Path, pages: Sequence[PageFiles]
 ) -> tuple[list[str], list[int]]:
     """Write the searchable PDF, another way if pages look otherwise. Returns warnings, and pages that still do."""
     numbers = [page.number for page in pages]
     result, other = folder / SEARCHABLE, folder / "other.pdf"
-    warnings = _write(source, media_type, folder, pages, result)
-    differing = comparison.differing_pages(result, source, media_type, numbers)
+    compared_with = (original.path, original.media_type, numbers, original.password)
+    warnings = _write(original, folder, pages, result)
+    differing = comparison.differing_pages(result, *compared_with)
     if differing:
-        also = _write(source, media_type, folder, pages, other, differing)
-        still = comparison.differing_pages(other, source, media_type, numbers)
+        also = _write(original, folder, pages, other, differing)
+        still = comparison.differing_pages(other, *compared_with)
         if len(still) < len(differing):
             other.replace(result)
             return also, still
@@ -72,15 +96,17 @@ def _write_searchable(
 
 
 def _write(
-    source: Path, media_type: str, folder: Path, pages: Sequence[PageFiles], path: Path, anew: Sequence[int] = ()
+    original: _Original, folder: Path, pages: Sequence[PageFiles], path: Path, anew: Sequence[int] = ()
 ) -> list[str]:
     """Write the searchable PDF. `anew`: pages for which the usual way does not do. Returns codes of warnings."""
-    original = source
-    if media_type != PDF:
-        original = folder / "pictures.pdf"
-        write_pdf(source, folder, original, anew={number - 1 for number in anew})
-    with open_structure(original, rewritten=media_type == PDF and bool(anew)) as document:
-        return write_searchable(document, pages, path)
+    if original.media_type == PDF:
+        opened = open_structure(original.path, original.password, rewritten=bool(anew))
+    else:
+        pictures = folder / "pictures.pdf"
+        write_pdf(original.path, folder, pictures, anew={number - 1 for number in anew})
+        opened = open_structure(pictures)
+    with opened as document:
+        return write_searchable(document, pages, path, rotate=original.rotate)
 
 
 def _load_pages(pages: Sequence[PageFiles]) -> Iterator[Page]:

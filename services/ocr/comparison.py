@@ -8,6 +8,7 @@ import pypdfium2
 from PIL import Image, ImageChops, ImageStat
 
 from services.ocr.documents import PDF, POINTS_PER_INCH, open_pdf
+from services.ocr.passwords import unlocked
 from services.ocr.pictures import Stored, shown_picture, stored_pictures
 from services.ocr.refusals import UnreadableDocument
 
@@ -21,34 +22,39 @@ PDF_PAGES_AT_MOST = 8
 """So many pages of a PDF are drawn, spread over the document. Drawing a scanned page takes 0.1 s."""
 
 
-def differing_pages(result: Path, source: Path, media_type: str, numbers: Sequence[int]) -> list[int]:
+def differing_pages(
+    result: Path, source: Path, media_type: str, numbers: Sequence[int], password: str | None = None
+) -> list[int]:
     """Return which of the pages `numbers`, which the PDF `result` has, look otherwise there than in the source.
 
     These are all pages if the result cannot be opened without repair. All pictures are compared. Of a PDF, whose
     pages are copied in the same way, some are.
     """
     try:
-        with pikepdf.open(result, attempt_recovery=False) as written, open_pdf(result) as shown:
+        with unlocked(result, password, attempt_recovery=False) as written, open_pdf(result, password) as shown:
             if not len(written.pages) == len(shown) == len(numbers):
                 return list(numbers)
             if media_type != PDF:
                 pictures = stored_pictures(source)
                 pages = zip(shown, numbers, strict=True)
                 return [number for page, number in pages if not _shows(page, source, pictures[number - 1])]
-            return _differing_from_pdf(shown, source, numbers)
-    except (pikepdf.PdfError, RuntimeError, ValueError, UnreadableDocument):
+            return _differing_from_pdf(shown, source, numbers, password)
+    except (pikepdf.PdfError, pikepdf.PasswordError, RuntimeError, ValueError, UnreadableDocument):
         return list(numbers)
 
 
 def _shows(page: pypdfium2.PdfPage, source: Path, stored: Stored) -> bool:
     picture = shown_picture(source, stored, (EDGE_PX, EDGE_PX))
+    page.set_rotation(0)  # it may be upright only since it was read
     return look_alike(_drawn(page, max(picture.size)), picture)
 
 
-def _differing_from_pdf(shown: pypdfium2.PdfDocument, source: Path, numbers: Sequence[int]) -> list[int]:
+def _differing_from_pdf(
+    shown: pypdfium2.PdfDocument, source: Path, numbers: Sequence[int], password: str | None
+) -> list[int]:
     step = max(1, len(numbers) // PDF_PAGES_AT_MOST)
     differing = []
-    with open_pdf(source) as original:
+    with open_pdf(source, password) as original:
         for index in range(0, len(numbers), step):
             before, after = original[numbers[index] - 1], shown[index]
             before.set_rotation(after.get_rotation())

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from libs.common.config import WorkerSettings
 from libs.common.sandbox.settings import SandboxSettings
@@ -26,6 +26,9 @@ class Settings(WorkerSettings, SandboxSettings):
     """Address space of the sandboxed process of a page."""
     ocr_scratch_mb: Annotated[int, Field(ge=64)] = 4096
     """Room for the temporary files of one job, in the folder for temporary files (TMPDIR)."""
+
+    ocr_secret: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """Opens the passwords of documents, which gateways have sealed with it."""
 
     @property
     def slots(self) -> int:

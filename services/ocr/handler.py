@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
@@ -19,13 +19,14 @@ from sqlalchemy import insert
 
 from libs.common import metrics, tracing
 from libs.common.blobs import Blobs
-from libs.common.contracts.ocr import LANGUAGES, OcrPayload
+from libs.common.contracts.ocr import LANGUAGES, PASSWORDS, OcrPayload
 from libs.common.db import Connection, Database
 from libs.common.errors import BlobMissing
-from libs.common.ledger.claim import Offers
+from libs.common.ledger.claim import Offers, secret_of
 from libs.common.ledger.flows import Child, NewChild
 from libs.common.ledger.jobs import State
 from libs.common.sandbox import Limits, Refusals, Sandbox
+from libs.common.sealing import SealBroken, Sealer
 from libs.common.worker.job import Artifact, Done, Effects, FanOut, Job
 from libs.common.worker.service import Platform
 from services.ocr import page_cache, tesseract, warnings
@@ -40,6 +41,7 @@ from services.ocr.refusals import (
     PageCrashed,
     PagesFailed,
     PageTimeout,
+    PasswordLost,
     ScratchFolderFull,
 )
 from services.ocr.scratch_folder import scratch_folder
@@ -80,6 +82,8 @@ class Deps:
     languages: frozenset[str]
     """The installed ones."""
     engine: Engine
+    passwords: Sealer | None = field(default=None, repr=False)
+    """Opens passwords of documents; None: there is no OCR_SECRET."""
 
 
 @asynccontextmanager
@@ -92,11 +96,15 @@ async def resources(settings: Settings, platform: Platform) -> AsyncIterator[Dep
     engine = await asyncio.to_thread(tesseract.installed_engine, settings.ocr_engine)
     sandbox = sandbox.reading(engine.models, *FONTS)
     metrics.show_from_the_start(metrics.pages, result=HOW_FOUND)
+    secret = settings.ocr_secret
+    passwords = None if secret is None else Sealer(secret.get_secret_value(), PASSWORDS)
     languages = frozenset(await sandbox.starting(engine.program).run(tesseract.installed_languages, engine))
     with scratch_folder() as folder:
         sources = SourceCache(platform.blobs, folder)
         try:
-            yield Deps(settings, platform.database, platform.blobs, sandbox, sources, folder, languages, engine)
+            yield Deps(
+                settings, platform.database, platform.blobs, sandbox, sources, folder, languages, engine, passwords
+            )
         finally:
             await sources.close()
 
@@ -110,24 +118,34 @@ async def handle(job: Job[OcrPayload], deps: Deps) -> Done | FanOut:
     """Read a page or a one-page document. Fan out a longer document, and assemble it when its pages are read."""
     payload = job.payload
     languages = _languages(payload, deps)
+    password = await _password(job, deps) if payload.media_type == PDF else None
     with tempfile.TemporaryDirectory(dir=deps.folder) as name:
         folder = Path(name)
         async with deps.sources.open(payload.source) as source:
             if payload.page is not None:
-                return await _read_page(job, deps, PageFiles(folder, payload.page), source, languages)
+                return await _read_page(job, deps, PageFiles(folder, payload.page), source, languages, password)
             cache_effects = None
             if job.children:
                 summaries = await _collect(job, deps, folder)
             else:
-                numbers = await _wanted(deps, source, payload)
+                numbers = await _wanted(deps, source, payload, password)
                 if len(numbers) > 1:
                     return FanOut(tuple(_page_job(payload, number) for number in numbers))
-                page = await _read_page(job, deps, PageFiles(folder, numbers[0]), source, languages)
+                files = PageFiles(folder, numbers[0])
+                page = await _read_page(job, deps, files, source, languages, password)
                 summaries, cache_effects = [page.result], page.effects
             numbers = [summary["number"] for summary in summaries]
             sandbox = _sandbox(deps, payload).lasting(1 + len(numbers) / PAGES_ASSEMBLED_PER_TIMEOUT)
             sandbox = sandbox.reading(source).writing(folder)
-            assembled = await sandbox.run(assemble, source, payload.media_type, folder, numbers)
+            assembled = await sandbox.run(
+                assemble,
+                source,
+                payload.media_type,
+                folder,
+                numbers,
+                rotate=payload.options.rotate,
+                password=password,
+            )
         artifacts = [await _store(job, deps.blobs, folder / name, name) for name in MEDIA_TYPES]
     confidence = _mean_confidence(summaries)
     of_pages = {summary["number"]: list(summary.get("warnings", ())) for summary in summaries}
@@ -162,9 +180,22 @@ def _sandbox(deps: Deps, payload: OcrPayload) -> Sandbox:
     return deps.sandbox.threaded() if payload.media_type in DECODED_BY_THREADS else deps.sandbox
 
 
-async def _wanted(deps: Deps, source: Path, payload: OcrPayload) -> list[int]:
+async def _password(job: Job[OcrPayload], deps: Deps) -> str | None:
+    """The password of the document, if there is one. Raises PasswordLost, Unavailable."""
+    sealed = await secret_of(deps.database, job.id)
+    if sealed is None:
+        return None
+    if deps.passwords is None:
+        raise PasswordLost
+    try:
+        return deps.passwords.open(sealed, job.tenant, job.parent or job.id).decode()
+    except SealBroken:
+        raise PasswordLost from None
+
+
+async def _wanted(deps: Deps, source: Path, payload: OcrPayload, password: str | None) -> list[int]:
     sandbox = deps.sandbox.reading(source)
-    total = await sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages)
+    total = await sandbox.run(count_pages, source, payload.media_type, deps.settings.ocr_max_pages, password)
     return wanted_pages(payload.options.pages, total)
 
 
@@ -182,16 +213,20 @@ def _languages(payload: OcrPayload, deps: Deps) -> str:
     return "+".join(wanted)
 
 
-async def _read_page(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
+async def _read_page(
+    job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str, password: str | None
+) -> Done:
     """Write the page's parts to `files` and to the blob store. Run OCR only if the page is not in the cache."""
     with tracing.child("page", page=files.number) as span:
-        done = await _read(job, deps, files, source, languages)
+        done = await _read(job, deps, files, source, languages, password)
         metrics.pages.labels(_how_found(done.result)).inc()
         span.set(source=done.result["source"], read_before=done.result.get("read_before", False))
         return done
 
 
-async def _read(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str) -> Done:
+async def _read(
+    job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path, languages: str, password: str | None
+) -> Done:
     started = time.perf_counter()
     job.progress(0, 1)
     payload = job.payload
@@ -205,6 +240,7 @@ async def _read(job: Job[OcrPayload], deps: Deps, files: PageFiles, source: Path
         languages,
         settings.ocr_max_page_pixels,
         extra_passes_s,
+        password,
     )
     sandbox = _sandbox(deps, payload).reading(source).writing(files.folder)
     prepared = await sandbox.run(prepare_page, task, files, task.dpi)

@@ -14,7 +14,7 @@ from libs.common.contracts.ocr import OcrOptions
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.worker.job import Effects
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """To be raised when a change of this service gives different results."""
 KEPT_DAYS = 30
 """Days after which an entry is deleted."""

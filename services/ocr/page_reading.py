@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ class Task:
     pixels_at_most: int
     extra_passes_s: float
     """Seconds after which no further pass is begun, and the best result so far is taken."""
+    password: str | None = field(default=None, repr=False)
 
     @property
     def dpi(self) -> int:
@@ -128,7 +129,7 @@ def prepare_page(task: Task, files: PageFiles, dpi: int, *, believed: bool = Fal
     if task.media_type != PDF:
         image = prepare_image(task.source, files.number - 1, task.pixels_at_most, files.path(".ppm"))
         return _scan(image, image.dpi or ASSUMED_DPI, files)
-    with open_pdf(task.source) as document:
+    with open_pdf(task.source, task.password) as document:
         page = open_page(document, files.number)
         own = None if task.options.text == "replace" else judge(page)
         if own is not None and believed:
@@ -277,7 +278,7 @@ def _in_colours(task: Task, number: int, size: tuple[int, int]) -> Image.Image:
     """Return the page in RGB, of that size in pixels."""
     if task.media_type != PDF:
         return coloured_picture(task.source, number - 1, size)
-    with open_pdf(task.source) as document:
+    with open_pdf(task.source, task.password) as document:
         page = open_page(document, number)
         drawn: Image.Image = page.render(scale=size[0] / page.get_width(), rev_byteorder=True).to_pil()
         drawn = drawn.convert("RGB")
@@ -300,7 +301,8 @@ def _finish(prepared: Prepared, reading: Reading, files: PageFiles, passes: int)
     needed = MIN_CONFIDENCE_OF_A_SCAN if read_words > own_words else MIN_CONFIDENCE_TO_ADD
     if (page.confidence or 0.0) < needed:
         return _keep_own(own, files, passes)
-    both = page.model_copy(update={"blocks": merge(own.blocks, reading.blocks)})
+    rotation = page.rotation if read_words > own_words else 0  # else only a picture lies on its side
+    both = page.model_copy(update={"blocks": merge(own.blocks, reading.blocks), "rotation": rotation})
     return _write_parts(files, text_of(both.blocks), both, reading.blocks, passes=passes)
 
 

@@ -10,22 +10,26 @@ from typing import Any
 
 import pikepdf
 
+from services.ocr.passwords import unlocked
+
 DEEPEST = 60
 """Levels of nodes. Real documents have fewer than ten."""
 
 
-def without_loops(source: Path) -> pikepdf.Pdf:
+def without_loops(source: Path, password: str | None = None) -> pikepdf.Pdf:
     """Open a PDF and see to it that its pages can be counted. Raises pikepdf.PdfError and its subclasses."""
     try:
-        return with_a_size(pikepdf.open(source))
+        return with_a_size(unlocked(source, password))
     except pikepdf.PasswordError:
         raise
     except (pikepdf.PdfError, RuntimeError, ValueError):
         pruned = io.BytesIO()
-        with pikepdf.open(source, inherit_page_attributes=False) as document:  # else it goes through the tree
+        with unlocked(
+            source, password, inherit_page_attributes=False
+        ) as document:  # else it goes through the tree
             _prune(document.Root.Pages, set(), 0)
-            with_a_size(document).save(pruned)
-        return pikepdf.open(pruned)
+            with_a_size(document).save(pruned, encryption=document.is_encrypted)
+        return unlocked(pruned, password)
 
 
 def with_a_size(document: pikepdf.Pdf) -> pikepdf.Pdf:

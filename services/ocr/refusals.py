@@ -8,7 +8,19 @@ class UnreadableDocument(Reject):
 
 
 class EncryptedDocument(Reject):
-    """The PDF is encrypted; remove its password first."""
+    """The PDF is encrypted, and no password was given. Retry the job with `password`."""
+
+
+class WrongPassword(Reject):
+    """The password does not open the PDF. Retry the job with the right one."""
+
+
+class PasswordLost(Reject):
+    """The password cannot be decrypted, because OCR_SECRET is another. Retry the job with `password`."""
+
+
+class EncryptedForCertificate(Reject):
+    """The PDF is encrypted for a certificate; remove its encryption first."""
 
 
 class EmptyDocument(Reject):

@@ -177,6 +177,7 @@ def _environment(manifests: list[Manifest], workload: Manifest, servers: Trio, d
         "ANALYTICS_SECRET": "a" * 32,
         "SYNC_SECRET": "s" * 32,
         "LINK_SECRET": "l" * 32,
+        "OCR_SECRET": "o" * 32,
         "KEY_SECRET": "k" * 32,
     }
     given = environment_of(manifests, workload, {f"{name}-secrets": secrets})

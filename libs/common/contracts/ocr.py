@@ -13,6 +13,8 @@ MEDIA_TYPES = (
 """The media types that can be processed."""
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,30}(/[A-Za-z_]{1,40})?$")]
+PASSWORDS = b"passwords of documents"
+"""The purpose of the keys that the gateway seals passwords with, and the worker opens them (sealing.Sealer)."""
 LANGUAGES = "languages"
 """The option for which workers tell gateways what they offer."""
 PAGES_PATTERN = r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?(,[1-9]\d{0,5}(-[1-9]\d{0,5})?)*$"
@@ -46,6 +48,8 @@ class OcrOptions(BaseModel):
     """Tesseract's page segmentation mode."""
     text: Literal["keep", "fill", "replace"] = "fill"
     """The text that a PDF page has: kept, and nothing read; kept, and what it lacks read; or not used."""
+    rotate: bool = False
+    """Whether document.pdf shows the pages upright that were recognised as turned."""
 
     @field_validator("pages")
     @classmethod

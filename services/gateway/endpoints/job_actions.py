@@ -13,7 +13,7 @@ from libs.common.blobs import job_folder
 from libs.common.contracts.events import cancel_subject, encode_cancels
 from libs.common.contracts.ids import parse_id, public_id
 from libs.common.contracts.moments import Moment
-from libs.common.contracts.services import QUEUES_THAT_DO_WHAT_IS_LEFT
+from libs.common.contracts.services import OCR, QUEUES_THAT_DO_WHAT_IS_LEFT
 from libs.common.contracts.whole_numbers import WHOLE
 from libs.common.ledger import bulk_retries, job_actions, jobs, retention
 from libs.common.ledger.bulk_retries import TooManyReplays
@@ -22,12 +22,13 @@ from libs.common.ledger.jobs import Filter, JobFacts, State
 from libs.common.ledger.making import MadeBefore
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
+from services.gateway.endpoints.passwords import Password, sealed
 from services.gateway.http.admission import caller
 from services.gateway.http.idempotency import idempotency_headers, once
-from services.gateway.http.json_io import Text, json_response, read_json, read_query
+from services.gateway.http.json_io import Text, json_response, read_json, read_json_if_any, read_query
 from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.scopes import Principal
-from services.gateway.problems import Conflict, NotFound
+from services.gateway.problems import Conflict, Invalid, NotFound
 
 
 class JobFilter(BaseModel):
@@ -85,6 +86,15 @@ class RetryQuery(BaseModel):
     """Of a letter: whether recipients that may have it already (`unknown`) get it again."""
 
 
+class Retry(BaseModel):
+    """The body of POST /v1/jobs/{id}/retry, which may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: Password | None = None
+    """Of an encrypted document: the one given with it went when its job ended."""
+
+
 async def cancel_job(request: Request) -> Response:
     """Cancel a job. 200: it was waiting and is cancelled. 202: it runs and was told to stop. 409: it has ended."""
     principal, state = caller(request), state_of(request)
@@ -103,8 +113,10 @@ async def retry_job(request: Request) -> Response:
     A letter is then sent to those whom it has not reached. 409: the job is in another state.
     """
     principal, state = caller(request), state_of(request)
-    wanted = read_query(request, RetryQuery)
+    wanted, body = read_query(request, RetryQuery), await read_json_if_any(request, Retry)
     facts = await find_job(request)
+    if body.password is not None and facts["queue"] != OCR.name:
+        raise Invalid(errors=[{"field": "body.password", "message": "Only documents have one."}])
     try:
         retried = await job_actions.retry(
             state.database,
@@ -112,6 +124,7 @@ async def retry_job(request: Request) -> Response:
             facts["id"],
             in_doubt=wanted.on_unknown == "resend",
             if_succeeded=facts["queue"] in QUEUES_THAT_DO_WHAT_IS_LEFT,
+            secret=sealed(request, body.password, principal.tenant, facts["id"], within="body"),
         )
     except UniqueKeyTaken as error:
         raise Conflict(str(error)) from error

@@ -14,6 +14,7 @@ from libs.common.contracts.ocr import LANGUAGES, OcrOptions, OcrPayload
 from libs.common.errors import BlobMissing
 from libs.common.ledger import jobs, retention
 from libs.common.ledger.jobs import new_id
+from services.gateway.endpoints.passwords import Password, fingerprint, sealed
 from services.gateway.endpoints.recurrence import Recurrence
 from services.gateway.endpoints.submission import JobFields, new_job, submit
 from services.gateway.endpoints.uploads import UPLOAD, Upload, receive
@@ -26,6 +27,9 @@ from services.gateway.problems import BadRequest, Conflict, IdempotencyMismatch,
 
 class OcrSubmission(OcrOptions, JobFields):
     """The JSON part `options` of POST /v1/ocr."""
+
+    password: Password | None = None
+    """The password of an encrypted PDF. It is forgotten when the job ends."""
 
 
 async def submit_ocr(request: Request) -> Response:
@@ -59,8 +63,9 @@ async def submit_ocr(request: Request) -> Response:
             queue="ocr",
             kind="document",
             payload=payload.model_dump_json(exclude_defaults=True).encode(),
-            fingerprint=_fingerprint(upload, fields),
+            fingerprint=_fingerprint(upload, fields, fingerprint(request, fields.password, within="options")),
             size=upload.stored.size,
+            secret=sealed(request, fields.password, principal.tenant, job_id, within="options"),
         )
         return await submit(request, job)
     except (Invalid, IdempotencyMismatch):
@@ -68,9 +73,10 @@ async def submit_ocr(request: Request) -> Response:
         raise
 
 
-def _fingerprint(upload: Upload, fields: OcrSubmission) -> bytes:
-    """A hash that is equal for the same file, name and options, however they were sent."""
-    return hashlib.sha256(orjson.dumps([upload.stored.sha256, upload.filename, fields.model_dump_json()])).digest()
+def _fingerprint(upload: Upload, fields: OcrSubmission, password: str | None = None) -> bytes:
+    """A hash that is equal for the same file, name and options. `password`: what `fingerprint` makes of it."""
+    options = fields.model_dump_json(exclude={"password"})
+    return hashlib.sha256(orjson.dumps([upload.stored.sha256, upload.filename, options, password])).digest()
 
 
 def _fields(fields: dict[str, str]) -> OcrSubmission:

@@ -60,6 +60,7 @@ def new_job(
     payload: bytes,
     fingerprint: bytes,
     size: int = 0,
+    secret: bytes | None = None,
 ) -> NewJob:
     """The job of a submission. `fingerprint` is the SHA-256 of what the caller sent. Raises Invalid."""
     return NewJob(
@@ -79,6 +80,7 @@ def new_job(
         idempotency_key=idempotency_key(request),
         request_sha256=fingerprint,
         bytes=size,
+        secret=secret,
     )
 
 

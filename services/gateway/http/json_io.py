@@ -53,6 +53,12 @@ async def read_json(request: Request, model: type[M], *, at_most: int = BODY_BYT
         return await parse_in_turn(partial(parse_json, body, model, within="body"), len(body))
 
 
+async def read_json_if_any(request: Request, model: type[M]) -> M:
+    """The JSON body as a `model`, or its defaults if there is no body. Raises what `read_json` raises."""
+    has_one = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return await read_json(request, model) if has_one else model()
+
+
 def media_type_of(request: Request) -> str:
     """The media type of the request's body, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

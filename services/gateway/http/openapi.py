@@ -171,7 +171,8 @@ def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
         content = {"application/json": {"schema": schemas[_name(operation.body)]}}
         for media_type, model in operation.other_bodies.items():
             content[media_type] = {"schema": {"type": "string"} if model is None else schemas[_name(model)]}
-        described["requestBody"] = {"description": json_budgets.WORDS, "required": True, "content": content}
+        required = operation.body_required
+        described["requestBody"] = {"description": json_budgets.WORDS, "required": required, "content": content}
     if operation.multipart is not None:
         described["requestBody"] = {
             "required": True,

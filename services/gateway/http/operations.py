@@ -74,6 +74,7 @@ class Operation:
     body: type[BaseModel] | None = None
     other_bodies: Mapping[str, type[BaseModel] | None] = field(default_factory=dict)
     """The models of bodies of other media types than application/json, by media type; None for JSON lines."""
+    body_required: bool = True
     multipart: type[BaseModel] | None = None
     """The model of the part `options`, beside a part `file`."""
     query: type[BaseModel] | None = None

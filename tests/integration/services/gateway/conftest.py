@@ -46,6 +46,7 @@ async def gateway(servers: Trio, database_url: str, database: Database, tmp_path
             "token_secret": "a secret of the tests, and of nobody else",
             "link_secret": LINK_SECRET,
             "key_secret": "another secret of the tests, for keys",
+            "ocr_secret": "one more secret of the tests, for passwords",
         }
     )
     app = create_app(settings)

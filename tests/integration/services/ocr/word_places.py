@@ -19,9 +19,9 @@ Place = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the page shown."""
 
 
-def words_off_their_ink(document: bytes, pages: list[dict[str, Any]]) -> list[str]:
+def words_off_their_ink(document: bytes, pages: list[dict[str, Any]], *, upright: bool = False) -> list[str]:
     """The words of words.json that have no ink in their box, or nothing like them near in document.pdf; and the
-    words of document.pdf that have no ink in theirs."""
+    words of document.pdf that have no ink in theirs. `upright`: turned pages are upright in document.pdf."""
     wrong = []
     opened = pypdfium2.PdfDocument(document)
     assert len(opened) == len(pages)
@@ -34,6 +34,8 @@ def words_off_their_ink(document: bytes, pages: list[dict[str, Any]]) -> list[st
         for word in words_of([page]):
             left, top, right, bottom = word["box"]
             place = (left / page["width"], top / page["height"], right / page["width"], bottom / page["height"])
+            for _ in range(page["rotation"] // 90 if upright else 0):
+                place = (place[1], 1 - place[2], place[3], 1 - place[0])
             near = any(_same(word["text"], text) and _are_near(place, other) for text, other in of_pdf)
             if not (near and _has_ink(ink, place)):
                 wrong.append(f"words.json: {word['text']}")

@@ -64,11 +64,13 @@ def test_servers_and_services_are_given_the_same_passwords(secrets: dict[str, di
         "ANALYTICS_SECRET",
         "SYNC_SECRET",
         "LINK_SECRET",
+        "OCR_SECRET",
         "KEY_SECRET",
     }
     assert len(set(values.values())) == len(values)
     assert all(len(value) >= 32 for value in values.values())
     assert secrets["gateway-secrets"]["LINK_SECRET"] == secrets["exporter-secrets"]["LINK_SECRET"]
+    assert secrets["gateway-secrets"]["OCR_SECRET"] == secrets["ocr-secrets"]["OCR_SECRET"]
 
 
 def test_all_that_it_applies_can_be_rendered() -> None:
