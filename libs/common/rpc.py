@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from libs.common import log
 from libs.common.bus import Bus
+from libs.common.contracts.json_documents import encoded
 from libs.common.errors import ArgosyError
 
 D = TypeVar("D")
@@ -63,7 +64,7 @@ def serve(handlers: Mapping[str, RpcHandler[D]], deps: D) -> Callable[[str, byte
         try:
             first_line, _, body = message.partition(b"\n")
             tenant = from_json(first_line)["tenant"]
-            reply = b"{}\n" + to_json(await handlers[name](tenant, from_json(body), deps))
+            reply = b"{}\n" + encoded(await handlers[name](tenant, from_json(body), deps))
             return reply if len(reply) <= REPLY_BYTES_AT_MOST else _error("too_large", "The reply is too large.")
         except ArgosyError as error:
             return _error(error.code, str(error))
@@ -85,7 +86,7 @@ def fitting(found: Sequence[Document]) -> int:
     """How many of the first of `found` fit into a reply: at least one, if there is one."""
     size = 0
     for number, document in enumerate(found):
-        size += len(to_json(document))
+        size += len(encoded(document))
         if size > PAGE_BYTES_AT_MOST and number:
             return number
     return len(found)

@@ -20,6 +20,7 @@ from libs.common.contracts.analytics import (
     SUBJECT_AT_MOST,
     Reason,
 )
+from libs.common.contracts.moments import written
 from libs.common.errors import storable
 
 AHEAD_AT_MOST = timedelta(hours=1)
@@ -89,7 +90,7 @@ def _read(sent: Any, received_at: datetime) -> Event:
         raise _No(Reason.BAD_NAME)
     at = _time(sent.get("time"), id_)
     if at > received_at + AHEAD_AT_MOST:
-        raise _No(Reason.IN_THE_FUTURE, f"It was received at {received_at.astimezone(UTC).isoformat()}.")
+        raise _No(Reason.IN_THE_FUTURE, f"It was received at {written(received_at)}.")
     if subject is not None and not (isinstance(subject, str) and 0 < len(subject) <= SUBJECT_AT_MOST):
         raise _No(Reason.BAD_SUBJECT)
     return Event(id_, name, at, at.date(), subject, _properties(sent.get("properties")), sent)

@@ -13,6 +13,7 @@ import orjson
 
 from libs.common.blobs import job_folder
 from libs.common.contracts.exports import ExporterPayload, FilePayload, file_names
+from libs.common.contracts.moments import written
 from libs.common.db import Connection, Snapshot, fetch_within
 from libs.common.parallel import bounded
 from libs.common.worker.job import Artifact, Done, Job
@@ -70,7 +71,7 @@ def _done(
     snapshot: Snapshot,
     deps: Deps,
 ) -> Done:
-    result = _sum(files) | {"as_of": snapshot.as_of.isoformat()}
+    result = _sum(files) | {"as_of": written(snapshot.as_of)}
     per_file = [(file.request.dataset, file.facts["rows"], file.facts["bytes"]) for file in files]
     row = job.id, job.tenant, *map(list, zip(*per_file, strict=True)), snapshot.as_of, snapshot.seen
 

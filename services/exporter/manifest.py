@@ -7,6 +7,7 @@ from uuid import UUID
 
 from libs.common.contracts.exports import FORMAT_VERSION, ExportRequest
 from libs.common.contracts.ids import public_id
+from libs.common.contracts.moments import written
 from libs.common.db import Snapshot
 from libs.common.worker.job import Artifact
 
@@ -26,7 +27,7 @@ def manifest_of(job: UUID, files: Sequence[Written], snapshot: Snapshot) -> dict
     return {
         "format_version": FORMAT_VERSION,
         "job": public_id(job),
-        "as_of": snapshot.as_of.isoformat(),
+        "as_of": written(snapshot.as_of),
         "snapshot": snapshot.seen,
         "files": [_described(file) for file in files],
     }

@@ -9,7 +9,8 @@ from libs.common.contracts.datasets import Column, Kind
 _SAFE = """
 CASE WHEN ascii({0}) IN (61, 43, 45, 64, 9, 13) AND {0} !~ '^[+-]?[0-9]+([.,][0-9]+)?$'
   THEN '''' || {0} ELSE {0} END"""
-_TIME = "replace(replace({0}::text, ' ', 'T'), '+00', 'Z')"
+_TIME = """coalesce(to_char({0}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), {0}::text)"""
+"""As moments.written does. A time without end has no digits, and is a word."""
 NULLED = b"\tnull"
 """What a number is in JSON that is none. Nothing else there has a tab, so these can be counted."""
 _FINITE = "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN E'\\tnull'::json ELSE to_json({0}) END"

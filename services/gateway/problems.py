@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import orjson
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from libs.common import errors, log
+from libs.common.contracts.json_documents import encoded
 from libs.common.errors import ArgosyError, Unavailable, code_of
 from libs.common.ledger.making import OtherRequest
 from libs.common.redaction import redacted
@@ -259,7 +259,7 @@ def render(problem: Problem, asked: Asked | None = None) -> Response:
     if asked is not None:
         document |= {"request_id": asked.request_id, "doc_url": doc_url(type(problem), asked.base)}
     return Response(
-        redacted(orjson.dumps(document)),
+        redacted(encoded(document)),
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",

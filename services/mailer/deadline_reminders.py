@@ -29,6 +29,7 @@ from libs.common.contracts.mail import (
     Recipient,
     StoredLetter,
 )
+from libs.common.contracts.moments import written
 from libs.common.db import LONG_S, Database, fetch_within
 from libs.common.unnest import Columns
 from services.mailer import letters
@@ -351,7 +352,7 @@ def _row(letter: Letter, now: datetime, reminder: Reminder) -> Reminded:
     sent_at, local = now + timedelta(seconds=in_s), reminder.due_at.astimezone(local_zone)
     facts = {
         "name": reminder.deadline,
-        "due_at": reminder.due_at.astimezone(UTC).isoformat(),
+        "due_at": written(reminder.due_at),
         "date": local.date().isoformat(),
         "time": f"{local:%H:%M}",
         "days_left": (local.date() - sent_at.astimezone(local_zone).date()).days,

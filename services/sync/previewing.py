@@ -66,7 +66,8 @@ class Previewer:
 def _record(line: bytes, would_be: str, fields: dict[str, Any]) -> dict[str, Any]:
     record = Record.model_validate(from_json(line)["record"])
     shown = record.model_dump(mode="json", exclude={"raw", "changed"})
-    return shown | {"summary": record.summary[:SUMMARY_SHOWN], "would_be": would_be, "changed": fields}
+    times = {"opens_at": record.opens_at, "closes_at": record.closes_at}
+    return shown | times | {"summary": record.summary[:SUMMARY_SHOWN], "would_be": would_be, "changed": fields}
 
 
 def _cut(raw: Any) -> Any:

@@ -12,9 +12,10 @@ from heapq import nsmallest
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
+from pydantic_core import from_json
 
 from libs.common.contracts.ids import public_id
+from libs.common.contracts.json_documents import encoded
 from libs.common.contracts.mail import MailPayload
 from libs.common.contracts.opportunities import ListField
 from libs.common.contracts.searches import LISTED_AT_MOST, LISTED_BYTES_AT_MOST
@@ -96,10 +97,11 @@ def _as_fit(documents: Sequence[Document]) -> list[Document]:
     """As many as have LISTED_BYTES_AT_MOST together."""
     fitting, size = list[Document](), 0
     for document in documents:
-        size += len(to_json(document))
+        told = encoded(document)
+        size += len(told)
         if size > LISTED_BYTES_AT_MOST:
             break
-        fitting.append(document)
+        fitting.append(from_json(told))
     return fitting
 
 

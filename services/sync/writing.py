@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic_core import from_json, to_json
 
+from libs.common.contracts.moments import written
 from libs.common.contracts.sync import RunResult
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.jobs import new_id
@@ -253,7 +254,9 @@ def _told(fields: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
 def _shown(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
-    return value.isoformat() if isinstance(value, date | datetime) else value
+    if isinstance(value, datetime):
+        return written(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _count(result: RunResult, changes: Iterable[Change], raws: int) -> None:

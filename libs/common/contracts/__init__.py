@@ -9,7 +9,8 @@ ocr            the payload and the artifacts of an OCR job
 mail           letters, recipients, and the payload of a mail job
 opportunities  searches of opportunities, their changes, and texts that they fit
 searches       saved searches
-moments        moments that callers name
+json_documents documents as JSON
+moments        moments that callers name, and how they are told of one
 datasets       what services publish for exports
 exports        what may be asked of an export, and the payloads of the exporter's jobs
 analytics      events, queries, reports, and the payloads of analytics jobs

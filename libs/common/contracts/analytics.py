@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, model_validator
 
+from libs.common.contracts.moments import Told
 from libs.common.contracts.time_zones import Zone
 from libs.common.contracts.whole_numbers import WHOLE
 
@@ -194,7 +195,7 @@ class QueryAnswer(BaseModel):
     exact: bool
     error: float | None = None
     """If not exact: the standard error, as a share of the number; None if it is not known."""
-    as_of: datetime
+    as_of: Told
 
 
 class EventTypeChange(BaseModel):
@@ -226,7 +227,7 @@ class EventTypeAnswer(BaseModel):
     dimensions: list[str]
     value: str | None
     rebuilt: bool
-    created_at: datetime
+    created_at: Told
 
 
 class RejectedEvent(BaseModel):
@@ -237,7 +238,7 @@ class RejectedEvent(BaseModel):
     reason: Reason
     detail: str | None
     event: Any
-    at: datetime
+    at: Told
 
 
 class Funnel(_Range):

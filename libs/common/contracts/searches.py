@@ -11,13 +11,13 @@ Errors of RPC are `not_found` and `too_many_searches` (put_search). When a searc
 which has the id of the search; the job is a SearchPayload (sync.py).
 """
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.contracts.mail import AddressedRecipient, Letter
+from libs.common.contracts.moments import Told
 from libs.common.contracts.opportunities import AtMost, OpportunityFilter, Split, Status
 
 SEARCHES_AT_MOST = 500
@@ -57,8 +57,8 @@ class ListedSearch(BaseModel):
     id: UUID
     name: str
     filter: SavedFilter
-    created_at: datetime
-    told_at: datetime | None
+    created_at: Told
+    told_at: Told | None
 
 
 class SearchAnswer(ListedSearch):

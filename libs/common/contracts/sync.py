@@ -14,13 +14,13 @@ list_rejected     {"source": name, "after": number or None, "limit"}
 Errors of RPC are `not_found`, `source_busy` (delete_source) and `too_many_sources` (put_source).
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, model_validator
 
+from libs.common.contracts.moments import Told
 from libs.common.contracts.time_zones import Zone
 from libs.common.contracts.whole_numbers import WHOLE
 
@@ -300,9 +300,9 @@ class SourceAnswer(BaseModel):
     """Why it is not fetched any more, until it is put again."""
     failures: int
     """Attempts in a row that failed. After ten the source is paused."""
-    fetched_at: datetime | None
-    succeeded_at: datetime | None
-    not_before: datetime | None
+    fetched_at: Told | None
+    succeeded_at: Told | None
+    not_before: Told | None
     """A run that comes earlier waits if that is within the hour, or else does nothing."""
     moved_to: str | None
     """Where its address has moved for good. It is taken over when three runs in a row were led there."""
@@ -318,4 +318,4 @@ class RejectedRecord(BaseModel):
     reason: str
     field: str | None
     raw: Any
-    at: datetime
+    at: Told

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-import orjson
 from pydantic import TypeAdapter
 
+from libs.common.contracts.json_documents import encoded
 from libs.common.db import PROMPT_S, Connection, Database, fetch_within
 from libs.common.errors import ArgosyError
 from libs.common.ledger.job_actions import AT_A_TIME, count_within, retry_within
@@ -47,7 +47,7 @@ async def start(
 
     Raises TooManyReplays, Unavailable, and of a repeated request MadeBefore, OtherRequest.
     """
-    replay, filter_ = new_id(), orjson.dumps(asdict(wanted)).decode()
+    replay, filter_ = new_id(), encoded(asdict(wanted)).decode()
     async with making(db, tenant, "replays", once) as connection:
         matched = (await count_within(connection, tenant, wanted))["matched"]
         if not matched:

@@ -19,12 +19,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from libs.common.contracts.json_documents import encoded
 from libs.common.errors import Unavailable
 from libs.common.ledger.jobs import JobFacts
 from services.gateway.endpoints.job_document import job_document
 from services.gateway.endpoints.jobs import find_job
 from services.gateway.engine.job_updates import Follower
-from services.gateway.http.json_io import encoded
 from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.authentication import Authenticator
 from services.gateway.problems import Unauthenticated

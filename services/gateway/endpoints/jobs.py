@@ -10,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.contracts.ids import parse_id
+from libs.common.contracts.json_documents import encoded
 from libs.common.ledger import jobs as ledger
 from libs.common.ledger.jobs import Filter, JobHistory, State
 from services.gateway.endpoints.job_document import error_history, job_document
 from services.gateway.http.admission import caller
 from services.gateway.http.conditions import names_etag
-from services.gateway.http.json_io import Text, encoded, json_response, read_query
+from services.gateway.http.json_io import Text, json_response, read_query
 from services.gateway.http.schemas import JobPage, JobWithErrors
 from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.scopes import Role

@@ -1,8 +1,8 @@
 """The JSON documents of exports and links, for /openapi.json."""
 
-from datetime import datetime
-
 from typing_extensions import TypedDict
+
+from libs.common.contracts.moments import Told
 
 
 class Named(TypedDict):
@@ -34,4 +34,4 @@ class FileLink(TypedDict):
     """A URL of a file that needs no key."""
 
     url: str
-    expires_at: datetime
+    expires_at: Told

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any, TypeVar, get_origin
 
-import orjson
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.contracts.json_documents import encoded
 from services.gateway.field_errors import NAME_AT_MOST, not_json
 from services.gateway.http import json_budgets
 from services.gateway.http.json_budgets import VALUES_AT_MOST
@@ -133,14 +133,6 @@ def read_query(request: Request, model: type[M]) -> M:
         )
     except ValidationError as error:
         raise invalid_fields(error, within="query") from error
-
-
-def encoded(document: Mapping[str, Any]) -> bytes:
-    """`document` as JSON. Times end with Z, as those do that services tell."""
-    try:
-        return orjson.dumps(document, option=orjson.OPT_UTC_Z)
-    except TypeError:  # orjson has no integers beyond 64 bits, but a stored document may have
-        return to_json(document)
 
 
 def json_response(

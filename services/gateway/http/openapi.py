@@ -97,7 +97,10 @@ def document(operations: Sequence[Operation], public_url: str | None = None) -> 
         "info": {
             "title": "Argosy",
             "version": "1",
-            "description": "Submit slow work, get a job, follow it. Errors are application/problem+json.",
+            "description": (
+                "Submit slow work, get a job, follow it. Errors are application/problem+json. "
+                "Times in answers are in UTC, with six digits of a second and Z."
+            ),
         },
         "servers": [{"url": public_url or "."}],
         "security": [{"bearer": []}],

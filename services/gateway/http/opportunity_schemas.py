@@ -1,10 +1,10 @@
 """As schemas.py, of what concerns opportunities."""
 
-from datetime import datetime
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from libs.common.contracts.moments import Told
 from libs.common.contracts.opportunities import Status
 from libs.common.contracts.searches import SavedFilter
 
@@ -28,8 +28,8 @@ class Opportunity(TypedDict):
     title: NotRequired[str]
     summary: NotRequired[str]
     status: NotRequired[Status]
-    opens_at: NotRequired[datetime | None]
-    closes_at: NotRequired[datetime | None]
+    opens_at: NotRequired[Told | None]
+    closes_at: NotRequired[Told | None]
     closes_on: NotRequired[str | None]
     agency: NotRequired[str | None]
     amount: NotRequired[Amount]
@@ -38,9 +38,9 @@ class Opportunity(TypedDict):
     revision: NotRequired[int]
     extra: NotRequired[dict[str, Any]]
     status_said: NotRequired[str | None]
-    created_at: NotRequired[datetime]
-    changed_at: NotRequired[datetime]
-    gone_at: NotRequired[datetime | None]
+    created_at: NotRequired[Told]
+    changed_at: NotRequired[Told]
+    gone_at: NotRequired[Told | None]
 
 
 class OpportunityWithRaw(Opportunity):
@@ -69,7 +69,7 @@ class Change(TypedDict):
     what: str
     fields: dict[str, Any]
     run: str
-    at: datetime
+    at: Told
 
 
 class History(TypedDict):
@@ -115,11 +115,11 @@ class ListedSavedSearch(TypedDict):
     filter: SavedFilter
     cron: str | None
     timezone: str | None
-    next: list[datetime]
+    next: list[Told]
     paused: bool
     schedule: str | None
-    created_at: datetime
-    told_at: datetime | None
+    created_at: Told
+    told_at: Told | None
 
 
 class SavedSearch(ListedSavedSearch):

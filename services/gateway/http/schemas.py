@@ -1,10 +1,10 @@
 """The types of the documents that this API returns; /openapi.json has their schemas."""
 
-from datetime import datetime
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from libs.common.contracts.moments import Told
 from libs.common.ledger.jobs import Priority, State
 from services.gateway.identity.scopes import Role, Scope
 
@@ -52,11 +52,11 @@ class Job(TypedDict):
     progress: Progress
     parent: str | None
     children: int
-    created_at: datetime
-    due_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    cancel_requested_at: datetime | None
+    created_at: Told
+    due_at: Told
+    started_at: Told | None
+    finished_at: Told | None
+    cancel_requested_at: Told | None
     result: dict[str, Any] | None
     artifacts: list[Artifact]
     error: JobError | None
@@ -69,7 +69,7 @@ class Job(TypedDict):
 class JobFailure(TypedDict, total=False):
     """A failed attempt. Only admins see `traceback`."""
 
-    at: datetime
+    at: Told
     attempt: int
     code: str
     type: str | None
@@ -103,8 +103,8 @@ class MatchCount(TypedDict):
     """How many jobs match a filter, and when the oldest and the newest of them were created."""
 
     matched: int
-    oldest: datetime | None
-    newest: datetime | None
+    oldest: Told | None
+    newest: Told | None
 
 
 class CancelResult(TypedDict):
@@ -131,8 +131,8 @@ class Replay(TypedDict):
     stop_after: int | None
     matched: int
     released: int
-    created_at: datetime
-    ended_at: datetime | None
+    created_at: Told
+    ended_at: Told | None
     jobs: dict[State, int]
 
 
@@ -146,11 +146,11 @@ class ListedSchedule(TypedDict):
     cron: str
     timezone: str
     catch_up: Literal["skip", "one", "all"]
-    created_at: datetime
-    last_at: datetime | None
+    created_at: Told
+    last_at: Told | None
     missed: int
     paused: bool
-    next: list[datetime]
+    next: list[Told]
     priority: Priority
     max_attempts: int
     timeout_s: float
@@ -185,13 +185,13 @@ class Queue(TypedDict):
 
     name: str
     depth: QueueDepth
-    paused_at: datetime | None
+    paused_at: Told | None
     max_running: int | None
     max_running_per_tenant: int | None
     workers: int
     slots: int
-    worker_seen_at: datetime | None
-    oldest_waiting_at: datetime | None
+    worker_seen_at: Told | None
+    oldest_waiting_at: Told | None
     ended_last_minute: int
 
 
@@ -208,9 +208,9 @@ class Key(TypedDict):
     name: str
     role: Role
     scopes: list[Scope] | None
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
+    created_at: Told
+    expires_at: Told | None
+    revoked_at: Told | None
 
 
 class IssuedKey(Key):
@@ -283,9 +283,9 @@ class RecipientStatus(TypedDict):
     code: int | None
     enhanced_code: str | None
     reply: str | None
-    due_at: datetime
-    sent_at: datetime | None
-    updated_at: datetime
+    due_at: Told
+    sent_at: Told | None
+    updated_at: Told
 
 
 class Recipients(TypedDict):
@@ -311,7 +311,7 @@ class TemplateSummary(TypedDict):
     name: str
     version: int
     subject: str
-    created_at: datetime
+    created_at: Told
 
 
 class Template(TemplateSummary):
@@ -334,8 +334,8 @@ class Suppression(TypedDict):
     number: int
     address: str
     reason: str
-    created_at: datetime
-    expires_at: datetime | None
+    created_at: Told
+    expires_at: Told | None
 
 
 class Suppressions(TypedDict):
@@ -352,10 +352,10 @@ class DeadlineSummary(TypedDict):
     """
 
     name: str
-    due_at: datetime | None
-    updated_at: datetime
+    due_at: Told | None
+    updated_at: Told
     opportunity: str | None
-    gone_at: datetime | None
+    gone_at: Told | None
     followers: int
 
 
@@ -375,10 +375,10 @@ class Deadline(TypedDict):
     """
 
     name: str
-    due_at: datetime | None
-    updated_at: datetime
+    due_at: Told | None
+    updated_at: Told
     opportunity: str | None
-    gone_at: datetime | None
+    gone_at: Told | None
     variables: dict[str, Any]
     followers: list[Follower]
 

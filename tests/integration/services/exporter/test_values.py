@@ -58,7 +58,7 @@ async def test_formulas_are_made_safe_where_that_is_wanted(database: Database, t
         (Kind.NUMBER, "NULL::numeric", None),
         (Kind.NUMBER, "12.50::numeric", 12.5),
         (Kind.INTEGER, "9223372036854775807::bigint", 2**63 - 1),
-        (Kind.TIME, "'2026-11-27 12:00:00.25+02'::timestamptz", "2026-11-27T10:00:00.25Z"),
+        (Kind.TIME, "'2026-11-27 12:00:00.25+02'::timestamptz", "2026-11-27T10:00:00.250000Z"),
         (Kind.TIME, "'infinity'::timestamptz", "infinity"),
         (Kind.DATE, "'2026-11-27'::date", "2026-11-27"),
         (Kind.JSON, """E'{"a":\\n[1,\\r\\n2]}'::json""", {"a": [1, 2]}),

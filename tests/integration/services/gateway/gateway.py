@@ -11,6 +11,7 @@ from libs.common.db import Database
 from services.gateway.engine.retention import Retention
 from services.gateway.identity.keys import issue
 from services.gateway.identity.scopes import OPERATOR, ROLES, Role
+from tests import answered_times
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)
 LIMIT = 20
@@ -40,7 +41,10 @@ class Gateway:
 
     def anonymous(self, **headers: str) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+        hooks = {"response": [answered_times.check]}
+        return httpx.AsyncClient(
+            transport=transport, base_url="http://gateway", headers=headers, event_hooks=hooks
+        )
 
     def blobs(self) -> list[Path]:
         return [path for path in self.folder.rglob("*") if path.is_file()]

@@ -179,7 +179,7 @@ async def test_days_are_those_of_calendars(database: Database) -> None:
     found = await remind(database, 3)
     assert found["ada@example.test"]["deadline"] == {
         "name": "d",
-        "due_at": "2030-12-24T12:00:00+00:00",
+        "due_at": "2030-12-24T12:00:00.000000Z",
         "date": "2030-12-24",
         "time": "12:00",
         "days_left": 3,

@@ -33,7 +33,7 @@ async def test_new_changed_gone_and_returned_are_told_by_the_field(syncer: Synce
     }  # fmt: skip
     told = {
         "title": ["Grant 2", "Water"],
-        "closes_at": ["2030-01-02T23:59:59+00:00", "2030-02-03T23:59:59+00:00"],
+        "closes_at": ["2030-01-02T23:59:59.000000Z", "2030-02-03T23:59:59.000000Z"],
         "closes_on": ["2030-01-02", "2030-02-03"],
         "amount_max": [None, 1000.5],
     }

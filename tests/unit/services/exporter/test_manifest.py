@@ -23,7 +23,7 @@ def test_it_has_what_proves_each_file() -> None:
     made = manifest_of(job, files, Snapshot("name", "10:20:", datetime(2026, 11, 27, tzinfo=UTC), 0.0))
     assert (made["job"], made["as_of"], made["snapshot"]) == (
         public_id(job),
-        "2026-11-27T00:00:00+00:00",
+        "2026-11-27T00:00:00.000000Z",
         "10:20:",
     )
     first, second = made["files"]

@@ -243,4 +243,4 @@ async def test_filters_select(gateway: Gateway) -> None:
     answer = await client.get(job["artifacts"][0]["url"])
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [row["address"] for row in rows] == [f"a{n}@example.com" for n in range(10, 20)]
-    assert rows[0]["created_at"] == "2026-01-01T00:10:00Z"
+    assert rows[0]["created_at"] == "2026-01-01T00:10:00.000000Z"

@@ -1,9 +1,14 @@
-"""Moments that a database can store in any zone."""
+"""Moments that a database can store in any zone, and times as they are told."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from libs.common.contracts.moments import Moment
+from libs.common.contracts.moments import WRITTEN, Moment, Told, written
 
 MOMENT: TypeAdapter[Moment] = TypeAdapter(Moment)
 
@@ -17,3 +22,21 @@ def test_those_in_range(text: str) -> None:
 def test_those_that_are_none(text: str) -> None:
     with pytest.raises(ValidationError):
         MOMENT.validate_python(text)
+
+
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=ZONES))
+def test_a_time_that_is_given_back_is_the_same(moment: datetime) -> None:
+    assert re.fullmatch(WRITTEN, written(moment))
+    assert datetime.fromisoformat(written(moment)) == moment
+
+
+@pytest.mark.parametrize("microsecond", [0, 250_000, 1])
+def test_all_times_are_told_in_the_same_way(microsecond: int) -> None:
+    moment = datetime(2030, 12, 24, 12, 0, 0, microsecond, UTC)
+    text = f"2030-12-24T12:00:00.{microsecond:06}Z"
+    assert written(moment) == text
+    assert TypeAdapter(Told).dump_python(moment, mode="json") == text
+    assert TypeAdapter(Told).dump_python(moment) is moment

@@ -1,7 +1,7 @@
 """JSON in and out, without a server: types are what they are, and every wrong field is told."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -155,9 +155,9 @@ def test_whole_numbers_of_any_size_are_answered(number: int) -> None:
 
 
 def test_an_answer_has_its_status_and_headers() -> None:
-    response = json_response({"at": datetime(2030, 1, 1)}, 201, {"Location": "/x"})
+    response = json_response({"at": datetime(2030, 1, 1, tzinfo=UTC)}, 201, {"Location": "/x"})
     assert (response.status_code, response.headers["location"]) == (201, "/x")
-    assert orjson.loads(bytes(response.body)) == {"at": "2030-01-01T00:00:00"}
+    assert orjson.loads(bytes(response.body)) == {"at": "2030-01-01T00:00:00.000000Z"}
 
 
 def test_what_is_given_twice_is_refused() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from libs.common.contracts.exports import MEDIA_TYPES
+from libs.common.contracts.moments import WRITTEN
 from services.gateway.http.openapi import Document, document
 from services.gateway.http.operations import FILE_TYPES, NO_CONTENT, Answer, Operation
 from services.gateway.identity.scopes import Scope
@@ -184,6 +185,29 @@ def everything(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]
         value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
     ):
         yield from everything(inner, f"{path}/{key}")
+
+
+GIVEN_BACK = {"SavedFilter"}
+"""Schemas of what callers say, which answers repeat. They take any time."""
+
+
+def schemas_of_answers() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema that an answer may have, with those that it is made of."""
+    waiting = [API["paths"][path][method]["responses"] for path, method in EVERY]
+    seen: set[str] = set()
+    while waiting:
+        found = waiting.pop()
+        yield from everything(found)
+        new = references(found) - seen
+        seen |= new
+        names = {name.rpartition("/")[2] for name in new if "/schemas/" in name} - GIVEN_BACK
+        waiting += [API["components"]["schemas"][name] for name in names]
+
+
+def test_every_time_in_an_answer_is_of_the_one_type() -> None:
+    times = [schema for _, schema in schemas_of_answers() if schema.get("format") == "date-time"]
+    assert len(times) > 30
+    assert [schema for schema in times if schema.get("pattern") != WRITTEN] == []
 
 
 def test_generators_of_clients_find_nothing_that_they_cannot_tell_apart() -> None:
