@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -71,6 +72,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
             "buckets",
             "histories",
             "incoming",
+            "schema_mistakes",
             "locks",
             "sketches",
             "rollups",
@@ -278,6 +280,51 @@ def test_one_module_imports_each_outside_thing() -> None:
             and "migrations" not in path.parts
         }
         assert users <= allowed, thing
+
+
+def test_no_words_of_a_library_are_told() -> None:
+    """A refusal is in our words. Others are for the log, or quoted from a server or a program."""
+    for_operators = {"Unavailable", "StreamUnavailable", "Lost", "Misconfigured", "ConnectionError", "CannotRun"}
+    quoted = {"EngineRefused", "EngineFailed"}  # what Tesseract has printed
+    internal = {("libs.common.contracts.events", "ValueError")}  # of messages between processes
+    ours = {node.name for path in SOURCES for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef)}
+    told = {
+        (module_name(path), raised)
+        for path in SOURCES
+        if path.parts[len(ROOT.parts)] != "deploy"
+        for handler in ast.walk(parse(path))
+        if isinstance(handler, ast.ExceptHandler) and handler.name and not _caught(handler) <= ours
+        for raised in _raised_with_the_text_of(handler)
+        if raised not in for_operators | quoted
+    }
+    assert told <= internal
+
+
+def _caught(handler: ast.ExceptHandler) -> set[str]:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return {kind.attr if isinstance(kind, ast.Attribute) else getattr(kind, "id", "") for kind in kinds}
+
+
+def _raised_with_the_text_of(handler: ast.ExceptHandler) -> Iterator[str]:
+    """The errors that are raised, and the functions that yield or return, with the text of the error caught."""
+    for node in ast.walk(handler):
+        if isinstance(node, ast.Raise | ast.Yield | ast.Return):
+            made = node.exc if isinstance(node, ast.Raise) else node.value
+            if made is not None and _has_text_of(made, handler.name or ""):
+                name = getattr(made, "func", None)
+                yield getattr(name, "id", None) or getattr(name, "attr", None) or type(made).__name__
+
+
+def _has_text_of(expression: ast.AST, error: str) -> bool:
+    """Whether it has `{error}`, `str(error)`, `message_of(error)` or `error.message` and the like."""
+    for node in ast.walk(expression):
+        if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) and node.value.id == error:
+            return True
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("str", "repr", "message_of"):
+            return any(isinstance(one, ast.Name) and one.id == error for one in node.args)
+        if isinstance(node, ast.Attribute) and node.attr in ("message", "msg", "args", "strerror"):
+            return isinstance(node.value, ast.Name) and node.value.id == error
+    return False
 
 
 def test_every_task_is_awaited_or_in_the_background() -> None:

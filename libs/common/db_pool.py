@@ -111,7 +111,7 @@ class Pool:
                 connection = await self._engine.connect()
         except NONE_TO_BE_HAD as error:
             self._answers = False
-            raise Unavailable(f"PostgreSQL: {message_of(cause_of(error))}") from error
+            raise Unavailable(f"PostgreSQL: {message_of(cause_of(error))}", server="PostgreSQL") from error
         finally:
             self._waiting -= 1
         metrics.db_wait_seconds.observe(time.perf_counter() - requested_at)
@@ -163,7 +163,7 @@ class Pool:
         self._answers = False
         if moved and driver.generation == self._generation:
             self._renew(message_of(error))
-        return Unavailable(f"PostgreSQL: {message_of(error)}")
+        return Unavailable(f"PostgreSQL: {message_of(error)}", server="PostgreSQL")
 
     def _renew(self, reason: str) -> None:
         """Use no connection that is open now for anything new."""

@@ -58,7 +58,19 @@ def without_addresses(text: str) -> str:
 
 
 class Unavailable(ArgosyError):
-    """A server that this operation needs cannot be reached."""
+    """A server that this operation needs cannot be reached.
+
+    `server`: its name, if the message has the words of a library, which may name addresses.
+    """
+
+    def __init__(self, message: str | None = None, *, server: str | None = None) -> None:
+        super().__init__(message)
+        self.server = server
+
+    @property
+    def told(self) -> str:
+        """What the owner of a job is told. The message is for the log."""
+        return f"{self.server} cannot be used now." if self.server else str(self)
 
 
 class StorageUnavailable(Unavailable):

@@ -18,6 +18,7 @@ from libs.common.contracts.analytics import EventTypeAnswer, EventTypeChange
 from libs.common.db import Connection, Database, fetch_within
 from services.analytics import locks
 from services.analytics.refusals import NotFound, SchemaInvalid
+from services.analytics.schema_mistakes import told
 
 SCHEMA_BYTES_AT_MOST = 16 * 1024
 FORBIDDEN = frozenset({"$ref", "$dynamicRef", "$recursiveRef", "pattern", "patternProperties", "$schema", "$id"})
@@ -76,7 +77,7 @@ def _text(document: Any) -> str:
 def violation(schema: str, properties: str) -> str | None:
     """What is wrong with `properties` by `schema`, both JSON text; None: nothing."""
     error = next(iter(_validator(schema).iter_errors(from_json(properties))), None)
-    return None if error is None else f"{error.json_path}: {error.message}"[:500]
+    return None if error is None else told(error)
 
 
 @lru_cache(maxsize=1000)
@@ -92,7 +93,7 @@ def check_schema(schema: dict[str, Any]) -> None:
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        raise SchemaInvalid(f"{error.json_path}: {error.message}"[:500]) from error
+        raise SchemaInvalid(told(error)) from error
     except RecursionError as error:
         raise SchemaInvalid("The schema is nested too deeply.") from error
 

@@ -21,7 +21,6 @@ from libs.common.contracts.analytics import (
     Reason,
 )
 from libs.common.contracts.moments import written
-from libs.common.errors import storable
 
 AHEAD_AT_MOST = timedelta(hours=1)
 """How far a caller's clock may be ahead."""
@@ -112,7 +111,7 @@ def _time(given: Any, id_: str) -> datetime:
             raise _No(Reason.BAD_TIME, "It has no offset from UTC.")
         return at.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
-        raise _No(Reason.BAD_TIME, storable(str(error))[:200]) from error
+        raise _No(Reason.BAD_TIME, "It is no time in ISO 8601, such as 2030-12-24T12:00:00Z.") from error
 
 
 def _properties(given: Any) -> str:

@@ -99,9 +99,9 @@ def field_error(
     return entry
 
 
-def not_json(message: str) -> str:
-    """Where a text stops being JSON, from what the parser says of it."""
-    place = re.search(r"line (\d+) column (\d+)", message)
+def not_json(said: object) -> str:
+    """Where a text stops being JSON, from what the parser says of it: its error, or the message."""
+    place = re.search(r"line (\d+) column (\d+)", str(said))
     return f"it cannot be read beyond line {place[1]}, column {place[2]}." if place else "it cannot be read."
 
 

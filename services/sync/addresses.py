@@ -32,9 +32,12 @@ def check_url(url: str) -> SplitResult:
     """The parts of an address that may be asked, whatever its host is. Raises AddressRefused."""
     try:
         parts = urlsplit(url)
+    except ValueError:
+        raise AddressRefused("The address is no URL: look at its brackets and its host.") from None
+    try:
         port = parts.port
-    except ValueError as error:
-        raise AddressRefused(f"The address cannot be read: {error}.") from None
+    except ValueError:
+        raise AddressRefused("The port of the address must be a number from 1 to 65535.") from None
     if parts.scheme not in ("http", "https"):
         raise AddressRefused("The address must begin with http:// or https://.")
     if not parts.hostname or port == 0:

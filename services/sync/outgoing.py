@@ -171,8 +171,8 @@ class Unpacking:
                 self._inflate = zlib.decompressobj(wbits=31)
             try:
                 chunk = self._inflated(self._inflate, chunk)
-            except zlib.error as error:
-                raise UnreadableBody(f"The answer cannot be unpacked: {error}") from None
+            except zlib.error:
+                raise UnreadableBody("The answer cannot be unpacked: it is not gzip.") from None
 
     def end(self) -> None:
         """There is no more of the body. Raises SourceUnavailable where some is missing."""

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import TypedDict
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
 from libs.common.contracts.sync import CursorPaging, Format, JsonLinkPaging, SourceSpec
 from services.sync.addresses import check_url
+from services.sync.reading.expressions import ExpressionFailed, find
 from services.sync.refusals import AddressRefused
 
 _NEEDED = ("key", "title")
@@ -57,7 +55,7 @@ def _expressions(spec: SourceSpec) -> Iterator[tuple[str, str]]:
 
 def _syntax(expression: str) -> str | None:
     try:
-        jmespath.compile(expression)
-    except (JMESPathError, RecursionError) as error:
-        return f"Not JMESPath: {str(error).splitlines()[0][:200]}"
+        find(expression)
+    except ExpressionFailed as error:
+        return f"This is not JMESPath. {error}"
     return None

@@ -103,7 +103,7 @@ class Bus:
         except nats.errors.NoRespondersError as error:
             raise Unavailable(f"No process serves {subject}.") from error
         except DOWN as error:
-            raise Unavailable(f"NATS: {message_of(error)}") from error
+            raise Unavailable(f"NATS: {message_of(error)}", server="NATS") from error
         return bytes(reply.data)
 
     @asynccontextmanager

@@ -28,7 +28,7 @@ class StreamUnavailable(Unavailable):
     """JetStream does not answer for this stream, or refuses."""
 
     def __init__(self, message: str | None = None, *, err_code: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(message, server="NATS")
         self.err_code = err_code
 
 

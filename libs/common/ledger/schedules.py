@@ -74,11 +74,34 @@ def fire_times(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
     return _times(cron, timezone, after)
 
 
+_FIELDS = (
+    "a minute (0 to 59)",
+    "an hour (0 to 23)",
+    "a day of the month (1 to 31, or L for the last)",
+    "a month (1 to 12, or JAN to DEC)",
+    "a day of the week (0 to 7, or SUN to SAT)",
+)
+
+
+def _what_is_wrong(cron: str) -> str:
+    """Which of the five fields cannot be read by itself, and what it may be."""
+    fields = cron.split()
+    if len(fields) != len(_FIELDS):
+        return "Five fields are needed: minute, hour, day of month, month and day of week."
+    for number, field in enumerate(fields):
+        try:
+            CronSim(" ".join(field if at == number else "*" for at in range(len(fields))), datetime.now(UTC))
+        except CronSimError:
+            many = "Lists (1,15), ranges (1-5) and steps (*/10) are possible."
+            return f"`{field}` is not {_FIELDS[number]}. {many}"
+    return "No such day is in any of these months."
+
+
 def _times(cron: str, timezone: str, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
     try:
         times = CronSim(cron, start.astimezone(ZoneInfo(timezone)), reverse)
     except CronSimError as error:
-        raise BadCron(f"{cron!r} is not a cron expression: {error}") from error
+        raise BadCron(_what_is_wrong(cron)) from error
     return (moment.astimezone(UTC) for moment in times)
 
 

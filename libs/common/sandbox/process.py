@@ -126,5 +126,7 @@ def _sent(
     except Exception as failed:
         if isinstance(failed, OSError) and failed.errno == errno.EFBIG:
             return refusals.filled()
-        return refusals.crashed(f"{type(failed).__name__}: {failed}")
+        crashed = refusals.crashed()
+        crashed.add_note(f"{type(failed).__name__}: {failed}")  # for our log
+        return crashed
     return None

@@ -40,6 +40,8 @@ USED_UP_FROM = 0.9
 """The share of its time limit that a process has had as CPU when its time is over. A little is not its fault; it
 is lost to others even where it has a CPU of its own."""
 TOGETHER_BYTES = 1024**2
+NOTE_AT_MOST = 2_000
+"""Characters that are logged of what a process says of its error."""
 """No more results are received together when they have so many bytes."""
 UNMEASURED_S = 0.05
 """A result that comes within this time costs no look at the CPU that the process has had."""
@@ -189,6 +191,8 @@ class Sandbox:
             while not messages or (messages[-1][0] and size < TOGETHER_BYTES and receiver.poll()):
                 content = receiver.recv_bytes(self._limits.result_bytes)
                 messages.append(_ResultUnpickler(io.BytesIO(content), self._package).load())
+                if notes := getattr(messages[-1][1], "__notes__", None):
+                    logger.error("sandbox.bug", error=str(notes)[:NOTE_AT_MOST])
                 size += len(content)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             crashed = self._refusals.crashed()

@@ -15,6 +15,7 @@ TRACEBACK_LIMIT = 8_000
 """Characters kept of a traceback: the last ones."""
 MESSAGE_LIMIT = 2_000
 """Characters kept of an error's message."""
+BUG = "The worker met an error that nobody foresaw. It has been logged; admins see its traceback in `errors`."
 OUTAGE_WAIT_S = 1.0
 OUTAGE_WAIT_AT_MOST_S = 30.0
 """The shortest and the longest wait of a job for a server that is away, in seconds."""
@@ -41,7 +42,7 @@ def outcome_of_failure(claim: Claim, error: BaseException, backoff: Backoff) -> 
         trace = _told("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
         document |= {
             "code": "bug",
-            "message": _told(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT],
+            "message": BUG,
             "traceback": trace,
         }
     if not retryable:
@@ -63,7 +64,7 @@ def postponed(claim: Claim, error: Unavailable, wait_s: float) -> Outcome:
         "outage": True,
         "type": type(error).__qualname__,
         "code": error.code,
-        "message": _told(str(error))[:MESSAGE_LIMIT],
+        "message": _told(error.told)[:MESSAGE_LIMIT],
     }
     return Outcome(claim.id, claim.attempt, State.QUEUED, error=document, retry_in_s=wait_s)
 

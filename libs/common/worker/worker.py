@@ -57,10 +57,19 @@ logger = log.get("worker")
 
 P = TypeVar("P", bound=BaseModel)
 D = TypeVar("D")
+FIELDS_AT_MOST = 5
+"""Fields of a payload that an error names."""
 
 
 class InvalidPayload(Reject):
     """The job's payload is not valid for this worker."""
+
+
+def _what_is_unknown(error: ValidationError) -> str:
+    """The first fields of a payload that the worker cannot read; pydantic's sentences have what is in them."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    fields = dict.fromkeys(".".join(map(str, one["loc"])) or "all of it" for one in found)
+    return f"The worker does not understand the job's payload: {', '.join([*fields][:FIELDS_AT_MOST])}."
 
 
 class Worker(Generic[P, D]):
@@ -245,7 +254,7 @@ class Worker(Generic[P, D]):
                 text = await until_available(lambda: large_payload(self._db, claimed.id))
                 return await asyncio.to_thread(self._payload.model_validate_json, text)
         except ValidationError as error:
-            raise InvalidPayload(str(error)) from error
+            raise InvalidPayload(_what_is_unknown(error)) from error
 
     async def _end(self, running: Running, result: HandlerResult | Outcome) -> None:
         claimed = running.claim

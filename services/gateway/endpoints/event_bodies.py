@@ -168,7 +168,7 @@ def _parse(text: bytes) -> Any:
     try:
         return _replaced(json.loads(text.decode()))
     except ValueError as error:
-        raise BadRequest(f"The body is not JSON: {not_json(str(error))}") from error
+        raise BadRequest(f"The body is not JSON: {not_json(error)}") from error
 
 
 def _replaced(value: Any) -> Any:

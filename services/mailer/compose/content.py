@@ -12,20 +12,23 @@ from typing import Any
 
 import css_inline
 import inscriptis
-from jinja2 import Template, TemplateSyntaxError
+from jinja2 import TemplateSyntaxError
 from pydantic_core import from_json
 
 from libs.common.contracts.mail import Mailbox, StoredLetter, parse_mailbox
 from libs.common.errors import storable
+from services.mailer.compose import template_mistakes
 from services.mailer.compose.header_fields import addresses, field
 from services.mailer.compose.mime import entity
 from services.mailer.compose.template_environment import TemplateEnvironment
+from services.mailer.compose.template_mistakes import NotRenderable
 from services.mailer.refusals import TemplateInvalid
 
 CHARACTERS_AT_MOST = 2_000_000
 """Characters of a rendered body."""
 SUBJECT_AT_MOST = 998
 """Characters of a rendered subject."""
+NO_MESSAGE = "What the templates make cannot be written as a message: look at its HTML and styles."
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Control characters and line separators: all that Python's email package treats as a line end, and more."""
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
@@ -87,10 +90,12 @@ def preview(stored: StoredLetter, variables: dict[str, Any]) -> RenderedLetter:
     render = _prepare(stored)
     try:
         return render(variables)
+    except NotRenderable as error:
+        raise TemplateInvalid(storable(str(error))) from error
     except MemoryError:  # the sandbox has a word for it
         raise
-    except Exception as error:  # a template can fail in any way
-        raise TemplateInvalid(storable(f"{type(error).__name__}: {error}")) from error
+    except Exception as error:  # what a template makes can be anything
+        raise TemplateInvalid(NO_MESSAGE) from error
 
 
 def check(stored: StoredLetter) -> None:
@@ -110,8 +115,10 @@ def _composed(stored: StoredLetter, addressee: Addressee, render: Render, date: 
         return Composed(addressee.number, _message(stored, addressee, render(variables), date))
     except MemoryError:  # what is left of it could be too little for the next one
         raise
-    except Exception as error:  # a template can fail in any way
-        return Composed(addressee.number, problem=f"{type(error).__name__}: {error}"[:500])
+    except NotRenderable as error:
+        return Composed(addressee.number, problem=str(error)[:500])
+    except Exception:  # what a template makes can be anything
+        return Composed(addressee.number, problem=NO_MESSAGE)
 
 
 def _message(stored: StoredLetter, addressee: Addressee, rendered: RenderedLetter, date: str) -> bytes:
@@ -150,35 +157,43 @@ def _compile_templates(stored: StoredLetter) -> Render:
     """Compile all templates. Values are escaped in HTML, and cannot start a new line in the subject."""
     letter = stored.letter
     plain, markup = TemplateEnvironment(autoescape=False), TemplateEnvironment(autoescape=True)
-    subject = _compiled(plain, "subject", letter.subject)
+    subject = _compiled(plain, "subject", letter.subject, SUBJECT_AT_MOST)
     text = None if letter.text is None else _compiled(plain, "text", letter.text)
     html = None if letter.html is None else _compiled(markup, "html", letter.html)
 
     def render(variables: dict[str, Any]) -> RenderedLetter:
-        line = _CONTROL.sub(" ", _limited(subject.render(variables), SUBJECT_AT_MOST))
-        styled = None if html is None else _inline_styles(_limited(html.render(variables), CHARACTERS_AT_MOST))
-        plain_text = (
-            _html_to_text(styled) if text is None else _limited(text.render(variables), CHARACTERS_AT_MOST)
-        )
-        return RenderedLetter(line, plain_text, styled)
+        line = _CONTROL.sub(" ", subject(variables))
+        styled = None if html is None else _inline_styles(html(variables))
+        return RenderedLetter(line, _html_to_text(styled) if text is None else text(variables), styled)
 
     return render
 
 
-def _compiled(environment: TemplateEnvironment, name: str, source: str) -> Template:
+def _compiled(
+    environment: TemplateEnvironment, part: str, source: str, at_most: int = CHARACTERS_AT_MOST
+) -> Callable[[dict[str, Any]], str]:
+    """The template `part` of a letter, which makes text of `at_most` characters. It raises NotRenderable."""
     try:
-        return environment.from_string(source)
-    except TemplateSyntaxError as error:
-        raise TemplateInvalid(f"{name}, line {error.lineno}: {error.message}") from error
-    except (RecursionError, SyntaxError, ValueError) as error:
-        raise TemplateInvalid(f"{name}: {error}") from error
+        template = environment.from_string(source)
+    except (TemplateSyntaxError, RecursionError, SyntaxError, ValueError) as error:
+        raise TemplateInvalid(template_mistakes.of_reading(part, source, error)) from error
+
+    def render(variables: dict[str, Any]) -> str:
+        try:
+            return _limited(template.render(variables), at_most)
+        except MemoryError:  # the sandbox has a word for it
+            raise
+        except Exception as error:  # a template can fail in any way
+            raise NotRenderable(template_mistakes.of_rendering(part, error)) from error
+
+    return render
 
 
 def _limited(text: str, at_most: int) -> str:
     if len(text) > at_most:
-        raise ValueError(f"more than {at_most} characters when rendered")
+        raise NotRenderable(f"It makes more than {at_most:,} characters.")
     if _HALF_CHARACTER.search(text):
-        raise ValueError("half a character (a lone surrogate) when rendered")
+        raise NotRenderable("It makes half a character (a lone surrogate).")
     return text
 
 

@@ -9,18 +9,42 @@ from functools import wraps
 from typing import Any, NoReturn
 
 from jinja2 import StrictUndefined
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Cycler, Joiner
+from jinja2.utils import Cycler, Joiner, missing
 
-NO_TEXT = "a function or an object of Jinja2 is no text; call it, or use one of its attributes"
+NO_TEXT = "A function or an object of Jinja2 is no text; call it, or use one of its attributes."
+
+
+UNSAFE = "This is unsafe, so it must not be used in a template."
+
+
+class NotText(TypeError):
+    """Something is printed that is no value of a letter."""
+
+
+class Missing(StrictUndefined):
+    """A value that is not there, which says so in our words as soon as it is used."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_exception is SecurityError:
+            return UNSAFE
+        if self._undefined_hint:
+            return "A value that is needed here is not there."
+        if self._undefined_obj is missing:
+            return f"The variable `{self._undefined_name}` is not given."
+        return f"There is no `{self._undefined_name}` in the value before it."
 
 
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """The sandbox with functions that can be called but not printed, and with lists instead of iterators."""
 
     def __init__(self, *, autoescape: bool) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=autoescape, keep_trailing_newline=True)
+        super().__init__(undefined=Missing, autoescape=autoescape, keep_trailing_newline=True)
         self.globals |= {name: _without_text(value) for name, value in self.globals.items()}
         self.globals |= {"cycler": _Cycler, "joiner": _Joiner}
         self.filters |= {name: _listing(filter_) for name, filter_ in self.filters.items()}
@@ -44,7 +68,7 @@ class _Function:
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> NoReturn:
-        raise TypeError(NO_TEXT)
+        raise NotText(NO_TEXT)
 
 
 class _Cycler(Cycler):

@@ -172,6 +172,7 @@ class Relay:
             dialogue = await open_dialogue(self._url, self._helo, self._timeout_s)
         except NotOpened as failure:
             self._count(failure.reply)
+            logger.info("relay.not_opened", relay=self.name, error=str(failure.__cause__))
             has_others = self._slots.established > 0
             if has_others:
                 self._slots.refused()

@@ -225,8 +225,8 @@ class Dialogue:
             code, text = await self._wire.reply(self._timeout_s)
         except TimeoutError:
             return Reply(reached[-1], None, f"no answer to {reached[-1]}")
-        except ConnectionError as error:
-            return Reply(reached[-1], None, f"connection lost at {reached[-1]}: {error}")
+        except ConnectionError:
+            return Reply(reached[-1], None, f"connection lost at {reached[-1]}")
         self._is_clean = reached[-1] is Phase.END and code not in (0, SERVICE_CLOSING)
         return Reply(reached[-1], code, text)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -14,6 +15,7 @@ from aiosmtplib.errors import (
     SMTPException,
     SMTPHeloError,
     SMTPResponseException,
+    SMTPServerDisconnected,
 )
 
 from services.mailer.smtp.dialogue import Dialogue, Phase, Reply, SmtpWire
@@ -69,6 +71,13 @@ class RelayUrl:
         if self.url.scheme == "smtps":
             return "from the start"
         return parse_qs(self.url.query).get("tls", ["auto"])[0]
+
+
+class NoLoginInCommon(SMTPException):
+    """The relay offers no login that we know."""
+
+    def __init__(self) -> None:
+        super().__init__(str(self.__doc__))
 
 
 async def open_dialogue(relay: RelayUrl, helo: str | None, timeout_s: float) -> Dialogue:
@@ -134,7 +143,7 @@ async def _log_in(smtp: SMTP, user: str, password: str) -> None:
     if smtp.get_transport_info("sslcontext") is not None:
         offered.sort(key=lambda name: name == "cram-md5")
     if not offered:
-        raise SMTPException("it offers no login that we know")
+        raise NoLoginInCommon
     for name in offered:
         try:
             await mechanisms[name](user, password)
@@ -149,11 +158,34 @@ def _not_opened(phase: Phase, error: Exception) -> NotOpened:
     """Say at which step it failed, and whether for good."""
     if not isinstance(error, SMTPResponseException):
         is_final = isinstance(error, SMTPException) and not isinstance(error, OSError)
-        return NotOpened(Reply(phase, None, str(error)), is_final=is_final)
+        return NotOpened(Reply(phase, None, _why(error)), is_final=is_final)
     if isinstance(error, SMTPConnectResponseError):
         phase = Phase.GREETING
     text = " ".join(str(error.message).split())
     return NotOpened(Reply(phase, error.code, text), is_final=error.code >= 500)
+
+
+def _why(error: Exception) -> str:
+    """What callers are told of a failure without a reply. The library's words may name addresses of ours."""
+    cause = error.__cause__ or error
+    match cause:
+        case NoLoginInCommon():
+            return "it offers no login that we know"
+        case TimeoutError():
+            return "it does not answer in time"
+        case ssl.SSLCertVerificationError():
+            return "its certificate is not trusted"
+        case ssl.SSLError():
+            return "it does not speak TLS as we do"
+        case socket.gaierror():
+            return "its name cannot be resolved"
+        case ConnectionRefusedError():
+            return "it refuses the connection"
+        case ConnectionError() | SMTPServerDisconnected():
+            return "the connection was lost"
+        case OSError():
+            return "it cannot be connected to"
+    return "it does not speak SMTP as we do"
 
 
 @cache

@@ -1,6 +1,7 @@
 """An answer as the readers of the formats get it, what they make of it, and its encoding."""
 
 import codecs
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,13 @@ def unreadable(body: bytes, why: str) -> UnreadableBody:
     shown = "".join(letter if letter.isprintable() else " " for letter in start)
     begins = " ".join(shown.split())[:SHOWN]
     return UnreadableBody(f"{why} It begins: {begins}" if begins else f"{why} It is empty.")
+
+
+def not_json(error: Exception) -> str:
+    """That a body is not JSON, and where it stops to be, if the parser has said so."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"This is not JSON: it cannot be read beyond line {error.lineno}, column {error.colno}."
+    return "This is not JSON, or it is nested too deeply."
 
 
 def text_of(body: bytes, about: About) -> str:

@@ -4,14 +4,25 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jmespath
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import (
+    ArityError,
+    EmptyExpressionError,
+    IncompleteExpressionError,
+    JMESPathError,
+    JMESPathTypeError,
+    LexerError,
+    ParseError,
+    UnknownFunctionError,
+)
 
+SHOWN = 40
+"""Characters of an expression that are shown where it cannot be read."""
 Find = Callable[[Any], Any]
 """What an expression finds in a value; None if there is nothing. Raises ExpressionFailed."""
 
 
 class ExpressionFailed(Exception):
-    """An expression cannot be read, or not be applied to a value."""
+    """An expression cannot be read, or not be applied to a value. The message says where, or why."""
 
 
 def find(expression: str) -> Find:
@@ -45,7 +56,23 @@ def _parsed(expression: str) -> Any:
     try:
         return jmespath.compile(expression)
     except (JMESPathError, RecursionError, ValueError) as error:
-        raise ExpressionFailed(str(error).splitlines()[0]) from None
+        raise ExpressionFailed(_what_is_wrong(expression, error)) from None
+
+
+def _what_is_wrong(expression: str, error: Exception) -> str:
+    """Where an expression cannot be read, in our words: the library's have a drawing."""
+    match error:
+        case ArityError():
+            return f"`{error.function_name}` takes another number of arguments."
+        case IncompleteExpressionError():
+            return f"It ends too early: `{expression[-SHOWN:]}`."
+        case LexerError():
+            return f"It cannot be read from here: `{expression[error.lexer_position :][:SHOWN]}`."
+        case ParseError():
+            return f"It cannot be read from here: `{expression[error.lex_position :][:SHOWN]}`."
+        case EmptyExpressionError():
+            return "It is empty."
+    return "It is nested too deeply, or has a number that is too long."
 
 
 def _names(node: Mapping[str, Any]) -> Iterator[str | None]:
@@ -76,5 +103,12 @@ def _walked(path: tuple[str, ...], value: Any) -> Any:
 def _searched(search: Callable[[Any], Any], value: Any) -> Any:
     try:
         return search(value)
-    except (JMESPathError, RecursionError, ValueError, TypeError, ArithmeticError) as error:
-        raise ExpressionFailed(str(error)[:200]) from None
+    except UnknownFunctionError:
+        raise ExpressionFailed("It calls a function that there is not.") from None
+    except ArityError as error:
+        raise ExpressionFailed(f"`{error.function_name}` takes another number of arguments.") from None
+    except JMESPathTypeError as error:
+        kinds = ", ".join(error.expected_types)
+        raise ExpressionFailed(f"`{error.function_name}` is given a value of another type than {kinds}.") from None
+    except (JMESPathError, RecursionError, ValueError, TypeError, ArithmeticError):
+        raise ExpressionFailed("A value is too large, nested too deeply, or of another type.") from None

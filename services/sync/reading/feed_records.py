@@ -11,7 +11,7 @@ import feedparser
 import orjson
 
 from libs.common.contracts.sync import SourceSpec
-from services.sync.reading.answers import About, Found, unreadable, utf8_of
+from services.sync.reading.answers import About, Found, not_json, unreadable, utf8_of
 
 TEXTS = ("id", "title", "link", "summary", "author", "publisher", "comments", "rights", "license", "language")
 DATES = ("published", "updated", "created", "expired")
@@ -36,8 +36,8 @@ def feed_records(body: bytes, spec: SourceSpec, about: About) -> Found:
     headers = {"content-type": about.content_type} if about.content_type else {}
     try:
         read = feedparser.parse(body, response_headers=headers, sanitize_html=False)
-    except (ValueError, LookupError, AttributeError, TypeError, KeyError, RecursionError) as error:
-        raise unreadable(body, f"This feed cannot be read ({type(error).__name__}).") from None
+    except (ValueError, LookupError, AttributeError, TypeError, KeyError, RecursionError):
+        raise unreadable(body, "This feed is damaged.") from None
     if not read.get("version") and not read.entries:
         raise unreadable(body, "This is not a feed.")
     return Found(map(_record, read.entries), None, *_asks(body[:HEAD_BYTES]))
@@ -80,7 +80,7 @@ def _json_feed(body: bytes, about: About) -> Iterator[dict[str, Any]]:
     try:
         feed = orjson.loads(utf8_of(body, about))
     except orjson.JSONDecodeError as error:
-        raise unreadable(body, f"This is not a feed ({error}).") from None
+        raise unreadable(body, not_json(error)) from None
     items = feed.get("items")
     if not str(feed.get("version", "")).startswith("https://jsonfeed.org/version/") or not isinstance(items, list):
         raise unreadable(body, "This is not a JSON Feed.")

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from libs.common.contracts.sync import SourceSpec
-from services.sync.reading.answers import About, Found, told_expression, unreadable, utf8_of
+from services.sync.reading.answers import About, Found, not_json, told_expression, unreadable, utf8_of
 from services.sync.reading.expressions import ExpressionFailed, find, needs_only_ends, plain_path
 from services.sync.reading.mapping import Unreadable
 
@@ -42,9 +42,9 @@ def json_records(body: bytes, spec: SourceSpec, about: About) -> Found:
     try:
         return _small(body, spec) or _streamed(body, spec) or _whole(body, spec)
     except (_Broken, ValueError, RecursionError) as error:
-        raise unreadable(body, f"This is not JSON ({error}).") from None
+        raise unreadable(body, not_json(error)) from None
     except ExpressionFailed as error:
-        raise unreadable(body, f"An expression cannot be applied to it ({error}).") from None
+        raise unreadable(body, f"An expression cannot be applied to it. {error}") from None
 
 
 def _small(body: bytes, spec: SourceSpec) -> Found | None:
@@ -119,7 +119,7 @@ def _names(answer: Any, spec: SourceSpec) -> list[str] | None:
         return None
     found = find(spec.mapping.fields)(answer)
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise ExpressionFailed(f"`{spec.mapping.fields}` is no list of names")
+        raise ExpressionFailed(f"`{spec.mapping.fields}` is no list of names.")
     return found
 
 

@@ -69,7 +69,7 @@ def _mapper(spec: SourceSpec, url: str) -> Mapper:
     try:
         return Mapper(spec, url)
     except ExpressionFailed as error:
-        raise MappingFitsBadly(f"The mapping is not JMESPath: {error}") from None
+        raise MappingFitsBadly(f"The mapping is not JMESPath. {error}") from None
 
 
 def _write(mapper: Mapper, records: Iterable[Any], into: Path) -> tuple[int, int, str]:

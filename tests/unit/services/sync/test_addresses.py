@@ -80,3 +80,17 @@ def test_what_is_no_address_of_a_source(url: str) -> None:
 def test_the_origin_has_the_usual_port() -> None:
     assert origin_of("http://Example.com/a") == origin_of("http://example.com:80/b") == ("http", "example.com", 80)
     assert origin_of("https://example.com/a") == ("https", "example.com", 443)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("https://[::1/", "The address is no URL: look at its brackets and its host."),
+        ("https://a.test:99999/", "The port of the address must be a number from 1 to 65535."),
+        ("https://a.test:x/", "The port of the address must be a number from 1 to 65535."),
+    ],
+)
+def test_why_an_address_cannot_be_read_is_told(url: str, sentence: str) -> None:
+    with pytest.raises(AddressRefused) as refused:
+        check_url(url)
+    assert str(refused.value) == sentence

@@ -81,3 +81,21 @@ def test_the_id_of_a_run_is_its_schedules_and_its_times() -> None:
     assert len({run_id(schedule, moment), run_id(uuid4(), moment), run_id(schedule, at("2026-05-01T11:00"))}) == 3
     assert run_id(schedule, moment).version == 7
     assert run_id(schedule, moment) < run_id(schedule, at("2026-05-01T11:00"))
+
+
+@pytest.mark.parametrize(
+    ("cron", "begins"),
+    [
+        ("61 * * * *", "`61` is not a minute (0 to 59)."),
+        ("* 7-5 * * *", "`7-5` is not an hour (0 to 23)."),
+        ("* * 0 * *", "`0` is not a day of the month"),
+        ("* * * foo *", "`foo` is not a month"),
+        ("* * * * mon#9", "`mon#9` is not a day of the week"),
+        ("* * 31 2 *", "No such day is in any of these months."),
+        ("* * *", "Five fields are needed"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_told(cron: str, begins: str) -> None:
+    with pytest.raises(BadCron) as refused:
+        next(fire_times(cron, "UTC", datetime(2030, 1, 1, tzinfo=UTC)))
+    assert str(refused.value).startswith(begins)

@@ -3,10 +3,11 @@
 import pytest
 
 from libs.common.backoff import Backoff
-from libs.common.errors import Reject, Retry, StorageUnavailable
+from libs.common.errors import Reject, Retry, StorageUnavailable, Unavailable
 from libs.common.ledger.claim import Claim
 from libs.common.ledger.jobs import State, new_id
 from libs.common.worker.failure import (
+    BUG,
     OUTAGE_WAIT_AT_MOST_S,
     OUTAGE_WAIT_S,
     Outages,
@@ -62,7 +63,9 @@ def test_the_tenant_of_a_job_does_not_see_passwords_of_our_servers() -> None:
 
 def test_a_bug_tells_nobody_where_things_are_in_memory() -> None:
     outcome = outcome_of_failure(claim(), RuntimeError(f"cannot use {object()!r}"), Backoff())
-    assert "object" in str(outcome.error)
+    assert outcome.error is not None
+    assert outcome.error["message"] == BUG
+    assert "cannot use <object object>" in str(outcome.error["traceback"])
     assert "0x" not in str(outcome.error)
 
 
@@ -88,6 +91,13 @@ def test_a_server_that_is_away_costs_no_retry_and_is_told() -> None:
         "retryable": True,
         "outage": True,
     }
+
+
+def test_what_a_library_says_of_a_server_is_not_told() -> None:
+    lost = Unavailable("PostgreSQL: [Errno 111] Connect call failed ('10.0.0.5', 5432)", server="PostgreSQL")
+    outcome = postponed(claim(), lost, 3.0)
+    assert outcome.error is not None
+    assert outcome.error["message"] == "PostgreSQL cannot be used now."
 
 
 def test_jobs_wait_as_long_as_an_outage_has_lasted_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

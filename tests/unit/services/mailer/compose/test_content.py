@@ -160,7 +160,7 @@ def test_whose_template_goes_wrong_gets_none_and_the_others_get_theirs() -> None
     assert nobody.problem is not None
     assert "name" in nobody.problem
     assert none.problem is not None
-    assert none.problem.startswith("ZeroDivisionError")
+    assert none.problem.endswith(", line 1: Something is divided by 0.")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_what_templates_make_is_bounded(letter: dict[str, object], at_most: int)
     fits, too_long = made(letter, {"n": at_most}, {"n": at_most + 1}, is_template=True)
     assert fits.problem is None
     assert too_long.problem is not None
-    assert f"more than {at_most}" in too_long.problem
+    assert f"more than {at_most:,}" in too_long.problem
 
 
 def test_a_letter_that_is_no_template_is_sent_as_it_stands() -> None:
@@ -233,7 +233,7 @@ def test_programs_of_templates_reach_nothing_but_their_variables() -> None:
     for text in ("{{ ''.__class__ }}", "{{ x.append(1) }}", "{{ cycler.__init__.__globals__ }}"):
         (message,) = made({"text": text}, {"x": []}, is_template=True)
         assert message.problem is not None
-        assert message.problem.startswith("SecurityError")
+        assert message.problem.endswith("it must not be used in a template.")
 
 
 def test_where_a_process_of_its_own_is_needed() -> None:

@@ -37,7 +37,7 @@ def rendered(environment: TemplateEnvironment, source: str) -> str:
 def test_what_is_no_value_is_not_printed(environment: TemplateEnvironment, way: str) -> None:
     for thing in OBJECTS:
         said = rendered(environment, way % thing)
-        assert NO_TEXT in said or "not JSON serializable" in said or "is undefined" in said, said
+        assert NO_TEXT in said or "not JSON serializable" in said or "is not given" in said, said
         assert not ADDRESS.search(said)
 
 

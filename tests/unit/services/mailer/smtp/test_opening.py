@@ -102,3 +102,4 @@ async def test_a_relay_that_is_not_there_may_come_back() -> None:
     with pytest.raises(NotOpened) as failed:
         await open_dialogue(RelayUrl.parse(f"smtp://127.0.0.1:{relay.port}"), None, 30.0)
     assert (failed.value.reply.phase, failed.value.is_final) == (Phase.CONNECT, False)
+    assert failed.value.reply.text == "it refuses the connection"

@@ -1,8 +1,10 @@
 """What a body is as text, and how much of it is told."""
 
+import json
+
 import pytest
 
-from services.sync.reading.answers import About, text_of, unreadable, utf8_of
+from services.sync.reading.answers import About, not_json, text_of, unreadable, utf8_of
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
@@ -22,3 +24,10 @@ def test_little_is_told_of_a_body() -> None:
     assert told.startswith("No. It begins: [31m xxx")
     assert len(told) < 250
     assert str(unreadable(b"", "No.")) == "No. It is empty."
+
+
+def test_where_an_answer_is_no_json_is_told() -> None:
+    with pytest.raises(json.JSONDecodeError) as failed:
+        json.loads('{"a":\n 1,}')
+    assert not_json(failed.value) == "This is not JSON: it cannot be read beyond line 2, column 4."
+    assert not_json(RecursionError()) == "This is not JSON, or it is nested too deeply."

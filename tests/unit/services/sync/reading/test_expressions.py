@@ -55,3 +55,22 @@ def test_what_cannot_be_applied(expression: str) -> None:
 )
 def test_whether_the_first_and_last_record_are_enough(expression: str, enough: bool) -> None:
     assert needs_only_ends(expression, ("data", "items")) is enough
+
+
+@pytest.mark.parametrize(
+    ("expression", "sentence"),
+    [
+        ("a.b ]", "It cannot be read from here: `]`."),
+        ("a[", "It ends too early: `a[`."),
+        ("a ~ b", "It cannot be read from here: `~ b`."),
+        ("shout(a)", "It calls a function that there is not."),
+        ("length(a, a)", "`length` takes another number of arguments."),
+        ("length(`1`)", "`length` is given a value of another type than string, array, object."),
+        ("(" * 5000 + "a" + ")" * 5000, "It is nested too deeply, or has a number that is too long."),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_wrong_with_an_expression_is_told(expression: str, sentence: str) -> None:
+    with pytest.raises(ExpressionFailed) as failed:
+        find(expression)({"a": []})
+    assert str(failed.value) == sentence
