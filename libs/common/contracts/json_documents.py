@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from libs.common.contracts.moments import written
 
 
-def encoded(document: Mapping[str, Any]) -> bytes:
+def encoded(document: Mapping[str, Any] | list[dict[str, Any]]) -> bytes:
     """`document` as JSON, with whole numbers of any size."""
     try:
         return orjson.dumps(document, default=_other, option=orjson.OPT_PASSTHROUGH_DATETIME)

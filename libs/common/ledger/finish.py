@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-
+from libs.common.contracts.json_documents import encoded
 from libs.common.db import Connection, Database, fetch_within
 from libs.common.ledger.by_id import in_state
 from libs.common.ledger.durability import CONFIRMED
@@ -36,8 +35,8 @@ class Outcome(NamedTuple):
     snoozed: bool = False
 
 
-def _text(document: object) -> str | None:
-    return None if document is None else orjson.dumps(document).decode()
+def _text(document: Any) -> str | None:
+    return None if document is None else encoded(document).decode()
 
 
 _OUTCOMES: Columns[Outcome] = Columns(
