@@ -19,8 +19,12 @@ logger = log.get("problems")
 
 
 class Problem(ArgosyError):
-    """An error that the caller is told. Subclasses set status and title; their docstring is the default detail."""
+    """An error that the caller is told. Subclasses set status and title; their docstring is the default detail.
 
+    `type` is a registered one, which is the same wherever a gateway is reached: `code` says what went wrong.
+    """
+
+    type = "about:blank"
     status = 400
     title = "Bad request"
     always: ClassVar[Mapping[str, str]] = {}
@@ -153,6 +157,8 @@ class TooManyKeys(Problem):
 class LimitExceeded(Problem):
     """You have reached a rate limit."""
 
+    type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    """Of draft-ietf-httpapi-ratelimit-headers, as are `violated-policies` and the header fields."""
     status = 429
     title = "Rate limit exceeded"
 
@@ -232,25 +238,21 @@ def response_to(error: Exception, asked: Asked | None = None) -> Response:
     return render(ServiceUnavailable(), asked)
 
 
-def problem_name(problem: type[Problem]) -> str:
-    """The end of the URI of a problem class, such as `too-large`."""
-    return code_of(problem).replace("_", "-")
-
-
-def problem_type(problem: type[Problem]) -> str:
-    """The URI of a problem class."""
-    return f"urn:argosy:problem:{problem_name(problem)}"
+def anchor(problem: type[Problem]) -> str:
+    """Where on the page /docs a problem class is explained (http/docs_page.py)."""
+    return f"problem-{code_of(problem).replace('_', '-')}"
 
 
 def doc_url(problem: type[Problem], base: str) -> str:
-    """Where a problem class is explained (http/docs_page.py)."""
-    return f"{base}/docs#problem-{problem_name(problem)}"
+    """Where a problem class is explained."""
+    return f"{base}/docs#{anchor(problem)}"
 
 
 def render(problem: Problem, asked: Asked | None = None) -> Response:
     """The response with `problem` as JSON."""
     document = {
-        "type": problem_type(type(problem)),
+        "type": problem.type,
+        "code": problem.code,
         "title": problem.title,
         "status": problem.status,
         "detail": str(problem),

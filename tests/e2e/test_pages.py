@@ -26,7 +26,7 @@ from tests.pictures import word_f1
 
 RUN_AT_LEAST = 100
 EXPORTS = "docs/exports.md"
-PROBLEM = "urn:argosy:problem"
+PROBLEM = '"doc_url"'
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from libs.common.errors import code_of
 from services.gateway import problems
 
 Document = dict[str, Any]
@@ -104,10 +105,10 @@ def _kinds() -> list[type[problems.Problem]]:
 
 
 def _problem(kind: type[problems.Problem]) -> str:
-    name = problems.problem_name(kind)
+    anchor = problems.anchor(kind)
     return (
-        f'<section id="problem-{name}"><h3>{kind.status} {escape(kind.title)} <a href="#problem-{name}">#</a></h3>'
-        f"<p><code>{problems.problem_type(kind)}</code></p><p>{escape(str(kind()))}</p></section>"
+        f'<section id="{anchor}"><h3>{kind.status} {escape(kind.title)} <a href="#{anchor}">#</a></h3>'
+        f"<p><code>{code_of(kind)}</code></p><p>{escape(str(kind()))}</p></section>"
     )
 
 

@@ -12,6 +12,7 @@ from libs.common.contracts.mail import DEADLINE_NAME, TEMPLATE_NAME
 from libs.common.contracts.searches import SEARCH_NAME
 from libs.common.contracts.services import QUEUES
 from libs.common.contracts.sync import SOURCE_NAME
+from libs.common.errors import code_of
 from services.gateway import problems as p
 from services.gateway.http import json_budgets
 from services.gateway.http.idempotency import IDEMPOTENCY_KEY
@@ -48,9 +49,18 @@ _PATH_IDS = {"jobs": "job", "mail": "job", "replays": "replay", "schedules": "sc
 _PROBLEM: Document = {
     "type": "object",
     "description": "What went wrong (RFC 9457).",
-    "required": ["type", "title", "status", "detail"],
+    "required": ["type", "code", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "format": "uri", "description": "What went wrong, for programs."},
+        "type": {
+            "type": "string",
+            "format": "uri",
+            "description": "A registered type of problems, as `about:blank`; `code` says more.",
+        },
+        "code": {
+            "type": "string",
+            "enum": sorted(code_of(kind) for kind in p.Problem.__subclasses__()),
+            "description": "What went wrong, for programs.",
+        },
         "title": {"type": "string", "description": "What went wrong, in a few words; the same for each type."},
         "status": {"type": "integer", "description": "The status of the answer."},
         "detail": {"type": "string", "description": "What went wrong this time, for people."},
@@ -310,7 +320,8 @@ def _problems(operation: Operation) -> Document:
     answers: dict[str, Document] = {}
     for kind in sorted(set(kinds), key=lambda kind: (kind.status, kind.__name__)):
         example = {
-            "type": p.problem_type(kind),
+            "type": kind.type,
+            "code": code_of(kind),
             "title": kind.title,
             "status": kind.status,
             "detail": str(kind()),

@@ -59,7 +59,7 @@ def assert_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, 
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
-    assert problem["type"] == f"urn:argosy:problem:{kind}"
+    assert problem["code"] == kind.replace("-", "_")
     assert problem["status"] == status
     return problem
 

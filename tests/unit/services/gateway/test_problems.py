@@ -13,14 +13,15 @@ from libs.common.errors import Unavailable
 from services.gateway import problems
 from services.gateway.field_errors import AT_MOST, NAME_AT_MOST
 from services.gateway.problems import (
+    Asked,
     Conflict,
     LimitExceeded,
     MethodNotAllowed,
     Problem,
     ServiceUnavailable,
+    TooManyKeys,
     Unauthenticated,
     invalid_fields,
-    problem_type,
     render,
     response_to,
 )
@@ -43,17 +44,24 @@ def test_every_kind_says_what_it_is(kind: type[Problem]) -> None:
     told = document(response)
     assert response.media_type == "application/problem+json"
     assert response.headers["content-type"] == "application/problem+json"
-    assert set(told) == {"type", "title", "status", "detail"}
+    assert set(told) == {"type", "code", "title", "status", "detail"}
     assert told["status"] == response.status_code == kind.status
     assert told["detail"]
     assert "\n" not in told["detail"], "one line for whoever reads it"
 
 
-def test_no_two_kinds_have_the_same_type_or_title() -> None:
-    assert len({problem_type(kind) for kind in EVERY}) == len(EVERY)
+def test_no_two_kinds_have_the_same_code_or_title() -> None:
+    assert len({document(render(kind()))["code"] for kind in EVERY}) == len(EVERY)
     assert len({kind.title for kind in EVERY}) == len(EVERY)
-    assert problem_type(Conflict) == "urn:argosy:problem:conflict"
-    assert problem_type(LimitExceeded) == "urn:argosy:problem:limit-exceeded"
+
+
+def test_types_are_registered_and_the_same_wherever_a_gateway_is_reached() -> None:
+    for base in ("", "/api", "https://api.example.com"):
+        told = {kind: document(render(kind(), Asked("req_1", base))) for kind in EVERY}
+        assert told.pop(LimitExceeded)["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        assert {one["type"] for one in told.values()} == {"about:blank"}
+        assert told[TooManyKeys]["code"] == "too_many_keys"
+        assert told[TooManyKeys]["doc_url"] == f"{base}/docs#problem-too-many-keys"
 
 
 def test_what_is_known_of_the_case_goes_with_it() -> None:
@@ -71,20 +79,20 @@ def test_whoever_is_put_off_is_told_until_when(kind: type[Problem]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "type_"),
+    ("error", "status", "code"),
     [
-        (HTTPException(404), 404, "not-found"),
-        (HTTPException(405, headers={"Allow": "GET"}), 405, "method-not-allowed"),
-        (HTTPException(418), 500, "internal-error"),
-        (Unavailable("postgresql://u:secret@h is away"), 503, "service-unavailable"),
+        (HTTPException(404), 404, "not_found"),
+        (HTTPException(405, headers={"Allow": "GET"}), 405, "method_not_allowed"),
+        (HTTPException(418), 500, "internal_error"),
+        (Unavailable("postgresql://u:secret@h is away"), 503, "service_unavailable"),
         (Conflict("No."), 409, "conflict"),
     ],
     ids=["path", "method", "other", "unavailable", "problem"],
 )
-def test_what_is_foreseen_becomes_a_problem(error: Exception, status: int, type_: str) -> None:
+def test_what_is_foreseen_becomes_a_problem(error: Exception, status: int, code: str) -> None:
     response = response_to(error)
     assert response.status_code == document(response)["status"] == status
-    assert document(response)["type"] == f"urn:argosy:problem:{type_}"
+    assert document(response)["code"] == code
     assert b"secret" not in bytes(response.body)
 
 
