@@ -57,11 +57,6 @@ def check(
             _check_number(number, within)
 
 
-def between_strings(text: bytes) -> bytes:
-    """What stands between the strings of a JSON text."""
-    return _between_quotes(_without_escapes(text))
-
-
 def _without_escapes(text: bytes) -> bytes:
     """`text` without escaped quotes, which end no string."""
     return text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text

@@ -204,3 +204,35 @@ async def test_the_setting_decides_what_callers_are_told(
         answer = await client.post("/v1/ocr", **upload(), headers={"Authorization": f"Bearer {key}"})
         assert answer.headers["location"] == f"{public}/v1/jobs/{answer.json()['id']}"
         assert (await client.get("/openapi.json")).json()["servers"] == [{"url": public}]
+
+
+async def test_who_repeats_a_request_elsewhere_is_told_where_things_are_from_there(
+    servers: Trio, database_url: str, database: Database, tmp_path: Path
+) -> None:
+    key = (await issue(database, "dev", "dev", "test", Role.ADMIN)).key
+    blobs = Blobs(BlobSettings.model_validate({"blob_url": (tmp_path / "blobs").as_uri()}))
+    letter = {"from": "a@a.test", "to": ["b@b.test"], "subject": "Tides", "text": "High water at six."}
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/ocr", upload()),
+        ("/v1/mail", {"json": letter}),
+        ("/v1/exports", {"json": {"dataset": "jobs", "format": "csv"}}),
+        ("/v1/keys", {"json": {"name": "web", "role": "read"}}),
+    ]
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
+    async with (
+        serving(servers, database_url, tmp_path, TRUSTED_PROXIES="127.0.0.1") as (gateway,),
+        httpx.AsyncClient(timeout=60, base_url=gateway.url, headers=headers) as client,
+    ):
+        client.headers["X-Forwarded-Prefix"] = "/old"
+        assert (await finished_job(database, blobs, client, b"0123456789")).startswith("/old/v1/jobs/")
+        for path, body in requests:
+            client.headers["X-Forwarded-Prefix"] = "/old"
+            before = await client.post(path, **body)
+            client.headers["X-Forwarded-Prefix"] = "/new"
+            again = await client.post(path, **body)
+            assert again.headers["idempotency-replayed"] == "true", path
+            assert again.headers.get("location") == before.headers.get("location", "").replace("/old/", "/new/"), (
+                path
+            )
+            assert again.text == before.text.replace("/old/", "/new/"), path
+            assert "/old" not in again.text
