@@ -4,9 +4,9 @@ ArgosyError
 ├── Unavailable        a server that this process depends on cannot be reached; a retry may work
 │   └── StorageUnavailable   this server is the blob store
 ├── Misconfigured      a server refuses the settings of this process; a retry cannot work
-├── BlobMissing        a blob that must be there is not
 ├── Retry              a handler asks for a retry
 └── Reject             a handler refuses the job, without a retry; subclass it for each reason
+    └── BlobMissing    a blob that must be there is not
 """
 
 import re
@@ -88,10 +88,6 @@ class Misconfigured(ArgosyError):
     """A server refuses this process because of its settings; a retry cannot work."""
 
 
-class BlobMissing(ArgosyError):
-    """A file that must be in the blob store is not there."""
-
-
 class Retry(ArgosyError):
     """The handler asks for a retry.
 
@@ -105,3 +101,10 @@ class Retry(ArgosyError):
 
 class Reject(ArgosyError):
     """The job cannot succeed, however often it is retried."""
+
+
+class BlobMissing(Reject):
+    """A file that must be in the blob store is not there.
+
+    It will not come: stores show what was written at once, and one that is away itself is StorageUnavailable.
+    """

@@ -1,7 +1,7 @@
 """Members that stand twice in one object of a JSON text (RFC 8259, 4): not all parsers keep the same of them.
 
-Almost no text has any. So a parser in C looks at the names of each object as soon as it ends, and keeps nothing. Only
-where it finds one that stands twice is the text read again, to say which.
+Almost no text has any. So a parser in C shows each object's members to a function as soon as it has ended, and
+nothing is kept. Only where one stands twice is the text read again, to say which.
 """
 
 import json
