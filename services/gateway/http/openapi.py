@@ -16,6 +16,7 @@ from libs.common.errors import code_of
 from services.gateway import problems as p
 from services.gateway.http import json_budgets
 from services.gateway.http.idempotency import IDEMPOTENCY_KEY
+from services.gateway.http.openapi_tags import TAGS
 from services.gateway.http.openapi_words import HEADERS, PATHS, describe, header
 from services.gateway.http.operations import Answer, Operation
 from services.gateway.http.schemas import InvalidField
@@ -100,6 +101,7 @@ def document(operations: Sequence[Operation], public_url: str | None = None) -> 
     named = {name: schema for (name, _), schema in references.items()}
     schemas = {name: _completed(name, schema) for name, schema in definitions.get("$defs", {}).items()}
     paths: dict[str, Document] = {}
+    tags = {_tag(operation) for operation in operations}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, named)
     return {
@@ -107,22 +109,42 @@ def document(operations: Sequence[Operation], public_url: str | None = None) -> 
         "info": {
             "title": "Argosy",
             "version": "1",
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
             "description": (
                 "Submit slow work, get a job, follow it. Errors are application/problem+json. "
                 "Times in answers are in UTC, with six digits of a second and Z."
             ),
         },
         "servers": [{"url": public_url or "."}],
+        "tags": [{"name": name, "description": words} for name, words in TAGS.items() if name in tags],
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Problem": _PROBLEM},
+            "schemas": _used(paths, {**schemas, "Problem": _PROBLEM}),
             "headers": {name: header(name) for name in HEADERS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a token."}
             },
         },
     }
+
+
+def _tag(operation: Operation) -> str:
+    return operation.path.split("/")[2]
+
+
+def _used(paths: Document, schemas: dict[str, Document]) -> dict[str, Document]:
+    """Those of `schemas` to which something leads from `paths`: queries are told as parameters."""
+    used = dict[str, Document]()
+    waiting: list[Any] = [paths]
+    while waiting:
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        name = str(value.get("$ref", "")).rpartition("/")[2] if isinstance(value, dict) else ""
+        if name in schemas and name not in used:
+            used[name] = schemas[name]
+            waiting.append(schemas[name])
+    return {name: used[name] for name in schemas if name in used}
 
 
 def _types(operation: Operation) -> Iterable[Any]:
@@ -174,7 +196,7 @@ def _operation(operation: Operation, schemas: dict[str, Document]) -> Document:
         "operationId": operation.endpoint.__name__,
         "summary": summary,
         "description": _described(operation, rest.strip()),
-        "tags": [operation.path.split("/")[2]],
+        "tags": [_tag(operation)],
         "parameters": [*_path_parameters(operation.path), *_query(operation, schemas), *_headers(operation)],
         "responses": {**_answers(operation, schemas), **_problems(operation)},
     }

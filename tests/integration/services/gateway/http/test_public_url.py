@@ -218,7 +218,7 @@ async def test_who_repeats_a_request_elsewhere_is_told_where_things_are_from_the
         ("/v1/exports", {"json": {"dataset": "jobs", "format": "csv"}}),
         ("/v1/keys", {"json": {"name": "web", "role": "read"}}),
     ]
-    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "/v1/ocr"}
     async with (
         serving(servers, database_url, tmp_path, TRUSTED_PROXIES="127.0.0.1", KEY_SECRET="k" * 32) as (gateway,),
         httpx.AsyncClient(timeout=60, base_url=gateway.url, headers=headers) as client,
@@ -226,7 +226,7 @@ async def test_who_repeats_a_request_elsewhere_is_told_where_things_are_from_the
         client.headers["X-Forwarded-Prefix"] = "/old"
         assert (await finished_job(database, blobs, client, b"0123456789")).startswith("/old/v1/jobs/")
         for path, body in requests:
-            client.headers["X-Forwarded-Prefix"] = "/old"
+            client.headers.update({"X-Forwarded-Prefix": "/old", "Idempotency-Key": path})
             before = await client.post(path, **body)
             client.headers["X-Forwarded-Prefix"] = "/new"
             again = await client.post(path, **body)

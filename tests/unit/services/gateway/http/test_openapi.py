@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from libs.common.contracts.exports import MEDIA_TYPES
 from libs.common.contracts.moments import WRITTEN
 from services.gateway.http.openapi import Document, document
+from services.gateway.http.openapi_tags import TAGS
 from services.gateway.http.operations import FILE_TYPES, NO_CONTENT, Answer, Operation
 from services.gateway.identity.scopes import Scope
 from services.gateway.problems import Conflict
@@ -67,6 +68,11 @@ def test_every_operation_is_there_once_and_names_itself() -> None:
     assert len(set(names)) == len(names) == len(OPERATIONS)
 
 
+def test_every_group_of_operations_says_what_it_is_about() -> None:
+    named = {tag for path, method in EVERY for tag in API["paths"][path][method]["tags"]}
+    assert {tag["name"] for tag in API["tags"]} == named == set(TAGS)
+
+
 def references(value: Any) -> set[str]:
     if isinstance(value, dict):
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
@@ -77,6 +83,7 @@ def references(value: Any) -> set[str]:
 def test_every_reference_leads_somewhere() -> None:
     known = {f"#/components/{kind}/{name}" for kind in ("schemas", "headers") for name in API["components"][kind]}
     assert references(API) <= known
+    assert known - references(API) == set(), "nothing is there in vain"
 
 
 @pytest.mark.parametrize("name", sorted(API["components"]["schemas"]))
