@@ -55,12 +55,19 @@ def _unknown(error: Mistake) -> str:
     return f"must not have {_listed(name for name in error.instance if name not in known)}"
 
 
+def _branches(error: Mistake) -> str:
+    """What each of several schemas wants of the value itself; what they want within it would need its place."""
+    wanted = (_what_may_be(one) for one in error.context if not one.relative_path)
+    return " or ".join(dict.fromkeys(wanted)) or "fits none of the schemas that it may"
+
+
 _SPECIAL: dict[str, Callable[[Mistake], str]] = {
     "type": _types,
     "required": _missing,
     "additionalProperties": lambda error: (
         _unknown(error) if isinstance(error.instance, dict) else "has a member that must not be there"
     ),
+    "anyOf": _branches,
     "enum": lambda error: f"must be one of {', '.join(map(_json, error.validator_value))}",
     "uniqueItems": lambda _error: "must not have the same entry twice",
 }

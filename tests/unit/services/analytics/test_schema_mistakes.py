@@ -20,6 +20,8 @@ MISTAKES: list[tuple[dict[str, Any], Any, str]] = [
     ({"maxLength": 2}, "abc", "/a may have 2 characters at most."),
     ({"items": {"properties": {"x/y": {"minItems": 1}}}}, [{"x/y": []}], "/a/0/x~1y must have 1 entries or more."),
     ({"uniqueItems": True}, [1, 1], "/a must not have the same entry twice."),
+    ({"anyOf": [{"type": "string"}, {"minimum": 3}]}, 1, "/a must be of the type string or must be 3 or more."),
+    ({"anyOf": [{"items": {"type": "string"}}]}, [1], "/a fits none of the schemas that it may."),
     ({"not": {}}, 1, "/a does not fit the keyword `not` of the schema."),
 ]
 
@@ -34,6 +36,9 @@ def test_what_is_no_schema() -> None:
     with pytest.raises(SchemaError) as refused:
         Draft202012Validator.check_schema({"properties": {"a": {"minLength": "2"}}})
     assert told(refused.value) == "/properties/a/minLength must be of the type integer."
+    with pytest.raises(SchemaError) as refused:
+        Draft202012Validator.check_schema({"type": "objekt"})
+    assert told(refused.value).startswith('/type must be one of "array", "boolean", "integer", "null"')
 
 
 def test_what_is_told_is_short() -> None:
