@@ -10,7 +10,7 @@ import httpx
 from libs.common.contracts.moments import WRITTEN
 
 THEIRS = frozenset(
-    ("payload", "event", "raw", "variables", "extra", "record", "letter", "schema", "points", "series")
+    ("examples", "payload", "event", "raw", "variables", "extra", "record", "letter", "schema", "points", "series")
 )
 """Members that are as callers and sources gave them, and hours of a zone."""
 _LIKE_A_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}[^ ]*")
