@@ -175,9 +175,9 @@ bench-jobs: setup ## 20,000 no-op jobs through the fleet's engine, beside bare n
 bench-queue: setup ## Waiting times, recovery, fairness, a million jobs
 	@$(RUN) -m benchmarks.queue
 
-bench-ocr: setup ## A 10-page scan through the fleet, beside the bare tesseract program
+bench-ocr: setup ## Scans, receipts and hard cases, beside tesseract and OCRmyPDF: PARTS="receipts speed" PAGES=30
 	@$(RUN) -m deploy.local.install_tesseract
-	$(RUN) -m benchmarks.ocr
+	$(RUN) -m benchmarks.ocr $(if $(PARTS),--parts $(PARTS)) $(if $(PAGES),--pages $(PAGES)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-mail: setup ## A letter to 10,000 through the fleet, beside bare aiosmtplib
 	@$(RUN) -m benchmarks.mail

@@ -23,7 +23,7 @@ import httpx
 import uvloop
 from aiosmtplib import SMTP
 
-from benchmarks.ocr import Fleet
+from benchmarks.ocr.fleet import Fleet
 from deploy.local.test_servers import free_port
 
 CONNECTIONS = 10

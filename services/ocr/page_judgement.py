@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageDraw
 from libs.common.contracts.ocr import Box
 from services.ocr.pdf_page import draw_small
 from services.ocr.plausibility import is_implausible
-from services.ocr.print_marks import has_print
+from services.ocr.print_marks import extrema, has_print
 from services.ocr.tesseract import bounding_box
 from services.ocr.text_layer import OwnBlock, OwnLine, OwnWord, TextObject, own_blocks
 
@@ -112,8 +112,8 @@ class _Pictures:
     def has_beneath(self, word: OwnWord) -> bool:
         """Whether the page has ink where the word is, beside the word itself."""
         beneath = self._without_text.crop(word.pixels(*self._without_text.size, MARGIN))
-        lightest = ImageChops.constant(beneath, max(beneath.tobytes(), default=0))
-        return _ink(ImageChops.difference(beneath, lightest)).getbbox() is not None
+        darkest, lightest = extrema(beneath)
+        return lightest - darkest > DIFFERENCE
 
     def covers(self, word: OwnWord) -> bool:
         """Whether the word would be seen if nothing but text were drawn: a picture lies over it."""

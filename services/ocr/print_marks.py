@@ -7,6 +7,7 @@ read by the OCR engine, which takes a second; what it stops is not read.
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from PIL import Image, ImageChops
 
@@ -26,7 +27,7 @@ SCALES = (1, 2, 4)
 
 def has_print(image: Image.Image) -> bool:
     """Whether a grey picture of about 100 dpi has anything that looks like print, level or upright."""
-    ground = ImageChops.constant(image, max(image.tobytes(), default=0))
+    ground = ImageChops.constant(image, extrema(image)[1])
     marked = ImageChops.difference(image, ground).point(lambda level: 255 if level > EDGE // 2 else 0).getbbox()
     if marked is None:
         return False
@@ -41,6 +42,12 @@ def has_print(image: Image.Image) -> bool:
         if _has_words(smaller) or _has_words(smaller.transpose(Image.Transpose.ROTATE_90)):
             return True
     return False
+
+
+def extrema(image: Image.Image) -> tuple[int, int]:
+    """Return the darkest and the lightest level of a grey picture; zeros if it has no pixel."""
+    levels = image.getextrema() if image.width and image.height else (0, 0)
+    return cast(tuple[int, int], levels)
 
 
 def edges(image: Image.Image, least: int) -> Image.Image:
@@ -63,7 +70,14 @@ def word_beginnings(edges_: Image.Image, tile: tuple[int, int], share: float) ->
 
 
 def _has_words(image: Image.Image) -> bool:
-    return word_beginnings(_strokes(edges(image, EDGE)), TILE, EDGES_OF_PRINT).getbbox() is not None
+    marks = edges(image, EDGE)
+    if not _are_words(marks):  # nor are those of its edges that are strokes
+        return False
+    return _are_words(_strokes(marks))
+
+
+def _are_words(edges_: Image.Image) -> bool:
+    return word_beginnings(edges_, TILE, EDGES_OF_PRINT).getbbox() is not None
 
 
 def _white_from(level: int) -> list[int]:

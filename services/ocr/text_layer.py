@@ -141,11 +141,12 @@ class _Letter:
 
 def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
     """Yield the letters of each line. An empty line ends a paragraph."""
-    textpage = page.get_textpage()
+    opened = page.get_textpage()
+    textpage = opened.raw
     objects = _Objects(textpage)
     letters: list[_Letter] = []
     space, guessed, high = False, True, 0
-    for index in range(textpage.count_chars()):
+    for index in range(opened.count_chars()):
         code = pdfium.FPDFText_GetUnicode(textpage, index)
         if 0xD800 <= code < 0xDC00:
             high = code
@@ -173,18 +174,20 @@ def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
 class _Objects:
     """The letters of a page, and what draws them. PDFium answers thousands of questions, always in one place."""
 
-    def __init__(self, textpage: pypdfium2.PdfTextPage) -> None:
+    def __init__(self, textpage: pdfium.FPDF_TEXTPAGE) -> None:
         self._textpage = textpage
         self._known: dict[int | None, tuple[TextObject | None, bool]] = {}
         self._edges = [ctypes.c_double() for _ in range(4)]
         self._rectangle = pdfium.FS_RECTF()
+        self._to_edges = [ctypes.pointer(edge) for edge in self._edges]
+        self._to_rectangle = ctypes.pointer(self._rectangle)
 
     def letter(self, index: int, character: str, space: bool, guessed: bool) -> _Letter:
         """Return the letter of that index."""
         left, right, bottom, top = self._edges
-        pdfium.FPDFText_GetCharBox(self._textpage, index, left, right, bottom, top)
+        pdfium.FPDFText_GetCharBox(self._textpage, index, *self._to_edges)
         rectangle = self._rectangle
-        pdfium.FPDFText_GetLooseCharBox(self._textpage, index, rectangle)
+        pdfium.FPDFText_GetLooseCharBox(self._textpage, index, self._to_rectangle)
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
         address = ctypes.c_void_p.from_buffer(handle).value
         if address not in self._known:
