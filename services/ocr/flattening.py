@@ -13,6 +13,8 @@ STRAIGHT = {"La": "LA", "RGBa": "RGBA"}
 """Modes whose colours are multiplied by alpha already, and those whose colours are not."""
 MOSTLY_CLEAR, LIGHT = 0.5, 170
 """A picture of which more than this share is transparent, and the rest lighter than this grey, lies on black."""
+PALETTE, FEW_LEVELS = 256, 16
+"""Colours that a palette has at most, and the levels of grey from which one saves nothing."""
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -29,6 +31,25 @@ def grey(image: Image.Image) -> Image.Image:
     """Return a decoded picture in grey. Its colour profile is left aside: it does not matter for reading."""
     flat = _opaque(_shallow(image))
     return (flat.convert("RGB") if flat.mode == "LAB" else flat).convert("L")
+
+
+def with_few_bits(image: Image.Image) -> Image.Image:
+    """Return a plain picture unchanged, but with one bit a pixel or a palette if its colours are few enough."""
+    counted = image.getcolors(PALETTE) if image.mode != "1" else None
+    if counted is None:
+        return image
+    if image.mode == "L":
+        levels = [level for _, level in sorted(counted, reverse=True) if isinstance(level, int)]
+        if set(levels) <= {0, 255}:
+            return image.convert("1", dither=Image.Dither.NONE)
+        if len(levels) > FEW_LEVELS:
+            return image
+        indexed = image.point([levels.index(value) if value in levels else 0 for value in range(256)])
+        indexed.putpalette([level for level in levels for _ in range(3)])
+        return indexed
+    indexed = image.quantize(len(counted), dither=Image.Dither.NONE)
+    is_same = ImageChops.difference(indexed.convert("RGB"), image).getbbox() is None
+    return indexed if is_same else image
 
 
 def _shallow(image: Image.Image) -> Image.Image:

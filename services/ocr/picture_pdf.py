@@ -10,7 +10,9 @@ from pathlib import Path
 
 import img2pdf
 import pikepdf
+from PIL import Image
 
+from services.ocr.flattening import with_few_bits
 from services.ocr.pictures import QUARTER_TURNED, Stored, shown_picture, stored_pictures
 from services.ocr.refusals import UnreadableDocument
 
@@ -96,18 +98,32 @@ def _to_pdf(picture: Path, path: Path, *, first_frame_only: bool = True) -> bool
 def _encoded_anew(source: Path, stored: Stored, path: Path, budget: int) -> Path:
     """Write a PDF with the page as a viewer shows it. `budget`: bytes that it may take if its file lost detail."""
     image = shown_picture(source, stored, (stored.width, stored.height))
-    encoded = path.with_suffix(".picture")
     if image.mode != "1" and _is_lossy(stored):
-        for quality in QUALITIES:
-            image.save(encoded, format="JPEG", quality=quality)
-            if encoded.stat().st_size <= budget:
-                break
+        encoded = _as_jpeg(image, path.with_suffix(".jpg"), budget)
     else:
-        image.save(encoded, format="PNG")
+        encoded = _without_loss(with_few_bits(image), path)
     result = path.with_suffix(".pdf")
     if not _to_pdf(encoded, result):
         raise UnreadableDocument
     return result
+
+
+def _as_jpeg(image: Image.Image, path: Path, budget: int) -> Path:
+    for quality in QUALITIES:
+        image.save(path, format="JPEG", quality=quality)
+        if path.stat().st_size <= budget:
+            break
+    return path
+
+
+def _without_loss(image: Image.Image, path: Path) -> Path:
+    """Write the picture as the smallest of the files that PDF can have as they are."""
+    files = [path.with_suffix(".png")]
+    image.save(files[0])
+    if image.mode == "1":
+        files.append(path.with_suffix(".tif"))
+        image.save(files[1], compression="group4")  # halftones are smaller as PNG
+    return min(files, key=lambda file: file.stat().st_size)
 
 
 def _is_lossy(stored: Stored) -> bool:

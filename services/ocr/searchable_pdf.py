@@ -27,8 +27,9 @@ def write_searchable(
     """
     try:
         layers = [page for page in pages if page.path(".pdf").exists()]
+        fonts: dict[bytes, Object] = {}
         for page in layers:
-            _put_layer(document, page, rotate=rotate)
+            _put_layer(document, page, fonts, rotate=rotate)
         wanted = {page.number for page in pages}
         is_part = len(wanted) < len(document.pages)
         if is_part:
@@ -47,19 +48,34 @@ def write_searchable(
         raise UnreadableDocument from error
 
 
-def _put_layer(document: pikepdf.Pdf, files: PageFiles, *, rotate: bool) -> None:
+def _put_layer(document: pikepdf.Pdf, files: PageFiles, fonts: dict[bytes, Object], *, rotate: bool) -> None:
     """Put the recognised text on its page.
 
     It comes before the page's own content, which may leave its scale in force or restore too much.
+    `fonts`: those of the layers so far, by their contents. The document has each once.
     """
     target = document.pages[files.number - 1]
     read = Page.model_validate_json(files.path(".json").read_bytes())
     if read.source == "ocr":
         remove_invisible_text(document, target)
     with pikepdf.open(files.path(".pdf")) as layer:
-        target.add_underlay(layer.pages[0], _shown_area(target))
+        name = target.add_underlay(layer.pages[0], _shown_area(target))
+    _share_fonts(target.Resources.XObject[name], fonts)
     if rotate and read.rotation:
         target.rotate(-read.rotation, relative=True)
+
+
+def _share_fonts(form: Object, fonts: dict[bytes, Object]) -> None:
+    """Replace the fonts of the form by equal ones. Tesseract has a copy in each layer."""
+    used = form.Resources.get("/Font", Dictionary())
+    for name, font in used.items():
+        if "/DescendantFonts" not in font:
+            continue
+        (descendant,) = font.DescendantFonts
+        streams = (font.ToUnicode, descendant.CIDToGIDMap, descendant.FontDescriptor.FontFile2)
+        used[name] = fonts.setdefault(b"".join(stream.read_raw_bytes() for stream in streams), font)
+    for inner in form.Resources.get("/XObject", Dictionary()).values():
+        _share_fonts(inner, fonts)
 
 
 def _shown_area(page: pikepdf.Page) -> pikepdf.Rectangle:

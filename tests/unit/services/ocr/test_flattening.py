@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from services.ocr.flattening import PLAIN_MODES, grey, plain
+from services.ocr.flattening import PLAIN_MODES, grey, plain, with_few_bits
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> Image.Image:
@@ -95,3 +95,21 @@ def test_the_picture_that_it_is_made_of_stays(tmp_path: Path) -> None:
     image = palette_with_a_clear_ground()
     plain(image), grey(image)
     assert (image.mode, image.getpixel((5, 5))) == ("P", 1)
+
+
+@pytest.mark.parametrize(
+    ("image", "mode"),
+    [
+        (Image.linear_gradient("L").point(lambda level: 255 * (level > 99)), "1"),
+        (Image.linear_gradient("L").point(lambda level: level // 40 * 40), "P"),
+        (Image.linear_gradient("L"), "L"),
+        (Image.merge("RGB", [Image.linear_gradient("L").point(lambda level: level // 40 * 40)] * 3), "P"),
+        (Image.effect_noise((90, 90), 60).convert("RGB"), None),
+        (Image.new("1", (9, 9)), "1"),
+    ],
+    ids=["black and white", "few levels", "many levels", "few colours", "noise", "bilevel"],
+)
+def test_few_colours_have_few_bits_and_stay_what_they_are(image: Image.Image, mode: str | None) -> None:
+    found = with_few_bits(image)
+    assert mode in (found.mode, None)
+    assert found.convert("RGB").tobytes() == image.convert("RGB").tobytes()

@@ -141,6 +141,25 @@ def test_it_is_hardly_larger_than_the_file(tmp_path: Path, kind: str, options: A
     assert path.stat().st_size <= max(1.2 * len(content), 1.05 * len(smallest))
 
 
+FEW_COLOURS = pictures.page(dpi=150).convert("1", dither=Image.Dither.NONE)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "options"),
+    [
+        (FEW_COLOURS, "TIFF", {"compression": "group4", "exif": {ORIENTATION: 6}}),
+        (FEW_COLOURS, "PNG", {"transparency": 1}),
+        (FEW_COLOURS.convert("L").point(lambda level: 16 * (level // 17)), "WEBP", {"lossless": True}),
+        (pictures.page(dpi=150, mode="RGB").quantize(8), "PNG", {"transparency": 0}),
+    ],
+    ids=["turned", "bilevel", "grey", "palette"],
+)
+def test_few_colours_need_few_bytes(tmp_path: Path, image: Image.Image, kind: str, options: Any) -> None:
+    content = pictures.encoded(image, kind, **options)
+    assert pdf_of(tmp_path, content).stat().st_size <= 1.2 * len(content) + 1500, "a PDF has more around a picture"
+    assert shows(tmp_path, tmp_path / "result.pdf")
+
+
 def test_what_lost_nothing_loses_nothing(tmp_path: Path) -> None:
     content = pictures.encoded(Image.effect_noise((200, 200), 60), "WEBP", lossless=True)
     with pikepdf.open(pdf_of(tmp_path, content)) as document:

@@ -150,3 +150,30 @@ def test_encryption_and_permissions_stay(tmp_path: Path) -> None:
         assert document.is_encrypted
         assert (document.allow.print_highres, document.allow.extract) == (False, False)
     assert place_of(result, "Lighthouse") == pytest.approx(HERE[1:], abs=2)
+
+
+def test_the_font_of_the_layers_is_there_once(tmp_path: Path) -> None:
+    pages = [PageFiles(tmp_path, number) for number in (1, 2, 3)]
+    for files in pages:
+        page = Page(number=files.number, width=10, height=10, dpi=72, source="ocr", confidence=None, blocks=[])
+        files.path(".json").write_text(page.model_dump_json())
+        files.path(".pdf").write_bytes(drawn_pdf(text("Lighthouse", 100, 500, mode=3), change=with_own_font))
+    scans = pictures.scanned_pdf([pictures.page(dpi=20)] * 3)
+    with open_structure(pictures.write(tmp_path, "source", scans)) as document:
+        write_searchable(document, pages, tmp_path / "document.pdf")
+    with pikepdf.open(tmp_path / "document.pdf") as document:
+        fonts = [item for item in document.objects if isinstance(item, Dictionary) and "/FontFile2" in item]
+    assert len(fonts) == 1
+
+
+def with_own_font(document: pikepdf.Pdf, sheet: pikepdf.Page) -> None:
+    """A font with its letters, built as Tesseract's."""
+    letters, places, meanings = (document.make_stream(content) for content in (b"letters", b"places", b"meanings"))
+    descendant = Dictionary(
+        Type=Name.Font,
+        Subtype=Name.CIDFontType2,
+        CIDToGIDMap=places,
+        FontDescriptor=document.make_indirect(Dictionary(Type=Name.FontDescriptor, FontFile2=letters)),
+    )
+    sheet.Resources.Font.F1.DescendantFonts = Array([document.make_indirect(descendant)])
+    sheet.Resources.Font.F1.ToUnicode = meanings
