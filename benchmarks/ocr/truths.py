@@ -142,7 +142,7 @@ def _read(source: Path, media_type: str, options: OcrOptions, folder: Path) -> N
 
 def _best_mode(program: Path, source: Path, truth: str, pages: Sequence[dict[str, Any]], folder: Path) -> Found:
     best = Found()
-    for mode in MODES:
+    for mode in MODES if source.suffix == ".pdf" else MODES[:1]:  # a picture has no text
         result, sidecar = folder / f"theirs{mode}.pdf", folder / f"theirs{mode}.txt"
         try:
             took = timed(partial(ocrmypdf, program, source, result, sidecar, mode))

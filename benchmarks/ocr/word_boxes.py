@@ -7,6 +7,8 @@ from typing import Any
 import pypdfium2
 from PIL import ImageDraw
 
+from services.ocr.pdf_page import open_page
+
 SCALE = 1.5
 """Pixels a point."""
 SURE, UNSURE = (0, 110, 220), (220, 60, 0)
@@ -16,8 +18,9 @@ UNSURE_BELOW = 60
 def draw_boxes(document: Path, pages: Sequence[dict[str, Any]], base: Path) -> None:
     """Write `base`-1.png and so on: the pages of a PDF, with the boxes of `pages` of words.json."""
     base.parent.mkdir(parents=True, exist_ok=True)
-    for number, (sheet, page) in enumerate(zip(pypdfium2.PdfDocument(document), pages, strict=True), 1):
-        picture = sheet.render(scale=SCALE, rev_byteorder=True, may_draw_forms=True).to_pil().convert("RGB")
+    opened = pypdfium2.PdfDocument(document)
+    for number, page in enumerate(pages, 1):
+        picture = open_page(opened, number).render(scale=SCALE, rev_byteorder=True).to_pil().convert("RGB")
         canvas = ImageDraw.Draw(picture)
         across, down = picture.width / page["width"], picture.height / page["height"]
         for word in (word for block in page["blocks"] for line in block["lines"] for word in line["words"]):
