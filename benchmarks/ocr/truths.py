@@ -117,7 +117,7 @@ def measure(source: Path, truth: str, options: OcrOptions, folder: Path) -> Foun
         return Found(remark="unsupported media type")
     begun = _cpu_seconds()
     try:
-        _read(source, media_type, options, folder)
+        read(source, media_type, options, folder)
     except ArgosyError as error:
         return Found(remark=f"{error.code}: {error}")
     except Exception as error:  # the fleet calls it page_crashed
@@ -127,7 +127,8 @@ def measure(source: Path, truth: str, options: OcrOptions, folder: Path) -> Foun
     return replace(found, f1=word_f1((folder / "text.txt").read_text(), truth), cpu=cpu, peak=_peak())
 
 
-def _read(source: Path, media_type: str, options: OcrOptions, folder: Path) -> None:
+def read(source: Path, media_type: str, options: OcrOptions, folder: Path) -> None:
+    """Write the artifacts of a document into `folder`, as the worker does. Raises a Reject."""
     engine = installed_engine("tesseract")
     languages = "+".join(options.languages or ("eng",))
     task = Task(source, media_type, options, engine, languages, PIXELS_AT_MOST, EXTRA_PASSES_S)

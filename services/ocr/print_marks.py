@@ -52,7 +52,7 @@ def extrema(image: Image.Image) -> tuple[int, int]:
 
 def edges(image: Image.Image, least: int) -> Image.Image:
     """Return the picture white where a pixel differs from its neighbour by more than `least` levels of grey."""
-    return ImageChops.difference(image, ImageChops.offset(image, 1, 0)).point(_white_from(least + 1))
+    return ImageChops.difference(image, ImageChops.offset(image, 1, 0)).point(white_from(least + 1))
 
 
 def word_beginnings(edges_: Image.Image, tile: tuple[int, int], share: float) -> Image.Image:
@@ -61,7 +61,7 @@ def word_beginnings(edges_: Image.Image, tile: tuple[int, int], share: float) ->
     if width < TILES_OF_A_WORD or not height:
         return Image.new("L", (1, 1))
     tiles = edges_.crop((0, 0, width * tile[0], height * tile[1])).resize((width, height), Image.Resampling.BOX)
-    tiles = tiles.point(_white_from(math.ceil(255 * share)))
+    tiles = tiles.point(white_from(math.ceil(255 * share)))
     words = tiles
     for step in range(1, TILES_OF_A_WORD):
         words = ImageChops.darker(words, ImageChops.offset(tiles, -step, 0))
@@ -73,24 +73,24 @@ def _has_words(image: Image.Image) -> bool:
     marks = edges(image, EDGE)
     if not _are_words(marks):  # nor are those of its edges that are strokes
         return False
-    return _are_words(_strokes(marks))
+    return _are_words(strokes(marks))
 
 
 def _are_words(edges_: Image.Image) -> bool:
     return word_beginnings(edges_, TILE, EDGES_OF_PRINT).getbbox() is not None
 
 
-def _white_from(level: int) -> list[int]:
+def white_from(level: int) -> list[int]:
     """A table that makes this level and higher ones white, and others black."""
     return [255 if value >= level else 0 for value in range(256)]
 
 
-def _strokes(edges_: Image.Image) -> Image.Image:
+def strokes(edges_: Image.Image) -> Image.Image:
     """Return the edges that go straight down as far as strokes of letters: no dots, rules, frames and bars."""
-    return ImageChops.subtract(_straight(edges_, DOT), _straight(edges_, LONG))
+    return ImageChops.subtract(straight(edges_, DOT), straight(edges_, LONG))
 
 
-def _straight(edges_: Image.Image, steps: Sequence[int]) -> Image.Image:
+def straight(edges_: Image.Image, steps: Sequence[int]) -> Image.Image:
     """Return the edges that go straight down for one pixel more than the sum of the steps."""
     for step in steps:
         edges_ = ImageChops.darker(edges_, ImageChops.offset(edges_, 0, -step))
