@@ -28,7 +28,7 @@ GAPS_OF_A_LINE, WIDEST_USUAL_GAP, WIDEST_BESIDE_SPACES = 6, 0.4, 1.0
 """With fewer gaps, the usual one is taken for zero. Letters that stand farther apart are words of one letter,
 unless the line has spaces of its own: then it is a headline that is set widely."""
 LEVEL = 0.02
-"""Sine of the angle up to which a line is level."""
+"""Sine of the angle up to which a line is level, and cosine of that up to which it is upright."""
 INVISIBLE = (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDERMODE_CLIP)
 LINE_END_HYPHEN = (0x02, 0xFFFE)
 """What PDFium calls the hyphen that divides a word at the end of a line. It gives no line break after it."""
@@ -124,19 +124,14 @@ class _Letter:
     """There is a space before it."""
     guessed: bool = False
     """The space is none of the document's, but PDFium's."""
-    level: bool = True
-    """Its line is horizontal."""
+    along: bool = True
+    """`loose` is along its line: the line is level, or it is upright, and `loose` is turned by 90°."""
 
     def gap_after(self, before: "_Letter") -> float:
         """The gap between it and the letter before, as a share of the font size; negative if they overlap."""
-        forwards, backwards = self.loose[0] - before.right, before.loose[0] - self.right
+        forwards, backwards = self.loose[0] - before.loose[2], before.loose[0] - self.loose[2]
         size = max(0.1, self.loose[3] - self.loose[1], before.loose[3] - before.loose[1])
         return max(forwards, backwards) / size
-
-    @property
-    def right(self) -> float:
-        """Where the next letter is to begin. Some fonts do not say how wide a letter is."""
-        return self.loose[2] if self.loose[2] > self.loose[0] else self.tight[2]
 
 
 def _lines(page: pypdfium2.PdfPage) -> Iterator[list[_Letter]]:
@@ -176,7 +171,7 @@ class _Objects:
 
     def __init__(self, textpage: pdfium.FPDF_TEXTPAGE) -> None:
         self._textpage = textpage
-        self._known: dict[int | None, tuple[TextObject | None, bool]] = {}
+        self._known: dict[int | None, tuple[TextObject | None, float]] = {}
         self._edges = [ctypes.c_double() for _ in range(4)]
         self._rectangle = pdfium.FS_RECTF()
         self._to_edges = [ctypes.pointer(edge) for edge in self._edges]
@@ -191,12 +186,18 @@ class _Objects:
         handle = pdfium.FPDFText_GetTextObject(self._textpage, index)
         address = ctypes.c_void_p.from_buffer(handle).value
         if address not in self._known:
-            level = abs(math.sin(pdfium.FPDFText_GetCharAngle(self._textpage, index))) < LEVEL
-            self._known[address] = _text_object(handle) if address else None, level
-        item, level = self._known[address]
+            angle = pdfium.FPDFText_GetCharAngle(self._textpage, index)
+            self._known[address] = _text_object(handle) if address else None, angle
+        item, angle = self._known[address]
         tight = (left.value, bottom.value, right.value, top.value)
         loose = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
-        return _Letter(character, tight, loose, item, space, guessed, level)
+        end, upright = right.value, abs(math.cos(angle)) < LEVEL
+        if upright:
+            loose = (rectangle.bottom, rectangle.left, rectangle.top, rectangle.right)
+            end = top.value
+        if loose[2] <= loose[0]:  # some fonts do not say how wide a letter is
+            loose = (loose[0], loose[1], end, loose[3])
+        return _Letter(character, tight, loose, item, space, guessed, upright or abs(math.sin(angle)) < LEVEL)
 
 
 def _text_object(handle: pdfium.FPDF_PAGEOBJECT) -> TextObject:
@@ -221,8 +222,8 @@ def _split(letters: list[_Letter]) -> Iterator[list[_Letter]]:
 
 
 def _are_parted(before: _Letter, letter: _Letter, usual: float) -> bool:
-    """Whether a word ends between the letters. PDFium's spaces count only on lines that are not level."""
-    if not letter.level:
+    """Whether a word ends between the letters. PDFium's spaces alone count on lines that are aslant."""
+    if not letter.along:
         return letter.space
     gap = letter.gap_after(before)
     if letter.space and not letter.guessed:

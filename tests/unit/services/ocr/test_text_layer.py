@@ -36,6 +36,15 @@ def test_words_without_spaces_are_told_apart_by_their_gaps(gap: float) -> None:
     ]
 
 
+@pytest.mark.parametrize("turned", ["0 1 -1 0 300 100", "0 -1 1 0 300 700", "-1 0 0 -1 500 300"])
+def test_words_of_turned_lines_are_told_apart_too(turned: str) -> None:
+    upright = text("A page has a note in its margin", 72, 720)
+    content = upright + spaced("The lighthouse keeper wrote", 0.13, 20).replace("72 700 Td", f"{turned} Tm")
+    (above, note) = lines_of(drawn_pdf(content))
+    assert len(above) == 8
+    assert [word.text for word in note] == ["The", "lighthouse", "keeper", "wrote"]
+
+
 @pytest.mark.parametrize("kern", [-0.04, 0.02, 0.05])
 def test_letters_that_are_moved_a_little_stay_together(kern: float) -> None:
     shown = f" {-1000 * kern} ".join(f"({letter})" for letter in "lighthouse")
