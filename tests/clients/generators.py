@@ -5,6 +5,7 @@
 """
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def node() -> Path:
 @pytest.fixture(scope="session")
 def client(api: Path, python: Path) -> Path:
     """The folder of a generated package `argosy_client`."""
-    folder = api.parent / "python"
+    folder = api.parent / "argosy_client"
     made = ran(
         [
             python / "openapi-python-client", "generate", "--path", api, "--output-path", folder, "--meta", "none",
@@ -63,7 +64,8 @@ def client(api: Path, python: Path) -> Path:
         ],
         api.parent,
     )  # fmt: skip
-    assert "WARNING" not in made, made
+    set_aside = ["parsing POST /v1/events within events."]  # see python_client.yaml
+    assert sorted(set(re.findall("WARNING (.*)", made))) == set_aside, made
     return folder
 
 
@@ -72,8 +74,7 @@ def test_the_document_is_valid(api: Path, python: Path) -> None:
 
 
 def test_the_python_client_has_types_that_fit(client: Path, python: Path) -> None:
-    """Those of its models and functions: what the generator writes of its own is not ours to mend."""
-    ran([python / "mypy", "--strict", "--follow-imports=silent", HERE / "use_python_client.py"], client.parent)
+    ran([python / "mypy", "--strict", client.name, HERE / "use_python_client.py"], client.parent)
 
 
 @pytest.mark.long

@@ -139,7 +139,7 @@ class Incremental(_Closed):
     """Ask for all of them so often: only then it is seen what has gone."""
 
 
-class Mapping(_Closed):
+class RecordMapping(_Closed):
     """Where the fields of an opportunity are in a record, each as JMESPath.
 
     For `feed`, `ics` and `jsonld` every field has a default: docs/sync.md has the records of these formats.
@@ -185,7 +185,7 @@ class SourceSpec(_Closed):
     """If more than this share would be gone (and more than ten), nothing is, and the run fails."""
     paging: Paging = NoPaging(kind="none")
     incremental: Incremental | None = None
-    mapping: Mapping = Mapping()
+    mapping: RecordMapping = RecordMapping()
 
 
 Headers = Annotated[

@@ -23,7 +23,7 @@ from services.gateway.endpoints.letters import AddressedLetter
 from services.gateway.endpoints.recurrence import Recurrence
 from services.gateway.endpoints.submission import JobFields, new_job, submit
 from services.gateway.http.admission import caller
-from services.gateway.http.export_schemas import Datasets
+from services.gateway.http.export_schemas import DatasetList
 from services.gateway.http.json_io import json_response, read_json
 from services.gateway.identity.scopes import Principal, Scope
 from services.gateway.problems import Forbidden, Invalid, invalid_fields
@@ -109,7 +109,7 @@ class ExportSubmission(RecurringExport, JobFields):
 async def list_datasets(request: Request) -> Response:
     """The datasets that can be exported: columns with their types, filters, and the scope that each needs."""
     caller(request)
-    shown: Datasets = {
+    shown: DatasetList = {
         "datasets": [
             {
                 "name": dataset.name,

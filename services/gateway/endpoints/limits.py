@@ -9,7 +9,7 @@ from starlette.responses import Response
 from libs.common.db import Database
 from services.gateway.http.admission import EVERY_REQUEST, caller, charges
 from services.gateway.http.json_io import json_response, read_json
-from services.gateway.http.schemas import Limit, Limits, TenantLimits
+from services.gateway.http.schemas import Limit, LimitList, TenantLimits
 from services.gateway.http.state import state_of
 from services.gateway.limits.decisions import LimitStatus
 from services.gateway.limits.policies import BadLimit, Per, adjusted_for_tenant
@@ -47,7 +47,7 @@ async def show_limits(request: Request) -> Response:
     names = [*of_address, *(name for name, policy in principal.policies.items() if policy.per is Per.USER)]
     charged = charges(principal.policies, names, address=address, tenant=principal.tenant, user=principal.user)
     statuses = await state.limiter.status(charged)
-    document: Limits = {"mode": state.limiter.mode.value, "limits": [_limit(status) for status in statuses]}
+    document: LimitList = {"mode": state.limiter.mode.value, "limits": [_limit(status) for status in statuses]}
     return json_response(document)
 
 

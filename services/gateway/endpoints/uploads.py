@@ -41,6 +41,8 @@ BRANDS = {
 UPLOAD = "upload"
 """The name of the file in its folder."""
 
+_PERCENT_ENCODED = re.compile(r"(?:[!\"#$&'()*+,./:;=?@\[\]\w~-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+"""A name in which everything is encoded that no URI has, except quotes: the parser has decoded those."""
 _ENCODED_NAME = re.compile(r"filename\*=(?:[A-Za-z0-9-]*)'[^']*'([^;\s]*)", re.IGNORECASE)
 """RFC 7578, 4.2, forbids this form, and clients send it all the same."""
 
@@ -161,11 +163,25 @@ def _text(name: str) -> str:
 
 
 def _filename(part: MultipartSegment) -> str:
-    """The name of a file as its sender wrote it, or an empty one."""
+    """The name of a file as its sender has it, or an empty one."""
     if part.filename:
-        return _text(part.filename)
+        return _decoded(_text(part.filename))
     encoded = _ENCODED_NAME.search(part.header("Content-Disposition") or "")
     return unquote_to_bytes(encoded[1]).decode(errors="replace") if encoded else ""
+
+
+def _decoded(name: str) -> str:
+    """`name` without percent-encoding (RFC 7578, 4.2), as aiohttp sends it.
+
+    It is left as it is if it has what an encoder would not leave, or what no name has.
+    """
+    if not _PERCENT_ENCODED.fullmatch(name):
+        return name
+    try:
+        decoded = unquote_to_bytes(name).decode()
+    except UnicodeDecodeError:
+        return name
+    return decoded if decoded.isprintable() else name
 
 
 async def _store(blobs: Blobs, key: str, filename: str, events: Events, max_bytes: int) -> Upload:

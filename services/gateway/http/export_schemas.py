@@ -23,7 +23,7 @@ class ListedDataset(TypedDict):
     names_people: bool
 
 
-class Datasets(TypedDict):
+class DatasetList(TypedDict):
     """All datasets, and the formats of files."""
 
     datasets: list[ListedDataset]

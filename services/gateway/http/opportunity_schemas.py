@@ -49,7 +49,7 @@ class OpportunityWithRaw(Opportunity):
     raw: Any
 
 
-class Opportunities(TypedDict):
+class OpportunityPage(TypedDict):
     """A page of a search. `exact`: whether facets and ranking looked at all hits; otherwise at 10,000.
 
     `facets` has the number of hits by value, for the facets that were asked for. `next_cursor` is null on the last
@@ -85,7 +85,7 @@ class ChangeOfOne(Change):
     opportunity: str
 
 
-class Changes(TypedDict):
+class ChangePage(TypedDict):
     """Changes in the order in which to apply them. `next_cursor` goes on behind them, also if there are none."""
 
     changes: list[ChangeOfOne]

@@ -195,7 +195,7 @@ class Queue(TypedDict):
     ended_last_minute: int
 
 
-class Queues(TypedDict):
+class QueueList(TypedDict):
     """All queues."""
 
     queues: list[Queue]
@@ -238,7 +238,7 @@ class Limit(TypedDict):
     shadow: bool
 
 
-class Limits(TypedDict):
+class LimitList(TypedDict):
     """The caller's limits. `mode`: Redis decides (shared), this gateway's share (alone), or both (returning)."""
 
     mode: Literal["shared", "alone", "returning"]
@@ -288,7 +288,7 @@ class RecipientStatus(TypedDict):
     updated_at: Told
 
 
-class Recipients(TypedDict):
+class RecipientPage(TypedDict):
     """A page of a letter's recipients. `counts` counts all of them by state; `next_cursor` begins the next one."""
 
     recipients: list[RecipientStatus]
@@ -321,7 +321,7 @@ class Template(TemplateSummary):
     html: str | None
 
 
-class Templates(TypedDict):
+class TemplatePage(TypedDict):
     """A page of templates by name, each in its latest version."""
 
     templates: list[TemplateSummary]
@@ -338,7 +338,7 @@ class Suppression(TypedDict):
     expires_at: Told | None
 
 
-class Suppressions(TypedDict):
+class SuppressionPage(TypedDict):
     """A page of the addresses that get no mail. `next_cursor` begins the next page."""
 
     suppressions: list[Suppression]
@@ -383,7 +383,7 @@ class Deadline(TypedDict):
     followers: list[Follower]
 
 
-class Deadlines(TypedDict):
+class DeadlinePage(TypedDict):
     """A page of deadlines by name."""
 
     deadlines: list[DeadlineSummary]

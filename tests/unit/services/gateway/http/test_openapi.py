@@ -1,6 +1,7 @@
 """/openapi.json as it is made from operations."""
 
 import re
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,14 @@ from services.ocr.handler import PAGE_PARTS
 
 API = document(OPERATIONS)
 EVERY = [(path, method) for path, methods in API["paths"].items() for method in methods]
+
+
+def test_no_name_is_taken_in_the_clients_that_are_generated() -> None:
+    """They write `templates = Templates(templates=templates)`, and import names of `typing` beside our own."""
+    for name, schema in API["components"]["schemas"].items():
+        variable = re.sub("(?<!^)(?=[A-Z])", "_", name).lower()
+        assert schema.get("properties", {}).get(variable, {}).get("type") != "array", name
+        assert not hasattr(typing, name), name
 
 
 class Question(BaseModel):
