@@ -16,7 +16,7 @@ RELEASE := $(RUN) -m deploy.release
 RELEASE_OPTIONS = $(if $(CONTEXT),--context "$(CONTEXT)") $(if $(FIRST),--first) $(if $(YES),--yes) $(if $(KILLED),--killed)
 TESTS_AT_ONCE ?= 3
 
-.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit fuzz chaos chaos-mail chaos-rollout chaos-events chaos-sync clients-check check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
+.PHONY: help images images-test cluster-test boards deploy rollback setup up down status scale logs monitor load boards-check keys worker worker-dev redis-start redis-stop test test-random unit fuzz chaos chaos-mail chaos-rollout chaos-events chaos-sync clients-check clients-table proxies-check check fmt times bench-jobs bench-queue bench-ocr bench-mail bench-analytics bench-sync bench-gateway bench-telemetry bench-peers libreoffice lock audit export bench-exports
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,6 +142,12 @@ chaos-sync: setup ## Sync workers killed at every point of a run, and its server
 
 clients-check: setup ## Generate clients from /openapi.json and use them; needs PyPI, npm and Chromium
 	@$(RUN) -m pytest -q -n 0 tests/clients/generators.py tests/clients/browser.py $(PYTEST_ARGS)
+
+clients-table: setup ## What clients of many languages get; needs curl, Node, Go, Java, PHP, Ruby and Chromium
+	@$(RUN) -m tests.clients.table
+
+proxies-check: setup ## Uploads, streams and refusals through nginx, HAProxy, Caddy and Apache, as a table
+	@$(RUN) -m tests.clients.proxies
 
 libreoffice: setup ## Open exported workbooks in LibreOffice: apt-get install libreoffice-calc-nogui
 	@command -v "$(or $(LIBREOFFICE),soffice)" > /dev/null || { echo "LibreOffice is not installed."; exit 1; }

@@ -12,9 +12,15 @@ from pathlib import Path
 from deploy.local.errors import CannotRun
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "argosy"
-PACKAGES = {name: name for name in ("prometheus", "nginx", "haproxy", "caddy")} | {"promtool": "prometheus"}
+PACKAGES = {name: name for name in ("prometheus", "nginx", "haproxy", "caddy")} | {
+    "apache2": "apache2-bin",
+    "promtool": "prometheus",
+}
 """By program, the package with it."""
-LIBRARIES = {"haproxy": ("liblua5.3-0", "liblua5.4-0", "libopentracing1", "libopentracing-c-wrapper0")}
+LIBRARIES = {
+    "apache2-bin": ("libapr1", "libaprutil1", "libapr1t64", "libaprutil1t64", "libnghttp2-14"),
+    "haproxy": ("liblua5.3-0", "liblua5.4-0", "libopentracing1", "libopentracing-c-wrapper0"),
+}
 """By package, those with libraries that a machine may not have. Each release of Debian has some of them."""
 
 

@@ -80,13 +80,13 @@ def facts_of(client: Client, environment: Mapping[str, str], folder: Path) -> di
     try:
         done = subprocess.run(
             client.command, env={**os.environ, **environment, "FOLDER": str(own)},
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True, text=True, check=False, timeout=150,
         )  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout)
     except FileNotFoundError:
         return {"error": f"{client.command[0]} is not installed"}
     except subprocess.TimeoutExpired:
-        return {"error": "nothing within 300 s"}
+        return {"error": "nothing within 150 s"}
     except json.JSONDecodeError:
         return {"error": (done.stderr + done.stdout)[-1500:]}
     return found
