@@ -34,7 +34,8 @@ until call -D - -o /dev/null "$ARGOSY_URL/v1/jobs" | tr -d '\r' >"$FOLDER/head" 
 sleep "$(sed -n 's/^retry-after: //pI' "$FOLDER/head")"
 echo ", \"limited\": [429, $(status -H "$authorization" "$ARGOSY_URL/v1/jobs")]"
 
-job=$(call "$ARGOSY_URL/v1/ocr" -F "$file" | member 'it["id"]')
+later="options={\"run_at\": \"$(date -u -d '+5 seconds' +%FT%TZ)\"}" # each command takes its time
+job=$(call "$ARGOSY_URL/v1/ocr" -F "$file" -F "$later" | member 'it["id"]')
 call -N "$ARGOSY_URL/v1/jobs/$job/events" 2>/dev/null | sed '/^data: /q' >"$FOLDER/first" || true
 first=$(sed -n 's/^id: //p' "$FOLDER/first")
 call -N -H "Last-Event-ID: $first" "$ARGOSY_URL/v1/jobs/$job/events" >"$FOLDER/events"
