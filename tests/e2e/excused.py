@@ -29,6 +29,9 @@ EXCUSED = {
     "python -m deploy.permissions postgres | psql …": "tests/integration/deploy/logins.py runs what it prints",
     "python -m deploy.migrations": "`make up` runs it, as the owner of the database",
     "make boards-check…": TAKES_LONG + ": tests/integration/deploy/local/test_boards_check.py",
+    "make fuzz EXAMPLES=40": TAKES_LONG + ": tests/integration/services/gateway/http/test_openapi.py",
+    "make clients-table": "takes seven languages and Chromium, and minutes",
+    "make proxies-check": TAKES_LONG + ": tests/integration/services/gateway/http/test_public_url.py",
     "make chaos SEEDS=20": TAKES_LONG + ": tests/chaos/test_kill_matrix.py",
     "make chaos-mail SEEDS=20": TAKES_LONG + ": tests/chaos/test_mail.py",
     "make chaos-rollout FROM=commit": TAKES_LONG + ": tests/chaos/test_rollout.py",
@@ -71,6 +74,6 @@ LANGUAGES = {
     "nginx": "tests/integration/services/gateway/http/test_public_url.py runs it",
     "haproxy": "tests/integration/services/gateway/http/test_public_url.py runs it",
     "caddyfile": "tests/integration/services/gateway/http/test_public_url.py runs it",
-    "apache": "was tried by hand, as the page says",
+    "apache": "tests/integration/services/gateway/http/test_public_url.py runs it",
 }
 """Languages of blocks that are not for a shell, and who tries them."""
