@@ -75,7 +75,7 @@ async def submit_ocr(request: Request) -> Response:
 
 def _fingerprint(upload: Upload, fields: OcrSubmission, password: str | None = None) -> bytes:
     """A hash that is equal for the same file, name and options. `password`: what `fingerprint` makes of it."""
-    options = fields.model_dump_json(exclude={"password"})
+    options = fields.model_dump_json(exclude={"password"}, exclude_defaults=True)  # those of later versions too
     return hashlib.sha256(orjson.dumps([upload.stored.sha256, upload.filename, options, password])).digest()
 
 
