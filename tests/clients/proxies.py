@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from services.gateway.limits.policies import DEFAULTS
+from tests.clients.wire import wire
 from tests.e2e.fleet import ROOT, Fleet
 from tests.integration.services.gateway.http.test_public_url import LANGUAGES, PREFIX, fronting
 
@@ -23,6 +24,8 @@ LIMITS = ", ".join(f"{name}=off" for name in DEFAULTS if name != "search") + ", 
 UPLOAD, TOO_LARGE = 150_000_000, 220_000_000
 """Bytes: what is taken, and more than GATEWAY_MAX_UPLOAD_BYTES."""
 SILENT_S, WAIT_S = 85.0, 45
+WIRE_S = 0.005
+"""From proxy to gateway, and back."""
 IDLE_S = (4.9, 5.0, 59.9, 60.0, 60.1, 75.0)
 """Pauses before a POST on the same connection: when a gateway or a proxy of ours, or of others, closes one."""
 
@@ -156,18 +159,20 @@ async def tried(case: Case, client: Client, alone: asyncio.Semaphore) -> str:
 
 async def rows(fleet: Fleet, folder: Path) -> list[str]:
     """A row for each proxy, all at the same time."""
-    alone, gateway = asyncio.Semaphore(1), SimpleNamespace(port=fleet.port)
+    alone = asyncio.Semaphore(1)
 
-    async def row(proxy: Any) -> str:
+    async def row(proxy: Any, far: int) -> str:
         async with fleet.client() as direct:
             made = await direct.post("/v1/keys", json={"name": proxy.__name__, "role": "member"})
-        async with fronting(proxy, gateway, PREFIX, folder / proxy.__name__) as client:  # type: ignore[arg-type]
+        gateway: Any = SimpleNamespace(port=far)
+        async with fronting(proxy, gateway, PREFIX, folder / proxy.__name__) as client:
             client.headers["Authorization"] = f"Bearer {made.raise_for_status().json()['key']}"
             client.timeout = httpx.Timeout(120)
             cells = await asyncio.gather(*(tried(case, client, alone) for case in CASES.values()))
         return f"| {' | '.join([proxy.__name__, *cells])} |"
 
-    return list(await asyncio.gather(*map(row, LANGUAGES)))
+    async with wire(fleet.port, delay_s=WIRE_S) as far:
+        return list(await asyncio.gather(*(row(proxy, far) for proxy in LANGUAGES)))
 
 
 def main() -> int:
