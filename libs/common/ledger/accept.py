@@ -1,6 +1,6 @@
 """Accepting jobs: many in one statement, and committed before any caller gets a reply."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -14,36 +14,39 @@ from libs.common.ledger.durability import CONFIRMED
 from libs.common.ledger.jobs import HEAD_START_S, NewJob, State
 from libs.common.unnest import Columns
 
-_NEW: Columns[tuple[NewJob, bool]] = Columns(
-    id=("uuid", lambda new: new[0].id),
-    tenant=("text", lambda new: new[0].tenant),
-    created_by=("text", lambda new: new[0].created_by),
-    queue=("text", lambda new: new[0].queue),
-    kind=("text", lambda new: new[0].kind),
-    priority=("text", lambda new: new[0].priority),
-    head_start_s=("float8", lambda new: HEAD_START_S[new[0].priority]),
-    payload=("jsonb", lambda new: new[0].payload.decode()),
-    tags=("jsonb", lambda new: orjson.dumps(new[0].tags).decode() if new[0].tags else "[]"),
-    trace=("text", lambda new: new[0].trace),
-    max_attempts=("int", lambda new: new[0].max_attempts),
-    timeout_s=("float8", lambda new: new[0].timeout_s),
-    run_at=("timestamptz", lambda new: new[0].run_at),
-    idempotency_key=("text", lambda new: new[0].idempotency_key),
-    request_sha256=("bytea", lambda new: new[0].request_sha256),
-    unique_key=("text", lambda new: new[0].unique_key),
-    schedule=("uuid", lambda new: new[0].schedule),
-    bytes=("bigint", lambda new: new[0].bytes),
-    secret=("bytea", lambda new: new[0].secret),
-    ticketed=("bool", lambda new: new[1]),
-)
+New = tuple[NewJob, bool]
+"""A job, and whether its ticket is published as soon as it is accepted."""
+_OF_A_JOB: dict[str, tuple[str, Callable[[New], object]]] = {
+    "id": ("uuid", lambda new: new[0].id),
+    "tenant": ("text", lambda new: new[0].tenant),
+    "created_by": ("text", lambda new: new[0].created_by),
+    "queue": ("text", lambda new: new[0].queue),
+    "kind": ("text", lambda new: new[0].kind),
+    "priority": ("text", lambda new: new[0].priority),
+    "head_start_s": ("float8", lambda new: HEAD_START_S[new[0].priority]),
+    "payload": ("jsonb", lambda new: new[0].payload.decode()),
+    "tags": ("jsonb", lambda new: orjson.dumps(new[0].tags).decode() if new[0].tags else "[]"),
+    "trace": ("text", lambda new: new[0].trace),
+    "max_attempts": ("int", lambda new: new[0].max_attempts),
+    "timeout_s": ("float8", lambda new: new[0].timeout_s),
+    "run_at": ("timestamptz", lambda new: new[0].run_at),
+    "idempotency_key": ("text", lambda new: new[0].idempotency_key),
+    "request_sha256": ("bytea", lambda new: new[0].request_sha256),
+    "unique_key": ("text", lambda new: new[0].unique_key),
+    "schedule": ("uuid", lambda new: new[0].schedule),
+    "bytes": ("bigint", lambda new: new[0].bytes),
+    "ticketed": ("bool", lambda new: new[1]),
+}
+_NEW = Columns(**_OF_A_JOB)
+_NEW_WITH_SECRETS = Columns(**_OF_A_JOB, secret=("bytea", lambda new: new[0].secret))
 # A duplicate row would be a job that runs twice. So nothing is inserted for a repeated id (a retry after a lost
 # reply), a repeated Idempotency-Key, or the unique_for of a job that has not ended.
 # A run_at in the past overtakes nobody: such jobs are ranked by the clock, which keeps their order.
-_ACCEPT = f"""
+_ACCEPTING = """
 WITH new AS (
   INSERT INTO ledger.jobs AS j
     (id, tenant, created_by, queue, kind, state, priority, rank, payload, tags, trace, max_attempts, timeout_s,
-     due_at, ticketed_at, idempotency_key, request_sha256, unique_key, schedule, bytes, secret)
+     due_at, ticketed_at, idempotency_key, request_sha256, unique_key, schedule, bytes{also})
   SELECT id, tenant, created_by, queue, kind,
          CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
          priority,
@@ -51,8 +54,8 @@ WITH new AS (
            - head_start_s * interval '1 second',
          payload, tags, trace, max_attempts, timeout_s, coalesce(run_at, now()),
          CASE WHEN ticketed AND (run_at IS NULL OR run_at <= now()) THEN now() END,
-         idempotency_key, request_sha256, unique_key, schedule, bytes, secret
-  FROM {_NEW.unnested("new")}
+         idempotency_key, request_sha256, unique_key, schedule, bytes{also}
+  FROM {new}
   ON CONFLICT DO NOTHING
   RETURNING id, queue, state, created_at, due_at, idempotency_key, request_sha256, bytes),
 entered AS (
@@ -61,7 +64,10 @@ entered AS (
   UNION ALL
   SELECT queue, 'bytes', sum(bytes) FROM new GROUP BY queue HAVING sum(bytes) > 0)
 SELECT id, state, created_at, due_at, idempotency_key, request_sha256 FROM new
-"""  # noqa: S608 - made of constants
+"""
+_ACCEPT = _ACCEPTING.format(new=_NEW.unnested("new"), also="")
+# Apart, so that jobs without secrets are accepted before the migration that brings the column.
+_ACCEPT_WITH_SECRETS = _ACCEPTING.format(new=_NEW_WITH_SECRETS.unnested("new"), also=", secret")
 _REQUESTED: Columns[NewJob] = Columns(
     id=("uuid", lambda job: job.id),
     tenant=("text", lambda job: job.tenant),
@@ -107,7 +113,9 @@ async def accept(
     jobs.
     """
     new = list(zip(jobs, ticketed, strict=True))
-    rows = await db.fetch(_ACCEPT, *_NEW.arrays(new), timeout_s=timeout_s)
+    has_secrets = any(job.secret is not None for job in jobs)
+    sql, columns = (_ACCEPT_WITH_SECRETS, _NEW_WITH_SECRETS) if has_secrets else (_ACCEPT, _NEW)
+    rows = await db.fetch(sql, *columns.arrays(new), timeout_s=timeout_s)
     known = {row[0]: Accepted(*row) for row in rows}
     for job in jobs:
         if job.id in known:

@@ -49,7 +49,7 @@ SELECT id, queue, state, parent FROM cancelled
 # job with children, only those that have not succeeded run again, and the job waits for them. If all have
 # succeeded, only the job itself runs again. $5: those that have succeeded run again too. $6: a secret has to be
 # given again, as it went when the job ended.
-_RETRY = f"""
+_RETRYING = f"""
 WITH selected AS (
   SELECT id FROM ledger.jobs j
   WHERE tenant = $1 AND id = ANY($2::uuid[]) AND parent IS NULL
@@ -65,8 +65,7 @@ retried AS (
     rank = now() - ({WAITS_SINCE.format(job="j")} - rank),
     finished_at = NULL, cancel_requested_at = NULL, ticketed_at = NULL, result = NULL,
     retried = jsonb_build_object('after', attempt, 'at', now(), 'in_doubt', $4::boolean),
-    replay = CASE WHEN parent IS NULL THEN $3::uuid END,
-    secret = CASE WHEN parent IS NULL THEN $6::bytea END,
+    replay = CASE WHEN parent IS NULL THEN $3::uuid END{{also}},
     progress = (SELECT jsonb_build_object('done', 0, 'total', j.children, 'note', NULL) WHERE j.children > 0)
   WHERE id IN ({_WITH_CHILDREN}) AND (state IN ('failed', 'cancelled') OR $5 AND state = 'succeeded')
   RETURNING id, queue, parent),
@@ -74,6 +73,8 @@ entered AS (
   INSERT INTO ledger.entries (queue, what, amount) SELECT queue, 'ended', -count(*) FROM retried GROUP BY queue)
 SELECT id FROM retried WHERE parent IS NULL
 """  # noqa: S608
+_RETRY = _RETRYING.format(also="")
+_RETRY_WITH_SECRET = _RETRYING.format(also=", secret = CASE WHEN parent IS NULL THEN $6::bytea END")
 
 
 class Cancelled(NamedTuple):
@@ -125,7 +126,10 @@ async def retry(
     state, is a child, has unfinished children, or does not exist. Raises UniqueKeyTaken, Unavailable.
     """
     try:
-        return bool(await db.fetch(_RETRY, tenant, [job_id], None, in_doubt, if_succeeded, secret, tenant=tenant))
+        asked = (tenant, [job_id], None, in_doubt, if_succeeded)
+        if secret is None:
+            return bool(await db.fetch(_RETRY, *asked, tenant=tenant))
+        return bool(await db.fetch(_RETRY_WITH_SECRET, *asked, secret, tenant=tenant))
     except asyncpg.UniqueViolationError as error:
         raise UniqueKeyTaken from error
 
@@ -137,7 +141,7 @@ async def retry_within(connection: Connection, tenant: str, ids: Sequence[UUID],
     """
     try:
         async with connection.begin_nested():
-            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay, False, False, None))
+            return len(await fetch_within(connection, _RETRY, tenant, list(ids), replay, False, False))
     except IntegrityError:
         if len(ids) == 1:
             return 0

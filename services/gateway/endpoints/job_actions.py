@@ -28,7 +28,7 @@ from services.gateway.http.idempotency import idempotency_headers, once
 from services.gateway.http.json_io import Text, json_response, read_json, read_json_if_any, read_query
 from services.gateway.http.state import base_of, state_of
 from services.gateway.identity.scopes import Principal
-from services.gateway.problems import Conflict, Invalid, NotFound
+from services.gateway.problems import Conflict, NotFound
 
 
 class JobFilter(BaseModel):
@@ -116,7 +116,7 @@ async def retry_job(request: Request) -> Response:
     wanted, body = read_query(request, RetryQuery), await read_json_if_any(request, Retry)
     facts = await find_job(request)
     if body.password is not None and facts["queue"] != OCR.name:
-        raise Invalid(errors=[{"field": "body.password", "message": "Only documents have one."}])
+        raise Conflict("Only jobs of documents take a password.")
     try:
         retried = await job_actions.retry(
             state.database,

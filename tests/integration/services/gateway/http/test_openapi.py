@@ -45,7 +45,7 @@ async def test_every_operation_keeps_its_word(
     tmp_path: Path,
 ) -> None:
     key = (await issue(database, "dev", "dev", "fuzz", Role.ADMIN, scopes=ROLES[Role.ADMIN] | OPERATOR)).key
-    async with serving(servers, database_url, tmp_path, TOKEN_SECRET=SECRET) as (gateway,):
+    async with serving(servers, database_url, tmp_path, TOKEN_SECRET=SECRET, OCR_SECRET=SECRET) as (gateway,):
         headers = {"Authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(timeout=60, base_url=gateway.url, headers=headers) as client:
             document, ended = [(await client.post("/v1/ocr", **upload())).json()["id"] for _ in range(2)]
