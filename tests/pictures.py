@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pikepdf
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,6 +26,12 @@ def page(lines: Sequence[str] = LINES, *, dpi: int = 150, mode: str = "L") -> Im
     for number, line in enumerate(lines):
         draw.text((dpi, dpi * (1 + number * 0.4)), line, fill="black", font=font)
     return image
+
+
+def noise(size: tuple[int, int], deviation: float) -> Image.Image:
+    """Grey noise around the middle level, the same each time."""
+    levels = np.random.default_rng(1).normal(128, deviation, (size[1], size[0]))
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
 
 
 def encoded(image: Image.Image, format_: str, **options: object) -> bytes:

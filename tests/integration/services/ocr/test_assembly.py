@@ -19,7 +19,7 @@ from tests.pictures import LINES, word_f1
 
 async def test_the_pdf_keeps_what_the_original_had(reader: Reader) -> None:
     """Pictures byte by byte, title, outline; and it is hardly larger."""
-    noisy = [Image.effect_noise((1275, 1650), 60) for _ in range(2)]
+    noisy = [pictures.noise((1275, 1650), 60) for _ in range(2)]
     for image in noisy:
         image.paste(pictures.page().crop((0, 0, 1275, 600)))
     with pikepdf.open(io.BytesIO(pictures.scanned_pdf(noisy))) as document:
@@ -46,7 +46,7 @@ async def test_the_pdf_keeps_what_the_original_had(reader: Reader) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 async def test_a_picture_is_not_encoded_anew(reader: Reader, kind: str) -> None:
-    image = Image.effect_noise((1275, 1650), 30)
+    image = pictures.noise((1275, 1650), 30)
     image.paste(pictures.page().crop((0, 0, 1275, 900)))
     content = pictures.encoded(image, kind)
     done = await reader.read(content)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 from services.ocr.flattening import PLAIN_MODES, grey, plain, with_few_bits
+from tests import pictures
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> Image.Image:
@@ -104,7 +105,7 @@ def test_the_picture_that_it_is_made_of_stays(tmp_path: Path) -> None:
         (Image.linear_gradient("L").point(lambda level: level // 40 * 40), "P"),
         (Image.linear_gradient("L"), "L"),
         (Image.merge("RGB", [Image.linear_gradient("L").point(lambda level: level // 40 * 40)] * 3), "P"),
-        (Image.effect_noise((90, 90), 60).convert("RGB"), None),
+        (pictures.noise((90, 90), 60).convert("RGB"), None),
         (Image.new("1", (9, 9)), "1"),
     ],
     ids=["black and white", "few levels", "many levels", "few colours", "noise", "bilevel"],

@@ -43,7 +43,7 @@ def shows(folder: Path, path: Path) -> bool:
     return differing_pages(path, folder / "source", "image/any", [1]) == []
 
 
-NOISE = Image.effect_noise((425, 550), 40).point(lambda level: min(255, level + 90))
+NOISE = pictures.noise((425, 550), 40).point(lambda level: min(255, level + 90))
 NOISY_PAGE = Image.composite(NOISE, Image.new("L", NOISE.size, 0), pictures.page(dpi=50)).convert("RGB")
 
 
@@ -161,7 +161,7 @@ def test_few_colours_need_few_bytes(tmp_path: Path, image: Image.Image, kind: st
 
 
 def test_what_lost_nothing_loses_nothing(tmp_path: Path) -> None:
-    content = pictures.encoded(Image.effect_noise((200, 200), 60), "WEBP", lossless=True)
+    content = pictures.encoded(pictures.noise((200, 200), 60), "WEBP", lossless=True)
     with pikepdf.open(pdf_of(tmp_path, content)) as document:
         picture = picture_of(document.pages[0]).as_pil_image()
     assert picture.convert("RGB").tobytes() == Image.open(io.BytesIO(content)).convert("RGB").tobytes()

@@ -162,7 +162,7 @@ def test_each_frame_has_its_own_resolution(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
 def test_a_file_that_ends_too_early_is_read_as_far_as_it_goes(tmp_path: Path, kind: str) -> None:
-    noisy = Image.effect_noise((200, 200), 90)
+    noisy = pictures.noise((200, 200), 90)
     source = noted(tmp_path, noisy, kind)
     content = source.read_bytes()
     source.write_bytes(content[: len(content) * 4 // 5])
@@ -187,7 +187,7 @@ def test_a_page_that_ends_in_white_paper_lacks_no_rows(tmp_path: Path) -> None:
 
 
 def test_of_less_than_half_nothing_is_read(tmp_path: Path) -> None:
-    source = noted(tmp_path, Image.effect_noise((200, 200), 90), "PNG")
+    source = noted(tmp_path, pictures.noise((200, 200), 90), "PNG")
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 3])
     with pytest.raises(UnreadableDocument):
         prepared(source)

@@ -43,7 +43,7 @@ def test_rules_frames_and_blank_paper_are_no_print() -> None:
 
 def noisy_paper() -> Image.Image:
     paper = Image.new("L", (1240, 1754), 245)
-    return ImageChops.add(paper, Image.effect_noise(paper.size, 70), 1, -128)
+    return ImageChops.add(paper, pictures.noise(paper.size, 70), 1, -128)
 
 
 def specks() -> Image.Image:
@@ -54,7 +54,7 @@ def specks() -> Image.Image:
 
 
 def halftone() -> Image.Image:
-    shades = Image.effect_noise((155, 220), 80).filter(ImageFilter.GaussianBlur(4))
+    shades = pictures.noise((155, 220), 80).filter(ImageFilter.GaussianBlur(4))
     return (
         shades.resize((1240, 1754))
         .point(lambda level: max(0, min(255, 6 * level - 640)))

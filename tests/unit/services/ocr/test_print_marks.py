@@ -4,6 +4,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from services.ocr.print_marks import has_print
+from tests import pictures
 
 PAPER = (850, 1100)
 
@@ -31,7 +32,7 @@ def test_print_in_any_direction_and_in_light_on_dark() -> None:
 
 def test_nothing_and_shades_and_photographs_of_smooth_things() -> None:
     shade = Image.linear_gradient("L").resize(PAPER)
-    smooth = Image.effect_noise((85, 110), 80).filter(ImageFilter.GaussianBlur(3)).resize(PAPER)
+    smooth = pictures.noise((85, 110), 80).filter(ImageFilter.GaussianBlur(3)).resize(PAPER)
     for image in (Image.new("L", PAPER, 255), Image.new("L", PAPER, 0), shade, smooth):
         assert not has_print(image)
 
@@ -52,4 +53,4 @@ def test_rules_frames_and_specks() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (20, 20)])
 def test_pictures_too_small_for_a_word(size: tuple[int, int]) -> None:
-    assert not has_print(Image.effect_noise(size, 100))
+    assert not has_print(pictures.noise(size, 100))
