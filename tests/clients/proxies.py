@@ -171,7 +171,7 @@ async def rows(fleet: Fleet, folder: Path) -> list[str]:
             cells = await asyncio.gather(*(tried(case, client, alone) for case in CASES.values()))
         return f"| {' | '.join([proxy.__name__, *cells])} |"
 
-    async with wire(fleet.port, delay_s=WIRE_S) as far:
+    with wire(fleet.port, delay_s=WIRE_S) as far:
         return list(await asyncio.gather(*(row(proxy, far) for proxy in LANGUAGES)))
 
 

@@ -5,31 +5,50 @@ Its end does too. Whoever closes a connection that was idle can then meet a requ
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 
 CHUNK_BYTES, CHUNKS_ON_THE_WAY = 65_536, 64
 
 
-@asynccontextmanager
-async def wire(port: int, *, delay_s: float) -> AsyncIterator[int]:
-    """A port that leads to another one of this machine, while the block runs. `delay_s`: each way."""
+@contextmanager
+def wire(port: int, *, delay_s: float) -> Iterator[int]:
+    """A port that leads to another one of this machine, while the block runs. `delay_s`: each way.
 
-    async def connect(reader: StreamReader, writer: StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+    It has a thread of its own, because whoever stops a proxy waits for it, and it for its connections.
+    """
+    began: Future[tuple[int, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        server = await asyncio.start_server(partial(_connect, port, delay_s), "127.0.0.1", 0)
+        began.set_result((server.sockets[0].getsockname()[1], partial(loop.call_soon_threadsafe, stop.set)))
+        await stop.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(asyncio.run, serve())
+        near, stop = began.result()
         try:
-            async with asyncio.TaskGroup() as ways:
-                ways.create_task(_carry(reader, far_writer, delay_s))
-                ways.create_task(_carry(far_reader, writer, delay_s))
-        except* OSError:
-            pass  # one end has broken it off, and so does the other
+            yield near
         finally:
-            far_writer.close()
-            writer.close()
+            stop()
+            serving.result()
 
-    server = await asyncio.start_server(connect, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+
+async def _connect(port: int, delay_s: float, reader: StreamReader, writer: StreamWriter) -> None:
+    far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.TaskGroup() as ways:
+            ways.create_task(_carry(reader, far_writer, delay_s))
+            ways.create_task(_carry(far_reader, writer, delay_s))
+    except* (OSError, asyncio.CancelledError):  # one end has broken it off, or the wire is taken away
+        far_writer.transport.abort()
+        writer.transport.abort()
+    finally:
+        far_writer.close()
+        writer.close()
 
 
 async def _carry(source: StreamReader, sink: StreamWriter, delay_s: float) -> None:
