@@ -176,6 +176,13 @@ def test_every_page_says_what_it_is_for() -> None:
         assert re.match(r"# .+\n\nThis page [^\n]+", page.read_text(encoding="utf-8")), page.name
 
 
+def test_no_page_has_a_section_twice() -> None:
+    for page in (*DOCS, *RUNBOOKS):
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        headings = re.findall(r"^#+ .*", text, re.M)
+        assert sorted(headings) == sorted(set(headings)), page
+
+
 def test_every_setting_is_documented() -> None:
     known: set[str] = set()
     for path in CONFIGS:
