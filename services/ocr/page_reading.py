@@ -179,7 +179,7 @@ def recognise_page(task: Task, prepared: Prepared, files: PageFiles) -> PageSumm
         if again is None or other is None or other.score <= reading.score:
             break
         prepared, reading = again, other
-        for part in files.folder.glob(f"{LARGER_PREFIX}-*"):
+        for part in files.folder.glob(f"{replace(files, prefix=LARGER_PREFIX).path('').name}.*"):
             part.rename(files.path(part.suffix))
     again = _judged_again(task, prepared, reading, files)
     if again is None:
