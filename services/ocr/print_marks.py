@@ -11,6 +11,9 @@ from typing import cast
 
 from PIL import Image, ImageChops
 
+Direction = tuple[int, int]
+"""Across and down."""
+ACROSS, DOWN = (1, 0), (0, 1)
 EDGE = 20
 """Levels of grey between neighbouring pixels from which there is an edge."""
 TILE = (12, 5)
@@ -90,10 +93,15 @@ def strokes(edges_: Image.Image) -> Image.Image:
     return ImageChops.subtract(straight(edges_, DOT), straight(edges_, LONG))
 
 
-def straight(edges_: Image.Image, steps: Sequence[int]) -> Image.Image:
-    """Return the edges that go straight down for one pixel more than the sum of the steps."""
+def straight(image: Image.Image, steps: Sequence[int], direction: Direction = DOWN) -> Image.Image:
+    """Return what goes straight on for one pixel more than the sum of the steps (a morphological opening)."""
     for step in steps:
-        edges_ = ImageChops.darker(edges_, ImageChops.offset(edges_, 0, -step))
+        image = ImageChops.darker(image, moved(image, direction, -step))
     for step in steps:
-        edges_ = ImageChops.lighter(edges_, ImageChops.offset(edges_, 0, step))
-    return edges_
+        image = ImageChops.lighter(image, moved(image, direction, step))
+    return image
+
+
+def moved(image: Image.Image, direction: Direction, pixels: int) -> Image.Image:
+    """Return the picture moved so far. What goes out on one side comes in on the other."""
+    return ImageChops.offset(image, direction[0] * pixels, direction[1] * pixels)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops
 
+from services.ocr.print_marks import ACROSS, DOWN, Direction, moved, straight, white_from
+
 LENGTHS = (1, 2, 4, 8, 16, 32)
 """Steps in pixels. Their sum, 63, is the least length of a rule. Strokes of 20-point print at 200 dpi are less."""
 THICK, COARSELY_THICK = (1, 2, 4), (1, 1)
@@ -18,8 +20,6 @@ INK = 20
 COARSE, RULED_SHARE = 4, 0.03
 """Paper is ruled if such a share of a picture that is so many times smaller is rules: a line every 9 mm. There, 63
 pixels are 3 cm at 200 dpi. Receipts have up to 0.02, with their dashes and the table that they lie on."""
-Direction = tuple[int, int]
-ACROSS, DOWN = (1, 0), (0, 1)
 
 
 def without_rules(grey: Image.Image) -> Image.Image | None:
@@ -35,34 +35,17 @@ def without_rules(grey: Image.Image) -> Image.Image | None:
 
 def _rules(ink: Image.Image, direction: Direction, thick: Sequence[int]) -> Image.Image:
     """Return only what is long in that direction and thin."""
-    long = _opened(ink, direction, LENGTHS)
-    return ImageChops.subtract(long, _opened(long, direction[::-1], thick))
-
-
-def _opened(ink: Image.Image, direction: Direction, steps: Sequence[int]) -> Image.Image:
-    """Return only what goes on in that direction for more than the sum of the steps (a morphological opening)."""
-    for step in steps:
-        ink = ImageChops.darker(ink, _moved(ink, direction, -step))
-    for step in steps:
-        ink = ImageChops.lighter(ink, _moved(ink, direction, step))
-    return ink
+    long = straight(ink, LENGTHS, direction)
+    return ImageChops.subtract(long, straight(long, thick, direction[::-1]))
 
 
 def _taken_off(ink: Image.Image, rule: Image.Image, direction: Direction) -> Image.Image:
     """Take the rule off, but for the letters that it crosses: those have ink on one side of it."""
     rest = ImageChops.subtract(ink, rule)
     aside = direction[::-1]
-    beside = ImageChops.lighter(_moved(rest, aside, BESIDE), _moved(rest, aside, -BESIDE))
-    return Image.composite(ImageChops.darker(beside, ink), rest, rule.point(_from_ink))
-
-
-def _moved(image: Image.Image, direction: Direction, pixels: int) -> Image.Image:
-    return ImageChops.offset(image, direction[0] * pixels, direction[1] * pixels)
+    beside = ImageChops.lighter(moved(rest, aside, BESIDE), moved(rest, aside, -BESIDE))
+    return Image.composite(ImageChops.darker(beside, ink), rest, rule.point(white_from(INK)))
 
 
 def _share(rule: Image.Image) -> float:
     return sum(rule.histogram()[INK:]) / (rule.width * rule.height)
-
-
-def _from_ink(level: int) -> int:
-    return 255 if level >= INK else 0
