@@ -37,9 +37,8 @@ def count_pages(source: Path, media_type: str, at_most: int, password: str | Non
     if source.stat().st_size == 0:
         raise EmptyDocument("The file is empty.")
     if media_type == PDF:
-        with open_structure(
-            source, password
-        ) as document:  # finds now what would be in the way of writing the result
+        # This finds now what would be in the way of writing the result.
+        with open_structure(source, password) as document:
             pages = len(document.pages)
     else:
         pages = len(stored_pictures(source))

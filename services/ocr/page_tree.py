@@ -24,9 +24,8 @@ def without_loops(source: Path, password: str | None = None) -> pikepdf.Pdf:
         raise
     except (pikepdf.PdfError, RuntimeError, ValueError):
         pruned = io.BytesIO()
-        with unlocked(
-            source, password, inherit_page_attributes=False
-        ) as document:  # else it goes through the tree
+        # With inherited attributes, qpdf would go through the tree.
+        with unlocked(source, password, inherit_page_attributes=False) as document:
             _prune(document.Root.Pages, set(), 0)
             with_a_size(document).save(pruned, encryption=document.is_encrypted)
         return unlocked(pruned, password)
